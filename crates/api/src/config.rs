@@ -1,0 +1,206 @@
+//! What the manifests of one cluster say once they are checked and lowered: the one form that
+//! the rest of Tidegate reads, whatever it was loaded from.
+
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_engine::{Origin, Policy};
+use tidegate_model::{ClusterName, GatewayName, Region, ServiceName, Zone};
+
+/// Everything that one cluster's agent needs to know from manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The clusters of the fleet, this one among them.
+    pub clusters: BTreeMap<ClusterName, FleetCluster>,
+    /// The services of this cluster.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// The gateways of this cluster that are Tidegate's (by their class).
+    pub gateways: BTreeMap<GatewayName, Gateway>,
+}
+
+/// A cluster of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetCluster {
+    /// Where it lies.
+    pub region: Region,
+    /// The addresses at which other clusters reach its east-west gateways; empty for a cluster without workloads.
+    pub east_west_gateways: Vec<SocketAddr>,
+    /// Declared round-trip times to other regions; who is nearest is decided by them.
+    pub proximity: BTreeMap<Region, Duration>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A service with its endpoints in this cluster and the policy in force for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Its endpoints in this cluster, from all its slices, each address once.
+    pub endpoints: BTreeMap<SocketAddr, Endpoint>,
+    /// The policy in force.
+    pub policy: Arc<ServicePolicy>,
+    /// Where the `Service` was written.
+    pub origin: Origin,
+}
+
+/// An endpoint as its slice describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The zone it lies in.
+    pub zone: Zone,
+    /// The `ready` condition; absent means true.
+    pub ready: bool,
+    /// The `terminating` condition; absent means false.
+    pub terminating: bool,
+}
+
+/// All that policy says about one service: what the engine decides by, and what gateways and checks do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePolicy {
+    /// What the engine decides by.
+    pub engine: Policy,
+    /// How endpoints are checked; `None` when active checks are switched off: readiness alone counts.
+    pub active_check: Option<ActiveCheck>,
+    /// How gateways retry.
+    pub retry: Retry,
+    /// How long requests in flight may take to finish when a pool leaves the plan.
+    pub drain_timeout: Duration,
+}
+
+/// An active check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// So many failures in a row take an endpoint down.
+    pub unhealthy_threshold: u32,
+    /// So many successes in a row bring it back.
+    pub healthy_threshold: u32,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CheckKind {
+    /// An HTTP/1.1 GET.
+    Http {
+        /// The path.
+        path: String,
+        /// The `Host` header; the endpoint's address when absent.
+        host: Option<String>,
+        /// Statuses that count as healthy.
+        expected_statuses: Vec<RangeInclusive<u16>>,
+    },
+    /// A TCP connection.
+    Tcp,
+}
+
+/// How gateways retry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How long one try of a safe request may take before another is started beside it.
+    pub per_try_timeout: Duration,
+    /// Tries after the first.
+    pub attempts: u32,
+}
+
+/// A gateway of this cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// What it is for, from its class.
+    pub role: GatewayRole,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// The routes attached to it, in order of precedence. Empty for an east-west gateway, whose routes are the cluster's services.
+    pub routes: Vec<HttpRoute>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// What a gateway is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GatewayRole {
+    /// Class `tidegate-edge`: clients from outside.
+    Edge,
+    /// Class `tidegate-eastwest`: other clusters.
+    EastWest,
+}
+
+/// A listener of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// Its name, unique in the gateway.
+    pub name: String,
+    /// Where it binds.
+    pub address: SocketAddr,
+    /// The host names it serves; empty serves all.
+    pub hostnames: BTreeSet<String>,
+}
+
+/// An `HTTPRoute` rule set attached to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpRoute {
+    /// `namespace/name`.
+    pub name: String,
+    /// The host names; empty matches all.
+    pub hostnames: BTreeSet<String>,
+    /// The rules.
+    pub rules: Vec<HttpRule>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A rule: any of the matches sends to the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpRule {
+    /// Path matches; never empty (the default is the prefix `/`).
+    pub paths: Vec<PathMatch>,
+    /// The service that serves it.
+    pub backend: ServiceName,
+    /// The whole request, retries included; `None` is the gateway's default.
+    pub timeout: Option<Duration>,
+}
+
+/// How a path is matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Its first segments.
+    Prefix(String),
+}
+
+impl Default for ActiveCheck {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            unhealthy_threshold: 2,
+            healthy_threshold: 2,
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { per_try_timeout: Duration::from_millis(200), attempts: 3 }
+    }
+}

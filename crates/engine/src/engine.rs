@@ -1,0 +1,472 @@
+//! The engine of one cluster: events in, plans and decisions out.
+//!
+//! It owns every service's state. The agent tells it what discovery, checks and peers report, asks for the
+//! next deadline, and translates what changed. It performs no I/O and reads no clock; times are passed in.
+
+use crate::{
+    plan::{Plan, Source, Target},
+    policy::Policy,
+    pool::EndpointFacts,
+    service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_model::{ClusterName, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone};
+
+/// What the fleet looks like from the own cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fleet {
+    /// The own cluster.
+    pub own: ClusterName,
+    /// Its region.
+    pub region: Region,
+    /// The other clusters, with their regions.
+    pub clusters: BTreeMap<ClusterName, Region>,
+    /// Round-trip times from the own region to others.
+    pub distances: BTreeMap<Region, Duration>,
+    /// Where requests enter in the own cluster.
+    pub sources: BTreeSet<Source>,
+    /// Clusters that are out of reach.
+    unreachable: BTreeSet<ClusterName>,
+}
+
+impl Fleet {
+    pub(crate) fn is_reachable(&self, cluster: &ClusterName) -> bool {
+        !self.unreachable.contains(cluster)
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Other clusters, or the ways to them, are these now.
+    Topology {
+        /// The other clusters, with their regions.
+        clusters: BTreeMap<ClusterName, Region>,
+        /// Round-trip times from the own region.
+        distances: BTreeMap<Region, Duration>,
+    },
+    /// Requests enter at these places now.
+    Sources(BTreeSet<Source>),
+    /// A service is there, or changed.
+    Service {
+        /// Its name.
+        name: ServiceName,
+        /// The policy in force.
+        policy: Arc<Policy>,
+        /// All its endpoints in the own cluster.
+        endpoints: BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
+    },
+    /// A service is gone from the own cluster's manifests.
+    ServiceRemoved(ServiceName),
+    /// A check changed its mind about an endpoint. An unknown endpoint means nothing (it may just have gone).
+    Checked {
+        /// The service for which it was checked.
+        service: ServiceName,
+        /// The endpoint.
+        address: SocketAddr,
+        /// Whether it is up.
+        up: bool,
+        /// Why, for people.
+        detail: String,
+    },
+    /// The agents of another cluster told of these pools: all of them, per service and zone.
+    RemotePools {
+        /// The cluster.
+        cluster: ClusterName,
+        /// All its pools.
+        pools: Vec<PoolStatus>,
+    },
+    /// Another cluster came in reach. `quick`: it was the same agent all the time and it never fell, so
+    /// the silence was no fault.
+    Reachable {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Whether to return without hold-down.
+        quick: bool,
+    },
+    /// Another cluster went out of reach.
+    Unreachable(ClusterName),
+    /// An operator lets traffic back to a target that waits for a word.
+    Release {
+        /// The service.
+        service: ServiceName,
+        /// The target.
+        target: Target,
+    },
+}
+
+/// Something that the engine decided, for the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Decision {
+    /// An endpoint is healthy or not.
+    #[serde(rename = "endpointChanged")]
+    Endpoint {
+        /// The service.
+        service: ServiceName,
+        /// The endpoint.
+        address: SocketAddr,
+        /// Its zone.
+        zone: Zone,
+        /// Whether it is up.
+        up: bool,
+        /// Why.
+        reason: String,
+    },
+    /// A pool's phase or admit changed.
+    #[serde(rename = "poolChanged")]
+    Pool {
+        /// The pool.
+        pool: PoolKey,
+        /// The phase before; `None` for a new pool.
+        before: Option<Phase>,
+        /// How it stands now.
+        status: PoolStatus,
+    },
+    /// A plan's shares changed.
+    #[serde(rename = "planChanged")]
+    Plan {
+        /// The shares before; `None` for a new plan.
+        before: Option<BTreeMap<Target, Share>>,
+        /// The plan now.
+        after: Plan,
+    },
+}
+
+/// What an event brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Services whose plans or endpoints changed: their gateways must be told.
+    pub changed: BTreeSet<ServiceName>,
+    /// Services that are gone.
+    pub removed: BTreeSet<ServiceName>,
+    /// Whether the statuses of the own pools changed: peers must be told.
+    pub statuses_changed: bool,
+    /// What was decided, in order.
+    pub decisions: Vec<Decision>,
+}
+
+/// What must survive a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Saved {
+    services: BTreeMap<ServiceName, SavedService>,
+    remote_pools: BTreeMap<ClusterName, Vec<PoolStatus>>,
+    unreachable: BTreeSet<ClusterName>,
+}
+
+/// Why the engine wants to be woken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Time,
+    /// The service whose hold-down, ramp step, delay or mark comes due.
+    pub service: ServiceName,
+}
+
+type RemotePools = BTreeMap<ServiceName, BTreeMap<Zone, PoolStatus>>;
+
+/// The engine of one cluster.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    fleet: Fleet,
+    services: BTreeMap<ServiceName, ServiceState>,
+    /// What other clusters told, also of services that this cluster does not know (yet).
+    remote_pools: BTreeMap<ClusterName, RemotePools>,
+    deadlines: BTreeSet<(Time, ServiceName)>,
+    deadline_of: BTreeMap<ServiceName, Time>,
+    /// What was known before the restart, until each service has come back and taken its part.
+    saved: BTreeMap<ServiceName, SavedService>,
+    /// Times never step back inside the engine.
+    latest: Time,
+}
+
+impl Engine {
+    /// An engine for the cluster `own`, which takes up what `saved` holds as services come back.
+    #[must_use]
+    pub fn new(own: ClusterName, region: Region, saved: Saved) -> Self {
+        let remote_pools =
+            saved.remote_pools.into_iter().map(|(cluster, pools)| (cluster, by_service(pools))).collect();
+        Self {
+            fleet: Fleet {
+                own,
+                region,
+                clusters: BTreeMap::new(),
+                distances: BTreeMap::new(),
+                sources: BTreeSet::new(),
+                unreachable: saved.unreachable,
+            },
+            services: BTreeMap::new(),
+            remote_pools,
+            deadlines: BTreeSet::new(),
+            deadline_of: BTreeMap::new(),
+            saved: saved.services,
+            latest: Time::ZERO,
+        }
+    }
+
+    /// What must survive a restart, as it stands at `now`.
+    #[must_use]
+    pub fn save(&self, now: Time) -> Saved {
+        let mut services = self.saved.clone();
+        services.extend(self.services.iter().map(|(name, service)| (name.clone(), service.save(now))));
+        let flat = |pools: &RemotePools| pools.values().flat_map(BTreeMap::values).cloned().collect();
+        Saved {
+            services,
+            remote_pools: self
+                .remote_pools
+                .iter()
+                .map(|(cluster, pools)| (cluster.clone(), flat(pools)))
+                .collect(),
+            unreachable: self.fleet.unreachable.clone(),
+        }
+    }
+
+    /// When to call [`Engine::tick`] next, and for which service.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.deadlines.first().map(|(at, service)| Deadline { at: *at, service: service.clone() })
+    }
+
+    /// Lets time do its work: hold-downs end, ramps climb, delays pass.
+    pub fn tick(&mut self, now: Time) -> Effects {
+        let now = self.advance(now);
+        let mut effects = Effects::default();
+        let due: Vec<ServiceName> = self
+            .deadlines
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, service)| service.clone())
+            .collect();
+        for service in due {
+            self.update(&service, now, &mut effects);
+        }
+        effects
+    }
+
+    /// Takes in an event.
+    pub fn handle(&mut self, event: Event, now: Time) -> Effects {
+        let now = self.advance(now);
+        let mut effects = Effects::default();
+        match event {
+            Event::Topology { clusters, distances } => {
+                self.set_topology(clusters, distances, now, &mut effects)
+            }
+            Event::Sources(sources) => {
+                self.fleet.sources = sources;
+                self.update_all(now, &mut effects);
+            }
+            Event::Service { name, policy, endpoints } => {
+                self.set_service(name, policy, &endpoints, now, &mut effects);
+            }
+            Event::ServiceRemoved(name) => {
+                self.saved.remove(&name);
+                if self.services.remove(&name).is_some() {
+                    self.set_deadline(&name, None);
+                    effects.removed.insert(name);
+                    effects.statuses_changed = true;
+                }
+            }
+            Event::Checked { service, address, up, detail } => {
+                let zone = self.services.get_mut(&service).and_then(|state| state.set_up(address, up));
+                if let Some(zone) = zone {
+                    effects.changed.insert(service.clone());
+                    effects.decisions.push(Decision::Endpoint {
+                        service: service.clone(),
+                        address,
+                        zone,
+                        up,
+                        reason: detail,
+                    });
+                    self.update(&service, now, &mut effects);
+                }
+            }
+            Event::RemotePools { cluster, pools } => {
+                self.set_remote_pools(&cluster, pools, now, &mut effects)
+            }
+            Event::Reachable { cluster, quick } => {
+                if self.fleet.unreachable.remove(&cluster) {
+                    if quick {
+                        self.services.values_mut().for_each(|service| service.undo_unreachable(&cluster));
+                    }
+                    self.update_all(now, &mut effects);
+                }
+            }
+            Event::Unreachable(cluster) => {
+                if self.fleet.unreachable.insert(cluster) {
+                    self.update_all(now, &mut effects);
+                }
+            }
+            Event::Release { service, target } => {
+                if let Some(state) = self.services.get_mut(&service) {
+                    state.release(&target, now);
+                    self.update(&service, now, &mut effects);
+                }
+            }
+        }
+        effects
+    }
+
+    /// The services that it knows.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.keys()
+    }
+
+    /// The plans of a service, one per source.
+    pub fn plans(&self, service: &ServiceName) -> impl Iterator<Item = &Plan> {
+        self.services.get(service).into_iter().flat_map(|state| state.plans().values())
+    }
+
+    /// The policy in force for a service.
+    #[must_use]
+    pub fn policy(&self, service: &ServiceName) -> Option<&Arc<Policy>> {
+        self.services.get(service).map(ServiceState::policy)
+    }
+
+    /// The endpoints of a service in the own cluster.
+    pub fn endpoints(&self, service: &ServiceName) -> impl Iterator<Item = EndpointView> {
+        self.services.get(service).into_iter().flat_map(ServiceState::endpoints)
+    }
+
+    /// The pools of the own cluster, for other clusters and for people.
+    pub fn statuses(&self, now: Time) -> impl Iterator<Item = PoolStatus> {
+        self.services.values().flat_map(move |state| state.statuses(&self.fleet, now))
+    }
+
+    /// The pools of other clusters, of the services that this one knows.
+    pub fn remote_pools(&self) -> impl Iterator<Item = RemotePoolView> {
+        self.services.values().flat_map(|state| state.remote_views(&self.fleet))
+    }
+
+    /// The fleet as it is seen from here.
+    #[must_use]
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Whether anything is known, from disk or from peers, of the pools of `cluster`.
+    #[must_use]
+    pub fn knows_pools_of(&self, cluster: &ClusterName) -> bool {
+        self.remote_pools.contains_key(cluster)
+    }
+
+    /// A clock that steps back is taken to stand still.
+    fn advance(&mut self, now: Time) -> Time {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
+    fn set_topology(
+        &mut self,
+        clusters: BTreeMap<ClusterName, Region>,
+        distances: BTreeMap<Region, Duration>,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        // A cluster that was taken out of the fleet is not a fault: its pools are simply no longer asked.
+        let gone: Vec<ClusterName> =
+            self.remote_pools.keys().filter(|cluster| !clusters.contains_key(*cluster)).cloned().collect();
+        for cluster in gone {
+            self.set_remote_pools(&cluster, Vec::new(), now, effects);
+            self.remote_pools.remove(&cluster);
+            self.fleet.unreachable.remove(&cluster);
+        }
+        self.fleet.clusters = clusters;
+        self.fleet.distances = distances;
+        self.update_all(now, effects);
+    }
+
+    fn set_service(
+        &mut self,
+        name: ServiceName,
+        policy: Arc<Policy>,
+        endpoints: &BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let saved = self.saved.remove(&name);
+        let remote_pools = &self.remote_pools;
+        let state = self.services.entry(name.clone()).or_insert_with(|| {
+            let mut state = ServiceState::new(name.clone(), Arc::clone(&policy));
+            for (cluster, pools) in remote_pools {
+                if let Some(pools) = pools.get(&name) {
+                    state.set_remote(cluster, pools.clone(), saved.as_ref(), now);
+                }
+            }
+            state
+        });
+        state.set_policy(policy);
+        state.set_endpoints(endpoints, saved.as_ref(), now);
+        effects.changed.insert(name.clone());
+        self.update(&name, now, effects);
+    }
+
+    fn set_remote_pools(
+        &mut self,
+        cluster: &ClusterName,
+        pools: Vec<PoolStatus>,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let new = by_service(pools);
+        let old = self.remote_pools.insert(cluster.clone(), new.clone()).unwrap_or_default();
+        let names: BTreeSet<&ServiceName> =
+            old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
+        for name in names {
+            let saved = self.saved.get(name);
+            if let Some(state) = self.services.get_mut(name) {
+                state.set_remote(cluster, new.get(name).cloned().unwrap_or_default(), saved, now);
+                self.update(name, now, effects);
+            }
+        }
+    }
+
+    fn update_all(&mut self, now: Time, effects: &mut Effects) {
+        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
+        for name in names {
+            self.update(&name, now, effects);
+        }
+    }
+
+    fn update(&mut self, name: &ServiceName, now: Time, effects: &mut Effects) {
+        let Some(state) = self.services.get_mut(name) else { return };
+        let Outcome { decisions, plans_changed, statuses_changed } = state.update(&self.fleet, now);
+        let deadline = state.deadline();
+        if plans_changed {
+            effects.changed.insert(name.clone());
+        }
+        effects.statuses_changed |= statuses_changed;
+        effects.decisions.extend(decisions);
+        self.set_deadline(name, deadline);
+    }
+
+    fn set_deadline(&mut self, name: &ServiceName, deadline: Option<Time>) {
+        let before = match deadline {
+            Some(at) => self.deadline_of.insert(name.clone(), at),
+            None => self.deadline_of.remove(name),
+        };
+        if before == deadline {
+            return;
+        }
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, name.clone()));
+        }
+        if let Some(at) = deadline {
+            self.deadlines.insert((at, name.clone()));
+        }
+    }
+}
+
+fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
+    let mut by_service: RemotePools = BTreeMap::new();
+    for status in pools {
+        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
+    }
+    by_service
+}

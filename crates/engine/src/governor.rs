@@ -1,0 +1,428 @@
+//! The governor: how much of its normal load a pool is given.
+//!
+//! It falls fast and rises slowly. A fall follows health at once when everything is lost, and after
+//! `partial_loss_delay` when a part is. A rise waits for the hold-down, then climbs the ramp. A relapse
+//! doubles the next hold-down, quiet time halves it back.
+//!
+//! The same machine governs a pool of the own cluster (its input is healthy of expected) and the
+//! reach of another cluster (its input is 1 of 1 or 0 of 1).
+
+use crate::policy::{FailbackMode, Policy};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tidegate_model::{Fraction, Phase, Time};
+
+/// More relapses than this do not lengthen the hold-down: 2^16 times any hold-down is past every limit.
+const MAX_RELAPSES: u32 = 16;
+
+/// What the governor is told: endpoints that are healthy, of those that should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) healthy: u32,
+    pub(crate) expected: u32,
+}
+
+impl Health {
+    pub(crate) const WHOLE: Self = Self { healthy: 1, expected: 1 };
+    pub(crate) const LOST: Self = Self { healthy: 0, expected: 1 };
+
+    /// The part of its normal load that a pool of this health can be given (DESIGN, section 4, Governor).
+    pub(crate) fn target(self, policy: &Policy) -> Fraction {
+        let health = Fraction::of(self.healthy, self.expected);
+        if self.healthy == 0 || health < policy.minimum_healthy.value {
+            Fraction::ZERO
+        } else {
+            health.relative_to(policy.failover_threshold.value)
+        }
+    }
+}
+
+/// What a governor is doing when it is not steady.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Admit is where health wants it.
+    Steady,
+    /// Health allows more. `until` is `None` while an operator's word is awaited; `level` is the
+    /// health that the hold-down began with or rose to since: falling below it begins anew.
+    Holding { until: Option<Time>, level: Fraction },
+    /// Health allows more, and this step lasts until `until`.
+    Ramping { until: Time },
+}
+
+/// One pool's governor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Governor {
+    admit: Fraction,
+    stage: Stage,
+    /// Since when health has wanted less than admit, while the delay for partial losses runs.
+    falling_since: Option<Time>,
+    relapses: u32,
+    /// When the last return was complete.
+    returned_at: Option<Time>,
+    /// What to go back to if the fault turns out to have been none (see [`Governor::undo_fall`]).
+    before_fall: Option<(Fraction, Stage, u32)>,
+}
+
+/// A governor as it is kept on disk and told to others. Times are kept as what remains of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SavedGovernor {
+    admit: Fraction,
+    stage: SavedStage,
+    relapses: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum SavedStage {
+    Steady,
+    Holding { remaining: Option<Duration>, level: Fraction },
+    Ramping { remaining: Duration },
+}
+
+impl Governor {
+    /// A pool without a history starts with its whole load.
+    pub(crate) const fn new() -> Self {
+        Self {
+            admit: Fraction::ONE,
+            stage: Stage::Steady,
+            falling_since: None,
+            relapses: 0,
+            returned_at: None,
+            before_fall: None,
+        }
+    }
+
+    /// Takes up where a saved governor stopped. What remained of a hold-down remains in full, however long nobody
+    /// watched: unwatched time proves no steady health.
+    pub(crate) fn restored(saved: &SavedGovernor, now: Time) -> Self {
+        let stage = match saved.stage {
+            SavedStage::Steady => Stage::Steady,
+            SavedStage::Holding { remaining, level } => {
+                Stage::Holding { until: remaining.map(|left| now + left), level }
+            }
+            SavedStage::Ramping { remaining } => Stage::Ramping { until: now + remaining },
+        };
+        Self { admit: saved.admit, stage, relapses: saved.relapses, ..Self::new() }
+    }
+
+    pub(crate) fn save(&self, now: Time) -> SavedGovernor {
+        let stage = match self.stage {
+            Stage::Steady => SavedStage::Steady,
+            Stage::Holding { until, level } => {
+                SavedStage::Holding { remaining: until.map(|until| until.since(now)), level }
+            }
+            Stage::Ramping { until } => SavedStage::Ramping { remaining: until.since(now) },
+        };
+        SavedGovernor { admit: self.admit, stage, relapses: self.relapses }
+    }
+
+    pub(crate) const fn admit(&self) -> Fraction {
+        self.admit
+    }
+
+    /// What remains of the hold-down; zero outside it.
+    pub(crate) fn hold_remaining(&self, now: Time) -> Duration {
+        match self.stage {
+            Stage::Holding { until: Some(until), .. } => until.since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Where the pool stands, for people.
+    pub(crate) fn phase(&self, expected: u32) -> Phase {
+        match self.stage {
+            _ if expected == 0 => Phase::Empty,
+            Stage::Holding { .. } => Phase::Holding,
+            Stage::Ramping { .. } => Phase::Ramping,
+            Stage::Steady if self.admit.is_one() => Phase::Serving,
+            Stage::Steady if self.admit.is_zero() => Phase::Out,
+            Stage::Steady => Phase::Reduced,
+        }
+    }
+
+    /// When it has to be asked again even if health stays as it is.
+    pub(crate) fn deadline(&self, policy: &Policy) -> Option<Time> {
+        let fall = self.falling_since.map(|since| since + policy.partial_loss_delay.value);
+        let rise = match self.stage {
+            Stage::Steady => None,
+            Stage::Holding { until, .. } => until,
+            Stage::Ramping { until } => Some(until),
+        };
+        // While a fall is pending nothing rises, so its deadline alone counts.
+        fall.or(rise)
+    }
+
+    /// Takes in the health at `now`, and moves admit if it is time to.
+    pub(crate) fn observe(&mut self, health: Health, policy: &Policy, now: Time) {
+        let target = health.target(policy);
+        if target < self.admit {
+            self.fall(target, health.healthy == 0, policy, now);
+        } else {
+            self.falling_since = None;
+            if target > self.admit {
+                self.rise(target, policy, now);
+            } else if self.stage != Stage::Steady {
+                self.stage = Stage::Steady;
+            }
+        }
+    }
+
+    /// An operator lets the traffic back. Means nothing unless health allows it and a hold-down runs.
+    pub(crate) fn release(&mut self, now: Time) {
+        if let Stage::Holding { until, .. } = &mut self.stage {
+            *until = Some(now);
+        }
+    }
+
+    /// The last fall was no fault (a peer was out of reach for a moment): back to before it, without a relapse.
+    pub(crate) fn undo_fall(&mut self) {
+        if let Some((admit, stage, relapses)) = self.before_fall.take() {
+            (self.admit, self.stage, self.relapses) = (admit, stage, relapses);
+            self.falling_since = None;
+        }
+    }
+
+    fn fall(&mut self, target: Fraction, total: bool, policy: &Policy, now: Time) {
+        let since = *self.falling_since.get_or_insert(now);
+        if !total && now.since(since) < policy.partial_loss_delay.value {
+            return;
+        }
+        self.before_fall = Some((self.admit, self.stage, self.relapses));
+        self.count_relapse(policy, now);
+        self.admit = target;
+        self.stage = Stage::Steady;
+        self.falling_since = None;
+    }
+
+    /// A fall while it was coming back, or within the quiet time after, is a relapse.
+    fn count_relapse(&mut self, policy: &Policy, now: Time) {
+        if matches!(self.stage, Stage::Ramping { .. }) {
+            self.relapses = (self.relapses + 1).min(MAX_RELAPSES);
+        } else if let Some(returned) = self.returned_at.take() {
+            let quiet_ms = policy.failback.quiet.as_millis().max(1);
+            let quiet_times = u32::try_from(now.since(returned).as_millis() / quiet_ms).unwrap_or(u32::MAX);
+            self.relapses = match quiet_times {
+                0 => (self.relapses + 1).min(MAX_RELAPSES),
+                times => self.relapses.saturating_sub(times),
+            };
+        }
+    }
+
+    fn rise(&mut self, target: Fraction, policy: &Policy, now: Time) {
+        match self.stage {
+            Stage::Steady => self.hold(target, policy, now),
+            Stage::Holding { level, .. } if target < level => self.hold(target, policy, now),
+            Stage::Holding { until, level } => {
+                self.stage = Stage::Holding { until, level: level.max(target) };
+                if until.is_some_and(|until| until <= now) {
+                    self.step(target, policy, now);
+                }
+            }
+            Stage::Ramping { until } if until <= now => self.step(target, policy, now),
+            Stage::Ramping { .. } => {}
+        }
+    }
+
+    fn hold(&mut self, level: Fraction, policy: &Policy, now: Time) {
+        let until = match policy.failback.mode.value {
+            FailbackMode::Auto => Some(now + self.hold_down(policy)),
+            FailbackMode::Manual => None,
+        };
+        self.stage = Stage::Holding { until, level };
+        if until.is_some_and(|until| until <= now) {
+            self.step(level, policy, now);
+        }
+    }
+
+    /// The hold-down in force: doubled by each relapse, up to the limit.
+    fn hold_down(&self, policy: &Policy) -> Duration {
+        let failback = &policy.failback;
+        failback
+            .hold_down
+            .value
+            .saturating_mul(1 << self.relapses)
+            .min(failback.max_hold_down.value.max(failback.hold_down.value))
+    }
+
+    /// Climbs to the next step of the ramp, as far as health allows.
+    fn step(&mut self, target: Fraction, policy: &Policy, now: Time) {
+        let steps = &policy.failback.ramp_steps.value;
+        let next = steps.iter().copied().find(|step| *step > self.admit).unwrap_or(Fraction::ONE);
+        self.admit = next.min(target);
+        self.stage = if self.admit >= target {
+            self.before_fall = None;
+            self.returned_at = Some(now);
+            Stage::Steady
+        } else {
+            Stage::Ramping { until: now + policy.failback.ramp_interval.value }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Written;
+
+    const S: u64 = 1000;
+
+    fn percent(value: f64) -> Fraction {
+        Fraction::from_percentage(value).unwrap()
+    }
+
+    /// A governor under the default policy, driven to each of its own deadlines in between.
+    struct Rig {
+        governor: Governor,
+        policy: Policy,
+        health: Health,
+        now: Time,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let health = Health { healthy: 10, expected: 10 };
+            Self { governor: Governor::new(), policy: Policy::default(), health, now: Time::ZERO }
+        }
+
+        fn health(&mut self, ms: u64, healthy: u32) -> &mut Self {
+            self.until(ms);
+            self.health.healthy = healthy;
+            self.governor.observe(self.health, &self.policy, self.now);
+            self
+        }
+
+        fn until(&mut self, ms: u64) -> &mut Self {
+            let end = Time::from_millis(ms);
+            while let Some(deadline) =
+                self.governor.deadline(&self.policy).filter(|deadline| *deadline <= end)
+            {
+                self.now = deadline;
+                self.governor.observe(self.health, &self.policy, deadline);
+            }
+            self.now = end;
+            self
+        }
+
+        fn admits(&self) -> (Fraction, Phase) {
+            (self.governor.admit(), self.governor.phase(self.health.expected))
+        }
+    }
+
+    #[test]
+    fn total_loss_acts_at_once_and_return_waits_for_hold_down_and_ramp() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.health(S, 0).admits(), (Fraction::ZERO, Phase::Out));
+        assert_eq!(rig.health(5 * S, 10).admits(), (Fraction::ZERO, Phase::Holding));
+        assert_eq!(rig.until(35 * S - 1).admits(), (Fraction::ZERO, Phase::Holding));
+        assert_eq!(rig.until(35 * S).admits(), (percent(10.0), Phase::Ramping));
+        assert_eq!(rig.until(45 * S).admits(), (percent(50.0), Phase::Ramping));
+        assert_eq!(rig.until(55 * S).admits(), (Fraction::ONE, Phase::Serving));
+        assert_eq!(rig.governor.deadline(&rig.policy), None);
+    }
+
+    #[test]
+    fn partial_loss_acts_after_its_delay_and_a_blip_does_not_act() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.health(0, 5).until(1999).admits(), (Fraction::ONE, Phase::Serving));
+        assert_eq!(rig.health(1999, 10).until(10 * S).admits(), (Fraction::ONE, Phase::Serving));
+        rig.health(10 * S, 5).until(12 * S);
+        assert_eq!(rig.governor.phase(10), Phase::Reduced);
+        assert_eq!(rig.governor.admit().ppm(), 714_285);
+    }
+
+    #[test]
+    fn health_above_the_threshold_is_whole_and_below_the_minimum_is_nothing() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.health(0, 7).until(60 * S).admits(), (Fraction::ONE, Phase::Serving));
+        assert_eq!(rig.health(60 * S, 2).until(62 * S).admits(), (Fraction::ZERO, Phase::Out));
+    }
+
+    #[test]
+    fn partial_then_total_loss_is_one_fault_with_one_hold_down() {
+        let mut rig = Rig::new();
+        rig.health(0, 5).health(5 * S, 0).health(6 * S, 10);
+        assert_eq!(rig.governor.hold_remaining(rig.now), Duration::from_secs(30));
+        assert_eq!(rig.until(56 * S).admits(), (Fraction::ONE, Phase::Serving));
+    }
+
+    #[test]
+    fn a_dip_in_the_hold_down_begins_it_anew() {
+        let mut rig = Rig::new();
+        rig.health(0, 0).health(S, 10).health(20 * S, 6).health(21 * S, 10);
+        assert_eq!(rig.governor.hold_remaining(rig.now), Duration::from_secs(29));
+        assert_eq!(rig.until(49 * S).admits().1, Phase::Holding);
+        assert_eq!(rig.until(50 * S).admits(), (percent(10.0), Phase::Ramping));
+    }
+
+    #[test]
+    fn health_that_rises_further_does_not_lengthen_the_hold_down() {
+        let mut rig = Rig::new();
+        rig.health(0, 0).health(S, 4).health(2 * S, 10);
+        assert_eq!(rig.until(31 * S).admits(), (percent(10.0), Phase::Ramping));
+    }
+
+    #[test]
+    fn a_relapse_doubles_the_hold_down_up_to_the_limit() {
+        let mut rig = Rig::new();
+        let mut holds = Vec::new();
+        let mut ms = 0;
+        for _ in 0..7 {
+            rig.health(ms, 0).health(ms + S, 10);
+            let hold = rig.governor.hold_remaining(rig.now);
+            holds.push(hold.as_secs());
+            ms += S + u64::try_from(hold.as_millis()).unwrap() + S;
+        }
+        assert_eq!(holds, [30, 60, 120, 240, 480, 600, 600]);
+    }
+
+    #[test]
+    fn quiet_time_halves_the_hold_down_back() {
+        let mut rig = Rig::new();
+        rig.health(0, 0).health(S, 10).health(32 * S, 0).health(33 * S, 10);
+        assert_eq!(rig.governor.hold_remaining(rig.now), Duration::from_secs(60));
+        rig.until(200 * S);
+        assert_eq!(rig.admits().1, Phase::Serving);
+        rig.health(900 * S, 0).health(901 * S, 10);
+        assert_eq!(rig.governor.hold_remaining(rig.now), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn manual_failback_waits_for_an_operator() {
+        let mut rig = Rig::new();
+        rig.policy.failback.mode = Written::default_value(FailbackMode::Manual);
+        rig.health(0, 0).health(S, 10).until(10_000 * S);
+        assert_eq!(rig.admits(), (Fraction::ZERO, Phase::Holding));
+        rig.governor.release(rig.now);
+        assert_eq!(rig.until(10_000 * S).admits(), (percent(10.0), Phase::Ramping));
+        assert_eq!(rig.until(10_020 * S).admits(), (Fraction::ONE, Phase::Serving));
+    }
+
+    #[test]
+    fn a_fall_that_was_no_fault_is_undone_without_a_relapse() {
+        let mut rig = Rig::new();
+        rig.health(0, 0);
+        rig.governor.undo_fall();
+        assert_eq!(rig.health(S, 10).admits(), (Fraction::ONE, Phase::Serving));
+        rig.health(2 * S, 0).health(3 * S, 10);
+        assert_eq!(rig.governor.hold_remaining(rig.now), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_restart_keeps_what_remains_of_the_hold_down() {
+        let mut rig = Rig::new();
+        rig.health(0, 0).health(S, 10).until(11 * S);
+        let saved = serde_json::to_string(&rig.governor.save(rig.now)).unwrap();
+        let restored = Governor::restored(&serde_json::from_str(&saved).unwrap(), Time::from_millis(77));
+        assert_eq!(restored.hold_remaining(Time::from_millis(77)), Duration::from_secs(20));
+        assert_eq!(restored.phase(10), Phase::Holding);
+    }
+
+    #[test]
+    fn time_that_steps_back_moves_nothing() {
+        let mut rig = Rig::new();
+        rig.health(100 * S, 0).health(101 * S, 10);
+        rig.governor.observe(rig.health, &rig.policy, Time::ZERO);
+        assert_eq!(rig.admits(), (Fraction::ZERO, Phase::Holding));
+    }
+}

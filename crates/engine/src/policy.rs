@@ -1,0 +1,179 @@
+//! What a user decided for a service, in the form that the engine uses: checked,
+//! complete, and with the place where each field was written.
+//!
+//! Reading YAML, merging policies and applying their precedence is the business
+//! of the crate `api`.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use tidegate_model::{ClusterName, Fraction, Region, Share, Zone};
+
+/// Where a value was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    /// Nobody wrote it: the default applies.
+    #[default]
+    Default,
+    /// In a file.
+    File {
+        /// The object that holds it, as `Kind namespace/name`.
+        object: Arc<str>,
+        /// The file, as it was given to the loader.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { object, file, line } => write!(f, "{object} at {file}:{line}"),
+        }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl<T> Written<T> {
+    /// A value that nobody wrote.
+    pub const fn default_value(value: T) -> Self {
+        Self { value, origin: Origin::Default }
+    }
+}
+
+/// The failover policy in force for one service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// The order of tiers per caller; the first rule whose `from` matches applies. None matches: [`Tier::DEFAULT`].
+    pub failover: Vec<Written<OrderRule>>,
+    /// Health below this part of what is expected reduces a pool.
+    pub failover_threshold: Written<Fraction>,
+    /// Health below this part of what is expected takes a pool out.
+    pub minimum_healthy: Written<Fraction>,
+    /// How long a partial loss lasts before it counts; a total loss counts at once.
+    pub partial_loss_delay: Written<Duration>,
+    /// The only regions that may serve; `None` allows all. Nothing overrides it.
+    pub residency: Option<Written<BTreeSet<Region>>>,
+    /// How a pool gets its load back.
+    pub failback: Failback,
+    /// What to do when no allowed pool has a healthy endpoint.
+    pub when_exhausted: Written<WhenExhausted>,
+    /// A plan changes only when a share moves by more than this, or a pool enters or leaves.
+    pub dead_band: Share,
+    /// How long the high-water mark of a pool is kept.
+    pub retention: Duration,
+}
+
+/// How a pool gets its load back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failback {
+    /// By itself, or by an operator's word.
+    pub mode: Written<FailbackMode>,
+    /// How long health must be steady first.
+    pub hold_down: Written<Duration>,
+    /// The limit to which relapses double the hold-down.
+    pub max_hold_down: Written<Duration>,
+    /// Each quiet time of this length halves a doubled hold-down.
+    pub quiet: Duration,
+    /// The steps after the hold-down, rising, the last one the whole.
+    pub ramp_steps: Written<Vec<Fraction>>,
+    /// How long each step lasts.
+    pub ramp_interval: Written<Duration>,
+}
+
+/// Who lets traffic back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailbackMode {
+    /// The governor, after the hold-down.
+    #[default]
+    Auto,
+    /// An operator.
+    Manual,
+}
+
+/// What to do when no allowed pool has a healthy endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenExhausted {
+    /// Try all endpoints of the allowed pools: health checks may be wrong.
+    #[default]
+    Spread,
+    /// Answer 503 at the gateway.
+    Shed,
+}
+
+/// Which tiers, in order, serve the callers of a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRule {
+    /// The callers; an empty selector means all.
+    pub from: Places,
+    /// The tiers. After the last one comes nothing.
+    pub to: Vec<Tier>,
+}
+
+/// A set of pools, as a caller sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// The caller's zone, in the caller's cluster.
+    SameZone,
+    /// The caller's region: other zones of its cluster, other clusters of the region.
+    SameRegion,
+    /// These places.
+    Only(Places),
+    /// All places but these, the nearest region first.
+    AnyExcept(Places),
+    /// All places, the nearest region first.
+    Any,
+}
+
+impl Tier {
+    /// Local first: the default order (DESIGN, section 7).
+    pub const DEFAULT: [Self; 3] = [Self::SameZone, Self::SameRegion, Self::Any];
+}
+
+/// Places by name. A field that is empty does not restrict; the fields together must all match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// Regions.
+    pub regions: BTreeSet<Region>,
+    /// Zones.
+    pub zones: BTreeSet<Zone>,
+    /// Clusters.
+    pub clusters: BTreeSet<ClusterName>,
+}
+
+impl Default for Policy {
+    /// The defaults of DESIGN section 7, each with its reason there.
+    fn default() -> Self {
+        let percent = |value: u32| Fraction::from_ppm(value * 10_000).unwrap_or(Fraction::ONE);
+        Self {
+            failover: Vec::new(),
+            failover_threshold: Written::default_value(percent(70)),
+            minimum_healthy: Written::default_value(percent(25)),
+            partial_loss_delay: Written::default_value(Duration::from_secs(2)),
+            residency: None,
+            failback: Failback {
+                mode: Written::default_value(FailbackMode::Auto),
+                hold_down: Written::default_value(Duration::from_secs(30)),
+                max_hold_down: Written::default_value(Duration::from_secs(600)),
+                quiet: Duration::from_secs(600),
+                ramp_steps: Written::default_value(vec![percent(10), percent(50), percent(100)]),
+                ramp_interval: Written::default_value(Duration::from_secs(10)),
+            },
+            when_exhausted: Written::default_value(WhenExhausted::Spread),
+            dead_band: Share::new(100).unwrap_or(Share::NONE),
+            retention: Duration::from_secs(600),
+        }
+    }
+}

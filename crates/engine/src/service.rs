@@ -1,0 +1,361 @@
+//! One service as this cluster's agent sees it: its own pools, the other clusters' pools, and the plans.
+
+use crate::{
+    engine::{Decision, Fleet},
+    governor::{Governor, Health, SavedGovernor},
+    plan::{Plan, Source, Target},
+    planner::{Candidate, CandidatePool, Question, plan},
+    policy::Policy,
+    pool::{EndpointFacts, Pool, SavedPool},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, PoolKey, PoolStatus, ServiceName, Time, Zone};
+
+/// The state of one service.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceState {
+    name: ServiceName,
+    policy: Arc<Policy>,
+    pools: BTreeMap<Zone, Pool>,
+    remotes: BTreeMap<ClusterName, Remote>,
+    plans: BTreeMap<Source, Plan>,
+    /// The pool statuses as last told, to tell what changed.
+    told: BTreeMap<Zone, PoolStatus>,
+}
+
+/// The pools of another cluster, as its agents told us, and how far we trust our way to it.
+#[derive(Clone, Debug)]
+struct Remote {
+    pools: BTreeMap<Zone, PoolStatus>,
+    reach: Governor,
+}
+
+/// A service as it is kept on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SavedService {
+    pools: BTreeMap<Zone, SavedPool>,
+    remotes: BTreeMap<ClusterName, SavedGovernor>,
+}
+
+/// What an update of a service brought.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) plans_changed: bool,
+    pub(crate) statuses_changed: bool,
+}
+
+impl ServiceState {
+    pub(crate) fn new(name: ServiceName, policy: Arc<Policy>) -> Self {
+        Self {
+            name,
+            policy,
+            pools: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn save(&self, now: Time) -> SavedService {
+        SavedService {
+            pools: self.pools.iter().map(|(zone, pool)| (zone.clone(), pool.save(now))).collect(),
+            remotes: self.remotes.iter().map(|(cluster, it)| (cluster.clone(), it.reach.save(now))).collect(),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    pub(crate) fn plans(&self) -> &BTreeMap<Source, Plan> {
+        &self.plans
+    }
+
+    /// Endpoints of the own cluster with their zone and whether they are healthy and being shut down.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = EndpointView> {
+        self.pools.iter().flat_map(|(zone, pool)| {
+            pool.endpoints().iter().map(|(address, endpoint)| EndpointView {
+                address: *address,
+                zone: zone.clone(),
+                healthy: endpoint.is_healthy(),
+                terminating: endpoint.facts.terminating,
+                up: endpoint.up,
+            })
+        })
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn set_endpoints(
+        &mut self,
+        endpoints: &BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
+        saved: Option<&SavedService>,
+        now: Time,
+    ) {
+        let mut by_zone: BTreeMap<&Zone, BTreeMap<SocketAddr, EndpointFacts>> = BTreeMap::new();
+        for (address, (zone, facts)) in endpoints {
+            by_zone.entry(zone).or_default().insert(*address, *facts);
+        }
+        for zone in by_zone.keys() {
+            if !self.pools.contains_key(*zone) {
+                let saved = saved.and_then(|saved| saved.pools.get(*zone));
+                let pool = saved.map_or_else(Pool::new, |saved| Pool::restored(saved, now));
+                self.pools.insert((*zone).clone(), pool);
+            }
+        }
+        let none = BTreeMap::new();
+        for (zone, pool) in &mut self.pools {
+            let saved = saved.and_then(|saved| saved.pools.get(zone));
+            pool.set_endpoints(by_zone.get(zone).unwrap_or(&none), saved);
+        }
+    }
+
+    /// Takes in a verdict; the zone of the endpoint if it is news.
+    pub(crate) fn set_up(&mut self, address: SocketAddr, up: bool) -> Option<Zone> {
+        self.pools.iter_mut().find_map(|(zone, pool)| pool.set_up(address, up).then(|| zone.clone()))
+    }
+
+    pub(crate) fn set_remote(
+        &mut self,
+        cluster: &ClusterName,
+        pools: BTreeMap<Zone, PoolStatus>,
+        saved: Option<&SavedService>,
+        now: Time,
+    ) {
+        match self.remotes.get_mut(cluster) {
+            Some(remote) => remote.pools = pools,
+            None => {
+                let reach = saved.and_then(|saved| saved.remotes.get(cluster));
+                let reach = reach.map_or_else(Governor::new, |saved| Governor::restored(saved, now));
+                self.remotes.insert(cluster.clone(), Remote { pools, reach });
+            }
+        }
+        self.remotes.retain(|_, remote| !remote.pools.is_empty());
+    }
+
+    pub(crate) fn undo_unreachable(&mut self, cluster: &ClusterName) {
+        if let Some(remote) = self.remotes.get_mut(cluster) {
+            remote.reach.undo_fall();
+        }
+    }
+
+    /// An operator lets traffic back to a target that waits for a word.
+    pub(crate) fn release(&mut self, target: &Target, now: Time) {
+        match target {
+            Target::Zone(zone) => self.pools.get_mut(zone).map(|pool| pool.governor.release(now)),
+            Target::Cluster(cluster) => self.remotes.get_mut(cluster).map(|remote| remote.reach.release(now)),
+        };
+    }
+
+    /// Brings governors and plans up to `now`.
+    pub(crate) fn update(&mut self, fleet: &Fleet, now: Time) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.update_pools(fleet, now, &mut outcome);
+        for (cluster, remote) in &mut self.remotes {
+            let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
+            remote.reach.observe(health, &self.policy, now);
+        }
+        self.update_plans(fleet, &mut outcome);
+        outcome
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let pools = self.pools.values().filter_map(|pool| pool.deadline(&self.policy));
+        let remotes = self.remotes.values().filter_map(|remote| remote.reach.deadline(&self.policy));
+        pools.chain(remotes).min()
+    }
+
+    fn update_pools(&mut self, fleet: &Fleet, now: Time, outcome: &mut Outcome) {
+        for pool in self.pools.values_mut() {
+            pool.update(&self.policy, now);
+        }
+        // A pool that nothing is expected of any more is forgotten with its last endpoint.
+        self.pools.retain(|_, pool| !pool.endpoints().is_empty() || pool.expected() > 0);
+        let statuses: BTreeMap<Zone, PoolStatus> = self
+            .pools
+            .iter()
+            .map(|(zone, pool)| (zone.clone(), self.status(zone, pool, fleet, now)))
+            .collect();
+        for (zone, status) in &statuses {
+            let before = self.told.get(zone);
+            if before.is_none_or(|before| before.phase != status.phase || before.admit != status.admit) {
+                outcome.decisions.push(Decision::Pool {
+                    pool: PoolKey {
+                        service: self.name.clone(),
+                        cluster: fleet.own.clone(),
+                        zone: zone.clone(),
+                    },
+                    before: before.map(|before| before.phase),
+                    status: status.clone(),
+                });
+            }
+        }
+        if statuses != self.told {
+            outcome.statuses_changed = true;
+            self.told = statuses;
+        }
+    }
+
+    fn status(&self, zone: &Zone, pool: &Pool, fleet: &Fleet, now: Time) -> PoolStatus {
+        PoolStatus {
+            service: self.name.clone(),
+            locality: Locality { region: fleet.region.clone(), zone: zone.clone() },
+            expected: pool.expected(),
+            healthy: pool.healthy(),
+            admit: pool.governor.admit(),
+            phase: pool.phase(),
+            hold_remaining: pool.governor.hold_remaining(now),
+        }
+    }
+
+    /// The pools of the own cluster as they are now, for the other clusters.
+    pub(crate) fn statuses(&self, fleet: &Fleet, now: Time) -> impl Iterator<Item = PoolStatus> {
+        self.pools.iter().map(move |(zone, pool)| self.status(zone, pool, fleet, now))
+    }
+
+    /// The pools of other clusters as this cluster sees them: what their owners say, times our reach.
+    pub(crate) fn remote_views(&self, fleet: &Fleet) -> Vec<RemotePoolView> {
+        let view = |cluster: &ClusterName, remote: &Remote, status: &PoolStatus| RemotePoolView {
+            cluster: cluster.clone(),
+            reachable: fleet.is_reachable(cluster),
+            reach: remote.reach.admit(),
+            status: status.clone(),
+        };
+        self.remotes
+            .iter()
+            .flat_map(|(cluster, remote)| {
+                remote.pools.values().map(move |status| view(cluster, remote, status))
+            })
+            .collect()
+    }
+
+    fn update_plans(&mut self, fleet: &Fleet, outcome: &mut Outcome) {
+        let candidates = self.candidates(fleet);
+        let known: BTreeSet<&Source> = self.plans.keys().collect();
+        let gone: Vec<Source> =
+            known.into_iter().filter(|source| !fleet.sources.contains(*source)).cloned().collect();
+        for source in gone {
+            self.plans.remove(&source);
+            outcome.plans_changed = true;
+        }
+        for source in &fleet.sources {
+            let question = Question {
+                service: &self.name,
+                source,
+                policy: &self.policy,
+                candidates: &candidates,
+                distances: &fleet.distances,
+            };
+            let before = self.plans.get(source);
+            let after = plan(&question, before);
+            let moved =
+                before.is_none_or(|before| before.shares != after.shares || before.shed != after.shed);
+            let differs = moved
+                || before
+                    .is_some_and(|it| it.standby != after.standby || it.last_resort != after.last_resort);
+            if moved {
+                outcome.decisions.push(Decision::Plan {
+                    before: before.map(|before| before.shares.clone()),
+                    after: after.clone(),
+                });
+            }
+            outcome.plans_changed |= differs;
+            self.plans.insert(source.clone(), after);
+        }
+    }
+
+    fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
+        let local = self.pools.iter().map(|(zone, pool)| {
+            let it = CandidatePool {
+                expected: pool.expected(),
+                healthy: pool.healthy(),
+                admit: pool.governor.admit(),
+            };
+            Candidate {
+                target: Target::Zone(zone.clone()),
+                cluster: fleet.own.clone(),
+                region: fleet.region.clone(),
+                pools: BTreeMap::from([(zone.clone(), it)]),
+                phase: pool.phase(),
+                reachable: true,
+            }
+        });
+        let remote = self.remotes.iter().filter_map(|(cluster, remote)| {
+            let region = fleet.clusters.get(cluster)?.clone();
+            let pool = |status: &PoolStatus| CandidatePool {
+                expected: status.expected,
+                healthy: status.healthy,
+                admit: status.admit.times(remote.reach.admit()),
+            };
+            let pools: BTreeMap<Zone, CandidatePool> =
+                remote.pools.iter().map(|(zone, status)| (zone.clone(), pool(status))).collect();
+            Some(Candidate {
+                target: Target::Cluster(cluster.clone()),
+                cluster: cluster.clone(),
+                region,
+                phase: remote.phase(),
+                pools,
+                reachable: fleet.is_reachable(cluster),
+            })
+        });
+        local.chain(remote).collect()
+    }
+}
+
+impl Remote {
+    /// The phase of the whole cluster as this one sees it: our reach first, then what its pools have in common.
+    fn phase(&self) -> Phase {
+        let expected = self.pools.values().any(|status| status.expected > 0);
+        let reach = self.reach.phase(u32::from(expected));
+        if reach != Phase::Serving {
+            return reach;
+        }
+        let phases: BTreeSet<Phase> =
+            self.pools.values().map(|status| status.phase).filter(|phase| *phase != Phase::Empty).collect();
+        match (phases.first(), phases.len()) {
+            (Some(only), 1) => *only,
+            _ if phases.contains(&Phase::Ramping) => Phase::Ramping,
+            _ if phases.contains(&Phase::Serving) || phases.contains(&Phase::Reduced) => Phase::Reduced,
+            _ => Phase::Holding,
+        }
+    }
+}
+
+/// An endpoint of the own cluster as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointView {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its zone.
+    pub zone: Zone,
+    /// Whether it counts as healthy.
+    pub healthy: bool,
+    /// Whether it is being shut down.
+    pub terminating: bool,
+    /// What active checks found last; `None` before the first.
+    pub up: Option<bool>,
+}
+
+/// A pool of another cluster as this one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemotePoolView {
+    /// The cluster that owns it.
+    pub cluster: ClusterName,
+    /// Whether we reach that cluster now.
+    pub reachable: bool,
+    /// The part of its admit that our reach allows.
+    pub reach: Fraction,
+    /// What its owner says.
+    pub status: PoolStatus,
+}
