@@ -63,7 +63,7 @@ pub struct Endpoint {
 }
 
 /// All that policy says about one service: what the engine decides by, and what gateways and checks do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePolicy {
     /// What the engine decides by.
@@ -127,7 +127,8 @@ pub struct Gateway {
     pub role: GatewayRole,
     /// Where it listens.
     pub listeners: Vec<Listener>,
-    /// The routes attached to it, in order of precedence. Empty for an east-west gateway, whose routes are the cluster's services.
+    /// The routes attached to it, the oldest first; [`Self::matches`] gives their matches in order of precedence.
+    /// Empty for an east-west gateway, whose routes are the cluster's services.
     pub routes: Vec<HttpRoute>,
     /// Where it was written.
     pub origin: Origin,
@@ -143,23 +144,28 @@ pub enum GatewayRole {
     EastWest,
 }
 
-/// A listener of a gateway.
+/// A listener of a gateway. Those written for one port with different host names are one here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Listener {
-    /// Its name, unique in the gateway.
+    /// Its name (of several on one port, the first one's), unique in the gateway.
     pub name: String,
-    /// Where it binds.
+    /// Where it binds; each address once in the cluster.
     pub address: SocketAddr,
     /// The host names it serves; empty serves all.
     pub hostnames: BTreeSet<String>,
 }
 
-/// An `HTTPRoute` rule set attached to a gateway.
+/// An `HTTPRoute` rule set attached to a gateway. A route that has other host names on other listeners comes once
+/// for each set of host names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpRoute {
     /// `namespace/name`.
     pub name: String,
-    /// The host names; empty matches all.
+    /// The names of the listeners that serve it; never empty.
+    pub listeners: BTreeSet<String>,
+    /// The host names, already narrowed to those of the listeners; empty matches all.
     pub hostnames: BTreeSet<String>,
     /// The rules.
     pub rules: Vec<HttpRule>,
@@ -169,22 +175,68 @@ pub struct HttpRoute {
 
 /// A rule: any of the matches sends to the backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HttpRule {
     /// Path matches; never empty (the default is the prefix `/`).
     pub paths: Vec<PathMatch>,
     /// The service that serves it.
     pub backend: ServiceName,
-    /// The whole request, retries included; `None` is the gateway's default.
+    /// The whole request, retries included; `None` is the gateway's default, zero is no limit.
     pub timeout: Option<Duration>,
 }
 
 /// How a path is matched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PathMatch {
     /// The whole path.
     Exact(String),
-    /// Its first segments.
+    /// Its first segments: `/a` matches `/a` and `/a/b`, not `/ab`. Without a slash at its end, but for `/` itself.
     Prefix(String),
+}
+
+/// One match of one rule of one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteMatch<'g> {
+    /// The route.
+    pub route: &'g HttpRoute,
+    /// Its rule.
+    pub rule: &'g HttpRule,
+    /// The rule's match.
+    pub path: &'g PathMatch,
+}
+
+impl Gateway {
+    /// All matches in Gateway API's order of precedence among routes of one host name: exact paths, then the longest
+    /// prefix, then the oldest route, the first route by name, the first rule. Which host name is the most specific
+    /// is not part of it: Envoy decides that by itself.
+    #[must_use]
+    pub fn matches(&self) -> Vec<RouteMatch<'_>> {
+        let mut matches: Vec<RouteMatch<'_>> = Vec::new();
+        for route in &self.routes {
+            for rule in &route.rules {
+                matches.extend(rule.paths.iter().map(|path| RouteMatch { route, rule, path }));
+            }
+        }
+        // Stable, so what is equal stays in the order of routes and rules.
+        matches.sort_by_key(|found| match found.path {
+            PathMatch::Exact(path) => (0, std::cmp::Reverse(path.len())),
+            PathMatch::Prefix(path) => (1, std::cmp::Reverse(path.len())),
+        });
+        matches
+    }
+}
+
+impl Default for ServicePolicy {
+    /// The defaults of DESIGN section 7: what applies where nobody wrote a policy.
+    fn default() -> Self {
+        Self {
+            engine: Policy::default(),
+            active_check: Some(ActiveCheck::default()),
+            retry: Retry::default(),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for ActiveCheck {

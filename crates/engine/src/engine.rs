@@ -256,14 +256,14 @@ impl Engine {
         let mut effects = Effects::default();
         match event {
             Event::Topology { clusters, distances } => {
-                self.set_topology(clusters, distances, now, &mut effects)
+                self.set_topology(clusters, distances, now, &mut effects);
             }
             Event::Sources(sources) => {
                 self.fleet.sources = sources;
                 self.update_all(now, &mut effects);
             }
             Event::Service { name, policy, endpoints } => {
-                self.set_service(name, policy, &endpoints, now, &mut effects);
+                self.set_service(&name, policy, &endpoints, now, &mut effects);
             }
             Event::ServiceRemoved(name) => {
                 self.saved.remove(&name);
@@ -288,7 +288,7 @@ impl Engine {
                 }
             }
             Event::RemotePools { cluster, pools } => {
-                self.set_remote_pools(&cluster, pools, now, &mut effects)
+                self.set_remote_pools(&cluster, pools, now, &mut effects);
             }
             Event::Reachable { cluster, quick } => {
                 if self.fleet.unreachable.remove(&cluster) {
@@ -375,8 +375,8 @@ impl Engine {
         for cluster in gone {
             self.set_remote_pools(&cluster, Vec::new(), now, effects);
             self.remote_pools.remove(&cluster);
-            self.fleet.unreachable.remove(&cluster);
         }
+        self.fleet.unreachable.retain(|cluster| clusters.contains_key(cluster));
         self.fleet.clusters = clusters;
         self.fleet.distances = distances;
         self.update_all(now, effects);
@@ -384,18 +384,18 @@ impl Engine {
 
     fn set_service(
         &mut self,
-        name: ServiceName,
+        name: &ServiceName,
         policy: Arc<Policy>,
         endpoints: &BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
         now: Time,
         effects: &mut Effects,
     ) {
-        let saved = self.saved.remove(&name);
+        let saved = self.saved.remove(name);
         let remote_pools = &self.remote_pools;
         let state = self.services.entry(name.clone()).or_insert_with(|| {
             let mut state = ServiceState::new(name.clone(), Arc::clone(&policy));
             for (cluster, pools) in remote_pools {
-                if let Some(pools) = pools.get(&name) {
+                if let Some(pools) = pools.get(name) {
                     state.set_remote(cluster, pools.clone(), saved.as_ref(), now);
                 }
             }
@@ -404,7 +404,7 @@ impl Engine {
         state.set_policy(policy);
         state.set_endpoints(endpoints, saved.as_ref(), now);
         effects.changed.insert(name.clone());
-        self.update(&name, now, effects);
+        self.update(name, now, effects);
     }
 
     fn set_remote_pools(

@@ -16,23 +16,39 @@ impl fmt::Display for Reason {
             self.region
         )?;
         f.write_str(match (self.rule, phase) {
-            (Rule::Preferred, _) => "nearest place in the order",
-            (Rule::Overflow, _) => "takes what nearer places could not keep",
-            (Rule::NotNeeded, _) => "stands by, nearer places keep everything",
-            (Rule::NoForeignTraffic, _) => {
-                "not whole, so it takes no traffic of others while a Serving pool remains"
+            (Rule::Preferred, Phase::Reduced) => {
+                "first in the order, keeps what its healthy endpoints can carry"
             }
-            (Rule::BeyondAdmit, Phase::Holding | Phase::Ramping) => {
+            (Rule::Preferred, Phase::Holding) => "first in the order, gets the rest back after its hold-down",
+            (Rule::Preferred, Phase::Ramping) => "first in the order, gets its load back step by step",
+            (Rule::Preferred, _) => "first in the order",
+            (Rule::Overflow, _) => "takes what the places before it in the order do not keep",
+            (Rule::NotNeeded, _) => "stands by, the places before it in the order keep everything",
+            (Rule::NoForeignTraffic, _) => {
+                "not whole, so it takes no other place's traffic while a Serving one remains"
+            }
+            (Rule::BeyondAdmit, Phase::Holding) => {
                 "healthy and nothing better is left, so it serves before its hold-down ends"
+            }
+            (Rule::BeyondAdmit, Phase::Ramping) => {
+                "healthy and nothing better is left, so it serves more than its ramp allows yet"
+            }
+            (Rule::BeyondAdmit, Phase::Serving) => {
+                "nothing better is left, so it serves more than its normal load"
             }
             (Rule::BeyondAdmit, _) => "nothing better is left, so it serves beyond its admit",
             (Rule::LastResort, _) => "nothing allowed is healthy, so it is tried all the same",
-            (Rule::NotAdmitted, Phase::Holding) => "healthy again, its hold-down runs",
-            (Rule::NotAdmitted, _) => "not healthy enough to serve",
-            (Rule::Empty, _) => "no endpoint there was ever healthy",
-            (Rule::Unreachable, _) => "out of reach for this cluster, which is not to say that it is down",
-            (Rule::Residency, _) => "forbidden by residency",
-            (Rule::NotInOrder, _) => "no tier of the order names it",
+            (Rule::NotAdmitted, Phase::Holding) => {
+                "healthy again, held back until its hold-down ends or an operator releases it"
+            }
+            (Rule::NotAdmitted, _) if *healthy == 0 => "nothing there is healthy",
+            (Rule::NotAdmitted, _) => "too little of it is healthy to serve",
+            (Rule::Empty, _) => "no endpoint is expected there: none was healthy yet, or all were removed",
+            (Rule::Unreachable, _) => {
+                "out of reach from this cluster; it may well be up, its numbers are the last it told"
+            }
+            (Rule::Residency, _) => "its region is forbidden by residency",
+            (Rule::NotInOrder, _) => "the order does not name it",
         })?;
         write!(f, " [{}]", self.origin)
     }
@@ -47,7 +63,7 @@ impl fmt::Display for Plan {
         let mut parts: Vec<String> =
             shares.iter().map(|(target, share)| format!("{target} {share}")).collect();
         if self.shed > Share::NONE {
-            parts.push(format!("shed {}", self.shed));
+            parts.push(format!("{} answered with 503 (nothing allowed is healthy)", self.shed));
         }
         f.write_str(&parts.join(", "))?;
         if self.last_resort {

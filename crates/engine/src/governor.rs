@@ -57,8 +57,8 @@ pub(crate) struct Governor {
     /// Since when health has wanted less than admit, while the delay for partial losses runs.
     falling_since: Option<Time>,
     relapses: u32,
-    /// When the last return was complete.
-    returned_at: Option<Time>,
+    /// When the last return was complete, and how much quiet time was counted before that (by a process that ended since).
+    returned: Option<(Time, Duration)>,
     /// What to go back to if the fault turns out to have been none (see [`Governor::undo_fall`]).
     before_fall: Option<(Fraction, Stage, u32)>,
 }
@@ -70,6 +70,9 @@ pub(crate) struct SavedGovernor {
     admit: Fraction,
     stage: SavedStage,
     relapses: u32,
+    /// The quiet time since the last return.
+    #[serde(default)]
+    quiet: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +91,7 @@ impl Governor {
             stage: Stage::Steady,
             falling_since: None,
             relapses: 0,
-            returned_at: None,
+            returned: None,
             before_fall: None,
         }
     }
@@ -103,7 +106,8 @@ impl Governor {
             }
             SavedStage::Ramping { remaining } => Stage::Ramping { until: now + remaining },
         };
-        Self { admit: saved.admit, stage, relapses: saved.relapses, ..Self::new() }
+        let returned = saved.quiet.map(|quiet| (now, quiet));
+        Self { admit: saved.admit, stage, relapses: saved.relapses, returned, ..Self::new() }
     }
 
     pub(crate) fn save(&self, now: Time) -> SavedGovernor {
@@ -114,7 +118,7 @@ impl Governor {
             }
             Stage::Ramping { until } => SavedStage::Ramping { remaining: until.since(now) },
         };
-        SavedGovernor { admit: self.admit, stage, relapses: self.relapses }
+        SavedGovernor { admit: self.admit, stage, relapses: self.relapses, quiet: self.quiet(now) }
     }
 
     pub(crate) const fn admit(&self) -> Fraction {
@@ -163,6 +167,7 @@ impl Governor {
             if target > self.admit {
                 self.rise(target, policy, now);
             } else if self.stage != Stage::Steady {
+                self.before_fall = Some((self.admit, self.stage, self.relapses));
                 self.stage = Stage::Steady;
             }
         }
@@ -199,9 +204,10 @@ impl Governor {
     fn count_relapse(&mut self, policy: &Policy, now: Time) {
         if matches!(self.stage, Stage::Ramping { .. }) {
             self.relapses = (self.relapses + 1).min(MAX_RELAPSES);
-        } else if let Some(returned) = self.returned_at.take() {
+        } else if let Some(quiet) = self.quiet(now) {
+            self.returned = None;
             let quiet_ms = policy.failback.quiet.as_millis().max(1);
-            let quiet_times = u32::try_from(now.since(returned).as_millis() / quiet_ms).unwrap_or(u32::MAX);
+            let quiet_times = u32::try_from(quiet.as_millis() / quiet_ms).unwrap_or(u32::MAX);
             self.relapses = match quiet_times {
                 0 => (self.relapses + 1).min(MAX_RELAPSES),
                 times => self.relapses.saturating_sub(times),
@@ -209,10 +215,19 @@ impl Governor {
         }
     }
 
+    /// The quiet time since the last return, if there was one and nothing fell since.
+    fn quiet(&self, now: Time) -> Option<Duration> {
+        self.returned.map(|(at, before)| before.saturating_add(now.since(at)))
+    }
+
     fn rise(&mut self, target: Fraction, policy: &Policy, now: Time) {
         match self.stage {
             Stage::Steady => self.hold(target, policy, now),
             Stage::Holding { level, .. } if target < level => self.hold(target, policy, now),
+            // The policy changed its mind about who lets traffic back.
+            Stage::Holding { until, .. } if contradicts(until, policy, now) => {
+                self.hold(target, policy, now);
+            }
             Stage::Holding { until, level } => {
                 self.stage = Stage::Holding { until, level: level.max(target) };
                 if until.is_some_and(|until| until <= now) {
@@ -229,6 +244,7 @@ impl Governor {
             FailbackMode::Auto => Some(now + self.hold_down(policy)),
             FailbackMode::Manual => None,
         };
+        self.before_fall = None;
         self.stage = Stage::Holding { until, level };
         if until.is_some_and(|until| until <= now) {
             self.step(level, policy, now);
@@ -252,11 +268,20 @@ impl Governor {
         self.admit = next.min(target);
         self.stage = if self.admit >= target {
             self.before_fall = None;
-            self.returned_at = Some(now);
+            self.returned = Some((now, Duration::ZERO));
             Stage::Steady
         } else {
             Stage::Ramping { until: now + policy.failback.ramp_interval.value }
         };
+    }
+}
+
+/// Whether a hold-down waits for the clock where the policy says operator, or the other way round. One that has
+/// passed waits for nothing: that is how an operator's word is kept.
+fn contradicts(until: Option<Time>, policy: &Policy, now: Time) -> bool {
+    match policy.failback.mode.value {
+        FailbackMode::Auto => until.is_none(),
+        FailbackMode::Manual => until.is_some_and(|until| until > now),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     plan::{Plan, Reason, Rule, Source, Target},
-    policy::{Origin, Places, Policy, Tier, WhenExhausted},
+    policy::{FailbackMode, Origin, Places, Policy, Tier, WhenExhausted},
 };
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
@@ -14,7 +14,10 @@ use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Z
 const MAX_STANDBY: usize = 8;
 
 /// Amounts of traffic inside the planner: parts of 10^12, so that splitting and summing lose less than a share's last digit.
-const WHOLE: u128 = 1_000_000_000_000;
+const WHOLE: u64 = 1_000_000_000_000;
+
+/// Weights and admitted parts inside the planner: millionths of an endpoint.
+const ENDPOINT: u64 = Fraction::ONE.ppm() as u64;
 
 /// One target as a source sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,46 +47,57 @@ pub struct CandidatePool {
     pub admit: Fraction,
 }
 
-impl Candidate {
-    fn expected(&self) -> u32 {
-        self.pools.values().map(|pool| pool.expected).fold(0, u32::saturating_add)
-    }
+/// What the passes need of a candidate, as numbers: taken once, so that "and if it were gone?" costs next to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Figures {
+    expected: u64,
+    /// Healthy endpoints that the source can reach.
+    healthy: u64,
+    /// `sum(admit * expected)` of what the source can reach, in parts of [`ENDPOINT`].
+    admitted: u64,
+    /// `sum(min(admit * expected, healthy))`, in the same parts: the weight inside a tier.
+    weight: u64,
+    phase: Phase,
+    reachable: bool,
+}
 
-    fn healthy(&self) -> u32 {
-        if !self.reachable {
-            return 0;
+impl Figures {
+    fn of(candidate: &Candidate) -> Self {
+        let Candidate { phase, reachable, .. } = *candidate;
+        let mut sum = Self { expected: 0, healthy: 0, admitted: 0, weight: 0, phase, reachable };
+        for pool in candidate.pools.values() {
+            sum.expected += u64::from(pool.expected);
+            if reachable {
+                let admitted = u64::from(pool.admit.ppm()) * u64::from(pool.expected);
+                sum.healthy += u64::from(pool.healthy);
+                sum.admitted = sum.admitted.saturating_add(admitted);
+                sum.weight = sum.weight.saturating_add(admitted.min(u64::from(pool.healthy) * ENDPOINT));
+            }
         }
-        self.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add)
+        // Nothing is expected of it, so it is Empty, whatever is healthy there.
+        if sum.expected == 0 {
+            sum.healthy = 0;
+        }
+        sum
     }
 
-    /// `sum(admit * expected)`, in millionths of an endpoint.
-    fn admitted(&self) -> u128 {
-        self.pools.values().map(|pool| u128::from(pool.admit.ppm()) * u128::from(pool.expected)).sum()
+    fn is_serving(&self) -> bool {
+        self.weight > 0 && self.admitted >= self.whole()
     }
 
-    /// `sum(min(admit * expected, healthy))`, in millionths of an endpoint: its weight inside a tier.
-    fn weight(&self) -> u128 {
-        let weigh = |pool: &CandidatePool| {
-            let admitted = u128::from(pool.admit.ppm()) * u128::from(pool.expected);
-            admitted.min(u128::from(pool.healthy) * u128::from(Fraction::ONE.ppm()))
-        };
-        if self.reachable { self.pools.values().map(weigh).sum() } else { 0 }
+    /// All that is expected, in parts of [`ENDPOINT`].
+    fn whole(&self) -> u64 {
+        self.expected.saturating_mul(ENDPOINT)
     }
 
     /// `sum(admit * expected) / sum(expected)`.
     fn admit(&self) -> Fraction {
-        let whole = u128::from(self.expected()) * u128::from(Fraction::ONE.ppm());
-        if whole == 0 {
-            return Fraction::ONE;
-        }
-        let ppm = self.admitted() * u128::from(Fraction::ONE.ppm()) / whole;
-        u32::try_from(ppm).ok().and_then(|ppm| Fraction::from_ppm(ppm).ok()).unwrap_or(Fraction::ONE)
+        let ppm = self.admitted.checked_div(self.expected).and_then(|ppm| u32::try_from(ppm).ok());
+        ppm.and_then(|ppm| Fraction::from_ppm(ppm).ok()).unwrap_or(Fraction::ONE)
     }
 
-    fn gone(&self) -> Self {
-        let lost = |pool: &CandidatePool| CandidatePool { healthy: 0, admit: Fraction::ZERO, ..*pool };
-        let pools = self.pools.iter().map(|(zone, pool)| (zone.clone(), lost(pool))).collect();
-        Self { pools, phase: Phase::Out, ..self.clone() }
+    fn lose(&mut self) {
+        *self = Self { healthy: 0, admitted: 0, weight: 0, phase: Phase::Out, ..*self };
     }
 }
 
@@ -107,12 +121,14 @@ pub struct Question<'a> {
 #[must_use]
 pub fn plan(question: &Question<'_>, previous: Option<&Plan>) -> Plan {
     let tiers = Tiers::of(question);
-    let outcome = tiers.spend(question.policy, question.candidates);
+    let figures: Vec<Figures> = question.candidates.iter().map(Figures::of).collect();
+    let outcome = tiers.spend(question.policy, &figures);
+    let parts = tiers.parts(&outcome);
     let mut plan = Plan {
         service: question.service.clone(),
         source: question.source.clone(),
-        standby: standby(&tiers, question, &outcome),
-        shares: outcome.shares(question.candidates),
+        shares: shares(&parts, question.candidates),
+        standby: standby(&tiers, question, figures.clone(), &outcome, parts),
         shed: if outcome.shed { Share::ALL } else { Share::NONE },
         last_resort: outcome.last_resort,
         reasons: Vec::new(),
@@ -120,16 +136,19 @@ pub fn plan(question: &Question<'_>, previous: Option<&Plan>) -> Plan {
     if let Some(previous) = previous {
         keep_within_dead_band(&mut plan, previous, question.policy.dead_band);
     }
-    plan.reasons = reasons(&tiers, question, &outcome, &plan);
+    plan.reasons = reasons(&tiers, question, &figures, &outcome, &plan);
     plan
 }
 
-/// The candidates in the order in which this source turns to them.
+/// The candidates, by index, in the order in which this source turns to them; inside a tier by target, so that the
+/// order in which they were given decides nothing.
 struct Tiers {
-    /// Indices of the candidates, per tier; each in one tier only, tiers without candidates left out.
+    /// Each candidate in one tier only; tiers without candidates left out.
     tiers: Vec<Vec<usize>>,
     /// Candidates that residency forbids.
     forbidden: Vec<usize>,
+    /// Candidates that no tier names.
+    unnamed: Vec<usize>,
     /// Where the order was written.
     origin: Origin,
 }
@@ -137,8 +156,9 @@ struct Tiers {
 /// What became of the traffic.
 struct Outcome {
     /// Per candidate, parts of [`WHOLE`].
-    amounts: Vec<u128>,
-    rules: Vec<Rule>,
+    amounts: Vec<u64>,
+    /// Per candidate, the rule that gave or refused it something.
+    rules: Vec<Option<Rule>>,
     last_resort: bool,
     shed: bool,
 }
@@ -151,64 +171,47 @@ impl Tiers {
             Some(rule) => (rule.value.to.as_slice(), rule.origin.clone()),
             None => (Tier::DEFAULT.as_slice(), Origin::Default),
         };
-        let allowed = |candidate: &Candidate| {
-            policy.residency.as_ref().is_none_or(|only| only.value.contains(&candidate.region))
+        let forbids = |index: &mut usize| {
+            let region = &candidates[*index].region;
+            policy.residency.as_ref().is_some_and(|only| !only.value.contains(region))
         };
-        let (mut left, forbidden): (Vec<usize>, Vec<usize>) =
-            (0..candidates.len()).partition(|index| allowed(&candidates[*index]));
-        let mut tiers = Vec::new();
+        let mut left: Vec<usize> = (0..candidates.len()).collect();
+        left.sort_by(|a, b| candidates[*a].target.cmp(&candidates[*b].target));
+        let forbidden = left.extract_if(.., forbids).collect();
+        let mut tiers = Vec::with_capacity(candidates.len());
         for tier in order {
-            let (named, others) =
-                left.into_iter().partition(|index| tier_names(tier, source, &candidates[*index]));
-            left = others;
+            let named: Vec<usize> =
+                left.extract_if(.., |index| tier_names(tier, source, &candidates[*index])).collect();
             match tier {
-                Tier::Any | Tier::AnyExcept(_) => tiers.extend(by_distance(named, question)),
+                Tier::Any | Tier::AnyExcept(_) => tiers.extend(by_distance(&named, question)),
                 Tier::SameZone | Tier::SameRegion | Tier::Only(_) => tiers.push(named),
             }
         }
         tiers.retain(|tier: &Vec<usize>| !tier.is_empty());
-        Self { tiers, forbidden, origin }
+        Self { tiers, forbidden, unnamed: left, origin }
     }
 
-    fn tier_of(&self, candidate: usize) -> Option<usize> {
-        self.tiers.iter().position(|tier| tier.contains(&candidate))
-    }
-
-    /// Runs the passes over `candidates` (those that the tiers were made of, or the same with some of them gone).
-    fn spend(&self, policy: &Policy, candidates: &[Candidate]) -> Outcome {
+    /// Runs the passes over the candidates as they are, or as they would be with some of them gone.
+    fn spend(&self, policy: &Policy, figures: &[Figures]) -> Outcome {
         let mut outcome = Outcome {
-            amounts: vec![0; candidates.len()],
-            rules: candidates.iter().map(|candidate| first_rule(candidate)).collect(),
+            amounts: vec![0; figures.len()],
+            rules: vec![None; figures.len()],
             last_resort: false,
             shed: false,
         };
-        for index in 0..candidates.len() {
-            if self.forbidden.contains(&index) {
-                outcome.rules[index] = Rule::Residency;
-            } else if self.tier_of(index).is_none() {
-                outcome.rules[index] = Rule::NotInOrder;
-            }
-        }
-        let left = self.within_admit(candidates, &mut outcome);
-        let left = if left > 0 { self.beyond_admit(candidates, left, &mut outcome) } else { 0 };
+        let left = self.within_admit(figures, &mut outcome);
+        let left = self.beyond_admit(figures, left, &mut outcome);
         if left > 0 {
-            self.exhausted(policy, candidates, left, &mut outcome);
+            self.exhausted(policy, figures, left, &mut outcome);
         }
         outcome
     }
 
     /// Pass 1: each tier keeps what its pools admit of what reaches it.
-    fn within_admit(&self, candidates: &[Candidate], outcome: &mut Outcome) -> u128 {
-        let home =
-            self.tiers.iter().position(|tier| tier.iter().any(|index| candidates[*index].expected() > 0));
+    fn within_admit(&self, figures: &[Figures], outcome: &mut Outcome) -> u64 {
+        let home = self.tiers.iter().position(|tier| tier.iter().any(|index| figures[*index].expected > 0));
         let Some(home) = home else { return WHOLE };
-        let serving = |index: &usize| {
-            let candidate = &candidates[*index];
-            candidate.reachable
-                && candidate.healthy() > 0
-                && candidate.admit().is_one()
-                && candidate.expected() > 0
-        };
+        let serving = |index: &usize| figures[*index].is_serving();
         let serving_abroad = self.tiers[home + 1..].iter().flatten().any(serving);
         let mut left = WHOLE;
         for (position, tier) in self.tiers.iter().enumerate().skip(home) {
@@ -216,39 +219,33 @@ impl Tiers {
                 break;
             }
             let foreign = position > home;
-            let takes = |index: &&usize| !foreign || !serving_abroad || serving(index);
-            for index in tier.iter().filter(|index| !takes(index) && candidates[**index].weight() > 0) {
-                outcome.rules[*index] = Rule::NoForeignTraffic;
+            let takes = |index: &usize| !foreign || !serving_abroad || serving(index);
+            for index in tier.iter().filter(|index| !takes(index) && figures[**index].weight > 0) {
+                outcome.rules[*index] = Some(Rule::NoForeignTraffic);
             }
-            let members: Vec<usize> = tier.iter().filter(takes).copied().collect();
-            let expected: u128 = members.iter().map(|index| u128::from(candidates[*index].expected())).sum();
-            let whole = expected * u128::from(Fraction::ONE.ppm());
-            let admitted: u128 = members.iter().map(|index| candidates[*index].admitted()).sum();
-            if whole == 0 || members.iter().all(|index| candidates[*index].weight() == 0) {
-                continue;
-            }
-            let kept = left * admitted.min(whole) / whole;
+            let members = tier.iter().copied().filter(takes);
+            let sum = |of: fn(&Figures) -> u64| -> u128 {
+                members.clone().map(|index| u128::from(of(&figures[index]))).sum()
+            };
+            let (admitted, whole) = (sum(|it| it.admitted), sum(Figures::whole));
             let rule = if foreign { Rule::Overflow } else { Rule::Preferred };
-            left -= outcome.divide(kept, &members, |index| candidates[index].weight(), rule);
+            left -=
+                outcome.divide(part_of(left, admitted, whole), members, |index| figures[index].weight, rule);
         }
         left
     }
 
     /// Pass 2: nothing is left that would take it within its admit, so healthy pools serve beyond it. Pools that
     /// come back are whole and merely waiting, so they are asked first, then those that are reduced, then the rest.
-    fn beyond_admit(&self, candidates: &[Candidate], left: u128, outcome: &mut Outcome) -> u128 {
-        let kinds: [fn(&Candidate) -> bool; 3] = [
-            |candidate| matches!(candidate.phase, Phase::Holding | Phase::Ramping),
-            |candidate| !candidate.admit().is_zero(),
-            |_| true,
-        ];
-        for kind in kinds {
+    fn beyond_admit(&self, figures: &[Figures], left: u64, outcome: &mut Outcome) -> u64 {
+        let kinds: [fn(&Figures) -> bool; 3] =
+            [|it| matches!(it.phase, Phase::Holding | Phase::Ramping), |it| it.admitted > 0, |_| true];
+        for kind in kinds.into_iter().take_while(|_| left > 0) {
             for tier in &self.tiers {
-                let able = |index: &&usize| candidates[**index].healthy() > 0 && kind(&candidates[**index]);
-                let members: Vec<usize> = tier.iter().filter(able).copied().collect();
-                if !members.is_empty() {
-                    let weigh = |index: usize| u128::from(candidates[index].healthy());
-                    return left - outcome.divide(left, &members, weigh, Rule::BeyondAdmit);
+                let members = tier.iter().copied().filter(|index| kind(&figures[*index]));
+                let given = outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit);
+                if given > 0 {
+                    return left - given;
                 }
             }
         }
@@ -256,89 +253,110 @@ impl Tiers {
     }
 
     /// Pass 4: nothing that is allowed is healthy.
-    fn exhausted(&self, policy: &Policy, candidates: &[Candidate], left: u128, outcome: &mut Outcome) {
-        let able = |index: &usize| candidates[*index].reachable && candidates[*index].expected() > 0;
-        let members: Vec<usize> = self.tiers.iter().flatten().copied().filter(able).collect();
-        if policy.when_exhausted.value == WhenExhausted::Shed || members.is_empty() {
-            outcome.shed = true;
-            return;
+    fn exhausted(&self, policy: &Policy, figures: &[Figures], left: u64, outcome: &mut Outcome) {
+        let spread = policy.when_exhausted.value == WhenExhausted::Spread;
+        let members = self.tiers.iter().flatten().copied().filter(|index| figures[*index].reachable);
+        let expected = |index: usize| figures[index].expected;
+        outcome.last_resort = spread && outcome.divide(left, members, expected, Rule::LastResort) > 0;
+        outcome.shed = !outcome.last_resort;
+    }
+
+    /// The amounts in 1/10000 by the largest remainder; ties go to the first in the order of the tiers.
+    fn parts(&self, outcome: &Outcome) -> Vec<u32> {
+        let mut parts = vec![0; outcome.amounts.len()];
+        let whole = u64::from(Share::ALL.parts());
+        let mut missing = if outcome.shed { 0 } else { Share::ALL.parts() };
+        let mut remainders = Vec::with_capacity(parts.len());
+        for index in self.tiers.iter().flatten().copied().filter(|index| outcome.amounts[*index] > 0) {
+            let scaled = outcome.amounts[index] * whole;
+            // An amount is at most WHOLE, so this is at most 10000.
+            parts[index] = u32::try_from(scaled / WHOLE).unwrap_or(Share::ALL.parts());
+            missing -= parts[index];
+            remainders.push((scaled % WHOLE, index));
         }
-        outcome.last_resort = true;
-        outcome.divide(left, &members, |index| u128::from(candidates[index].expected()), Rule::LastResort);
+        remainders.sort_by(|(a, _), (b, _)| b.cmp(a));
+        for (_, index) in remainders.into_iter().zip(0..missing).map(|(it, _)| it) {
+            parts[index] += 1;
+        }
+        parts
     }
 }
 
 impl Outcome {
-    /// Divides `amount` over `members` by weight; the last member takes what rounding left. Returns what was given.
-    fn divide(&mut self, amount: u128, members: &[usize], weigh: impl Fn(usize) -> u128, rule: Rule) -> u128 {
-        let total: u128 = members.iter().map(|index| weigh(*index)).sum();
-        let Some(last) = members.iter().rev().find(|index| weigh(**index) > 0) else { return 0 };
-        let mut given = 0;
-        for index in members.iter().filter(|index| weigh(**index) > 0) {
-            let part = if index == last { amount - given } else { amount * weigh(*index) / total };
-            given += part;
-            if part > 0 {
-                self.amounts[*index] += part;
-                // What brought the first part explains the target; only serving beyond admit is worth saying above it.
-                if self.amounts[*index] == part || rule == Rule::BeyondAdmit {
-                    self.rules[*index] = rule;
-                }
-            }
+    /// Divides `amount` over `members` by weight; the first takes what rounding left. Returns what was given: all of
+    /// it, or nothing if nobody has weight.
+    fn divide(
+        &mut self,
+        amount: u64,
+        members: impl Iterator<Item = usize> + Clone,
+        weigh: impl Fn(usize) -> u64,
+        rule: Rule,
+    ) -> u64 {
+        let mut members = members.filter(|index| weigh(*index) > 0);
+        let total: u128 = members.clone().map(|index| u128::from(weigh(index))).sum();
+        let Some(first) = members.next() else { return 0 };
+        let mut rest = amount;
+        for index in members {
+            let part = part_of(amount, u128::from(weigh(index)), total);
+            rest -= part;
+            self.give(index, part, rule);
         }
-        given
+        self.give(first, rest, rule);
+        amount
     }
 
-    /// The amounts in 1/10000 by the largest remainder; ties go to the first target in order.
-    fn shares(&self, candidates: &[Candidate]) -> BTreeMap<Target, Share> {
-        let total: u128 = self.amounts.iter().sum();
-        if total == 0 {
-            return BTreeMap::new();
+    fn give(&mut self, index: usize, part: u64, rule: Rule) {
+        if part > 0 {
+            // What brought the first part explains the target; only serving beyond admit is worth saying above it.
+            if self.amounts[index] == 0 || rule == Rule::BeyondAdmit {
+                self.rules[index] = Some(rule);
+            }
+            self.amounts[index] += part;
         }
-        let whole = u128::from(Share::ALL.parts());
-        let mut order: Vec<usize> = (0..candidates.len()).filter(|index| self.amounts[*index] > 0).collect();
-        let mut parts: BTreeMap<usize, u128> =
-            order.iter().map(|index| (*index, self.amounts[*index] * whole / total)).collect();
-        let missing = whole - parts.values().sum::<u128>();
-        let remainder = |index: usize| self.amounts[index] * whole % total;
-        order.sort_by(|a, b| {
-            remainder(*b).cmp(&remainder(*a)).then_with(|| candidates[*a].target.cmp(&candidates[*b].target))
-        });
-        for index in order.iter().take(usize::try_from(missing).unwrap_or(usize::MAX)) {
-            *parts.entry(*index).or_default() += 1;
-        }
-        parts
-            .into_iter()
-            .filter_map(|(index, parts)| Some((index, Share::new(u32::try_from(parts).ok()?).ok()?)))
-            .filter(|(_, share)| !share.is_none())
-            .map(|(index, share)| (candidates[index].target.clone(), share))
-            .collect()
     }
 }
 
-/// The plans of losing what serves, then what serves after that, and so on: each one a standby tier.
-fn standby(tiers: &Tiers, question: &Question<'_>, outcome: &Outcome) -> Vec<BTreeMap<Target, Share>> {
+/// `amount * part / whole`, rounded down and at most `amount`; nothing of nothing.
+fn part_of(amount: u64, part: u128, whole: u128) -> u64 {
+    if whole == 0 {
+        0
+    } else if part >= whole {
+        amount
+    } else {
+        u64::try_from(u128::from(amount) * part / whole).unwrap_or(amount)
+    }
+}
+
+fn shares(parts: &[u32], candidates: &[Candidate]) -> BTreeMap<Target, Share> {
+    let given = parts.iter().zip(candidates).filter(|(parts, _)| **parts > 0);
+    given.filter_map(|(parts, it)| Some((it.target.clone(), Share::new(*parts).ok()?))).collect()
+}
+
+/// The plans of losing what serves, then what serves after that, and so on: each one a standby tier. Pools that are
+/// out do not stand by: they are tried only when nothing is left at all, which is no plan.
+fn standby(
+    tiers: &Tiers,
+    question: &Question<'_>,
+    mut figures: Vec<Figures>,
+    outcome: &Outcome,
+    mut used: Vec<u32>,
+) -> Vec<BTreeMap<Target, Share>> {
     let mut standby = Vec::new();
     if outcome.last_resort || outcome.shed {
         return standby;
     }
-    let mut candidates = question.candidates.to_vec();
-    let mut used = outcome.amounts.clone();
+    figures.iter_mut().filter(|it| it.phase == Phase::Out).for_each(Figures::lose);
     while standby.len() < MAX_STANDBY {
-        for (candidate, _) in candidates.iter_mut().zip(&used).filter(|(_, amount)| **amount > 0) {
-            *candidate = candidate.gone();
+        figures.iter_mut().zip(&used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
+        if figures.iter().all(|it| it.healthy == 0) {
+            break;
         }
-        // Pools that are out are tried only when nothing is left at all, which is no plan to stand by with.
-        for candidate in &mut candidates {
-            if candidate.phase == Phase::Out {
-                *candidate = candidate.gone();
-            }
-        }
-        let next = tiers.spend(question.policy, &candidates);
+        let next = tiers.spend(question.policy, &figures);
         if next.last_resort || next.shed {
             break;
         }
-        standby.push(next.shares(&candidates));
-        used = next.amounts;
+        used = tiers.parts(&next);
+        standby.push(shares(&used, question.candidates));
     }
     standby
 }
@@ -363,48 +381,60 @@ fn keep_within_dead_band(plan: &mut Plan, previous: &Plan, dead_band: Share) {
     }
 }
 
-fn reasons(tiers: &Tiers, question: &Question<'_>, outcome: &Outcome, plan: &Plan) -> Vec<Reason> {
-    let order = tiers.tiers.iter().flatten().copied();
-    let rest = (0..question.candidates.len()).filter(|index| tiers.tier_of(*index).is_none());
-    order
-        .chain(rest)
-        .map(|index| {
-            let candidate = &question.candidates[index];
-            let rule = outcome.rules[index];
-            Reason {
-                target: candidate.target.clone(),
-                region: candidate.region.clone(),
-                tier: tiers.tier_of(index).and_then(|tier| u32::try_from(tier + 1).ok()),
-                share: plan.shares.get(&candidate.target).copied().unwrap_or_default(),
-                expected: candidate.expected(),
-                healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
-                admit: candidate.admit(),
-                phase: candidate.phase,
-                rule,
-                origin: origin_of(rule, tiers, question.policy),
-            }
-        })
-        .collect()
+fn reasons(
+    tiers: &Tiers,
+    question: &Question<'_>,
+    figures: &[Figures],
+    outcome: &Outcome,
+    plan: &Plan,
+) -> Vec<Reason> {
+    let reason = |index: usize, tier: Option<usize>, rule: Rule| {
+        let (candidate, it) = (&question.candidates[index], &figures[index]);
+        Reason {
+            target: candidate.target.clone(),
+            region: candidate.region.clone(),
+            tier: tier.and_then(|tier| u32::try_from(tier + 1).ok()),
+            share: plan.shares.get(&candidate.target).copied().unwrap_or_default(),
+            expected: u32::try_from(it.expected).unwrap_or(u32::MAX),
+            healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
+            admit: it.admit(),
+            phase: candidate.phase,
+            rule,
+            origin: origin_of(rule, candidate.phase, tiers, question.policy),
+        }
+    };
+    let mut reasons = Vec::with_capacity(figures.len());
+    for (tier, members) in tiers.tiers.iter().enumerate() {
+        let rule = |index: usize| outcome.rules[index].unwrap_or_else(|| given_nothing(&figures[index]));
+        reasons.extend(members.iter().map(|index| reason(*index, Some(tier), rule(*index))));
+    }
+    reasons.extend(tiers.forbidden.iter().map(|index| reason(*index, None, Rule::Residency)));
+    reasons.extend(tiers.unnamed.iter().map(|index| reason(*index, None, Rule::NotInOrder)));
+    reasons
 }
 
-fn origin_of(rule: Rule, tiers: &Tiers, policy: &Policy) -> Origin {
-    match rule {
-        Rule::Residency => {
+fn origin_of(rule: Rule, phase: Phase, tiers: &Tiers, policy: &Policy) -> Origin {
+    match (rule, phase) {
+        (Rule::Residency, _) => {
             policy.residency.as_ref().map(|written| written.origin.clone()).unwrap_or_default()
         }
-        Rule::LastResort => policy.when_exhausted.origin.clone(),
-        Rule::NotAdmitted => policy.failover_threshold.origin.clone(),
+        (Rule::LastResort, _) => policy.when_exhausted.origin.clone(),
+        (Rule::NotAdmitted, Phase::Holding) if policy.failback.mode.value == FailbackMode::Manual => {
+            policy.failback.mode.origin.clone()
+        }
+        (Rule::NotAdmitted, Phase::Holding) => policy.failback.hold_down.origin.clone(),
+        (Rule::NotAdmitted, _) => policy.minimum_healthy.origin.clone(),
         _ => tiers.origin.clone(),
     }
 }
 
-/// What is said of a candidate that nothing was given to.
-fn first_rule(candidate: &Candidate) -> Rule {
-    if candidate.expected() == 0 {
+/// What is said of a candidate that no pass reached.
+fn given_nothing(it: &Figures) -> Rule {
+    if it.expected == 0 {
         Rule::Empty
-    } else if !candidate.reachable {
+    } else if !it.reachable {
         Rule::Unreachable
-    } else if candidate.admit().is_zero() {
+    } else if it.admitted == 0 {
         Rule::NotAdmitted
     } else {
         Rule::NotNeeded
@@ -436,16 +466,18 @@ fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) -> bool {
 
 /// Splits into one tier per region, the nearest first; the source's own region is nearest, regions of unknown
 /// distance come last, in the order of their names.
-fn by_distance(named: Vec<usize>, question: &Question<'_>) -> Vec<Vec<usize>> {
-    let mut regions: BTreeMap<(Duration, &Region), Vec<usize>> = BTreeMap::new();
-    for index in named {
-        let region = &question.candidates[index].region;
+fn by_distance(named: &[usize], question: &Question<'_>) -> Vec<Vec<usize>> {
+    let place = |index: &usize| {
+        let region = &question.candidates[*index].region;
         let distance = if *region == question.source.locality.region {
             Duration::ZERO
         } else {
             question.distances.get(region).copied().unwrap_or(Duration::MAX)
         };
-        regions.entry((distance, region)).or_default().push(index);
-    }
-    regions.into_values().collect()
+        (distance, region, *index)
+    };
+    let mut placed: Vec<(Duration, &Region, usize)> = named.iter().map(place).collect();
+    placed.sort_by_key(|(distance, region, _)| (*distance, *region));
+    let regions = placed.chunk_by(|(_, a, _), (_, b, _)| a == b);
+    regions.map(|region| region.iter().map(|(_, _, index)| *index).collect()).collect()
 }

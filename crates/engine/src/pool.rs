@@ -36,6 +36,11 @@ impl Endpoint {
     pub(crate) fn is_healthy(&self) -> bool {
         self.facts.ready && !self.facts.terminating && (!self.facts.checked || self.up == Some(true))
     }
+
+    /// Whether it is one of those that should be there.
+    fn counts(&self) -> bool {
+        self.seen_healthy && !self.leaving
+    }
 }
 
 /// The endpoints of one service in one zone of the own cluster.
@@ -62,7 +67,23 @@ pub(crate) struct SavedPool {
 #[serde(rename_all = "camelCase")]
 struct SavedEndpoint {
     up: Option<bool>,
+    healthy: bool,
     seen_healthy: bool,
+    leaving: bool,
+}
+
+impl SavedEndpoint {
+    fn of(endpoint: &Endpoint) -> Self {
+        let Endpoint { up, seen_healthy, leaving, .. } = *endpoint;
+        Self { up, healthy: endpoint.is_healthy(), seen_healthy, leaving }
+    }
+
+    /// The endpoint as it was, so that what happened to it while nobody watched is seen as a change.
+    fn restored(self, facts: EndpointFacts) -> Endpoint {
+        let Self { up, healthy, seen_healthy, leaving } = self;
+        let before = EndpointFacts { ready: true, terminating: false, ..facts };
+        Endpoint { facts: if healthy { before } else { facts }, up, seen_healthy, leaving }
+    }
 }
 
 impl Pool {
@@ -90,11 +111,7 @@ impl Pool {
             governor: self.governor.save(now),
             mark: self.mark.save(),
             frozen: self.frozen,
-            endpoints: self
-                .endpoints
-                .iter()
-                .map(|(address, it)| (*address, SavedEndpoint { up: it.up, seen_healthy: it.seen_healthy }))
-                .collect(),
+            endpoints: self.endpoints.iter().map(|(address, it)| (*address, SavedEndpoint::of(it))).collect(),
         }
     }
 
@@ -111,11 +128,9 @@ impl Pool {
         self.endpoints.retain(|address, _| facts.contains_key(address));
         for (address, facts) in facts {
             let known = saved.and_then(|saved| saved.endpoints.get(address));
-            let endpoint = self.endpoints.entry(*address).or_insert_with(|| Endpoint {
-                facts: *facts,
-                up: known.and_then(|known| known.up),
-                seen_healthy: known.is_some_and(|known| known.seen_healthy),
-                leaving: false,
+            let endpoint = self.endpoints.entry(*address).or_insert_with(|| match known {
+                Some(known) => known.restored(*facts),
+                None => Endpoint { facts: *facts, up: None, seen_healthy: false, leaving: false },
             });
             let leaves_on_purpose = facts.terminating && !endpoint.facts.terminating && endpoint.is_healthy();
             endpoint.facts = *facts;
@@ -125,6 +140,20 @@ impl Pool {
             }
             endpoint.leaving &= facts.terminating;
         }
+    }
+
+    /// Gives an endpoint away to the pool of another zone: nothing is missing here.
+    pub(crate) fn give_away(&mut self, address: SocketAddr) -> Option<Endpoint> {
+        let endpoint = self.endpoints.remove(&address)?;
+        if endpoint.counts() {
+            self.mark.remove_deliberately();
+        }
+        Some(endpoint)
+    }
+
+    /// Takes an endpoint in, with all that is known of it.
+    pub(crate) fn take_in(&mut self, address: SocketAddr, endpoint: Endpoint) {
+        self.endpoints.insert(address, endpoint);
     }
 
     /// Takes in a check's verdict; whether it is news.
@@ -143,7 +172,7 @@ impl Pool {
     }
 
     fn present(&self) -> u32 {
-        count(self.endpoints.values().filter(|endpoint| endpoint.seen_healthy && !endpoint.leaving))
+        count(self.endpoints.values().filter(|endpoint| endpoint.counts()))
     }
 
     /// Endpoints that should be there.
@@ -162,10 +191,9 @@ impl Pool {
         }
         self.mark.observe(self.present(), policy.retention, now);
         let expected = self.expected();
-        if expected == 0 {
-            return;
-        }
-        self.governor.observe(Health { healthy: self.healthy(), expected }, policy, now);
+        // Of nothing, nothing is missing.
+        let health = if expected == 0 { Health::WHOLE } else { Health { healthy: self.healthy(), expected } };
+        self.governor.observe(health, policy, now);
         // Frozen from the fall on: a drained zone that is scaled in must not come back "whole".
         self.frozen = (!self.governor.admit().is_one()).then_some(expected);
     }

@@ -105,17 +105,33 @@ impl ServiceState {
         for (address, (zone, facts)) in endpoints {
             by_zone.entry(zone).or_default().insert(*address, *facts);
         }
-        for zone in by_zone.keys() {
-            if !self.pools.contains_key(*zone) {
-                let saved = saved.and_then(|saved| saved.pools.get(*zone));
+        // A zone that is known from before a restart and has no endpoint now is missing all of them.
+        for zone in by_zone.keys().copied().chain(saved.iter().flat_map(|saved| saved.pools.keys())) {
+            if !self.pools.contains_key(zone) {
+                let saved = saved.and_then(|saved| saved.pools.get(zone));
                 let pool = saved.map_or_else(Pool::new, |saved| Pool::restored(saved, now));
-                self.pools.insert((*zone).clone(), pool);
+                self.pools.insert(zone.clone(), pool);
             }
         }
+        self.correct_zones(endpoints);
         let none = BTreeMap::new();
         for (zone, pool) in &mut self.pools {
             let saved = saved.and_then(|saved| saved.pools.get(zone));
             pool.set_endpoints(by_zone.get(zone).unwrap_or(&none), saved);
+        }
+    }
+
+    /// An endpoint whose zone was corrected is the same endpoint: what is known of it moves along.
+    fn correct_zones(&mut self, endpoints: &BTreeMap<SocketAddr, (Zone, EndpointFacts)>) {
+        for (address, (zone, _)) in endpoints {
+            let known = |pool: &Pool| pool.endpoints().contains_key(address);
+            if self.pools.get(zone).is_none_or(known) {
+                continue;
+            }
+            let given = self.pools.values_mut().find_map(|pool| pool.give_away(*address));
+            if let (Some(endpoint), Some(pool)) = (given, self.pools.get_mut(zone)) {
+                pool.take_in(*address, endpoint);
+            }
         }
     }
 
@@ -312,16 +328,16 @@ impl ServiceState {
 }
 
 impl Remote {
-    /// The phase of the whole cluster as this one sees it: our reach first, then what its pools have in common.
+    /// The phase of the whole cluster as this one sees it: out if its owner says so, else by our reach, else by what
+    /// its pools have in common.
     fn phase(&self) -> Phase {
         let expected = self.pools.values().any(|status| status.expected > 0);
         let reach = self.reach.phase(u32::from(expected));
-        if reach != Phase::Serving {
-            return reach;
-        }
         let phases: BTreeSet<Phase> =
             self.pools.values().map(|status| status.phase).filter(|phase| *phase != Phase::Empty).collect();
         match (phases.first(), phases.len()) {
+            (Some(Phase::Out), 1) if expected => Phase::Out,
+            _ if reach != Phase::Serving => reach,
             (Some(only), 1) => *only,
             _ if phases.contains(&Phase::Ramping) => Phase::Ramping,
             _ if phases.contains(&Phase::Serving) || phases.contains(&Phase::Reduced) => Phase::Reduced,

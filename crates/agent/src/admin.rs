@@ -1,0 +1,129 @@
+//! The admin address: health, readiness, metrics, and the JSON that the command line reads.
+
+use crate::{
+    metrics,
+    timeline::{Record, Timeline},
+    view::{Explanation, Status},
+};
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use std::sync::Arc;
+use tidegate_engine::Target;
+use tidegate_model::ServiceName;
+use tokio::sync::{mpsc, oneshot};
+
+/// One answer to `/api/v1/decisions` holds at most so many records.
+const PAGE: usize = 1000;
+
+/// A question to the loop that owns the state.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// All of it.
+    Status(oneshot::Sender<Status>),
+    /// One service; `None` comes back if it is unknown.
+    Explain(ServiceName, oneshot::Sender<Option<Box<Explanation>>>),
+    /// Let traffic back to a target that waits for a word. What comes back is whether the service is known.
+    Release(ServiceName, Target, oneshot::Sender<bool>),
+}
+
+#[derive(Clone)]
+struct Shared {
+    asks: mpsc::Sender<Ask>,
+    timeline: Arc<Timeline>,
+}
+
+/// The routes of the admin address.
+pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/explain/{namespace}/{name}", get(explain))
+        .route("/api/v1/decisions", get(decisions))
+        .route("/api/v1/release", post(release))
+        .with_state(Shared { asks, timeline })
+}
+
+/// An error as JSON: what is wrong and what to do.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+    }
+}
+
+async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
+    let busy = || Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping or overloaded; ask again".to_owned());
+    let (answer, answered) = oneshot::channel();
+    shared.asks.send(make(answer)).await.map_err(|_| busy())?;
+    answered.await.map_err(|_| busy())
+}
+
+async fn readyz(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let status = ask(&shared, Ask::Status).await?;
+    if status.pending.is_empty() {
+        return Ok("ready\n".into_response());
+    }
+    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "pending": status.pending }))).into_response())
+}
+
+async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let status = ask(&shared, Ask::Status).await?;
+    let text = metrics::text(&status, shared.timeline.last());
+    Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
+    ask(&shared, Ask::Status).await.map(Json)
+}
+
+fn service_name(namespace: &str, name: &str) -> Result<ServiceName, Failure> {
+    ServiceName::new(namespace, name).map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+fn unknown(service: &ServiceName) -> Failure {
+    Failure(StatusCode::NOT_FOUND, format!("no service {service} in this cluster's manifests; GET /api/v1/status lists them"))
+}
+
+async fn explain(
+    State(shared): State<Shared>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<Explanation>, Failure> {
+    let service = service_name(&namespace, &name)?;
+    let answer = ask(&shared, |answer| Ask::Explain(service.clone(), answer)).await?;
+    answer.map(|explanation| Json(*explanation)).ok_or_else(|| unknown(&service))
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> Json<Vec<Record>> {
+    Json(shared.timeline.after(query.after, PAGE))
+}
+
+#[derive(Deserialize)]
+struct ReleaseQuery {
+    service: String,
+    target: String,
+}
+
+async fn release(State(shared): State<Shared>, Query(query): Query<ReleaseQuery>) -> Result<&'static str, Failure> {
+    let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
+    let service: ServiceName = query.service.parse().map_err(|error| bad(format!("{error}")))?;
+    let target: Target = query.target.parse().map_err(|error| bad(format!("{error}")))?;
+    match ask(&shared, |answer| Ask::Release(service.clone(), target, answer)).await? {
+        true => Ok("released\n"),
+        false => Err(unknown(&service)),
+    }
+}

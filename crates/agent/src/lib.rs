@@ -1,0 +1,16 @@
+//! The local control plane of a cluster: a pure core and its I/O.
+//!
+//! One loop owns all state. Every input (manifests, verdicts, peers, gateways, questions, time) is handed to
+//! [`core`], which decides; what comes out goes to the xDS store, the prober, the peers, the disk and the timeline.
+//! Readers ask the loop and get a copy; nothing else holds a lock around a decision.
+
+mod admin;
+pub mod core;
+mod metrics;
+mod run;
+pub mod saved;
+pub mod timeline;
+mod translate;
+pub mod view;
+
+pub use run::{AgentConfig, AgentError, run};

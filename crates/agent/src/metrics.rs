@@ -1,0 +1,126 @@
+//! The metrics of an agent in the Prometheus text format.
+//!
+//! They are made from one [`Status`] when somebody asks, so nothing is counted twice or kept in two places.
+
+use crate::view::Status;
+use std::fmt::Write as _;
+
+/// The text for `/metrics`.
+pub(crate) fn text(status: &Status, records: u64) -> String {
+    let mut out = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, f64)>| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in rows {
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            let _ = writeln!(out, "{name}{labels} {value}");
+        }
+    };
+    let pools = |value: fn(&crate::view::PoolView) -> f64| {
+        let labels = |pool: &crate::view::PoolView| {
+            format!(r#"service="{}",cluster="{}",zone="{}""#, pool.service, pool.cluster, pool.zone)
+        };
+        status.pools.iter().map(|pool| (labels(pool), value(pool))).collect::<Vec<_>>()
+    };
+    let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
+    let one = |value: f64| vec![(String::new(), value)];
+    #[expect(clippy::cast_precision_loss, reason = "a metric is a float; these counts stay far below 2^53")]
+    let number = |value: u64| value as f64;
+
+    family("tidegate_pool_healthy_endpoints", "gauge", "Healthy endpoints of a pool.", pools(|it| it.healthy.into()));
+    family(
+        "tidegate_pool_expected_endpoints",
+        "gauge",
+        "Endpoints that a pool should have.",
+        pools(|it| it.expected.into()),
+    );
+    family(
+        "tidegate_pool_admit_ratio",
+        "gauge",
+        "The part of its normal load that a pool is given, reach included.",
+        pools(|it| it.admit * it.reach),
+    );
+    let shares = status.plans.iter().flat_map(|plan| {
+        plan.shares.iter().map(|(target, share)| {
+            let labels = format!(r#"service="{}",source="{}",target="{target}""#, plan.service, plan.source);
+            (labels, f64::from(share.parts()) / 1e4)
+        })
+    });
+    family("tidegate_plan_share_ratio", "gauge", "The share of a source's traffic that a target is given.", shares.collect());
+    let peers = status.peers.iter();
+    family(
+        "tidegate_peer_reachable",
+        "gauge",
+        "Whether another cluster is in reach of this one.",
+        peers.map(|it| (format!(r#"peer="{}""#, it.cluster), flag(it.state != "Unreachable"))).collect(),
+    );
+    let gateways = status.gateways.iter();
+    family(
+        "tidegate_gateway_connected",
+        "gauge",
+        "Whether a gateway is connected to this agent.",
+        gateways
+            .map(|it| (format!(r#"node="{}",gateway="{}",zone="{}""#, escape(&it.node), it.gateway, it.zone), flag(it.connected)))
+            .collect(),
+    );
+    let gateways = status.gateways.iter();
+    family(
+        "tidegate_gateway_refused_resources",
+        "gauge",
+        "Resource types of which a gateway refused the newest version.",
+        gateways.map(|it| (format!(r#"node="{}""#, escape(&it.node)), number(it.refused.len() as u64))).collect(),
+    );
+    family(
+        "tidegate_manifest_problems",
+        "gauge",
+        "Problems in the manifests as last loaded.",
+        one(number(status.problems.len() as u64)),
+    );
+    family(
+        "tidegate_manifest_loads_total",
+        "counter",
+        "How often manifests were loaded.",
+        one(number(status.manifests_generation)),
+    );
+    family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
+    family("tidegate_ready", "gauge", "Whether this agent answers gateways.", one(flag(status.pending.is_empty())));
+    out
+}
+
+/// A label value as the text format wants it.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::PeerStatus;
+
+    #[test]
+    fn every_sample_belongs_to_a_family_that_is_described() {
+        let status = Status {
+            cluster: "us-east".parse().unwrap(),
+            region: None,
+            boot: 1,
+            uptime_ms: 1,
+            pending: vec!["manifests".to_owned()],
+            manifests_generation: 3,
+            problems: Vec::new(),
+            pools: Vec::new(),
+            plans: Vec::new(),
+            peers: vec![PeerStatus { cluster: "us-west".parse().unwrap(), state: "Unreachable".into(), links: vec![] }],
+            gateways: Vec::new(),
+        };
+        let text = text(&status, 7);
+        assert!(text.contains("tidegate_peer_reachable{peer=\"us-west\"} 0\n"), "{text}");
+        assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");
+        assert!(text.contains("tidegate_ready 0\n"), "{text}");
+        let families: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(families.contains(&name), "{line}");
+        }
+    }
+}

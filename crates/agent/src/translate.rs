@@ -1,0 +1,144 @@
+//! From decisions to what gateways are told: which resources there are, and which gateway sees them.
+//!
+//! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
+//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use tidegate_api::{Config, GatewayRole};
+use tidegate_engine::{Engine, Source};
+use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
+use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
+use tidegate_xds::{Change, ResourceType, Scope};
+
+/// What was made, so that what is no longer wanted can be removed and what is unchanged be left alone.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes {
+    /// The zones that a service's clusters were made for. Nothing else changes a cluster: it would wipe ejections.
+    clusters: BTreeMap<ServiceName, BTreeSet<Zone>>,
+    gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
+}
+
+fn edge(zone: &Zone) -> Scope {
+    Scope::new(format!("edge/{zone}"))
+}
+
+fn eastwest() -> Scope {
+    Scope::new("eastwest")
+}
+
+fn own(gateway: &GatewayName) -> Scope {
+    Scope::new(format!("gateway/{gateway}"))
+}
+
+/// The scopes that a gateway sees.
+pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
+    match role {
+        GatewayRole::Edge => vec![own(gateway), edge(zone)],
+        GatewayRole::EastWest => vec![own(gateway), eastwest()],
+    }
+}
+
+fn set(scope: Scope, resource: Resource) -> Change {
+    Change::Set { scope, kind: resource.kind, name: resource.name, body: resource.body }
+}
+
+impl Scopes {
+    /// The scopes that hold all they should, with plans for these sources.
+    pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
+        let zones = sources.iter().map(|source| edge(&source.locality.zone));
+        zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
+    }
+
+    /// A service whose plans, endpoints or policy changed.
+    pub(crate) fn service(&mut self, name: &ServiceName, engine: &Engine, config: &Config) -> Vec<Change> {
+        let fleet = engine.fleet();
+        let zones = zone_endpoints(engine, name);
+        let clusters = remote_clusters(config, &fleet.own);
+        let view = EndpointView { zones: &zones, clusters: &clusters };
+        let plans: Vec<_> = engine.plans(name).collect();
+        let sources: BTreeSet<Zone> = plans.iter().map(|plan| plan.source.locality.zone.clone()).collect();
+        let mut changes = Vec::new();
+        if self.clusters.get(name) != Some(&sources) {
+            changes.push(set(eastwest(), envoy::eastwest_cluster(name)));
+            for zone in &sources {
+                changes.push(set(edge(zone), envoy::edge_cluster(name, zone)));
+            }
+            self.clusters.insert(name.clone(), sources);
+        }
+        changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
+        for plan in plans {
+            changes.push(set(edge(&plan.source.locality.zone), envoy::edge_endpoints(plan, &view)));
+        }
+        changes
+    }
+
+    /// A service that is gone.
+    pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
+        let Some(zones) = self.clusters.remove(name) else { return Vec::new() };
+        let both = |scope: Scope, endpoints: String| {
+            let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
+            [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
+        };
+        let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
+        for zone in zones {
+            changes.extend(both(edge(&zone), envoy::edge_endpoints_name(name, &zone)));
+        }
+        changes
+    }
+
+    /// The gateways' own listeners and routes, all of them; what is gone is removed.
+    pub(crate) fn gateways(&mut self, config: &Config) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let mut made: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>> = BTreeMap::new();
+        let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
+        for (name, gateway) in &config.gateways {
+            let names = made.entry(name.clone()).or_default();
+            for listener in &gateway.listeners {
+                let resources = match gateway.role {
+                    GatewayRole::Edge => [
+                        envoy::edge_listener(name, listener),
+                        envoy::edge_routes(name, gateway, listener, &policy_of),
+                    ],
+                    GatewayRole::EastWest => {
+                        [envoy::eastwest_listener(name, listener), envoy::eastwest_routes(name, listener)]
+                    }
+                };
+                for resource in resources {
+                    names.insert((resource.kind, resource.name.clone()));
+                    changes.push(set(own(name), resource));
+                }
+            }
+        }
+        for (name, old) in &self.gateways {
+            let kept = made.get(name);
+            for (kind, resource) in old.iter().filter(|it| !kept.is_some_and(|kept| kept.contains(*it))) {
+                changes.push(Change::Remove { scope: own(name), kind: *kind, name: resource.clone() });
+            }
+        }
+        self.gateways = made;
+        changes
+    }
+}
+
+fn zone_endpoints(engine: &Engine, service: &ServiceName) -> ZoneEndpoints {
+    let mut zones = ZoneEndpoints::new();
+    for endpoint in engine.endpoints(service) {
+        let health = match (endpoint.terminating, endpoint.healthy) {
+            (true, _) => EndpointHealth::Terminating,
+            (false, true) => EndpointHealth::Healthy,
+            (false, false) => EndpointHealth::Unhealthy,
+        };
+        zones.entry(endpoint.zone).or_default().insert(endpoint.address, health);
+    }
+    zones
+}
+
+fn remote_clusters(config: &Config, own: &ClusterName) -> BTreeMap<ClusterName, RemoteCluster> {
+    let others = config.clusters.iter().filter(|(name, _)| *name != own);
+    others
+        .map(|(name, it)| {
+            let gateways = it.east_west_gateways.iter().copied().collect();
+            (name.clone(), RemoteCluster { region: it.region.clone(), gateways })
+        })
+        .collect()
+}

@@ -1,0 +1,193 @@
+//! What an agent shows of itself: the JSON of its admin address, which the command line reads back.
+//!
+//! Shares are in 1/10000, admit and reach are parts of one, times are in milliseconds.
+
+use crate::core::Core;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidegate_engine::{Engine, Plan, Target};
+use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
+
+/// All that an agent knows, at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its region, once manifests named it.
+    pub region: Option<Region>,
+    /// The number drawn when this agent started.
+    pub boot: u64,
+    /// How long it has run.
+    pub uptime_ms: u64,
+    /// What it waits for before it answers gateways; empty when it is ready.
+    pub pending: Vec<String>,
+    /// How often manifests were loaded.
+    pub manifests_generation: u64,
+    /// What is wrong with the manifests, as text for people.
+    pub problems: Vec<String>,
+    /// The pools: the own ones, and those of other clusters as seen from here.
+    pub pools: Vec<PoolView>,
+    /// The plans, one per service and source.
+    pub plans: Vec<PlanView>,
+    /// The ways to other clusters.
+    pub peers: Vec<PeerStatus>,
+    /// The gateways that are connected or were.
+    pub gateways: Vec<GatewayView>,
+}
+
+/// A pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolView {
+    /// The service.
+    pub service: ServiceName,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The region.
+    pub region: Region,
+    /// The zone.
+    pub zone: Zone,
+    /// Endpoints that should be there.
+    pub expected: u32,
+    /// Endpoints that are healthy.
+    pub healthy: u32,
+    /// The part of its normal load that its own cluster gives it, 0 to 1.
+    pub admit: f64,
+    /// Where it stands, by its own cluster.
+    pub phase: Phase,
+    /// What remains of its hold-down.
+    pub hold_remaining_ms: u64,
+    /// Whether this agent's cluster reaches it.
+    pub reachable: bool,
+    /// The part of `admit` that this cluster's reach allows, 0 to 1; one for an own pool.
+    pub reach: f64,
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    /// The service.
+    pub service: ServiceName,
+    /// Where the requests enter, as `cluster/zone`.
+    pub source: String,
+    /// Who serves.
+    pub shares: BTreeMap<Target, Share>,
+    /// What is answered with 503.
+    pub shed: Share,
+    /// Who stands by, in order.
+    pub standby: Vec<BTreeMap<Target, Share>>,
+    /// Whether nothing that serves is healthy.
+    pub last_resort: bool,
+    /// One sentence per target that was looked at.
+    pub reasons: Vec<String>,
+}
+
+/// The way to another cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// `Unheard`, `Reachable`, `Suspect` or `Unreachable`.
+    pub state: String,
+    /// One line per gateway address: its state and round trip.
+    pub links: Vec<String>,
+}
+
+/// A gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayView {
+    /// Its node id.
+    pub node: String,
+    /// `NAMESPACE/NAME` of the gateway.
+    pub gateway: String,
+    /// Its zone.
+    pub zone: String,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// `delta` or `sotw`.
+    pub transport: String,
+    /// What it refused last, if anything.
+    pub refused: Vec<String>,
+}
+
+/// Why a service's traffic goes where it goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The service.
+    pub service: ServiceName,
+    /// The agent's cluster.
+    pub cluster: ClusterName,
+    /// Its pools.
+    pub pools: Vec<PoolView>,
+    /// Its plans.
+    pub plans: Vec<PlanView>,
+    /// The policy in force, each field with where it was written.
+    pub policy: serde_json::Value,
+}
+
+impl Core {
+    /// The pools: the own ones first.
+    #[must_use]
+    pub fn pool_views(&self, now: Time) -> Vec<PoolView> {
+        let Some(engine) = self.engine() else { return Vec::new() };
+        let own = engine.statuses(now).map(|status| pool_view(self.own(), &status, true, Fraction::ONE));
+        let remote =
+            engine.remote_pools().map(|it| pool_view(&it.cluster, &it.status, it.reachable, it.reach));
+        own.chain(remote).collect()
+    }
+
+    /// The plans of all services.
+    #[must_use]
+    pub fn plan_views(&self) -> Vec<PlanView> {
+        let Some(engine) = self.engine() else { return Vec::new() };
+        engine.services().flat_map(|service| engine.plans(service)).map(plan_view).collect()
+    }
+
+    /// Why a service's traffic goes where it goes; `None` if it is unknown here.
+    #[must_use]
+    pub fn explain(&self, service: &ServiceName, now: Time) -> Option<Explanation> {
+        let engine: &Engine = self.engine()?;
+        let declared = self.config().services.get(service)?;
+        Some(Explanation {
+            service: service.clone(),
+            cluster: self.own().clone(),
+            pools: self.pool_views(now).into_iter().filter(|pool| pool.service == *service).collect(),
+            plans: engine.plans(service).map(plan_view).collect(),
+            policy: serde_json::to_value(&*declared.policy).unwrap_or_default(),
+        })
+    }
+}
+
+fn pool_view(cluster: &ClusterName, status: &PoolStatus, reachable: bool, reach: Fraction) -> PoolView {
+    let part = |fraction: Fraction| f64::from(fraction.ppm()) / 1e6;
+    PoolView {
+        service: status.service.clone(),
+        cluster: cluster.clone(),
+        region: status.locality.region.clone(),
+        zone: status.locality.zone.clone(),
+        expected: status.expected,
+        healthy: status.healthy,
+        admit: part(status.admit),
+        phase: status.phase,
+        hold_remaining_ms: u64::try_from(status.hold_remaining.as_millis()).unwrap_or(u64::MAX),
+        reachable,
+        reach: part(reach),
+    }
+}
+
+fn plan_view(plan: &Plan) -> PlanView {
+    PlanView {
+        service: plan.service.clone(),
+        source: plan.source.to_string(),
+        shares: plan.shares.clone(),
+        shed: plan.shed,
+        standby: plan.standby.clone(),
+        last_resort: plan.last_resort,
+        reasons: plan.reasons.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,215 @@
+//! The kinds that are read, one module each: from a tree of fields to what the object says, checked.
+//!
+//! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
+
+mod fleet_cluster;
+mod gateway;
+mod places;
+mod policy;
+mod policy_parts;
+mod route;
+mod service;
+mod slice;
+
+pub(crate) use fleet_cluster::ClusterSpec;
+pub(crate) use gateway::GatewaySpec;
+pub(crate) use places::Mention;
+pub(crate) use policy::{PolicySpec, Target};
+pub(crate) use policy_parts::Check;
+pub(crate) use route::{ParentRef, RouteSpec};
+pub(crate) use service::ServiceSpec;
+pub(crate) use slice::SliceSpec;
+
+use crate::{
+    fields::{Field, Fields, Issues},
+    nearest,
+    object::Meta,
+};
+
+/// The most entries of lists that are compared with each other or walked through for each decision: Gateway API's
+/// limit for the listeners of a gateway.
+const MAX_ENTRIES: usize = 64;
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    FleetCluster,
+    FailoverPolicy,
+    Service,
+    EndpointSlice,
+    Gateway,
+    HttpRoute,
+}
+
+/// What an object says.
+#[derive(Debug)]
+pub(crate) enum Spec {
+    Cluster(ClusterSpec),
+    Policy(Box<PolicySpec>),
+    Service(ServiceSpec),
+    Slice(SliceSpec),
+    Gateway(GatewaySpec),
+    Route(RouteSpec),
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::FleetCluster,
+        Self::FailoverPolicy,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Gateway,
+        Self::HttpRoute,
+    ];
+
+    /// As `kind:` names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::FleetCluster => "FleetCluster",
+            Self::FailoverPolicy => "FailoverPolicy",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Gateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+        }
+    }
+
+    const fn group_and_version(self) -> (&'static str, &'static str) {
+        match self {
+            Self::FleetCluster | Self::FailoverPolicy => (OURS, "v1alpha1"),
+            Self::Service => ("", "v1"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1"),
+            Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
+        }
+    }
+
+    fn api_version(self) -> String {
+        match self.group_and_version() {
+            ("", version) => version.to_owned(),
+            (group, version) => format!("{group}/{version}"),
+        }
+    }
+
+    /// Whether it is Tidegate's own, and so every unknown field is a mistake.
+    pub(crate) const fn is_ours(self) -> bool {
+        matches!(self, Self::FleetCluster | Self::FailoverPolicy)
+    }
+
+    pub(crate) const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::FleetCluster)
+    }
+
+    /// Reads the object's own fields.
+    pub(crate) fn read(self, fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<Spec> {
+        match self {
+            Self::FleetCluster => fleet_cluster::read(fields, meta, issues).map(Spec::Cluster),
+            Self::FailoverPolicy => {
+                policy::read(fields, meta, issues).map(|spec| Spec::Policy(Box::new(spec)))
+            }
+            Self::Service => service::read(fields, meta, issues).map(Spec::Service),
+            Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
+            Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
+            Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
+        }
+    }
+}
+
+impl Spec {
+    /// Whether what could be read of it is of use when other parts of it are wrong. A policy is one decision, and half
+    /// of one is another decision; a route is a list of independent rules.
+    pub(crate) const fn stands_in_part(&self) -> bool {
+        matches!(self, Self::Route(_))
+    }
+}
+
+/// What the object says, if it is of that kind.
+macro_rules! accessors {
+    ($($variant:ident $name:ident $spec:ident),* $(,)?) => {
+        impl Spec {
+            $(pub(crate) fn $name(&self) -> Option<&$spec> {
+                if let Self::$variant(spec) = self { Some(spec) } else { None }
+            })*
+        }
+    };
+}
+
+accessors! {
+    Cluster cluster ClusterSpec,
+    Policy policy PolicySpec,
+    Service service ServiceSpec,
+    Slice slice SliceSpec,
+    Gateway gateway GatewaySpec,
+    Route route RouteSpec,
+}
+
+const OURS: &str = "tidegate.dev";
+
+/// Kinds of DESIGN section 7 that are not read yet.
+const PLANNED: [&str; 5] = ["FailoverProfile", "GatewayTemplate", "TrafficShift", "Drill", "DrillSchedule"];
+
+/// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
+/// taken for have to be here, and the others for good measure.
+const NEIGHBOURS: [&str; 8] = [
+    "ServiceAccount",
+    "Endpoints",
+    "GatewayClass",
+    "GRPCRoute",
+    "TCPRoute",
+    "TLSRoute",
+    "UDPRoute",
+    "ReferenceGrant",
+];
+
+/// What `apiVersion` and `kind` say together.
+pub(crate) enum Found {
+    /// One of ours.
+    Kind(Kind),
+    /// Someone else's.
+    Skip,
+    /// A mistake, which was told.
+    Problem,
+}
+
+/// Finds the kind of an object.
+pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &mut Issues) -> Found {
+    let (group, version) = api_version.value.split_once('/').unwrap_or(("", &api_version.value));
+    let by_name = Kind::ALL.into_iter().find(|known| known.name() == kind.value);
+    if let Some(known) = by_name {
+        let (right_group, right_version) = known.group_and_version();
+        if (group, version) == (right_group, right_version) {
+            return Found::Kind(known);
+        }
+        let message = format!("{} is not read from apiVersion {}", kind.value, api_version.value);
+        let hint = format!("write apiVersion: {}", known.api_version());
+        if group == right_group || group.contains("tidegate") {
+            issues.error(api_version.at, message, hint);
+            return Found::Problem;
+        }
+        // `Service` and `Gateway` are kinds of other projects too (Knative, Istio); the other names are not.
+        if !matches!(known, Kind::Service | Kind::Gateway) {
+            issues.error(api_version.at, message, hint);
+            return Found::Problem;
+        }
+        return Found::Skip;
+    }
+    let ours = || Kind::ALL.into_iter().filter(|known| known.is_ours()).map(Kind::name);
+    if group == OURS || nearest::nearest(group, [OURS]).is_some() {
+        if PLANNED.contains(&kind.value.as_str()) {
+            issues.error(kind.at, format!("not supported yet: kind {}", kind.value), "remove the object");
+        } else {
+            let names: Vec<&str> = ours().collect();
+            let message = format!("{} has no kind {:?}", api_version.value, kind.value);
+            issues.error(kind.at, message, nearest::hint(&kind.value, "kinds", names));
+        }
+        return Found::Problem;
+    }
+    let siblings = Kind::ALL.into_iter().filter(|known| known.group_and_version().0 == group).map(Kind::name);
+    match nearest::nearest(&kind.value, siblings) {
+        Some(near) if !NEIGHBOURS.contains(&kind.value.as_str()) => {
+            let message = format!("{} has no kind {:?}", api_version.value, kind.value);
+            issues.error(kind.at, message, format!("did you mean \"{near}\"?"));
+            Found::Problem
+        }
+        _ => Found::Skip,
+    }
+}

@@ -1,0 +1,204 @@
+//! The parts of a `FailoverPolicy` that are larger than one field: health checks and failback.
+
+use super::policy::duration_text;
+use crate::{
+    fields::{Field, Fields, Issues, Wrong},
+    read,
+    yaml::{Node, Value},
+};
+use std::{ops::RangeInclusive, time::Duration};
+use tidegate_engine::FailbackMode;
+use tidegate_model::Fraction;
+
+/// The most steps of a ramp: more than anybody watches, and a limit on what the engine walks through.
+const MAX_RAMP_STEPS: usize = 20;
+
+/// Status ranges of a check, so that a comparison per answer stays cheap.
+const MAX_STATUS_RANGES: usize = 20;
+
+/// What is checked: one decision, so a nearer policy replaces it as a whole.
+#[derive(Clone, Debug)]
+pub(crate) enum Check {
+    None,
+    Tcp,
+    Http { path: String, host: Option<String>, statuses: Vec<RangeInclusive<u16>> },
+}
+
+/// `healthCheck.active`.
+#[derive(Debug, Default)]
+pub(crate) struct CheckFields {
+    pub(crate) check: Option<Field<Check>>,
+    pub(crate) interval: Option<Field<Duration>>,
+    pub(crate) timeout: Option<Field<Duration>>,
+    pub(crate) unhealthy_threshold: Option<Field<u32>>,
+    pub(crate) healthy_threshold: Option<Field<u32>>,
+}
+
+/// `failback`.
+#[derive(Debug, Default)]
+pub(crate) struct FailbackFields {
+    pub(crate) mode: Option<Field<FailbackMode>>,
+    pub(crate) hold_down: Option<Field<Duration>>,
+    pub(crate) max_hold_down: Option<Field<Duration>>,
+    pub(crate) ramp_steps: Option<Field<Vec<Fraction>>>,
+    pub(crate) ramp_interval: Option<Field<Duration>>,
+}
+
+pub(super) fn read_check(spec: &mut Fields<'_>, issues: &mut Issues) -> CheckFields {
+    let Some(mut health_check) = spec.map("healthCheck", issues) else { return CheckFields::default() };
+    let active = health_check.map("active", issues);
+    health_check.unsupported(&["passive"], issues);
+    health_check.finish(issues);
+    let Some(mut active) = active else { return CheckFields::default() };
+    let check = read_check_kind(&mut active, issues);
+    let times = Duration::from_millis(10)..=Duration::from_secs(600);
+    let fields = CheckFields {
+        check,
+        interval: active.value("interval", issues, read::duration(times.clone())),
+        timeout: active.value("timeout", issues, read::duration(times)),
+        unhealthy_threshold: active.value("unhealthyThreshold", issues, read::integer(1..=100)),
+        healthy_threshold: active.value("healthyThreshold", issues, read::integer(1..=100)),
+    };
+    active.finish(issues);
+    fields
+}
+
+fn read_check_kind(active: &mut Fields<'_>, issues: &mut Issues) -> Option<Field<Check>> {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum CheckType {
+        Http,
+        Tcp,
+        None,
+    }
+    const TYPES: &[(&str, CheckType)] =
+        &[("HTTP", CheckType::Http), ("TCP", CheckType::Tcp), ("None", CheckType::None)];
+
+    let written = active.value("type", issues, read::word(TYPES));
+    let unreadable = written.is_none() && active.node("type").is_some();
+    let path = active.value("path", issues, http_path);
+    let host = active.value("host", issues, read::text);
+    let statuses = active.node("expectedStatuses").map(|_| read_statuses(active, issues));
+    let only_http = ["path", "host", "expectedStatuses"];
+    let stray = only_http.into_iter().find(|&name| active.node(name).is_some());
+    match (&written, stray) {
+        (Some(written), Some(stray)) if written.value != CheckType::Http => {
+            let message = format!("{} belongs to checks of type HTTP", active.path_of(stray));
+            issues.error(active.key_at(stray), message, "remove it, or write type: HTTP");
+        }
+        (None, Some(stray)) if !unreadable => {
+            let message = format!("{} needs a type beside it", active.path_of(stray));
+            issues.error(active.key_at(stray), message, "add type: HTTP");
+        }
+        _ => {}
+    }
+    let written = written?;
+    let value = match written.value {
+        CheckType::None => Check::None,
+        CheckType::Tcp => Check::Tcp,
+        CheckType::Http => Check::Http {
+            path: path.map_or_else(|| "/".to_owned(), |path| path.value),
+            host: host.map(|host| host.value),
+            statuses: statuses.unwrap_or_else(|| vec![200..=299]),
+        },
+    };
+    Some(Field { value, at: written.at })
+}
+
+fn http_path(node: &Node) -> Result<String, Wrong> {
+    let path = read::text(node)?;
+    // Written into a request line, where a space or a line break would make another request of it.
+    if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(path);
+    }
+    Err(Wrong::new("a path", "begin with `/`; no spaces; write other characters as %XX"))
+}
+
+fn read_statuses(active: &mut Fields<'_>, issues: &mut Issues) -> Vec<RangeInclusive<u16>> {
+    let at = active.key_at("expectedStatuses");
+    let mut ranges = Vec::new();
+    let entries = active.maps("expectedStatuses", issues);
+    let count = entries.len();
+    for mut entry in entries {
+        let hint = "the first status of the range, for example 200";
+        let start = entry.required_value("start", hint, issues, read::integer(100..=599));
+        let hint = "the last status of the range, itself included, for example 299";
+        let end = entry.required_value("end", hint, issues, read::integer(100..=599));
+        let entry_at = entry.at;
+        entry.finish(issues);
+        let (Some(start), Some(end)) = (start, end) else { continue };
+        if start.value > end.value {
+            let message = format!("the range of statuses {} to {} is empty", start.value, end.value);
+            issues.error(entry_at, message, "start must not be above end");
+        } else if let (Ok(start), Ok(end)) = (u16::try_from(start.value), u16::try_from(end.value)) {
+            ranges.push(start..=end);
+        }
+    }
+    if count == 0 || count > MAX_STATUS_RANGES {
+        let message = format!("expectedStatuses must have 1 to {MAX_STATUS_RANGES} ranges, not {count}");
+        issues.error(at, message, "for example `[{start: 200, end: 299}]`");
+    }
+    ranges
+}
+
+pub(super) fn read_failback(spec: &mut Fields<'_>, issues: &mut Issues) -> FailbackFields {
+    const MODES: &[(&str, FailbackMode)] = &[("Auto", FailbackMode::Auto), ("Manual", FailbackMode::Manual)];
+
+    let Some(mut failback) = spec.map("failback", issues) else { return FailbackFields::default() };
+    let mode = failback.value("mode", issues, read::word(MODES));
+    let hold_downs = Duration::ZERO..=Duration::from_secs(24 * 3600);
+    let hold_down = failback.value("holdDown", issues, read::duration(hold_downs.clone()));
+    let max_hold_down = failback.value("maxHoldDown", issues, read::duration(hold_downs));
+    if let (Some(hold), Some(max)) = (&hold_down, &max_hold_down)
+        && hold.value > max.value
+    {
+        let message = format!(
+            "spec.failback.maxHoldDown ({}) is below spec.failback.holdDown ({})",
+            duration_text(max),
+            duration_text(hold)
+        );
+        issues.error(max.at, message, "relapses double the hold-down up to the maximum; raise the maximum");
+    }
+    let (mut ramp_steps, mut ramp_interval) = (None, None);
+    if let Some(mut ramp) = failback.map("ramp", issues) {
+        ramp_steps = read_steps(&mut ramp, issues);
+        let range = Duration::from_millis(10)..=Duration::from_secs(3600);
+        ramp_interval = ramp.value("interval", issues, read::duration(range));
+        ramp.finish(issues);
+    }
+    failback.unsupported(&["requireHeadroom"], issues);
+    failback.finish(issues);
+    FailbackFields { mode, hold_down, max_hold_down, ramp_steps, ramp_interval }
+}
+
+fn read_steps(ramp: &mut Fields<'_>, issues: &mut Issues) -> Option<Field<Vec<Fraction>>> {
+    const HINT: &str = "for example [10, 50, 100]: rising percentages, the last one 100";
+
+    let before = issues.list.len();
+    let steps = ramp.values("steps", issues, |node| match &node.value {
+        Value::List(_) => Err(Wrong::new("a number from 0 to 100", HINT)),
+        _ => read::percentage(node),
+    })?;
+    let name = ramp.path_of("steps");
+    if issues.list.len() > before {
+        return None;
+    }
+    if steps.value.is_empty() || steps.value.len() > MAX_RAMP_STEPS {
+        let message = format!("{name} must have 1 to {MAX_RAMP_STEPS} steps, not {}", steps.value.len());
+        issues.error(steps.at, message, HINT);
+        return None;
+    }
+    for pair in steps.value.windows(2) {
+        if pair[0].value >= pair[1].value {
+            let message = format!("{name} must rise, and {} comes after {}", pair[1].value, pair[0].value);
+            issues.error(pair[1].at, message, HINT);
+        }
+    }
+    if let Some(last) = steps.value.last().filter(|last| !last.value.is_one()) {
+        let message = format!("the last of {name} must be 100, not {}", last.value);
+        issues.error(last.at, message, HINT);
+    }
+    if let Some(first) = steps.value.first().filter(|first| first.value.is_zero()) {
+        issues.error(first.at, format!("a step of {name} must be above 0"), HINT);
+    }
+    Some(Field { value: steps.value.into_iter().map(|step| step.value).collect(), at: steps.at })
+}

@@ -1,0 +1,26 @@
+//! Resources in YAML, checked and lowered to what the engine needs.
+//!
+//! [`Loader`] takes the text of all files of a cluster and gives a [`Config`] and every [`Problem`] in them. The way
+//! goes through three forms, each with its own module: a tree of values that know their place (`yaml`), the objects
+//! that the tree says, checked one by one (`kinds`), and the [`Config`], where objects meet (`lower`).
+//!
+//! There is no I/O here: who reads the files is the business of the crate `discovery`.
+
+mod config;
+mod duration;
+mod fields;
+mod kinds;
+mod loader;
+mod lower;
+mod nearest;
+mod object;
+mod problem;
+mod read;
+mod yaml;
+
+pub use config::{
+    ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
+    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
+};
+pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
+pub use problem::{Problem, Severity};

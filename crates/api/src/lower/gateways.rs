@@ -1,0 +1,107 @@
+//! Gateways and their listeners.
+
+use super::{of_kind, problem_in};
+use crate::{
+    config::{Gateway, GatewayRole, Listener},
+    kinds::{GatewaySpec, Spec},
+    object::Object,
+    problem::Problem,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+use tidegate_model::GatewayName;
+
+/// All gateways that the manifests know.
+pub(super) struct Gateways {
+    /// Ours.
+    pub(super) ours: BTreeMap<GatewayName, OurGateway>,
+    /// Those of other classes.
+    pub(super) foreign: BTreeSet<GatewayName>,
+}
+
+/// A gateway of ours, and its listeners as they were written.
+pub(super) struct OurGateway {
+    pub(super) gateway: Gateway,
+    pub(super) sections: Vec<Section>,
+}
+
+/// A listener as it was written; several may share one [`Listener`].
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) port: u16,
+    /// `None` serves all.
+    pub(super) hostname: Option<String>,
+    pub(super) all_namespaces: bool,
+    /// The name of the [`Listener`].
+    pub(super) listener: String,
+}
+
+impl Gateways {
+    pub(super) fn into_config(self) -> BTreeMap<GatewayName, Gateway> {
+        self.ours.into_iter().map(|(name, ours)| (name, ours.gateway)).collect()
+    }
+
+    /// Whether a gateway has a part in routing requests of clients.
+    pub(super) fn edge(&mut self, name: &GatewayName) -> Option<&mut OurGateway> {
+        self.ours.get_mut(name).filter(|ours| ours.gateway.role == GatewayRole::Edge)
+    }
+}
+
+pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateways {
+    let mut gateways = Gateways { ours: BTreeMap::new(), foreign: BTreeSet::new() };
+    let mut bound: BTreeMap<SocketAddr, GatewayName> = BTreeMap::new();
+    for (object, spec) in of_kind(objects, Spec::gateway) {
+        // Object names are stricter than gateway names, so this cannot fail.
+        let Ok(name) = GatewayName::new(&object.key.namespace, &object.key.name) else { continue };
+        let GatewaySpec::Ours { role, bind, listeners: written } = spec else {
+            gateways.foreign.insert(name);
+            continue;
+        };
+        let mut listeners: Vec<Listener> = Vec::new();
+        let mut sections = Vec::new();
+        for listener in written {
+            let (at, listener) = (listener.at, &listener.value);
+            let address = SocketAddr::new(*bind, listener.port);
+            if let Some(other) = bound.get(&address).filter(|other| **other != name) {
+                let message = format!("the gateway {other} listens on {address} already");
+                problems.push(problem_in(object, at, message, "choose another port or address"));
+                continue;
+            }
+            bound.insert(address, name.clone());
+            let hostnames = listener.hostname.iter().cloned().collect();
+            let same = listeners.iter_mut().find(|known| known.address == address);
+            let owner = match same {
+                Some(known) => {
+                    merge_hostnames(&mut known.hostnames, hostnames);
+                    known.name.clone()
+                }
+                None => {
+                    listeners.push(Listener { name: listener.name.clone(), address, hostnames });
+                    listener.name.clone()
+                }
+            };
+            sections.push(Section {
+                name: listener.name.clone(),
+                port: listener.port,
+                hostname: listener.hostname.clone(),
+                all_namespaces: listener.all_namespaces,
+                listener: owner,
+            });
+        }
+        let origin = object.origin(object.at);
+        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), origin };
+        gateways.ours.insert(name, OurGateway { gateway, sections });
+    }
+    gateways
+}
+
+/// Joins sets of host names, where the empty set means all.
+pub(super) fn merge_hostnames(into: &mut BTreeSet<String>, more: BTreeSet<String>) {
+    if into.is_empty() || more.is_empty() {
+        into.clear();
+    } else {
+        into.extend(more);
+    }
+}

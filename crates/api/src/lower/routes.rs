@@ -1,0 +1,253 @@
+//! Routes, attached to the listeners of gateways.
+
+use super::{
+    gateways::{Gateways, OurGateway, Section, merge_hostnames},
+    of_kind, problem_in, warning_in,
+};
+use crate::{
+    config::{HttpRoute, HttpRule, Service},
+    fields::Field,
+    kinds::{ParentRef, RouteSpec, Spec},
+    nearest,
+    object::Object,
+    problem::Problem,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tidegate_model::{GatewayName, ServiceName};
+
+type Services = BTreeMap<ServiceName, Service>;
+
+/// The host names that a route has on each listener of a gateway; empty means all.
+type Attached = BTreeMap<String, BTreeSet<String>>;
+
+pub(super) fn attach(
+    objects: &[&Object],
+    services: &Services,
+    gateways: &mut Gateways,
+    problems: &mut Vec<Problem>,
+) {
+    let ports = service_ports(objects);
+    let mut routes: Vec<(&Object, &RouteSpec)> = of_kind(objects, Spec::route).collect();
+    routes.sort_by_key(|&(object, _)| object.seniority());
+    for (object, spec) in routes {
+        let mut by_gateway: BTreeMap<&GatewayName, Attached> = BTreeMap::new();
+        for parent in &spec.parents {
+            let attached = attach_to(object, spec, parent, gateways, problems);
+            let known = by_gateway.entry(&parent.value.gateway).or_default();
+            for (listener, hostnames) in attached {
+                match known.get_mut(&listener) {
+                    Some(earlier) => merge_hostnames(earlier, hostnames),
+                    None => {
+                        known.insert(listener, hostnames);
+                    }
+                }
+            }
+        }
+        if by_gateway.values().all(BTreeMap::is_empty) {
+            // Someone else's route, or one whose parents are wrong: its backends are not ours to judge.
+            continue;
+        }
+        let rules = lower_rules(object, spec, services, &ports, problems);
+        if rules.is_empty() {
+            continue;
+        }
+        for (gateway, attached) in by_gateway {
+            let Some(ours) = gateways.edge(gateway) else { continue };
+            ours.gateway.routes.extend(routes_of(object, attached, &rules));
+        }
+    }
+}
+
+/// The port of each service that is served.
+fn service_ports<'o>(objects: &'o [&'o Object]) -> BTreeMap<&'o ServiceName, u16> {
+    of_kind(objects, Spec::service)
+        .filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number)))
+        .collect()
+}
+
+fn lower_rules(
+    object: &Object,
+    spec: &RouteSpec,
+    services: &Services,
+    ports: &BTreeMap<&ServiceName, u16>,
+    problems: &mut Vec<Problem>,
+) -> Vec<HttpRule> {
+    let mut rules = Vec::new();
+    for rule in &spec.rules {
+        let backend = &rule.backend.value;
+        if !services.contains_key(&backend.service) {
+            let names = services.keys().filter(|name| name.namespace() == backend.service.namespace());
+            let names: Vec<&str> = names.map(ServiceName::name).collect();
+            let message = format!("there is no Service {}, so the rule is left out", backend.service);
+            let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
+            problems.push(problem_in(object, rule.backend.at, message, hint));
+            continue;
+        }
+        if let (Some(port), Some(&served)) = (&backend.port, ports.get(&backend.service))
+            && port.value != served
+        {
+            let message = format!("not supported yet: port {} of {}", port.value, backend.service);
+            let hint = format!("Tidegate serves the first port of a Service; write {served}");
+            problems.push(problem_in(object, port.at, message, hint));
+            continue;
+        }
+        rules.push(HttpRule {
+            paths: rule.paths.clone(),
+            backend: backend.service.clone(),
+            timeout: rule.timeout,
+        });
+    }
+    rules
+}
+
+/// One entry for each set of host names.
+fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
+    let mut by_hostnames: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
+    for (listener, hostnames) in attached {
+        by_hostnames.entry(hostnames).or_default().insert(listener);
+    }
+    let name = format!("{}/{}", object.key.namespace, object.key.name);
+    by_hostnames
+        .into_iter()
+        .map(|(hostnames, listeners)| HttpRoute {
+            name: name.clone(),
+            listeners,
+            hostnames,
+            rules: rules.to_vec(),
+            origin: object.origin(object.at),
+        })
+        .collect()
+}
+
+/// The listeners of one parent that take the route.
+fn attach_to(
+    object: &Object,
+    spec: &RouteSpec,
+    parent: &Field<ParentRef>,
+    gateways: &mut Gateways,
+    problems: &mut Vec<Problem>,
+) -> Attached {
+    let name = &parent.value.gateway;
+    if gateways.foreign.contains(name) {
+        return Attached::new();
+    }
+    if !gateways.ours.contains_key(name) {
+        let known = gateways.ours.keys().filter(|known| known.namespace() == name.namespace());
+        let near = nearest::nearest(name.name(), known.map(GatewayName::name));
+        let hint = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "add the Gateway, or name one that exists (and its namespace, if it is another one)"
+                .to_owned(),
+        };
+        problems.push(warning_in(object, parent.at, format!("there is no Gateway {name}"), hint));
+        return Attached::new();
+    }
+    let Some(ours) = gateways.edge(name) else {
+        let message = format!("the Gateway {name} is for other clusters and takes no routes");
+        problems.push(problem_in(
+            object,
+            parent.at,
+            message,
+            "attach the route to a gateway of class tidegate-edge",
+        ));
+        return Attached::new();
+    };
+    match sections_for(object, spec, &parent.value, ours) {
+        Ok(attached) => attached,
+        Err((message, hint)) => {
+            problems.push(problem_in(object, parent.at, message, hint));
+            Attached::new()
+        }
+    }
+}
+
+fn sections_for(
+    object: &Object,
+    spec: &RouteSpec,
+    parent: &ParentRef,
+    ours: &OurGateway,
+) -> Result<Attached, (String, String)> {
+    let named: Vec<&Section> = (ours.sections.iter())
+        .filter(|section| parent.section.as_ref().is_none_or(|name| *name == section.name))
+        .filter(|section| parent.port.is_none_or(|port| port == section.port))
+        .collect();
+    let gateway = &parent.gateway;
+    if named.is_empty() {
+        let names = ours.sections.iter().map(|section| section.name.as_str());
+        let wanted = parent.section.as_deref().unwrap_or("");
+        return Err((
+            format!("the Gateway {gateway} has no such listener"),
+            nearest::hint(wanted, "listeners", names),
+        ));
+    }
+    let own = object.key.namespace == gateway.namespace();
+    let open: Vec<&Section> = named.into_iter().filter(|section| own || section.all_namespaces).collect();
+    if open.is_empty() {
+        return Err((
+            format!("the Gateway {gateway} takes no routes of namespace {}", object.key.namespace),
+            "write `allowedRoutes: {namespaces: {from: All}}` at its listener, or move the route".to_owned(),
+        ));
+    }
+    let mut attached = Attached::new();
+    for section in open {
+        let Some(hostnames) = common_hostnames(section.hostname.as_deref(), &spec.hostnames) else {
+            continue;
+        };
+        match attached.get_mut(&section.listener) {
+            Some(earlier) => merge_hostnames(earlier, hostnames),
+            None => {
+                attached.insert(section.listener.clone(), hostnames);
+            }
+        }
+    }
+    if attached.is_empty() {
+        return Err((
+            format!("none of the route's hostnames is one of the Gateway {gateway}"),
+            "write hostnames that a listener serves, or change the listener's hostname".to_owned(),
+        ));
+    }
+    Ok(attached)
+}
+
+/// The host names that a listener and a route have in common; empty means all, `None` means none.
+fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+    let Some(listener) = listener else { return Some(route.clone()) };
+    if route.is_empty() {
+        return Some(BTreeSet::from([listener.to_owned()]));
+    }
+    let common: BTreeSet<String> =
+        route.iter().filter_map(|name| more_specific(listener, name)).map(str::to_owned).collect();
+    (!common.is_empty()).then_some(common)
+}
+
+/// The more specific of two host names, if one covers the other.
+fn more_specific<'h>(a: &'h str, b: &'h str) -> Option<&'h str> {
+    let covers =
+        |wide: &str, narrow: &str| wide.strip_prefix('*').is_some_and(|suffix| narrow.ends_with(suffix));
+    if a == b || covers(a, b) {
+        Some(b)
+    } else if covers(b, a) {
+        Some(a)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_narrowed_to_the_hosts_of_its_listener() {
+        let common = |listener, route: &[&str]| {
+            let route = route.iter().map(|&name| name.to_owned()).collect();
+            common_hostnames(listener, &route).map(|names| names.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(common(None, &[]).as_deref(), Some(""));
+        assert_eq!(common(None, &["a.com"]).as_deref(), Some("a.com"));
+        assert_eq!(common(Some("*.com"), &[]).as_deref(), Some("*.com"));
+        assert_eq!(common(Some("*.com"), &["a.com", "b.org"]).as_deref(), Some("a.com"));
+        assert_eq!(common(Some("b.a.com"), &["*.a.com", "*.org"]).as_deref(), Some("b.a.com"));
+        assert_eq!(common(Some("a.com"), &["*.a.com"]), None);
+    }
+}

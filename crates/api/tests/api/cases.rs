@@ -1,0 +1,58 @@
+//! A folder of inputs, each with what is said about it. `INSTA_UPDATE=always` writes the answers anew: read them.
+
+use crate::{load, told};
+use std::{fs, path::Path};
+
+#[test]
+fn every_case_says_what_it_should() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut names: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(names.len() >= 25, "the cases are not where they should be");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../cases");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for name in names {
+        let text = fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+        let loaded = load(&text);
+        assert_eq!(name.starts_with("good-"), loaded.problems.is_empty(), "{name}: {}", told(&loaded));
+        for problem in &loaded.problems {
+            assert!(!problem.message.is_empty() && !problem.hint.is_empty(), "{problem:?}");
+            let _ = format!("{:?}", problem.report(&text));
+        }
+        let in_force: Vec<String> = (loaded.config.services.iter())
+            .map(|(name, service)| format!("service {name}: {} endpoints", service.endpoints.len()))
+            .chain(loaded.config.gateways.iter().map(|(name, gateway)| {
+                let listeners = gateway.listeners.iter().map(|l| format!("{} {:?}", l.address, l.hostnames));
+                let routes = gateway.routes.iter().map(|route| {
+                    format!(
+                        "\n  route {} on {:?} for {:?}: {} rules",
+                        route.name,
+                        route.listeners,
+                        route.hostnames,
+                        route.rules.len()
+                    )
+                });
+                format!(
+                    "gateway {name} on {}{}",
+                    listeners.collect::<Vec<_>>().join(", "),
+                    routes.collect::<String>()
+                )
+            }))
+            .collect();
+        let clusters = loaded
+            .config
+            .clusters
+            .keys()
+            .map(tidegate_model::ClusterName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let shown = format!("{}\nin force:\nclusters {clusters}\n{}\n", told(&loaded), in_force.join("\n"));
+        settings.bind(|| insta::assert_snapshot!(name.as_str(), shown));
+    }
+}

@@ -1,0 +1,71 @@
+//! The examples that are shipped load without a problem, and say what their comments claim.
+
+use crate::told;
+use std::{fs, path::Path};
+use tidegate_api::{CheckKind, GatewayRole, Loaded, Loader, PathMatch, SourceFile};
+use tidegate_engine::{FailbackMode, WhenExhausted};
+
+/// Loads folders of `examples/` as an agent of `cluster` does.
+fn load(folders: &[&str], cluster: &str) -> Loaded {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut files = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(examples.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&examples).unwrap().to_str().unwrap().to_owned();
+            files.push(SourceFile { path: name, text: fs::read_to_string(&path).unwrap() });
+        }
+    }
+    assert!(!files.is_empty());
+    let loaded = Loader::new(cluster.parse().unwrap()).load(&files);
+    assert_eq!(told(&loaded), "");
+    loaded
+}
+
+#[test]
+fn one_cluster_has_two_zones_behind_one_edge() {
+    let config = load(&["one-cluster"], "home").config;
+    let web = &config.services[&"shop/web".parse().unwrap()];
+    let zones: Vec<&str> = web.endpoints.values().map(|endpoint| endpoint.zone.as_str()).collect();
+    assert_eq!(zones, ["zone-a", "zone-a", "zone-b", "zone-b"]);
+    assert!(
+        matches!(&web.policy.active_check.as_ref().unwrap().kind, CheckKind::Http { path, .. } if path == "/healthz")
+    );
+    let edge = &config.gateways[&"shop/edge".parse().unwrap()];
+    assert_eq!(
+        (edge.role, edge.listeners[0].address),
+        (GatewayRole::Edge, "127.0.0.1:10080".parse().unwrap())
+    );
+    let matches = edge.matches();
+    assert_eq!(matches.len(), 1);
+    assert_eq!(matches[0].rule.backend, "shop/web".parse().unwrap());
+}
+
+#[test]
+fn two_regions_see_each_other_and_share_their_policies() {
+    for (own, other) in [("us-east", "us-west"), ("us-west", "us-east")] {
+        let config = load(&["two-regions/fleet", &format!("two-regions/{own}")], own).config;
+        let cluster = &config.clusters[own];
+        assert_eq!(cluster.proximity[other].as_millis(), 65);
+        let eastwest = &config.gateways[&"shop/eastwest".parse().unwrap()];
+        assert_eq!(eastwest.role, GatewayRole::EastWest);
+        // What the fleet is told about this cluster is where its gateway listens.
+        let listens: Vec<_> = eastwest.listeners.iter().map(|listener| listener.address).collect();
+        assert_eq!(cluster.east_west_gateways, listens);
+        let edge = &config.gateways[&"shop/edge".parse().unwrap()];
+        let paths: Vec<&PathMatch> = edge.matches().iter().map(|found| found.path).collect();
+        let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
+        assert_eq!(paths, [&prefix("/cart"), &prefix("/pay"), &prefix("/")]);
+        assert_eq!(config.services.len(), 3);
+        for service in config.services.values() {
+            assert_eq!(service.endpoints.len(), 4);
+            assert_eq!(service.policy.engine.failover.len(), 1);
+        }
+        let pay = &config.services[&"shop/pay".parse().unwrap()].policy.engine;
+        assert_eq!(
+            (pay.failback.mode.value, pay.when_exhausted.value),
+            (FailbackMode::Manual, WhenExhausted::Shed)
+        );
+        assert_eq!(pay.residency.as_ref().unwrap().value.len(), 2);
+    }
+}

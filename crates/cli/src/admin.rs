@@ -1,0 +1,76 @@
+//! Questions to an agent's admin address.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::{net::SocketAddr, time::Duration};
+
+/// An answer may be so long: 10,000 services with their plans stay well below.
+const LIMIT: usize = 256 << 20;
+/// An agent that works answers in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which agent is asked, and in which form the answer is printed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// The agent's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
+    pub(crate) admin: SocketAddr,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// GETs `path` and reads the JSON.
+pub(crate) async fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str) -> Result<T> {
+    let body = request(admin, Method::GET, path).await?;
+    serde_json::from_slice(&body).with_context(|| format!("the answer of {admin}{path} is not what this version expects"))
+}
+
+/// POSTs to `path`.
+pub(crate) async fn post(admin: SocketAddr, path: &str) -> Result<()> {
+    request(admin, Method::POST, path).await.map(drop)
+}
+
+async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
+    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path)).await;
+    let Ok(answer) = answer else {
+        bail!("the agent at {admin} gave no answer within {} s", PATIENCE.as_secs());
+    };
+    let (status, body) = answer?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+    match error.as_ref().and_then(|error| error["error"].as_str()) {
+        Some(error) => bail!("{error}"),
+        None => bail!("the agent at {admin} answered {status}"),
+    }
+}
+
+async fn exchange(admin: SocketAddr, method: Method, path: &str) -> Result<(http::StatusCode, Bytes)> {
+    let stream = tokio::net::TcpStream::connect(admin).await.with_context(|| {
+        format!("no agent answers at {admin}\n  hint: is it running? its address is given by --admin or TIDEGATE_ADMIN")
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request =
+        Request::builder().method(method).uri(path).header("host", admin.to_string()).body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LIMIT).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("reading the answer of {admin}{path}: {error}"))?;
+    Ok((status, body.to_bytes()))
+}

@@ -1,0 +1,50 @@
+//! `tidegate agent`.
+
+use crate::stop;
+use anyhow::{Result, bail};
+use clap::Parser;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use tidegate_agent::AgentConfig;
+use tidegate_model::ClusterName;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// A folder or file of manifests; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    manifests: Vec<PathBuf>,
+    /// The cluster that this agent is for: the name of its `FleetCluster`.
+    #[arg(long, value_name = "NAME")]
+    cluster: ClusterName,
+    /// Where gateways and, through the east-west gateways, other clusters' agents connect.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
+    listen: SocketAddr,
+    /// Health, readiness, metrics and the command line's questions. Whoever reaches it can let traffic back.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18001")]
+    admin: SocketAddr,
+    /// Where verdicts and hold-downs are kept over a restart.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Stop when standard input ends: for whoever starts agents as its children.
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    if args.manifests.is_empty() {
+        bail!(
+            "no manifests given\n  hint: name the folder that holds them, e.g. \
+             tidegate agent --manifests examples/one-cluster --cluster {} --state-dir state",
+            args.cluster
+        );
+    }
+    let stop = stop::token(args.exit_with_stdin);
+    let config = AgentConfig {
+        manifests: args.manifests,
+        cluster: args.cluster,
+        listen: args.listen,
+        admin: args.admin,
+        state_dir: args.state_dir,
+    };
+    tidegate_agent::run(config, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}

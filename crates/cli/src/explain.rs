@@ -1,0 +1,61 @@
+//! `tidegate explain` and `tidegate failback`.
+
+use crate::{admin, table};
+use anyhow::Result;
+use clap::Parser;
+use std::process::ExitCode;
+use tidegate_agent::view::Explanation;
+use tidegate_engine::Target;
+use tidegate_model::ServiceName;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// The service.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    service: ServiceName,
+    #[command(flatten)]
+    options: admin::Options,
+}
+
+pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
+    let path = format!("/api/v1/explain/{}", args.service);
+    let explanation: Explanation = admin::get(args.options.admin, &path).await?;
+    match args.options.output {
+        admin::Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
+        admin::Output::Table => print(&explanation),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(explanation: &Explanation) {
+    println!("{}, as cluster {} sees it\n\n{}", explanation.service, explanation.cluster, table::pools(&explanation.pools));
+    for plan in &explanation.plans {
+        println!("\nfrom {}: {}", plan.source, if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) });
+        for reason in &plan.reasons {
+            println!("  - {reason}");
+        }
+        for (position, standby) in plan.standby.iter().enumerate() {
+            println!("  standby {}: {}", position + 1, table::shares(standby));
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct FailbackArgs {
+    /// The service.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    service: ServiceName,
+    /// Where traffic may go back to: `"zone NAME"` of the agent's own cluster, or `"cluster NAME"`.
+    #[arg(long, value_name = "TARGET")]
+    to: Target,
+    /// The agent's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
+    admin: std::net::SocketAddr,
+}
+
+pub(crate) async fn failback(args: &FailbackArgs) -> Result<ExitCode> {
+    let target = args.to.to_string().replace(' ', "%20");
+    admin::post(args.admin, &format!("/api/v1/release?service={}&target={target}", args.service)).await?;
+    println!("{} may have its traffic for {} back; its ramp begins as soon as its health allows", args.to, args.service);
+    Ok(ExitCode::SUCCESS)
+}

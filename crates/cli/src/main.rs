@@ -1,0 +1,92 @@
+//! The command `tidegate`.
+//!
+//! Exit codes: 0 done, 1 it failed (a demo: an objective was missed), 2 the command line is wrong.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+
+mod admin;
+mod agent;
+//mod demo;
+mod envoy;
+mod explain;
+mod status;
+mod stop;
+mod table;
+
+use clap::{Parser, Subcommand};
+use std::{io::IsTerminal, process::ExitCode};
+
+/// Service-level failover as platform policy, on unmodified Envoy.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+struct Cli {
+    /// How much to log: error, warn, info, debug, trace, or a filter like `tidegate_agent=debug`.
+    #[arg(long, global = true, env = "TIDEGATE_LOG", default_value = "info")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the local control plane of a cluster.
+    Agent(agent::Args),
+    /// Configure or run a gateway's Envoy.
+    #[command(subcommand)]
+    Envoy(envoy::Command),
+    /// Show what an agent knows: pools, plans, peers, gateways.
+    Status(status::Args),
+    /// Say why a service's traffic goes where it goes.
+    Explain(explain::Args),
+    /// Let traffic back to a place whose policy says `failback.mode: Manual`.
+    Failback(explain::FailbackArgs),
+    //X Start a fleet on this machine, break a zone and a region, and measure the recovery.
+    //Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.command {
+        // The demo draws on the terminal; its parts log to files.
+        //Command::Demo(_) => "warn",
+        _ => cli.log.as_str(),
+    };
+    let filter = match tracing_subscriber::EnvFilter::try_new(level) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: --log {level:?}: {error}\n  hint: try --log info, or --log tidegate_agent=debug");
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the async runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Agent(args) => agent::run(args).await,
+            Command::Envoy(command) => envoy::run(command).await,
+            Command::Status(args) => status::run(&args).await,
+            Command::Explain(args) => explain::run(&args).await,
+            Command::Failback(args) => explain::failback(&args).await,
+            //Command::Demo(args) => demo::run(args).await,
+        }
+    });
+    // Threads that block on stdin must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! When a process has to stop: by a signal, or because whoever started it is gone.
+
+use std::io::Read;
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by SIGINT or SIGTERM, and, if `with_stdin`, when standard input reaches its end.
+///
+/// A parent that holds the other end of the pipe takes its children with it however it ends, a crash included.
+pub(crate) fn token(with_stdin: bool) -> CancellationToken {
+    let token = CancellationToken::new();
+    let by_signal = token.clone();
+    tokio::spawn(async move {
+        signal().await;
+        by_signal.cancel();
+    });
+    if with_stdin {
+        let by_stdin = token.clone();
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut buffer = [0; 64];
+            while matches!(stdin.read(&mut buffer), Ok(count) if count > 0) {}
+            by_stdin.cancel();
+        });
+    }
+    token
+}
+
+async fn signal() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}

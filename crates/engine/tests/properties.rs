@@ -1,0 +1,535 @@
+//! What holds for every policy, fleet and sequence of events (DESIGN, section 4, invariants).
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fixture;
+
+use fixture::{cluster, percent, region, service, source, zone};
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_engine::{
+    Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, OrderRule,
+    Places, Plan, Policy, Question, Rule, Saved, Target, Tier, WhenExhausted, Written, plan,
+};
+use tidegate_model::{
+    ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
+};
+
+const CASES: u32 = 2000;
+const SERVICES: [&str; 2] = ["web", "pay"];
+const ZONES: [&str; 3] = ["a", "b", "c"];
+const CLUSTERS: [(&str, &str); 4] =
+    [("east-2", "us-east"), ("west-1", "us-west"), ("west-2", "us-west"), ("eu-1", "eu")];
+const REGIONS: [&str; 3] = ["us-east", "us-west", "eu"];
+const PHASES: [Phase; 6] =
+    [Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping, Phase::Shifted];
+
+/// Wake-ups after the last event, by when the engine has settled.
+const SETTLES_WITHIN: usize = 1000;
+
+// ---- what is drawn ----
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Back(u64),
+    Check { service: usize, zone: usize, n: u8, up: bool },
+    CheckZone { service: usize, zone: usize, up: bool },
+    Endpoints { service: usize, endpoints: Vec<(usize, u8, u8)> },
+    Remote { cluster: usize, pools: Vec<(usize, bool, CandidatePool, Phase)> },
+    Unreachable(usize),
+    Reachable(usize, bool),
+    Topology(Vec<usize>),
+    Sources(Vec<usize>),
+    Removed(usize),
+    Release { service: usize, zone: usize },
+    ReleaseCluster { service: usize, cluster: usize },
+    Policy { service: usize, policy: Box<Policy> },
+    Restart,
+}
+
+fn fraction() -> impl Strategy<Value = Fraction> {
+    prop_oneof![Just(Fraction::ZERO), Just(Fraction::ONE), (0..=100u32).prop_map(|it| percent(f64::from(it)))]
+}
+
+fn seconds(most: u64) -> impl Strategy<Value = Duration> {
+    (0..=most).prop_map(Duration::from_secs)
+}
+
+fn places() -> impl Strategy<Value = Places> {
+    let some = |names: Vec<&'static str>| subsequence(names, 0..=2);
+    let clusters = CLUSTERS.map(|(name, _)| name).to_vec();
+    (some(REGIONS.to_vec()), some(ZONES.to_vec()), some(clusters)).prop_map(|(regions, zones, clusters)| {
+        Places {
+            regions: regions.into_iter().map(region).collect(),
+            zones: zones.into_iter().map(zone).collect(),
+            clusters: clusters.into_iter().map(cluster).collect(),
+        }
+    })
+}
+
+fn order() -> impl Strategy<Value = Written<OrderRule>> {
+    let tier = prop_oneof![
+        Just(Tier::SameZone),
+        Just(Tier::SameRegion),
+        Just(Tier::Any),
+        places().prop_map(Tier::Only),
+        places().prop_map(Tier::AnyExcept),
+    ];
+    (places(), vec(tier, 0..4)).prop_map(|(from, to)| Written::default_value(OrderRule { from, to }))
+}
+
+fn failback() -> impl Strategy<Value = Failback> {
+    let mode = prop_oneof![4 => Just(FailbackMode::Auto), 1 => Just(FailbackMode::Manual)];
+    (mode, seconds(40), seconds(120), seconds(60), vec(fraction(), 0..4), seconds(15)).prop_map(
+        |(mode, hold_down, max_hold_down, quiet, ramp_steps, ramp_interval)| Failback {
+            mode: Written::default_value(mode),
+            hold_down: Written::default_value(hold_down),
+            max_hold_down: Written::default_value(max_hold_down),
+            quiet,
+            ramp_steps: Written::default_value(ramp_steps),
+            ramp_interval: Written::default_value(ramp_interval),
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let residency = proptest::option::weighted(0.3, subsequence(REGIONS.to_vec(), 0..=2));
+    let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
+    let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
+    let fractions = (fraction(), fraction());
+    (vec(order(), 0..3), fractions, seconds(4), residency, failback(), exhausted, 0..300u32, retention)
+        .prop_map(
+            |(
+                failover,
+                (threshold, minimum),
+                delay,
+                residency,
+                failback,
+                exhausted,
+                dead_band,
+                retention,
+            )| Policy {
+                failover,
+                failover_threshold: Written::default_value(threshold),
+                minimum_healthy: Written::default_value(minimum),
+                partial_loss_delay: Written::default_value(delay),
+                residency: residency
+                    .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                failback,
+                when_exhausted: Written::default_value(exhausted),
+                dead_band: Share::new(dead_band).unwrap(),
+                retention,
+            },
+        )
+}
+
+fn remote_pool() -> impl Strategy<Value = CandidatePool> {
+    let count = || prop_oneof![8 => 0..12u32, 1 => Just(u32::MAX)];
+    (count(), count(), fraction()).prop_map(|(expected, healthy, admit)| CandidatePool {
+        expected,
+        healthy,
+        admit,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let phase = || proptest::sample::select(PHASES.to_vec());
+    let (in_service, in_zone, in_cluster) = (0..SERVICES.len(), 0..ZONES.len(), 0..CLUSTERS.len());
+    let endpoints = vec((in_zone.clone(), 1..5u8, 0..8u8), 0..10);
+    let pools = vec((in_service.clone(), any::<bool>(), remote_pool(), phase()), 0..4);
+    prop_oneof![
+        8 => (0..40_000u64).prop_map(Step::Wait),
+        1 => (0..40_000u64).prop_map(Step::Back),
+        6 => (in_service.clone(), in_zone.clone(), 1..5u8, any::<bool>())
+            .prop_map(|(service, zone, n, up)| Step::Check { service, zone, n, up }),
+        8 => (in_service.clone(), in_zone.clone(), any::<bool>())
+            .prop_map(|(service, zone, up)| Step::CheckZone { service, zone, up }),
+        4 => (in_service.clone(), endpoints)
+            .prop_map(|(service, endpoints)| Step::Endpoints { service, endpoints }),
+        5 => (in_cluster.clone(), pools).prop_map(|(cluster, pools)| Step::Remote { cluster, pools }),
+        3 => in_cluster.clone().prop_map(Step::Unreachable),
+        3 => (in_cluster.clone(), any::<bool>()).prop_map(|(cluster, quick)| Step::Reachable(cluster, quick)),
+        1 => subsequence((0..CLUSTERS.len()).collect::<Vec<_>>(), 1..=4).prop_map(Step::Topology),
+        1 => subsequence((0..ZONES.len()).collect::<Vec<_>>(), 0..=3).prop_map(Step::Sources),
+        1 => in_service.clone().prop_map(Step::Removed),
+        1 => (in_service.clone(), in_zone).prop_map(|(service, zone)| Step::Release { service, zone }),
+        1 => (in_service.clone(), in_cluster)
+            .prop_map(|(service, cluster)| Step::ReleaseCluster { service, cluster }),
+        1 => (in_service, policy())
+            .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+// ---- what is driven ----
+
+type Endpoints = BTreeMap<SocketAddr, (Zone, EndpointFacts)>;
+
+/// When a pool's admit moved last, and how it stood then.
+struct Track {
+    admit: Fraction,
+    phase: Phase,
+    /// `None` while it was not seen to move since an operator or a new policy had a say.
+    moved_at: Option<Time>,
+}
+
+/// Two engines fed the same, and what is watched of the first.
+struct Run {
+    engines: [Engine; 2],
+    now: Time,
+    services: BTreeMap<usize, (Policy, Endpoints)>,
+    tracks: BTreeMap<(ServiceName, Zone), Track>,
+}
+
+fn address(in_zone: usize, n: u8) -> SocketAddr {
+    fixture::address(ZONES[in_zone], n)
+}
+
+impl Run {
+    fn new(policies: [Policy; 2]) -> Self {
+        let engine = Engine::new(cluster("east"), region("us-east"), Saved::default());
+        let mut run = Self {
+            engines: [engine.clone(), engine],
+            now: Time::ZERO,
+            services: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+        };
+        run.topology(&[0, 1, 2, 3]);
+        run.handle(Event::Sources([source("a"), source("b")].into()), run.now);
+        for (position, policy) in policies.into_iter().enumerate() {
+            let facts = EndpointFacts { ready: true, terminating: false, checked: true };
+            let endpoints = (0..2).flat_map(|zone_at| (1..4).map(move |n| (zone_at, n)));
+            let endpoints =
+                endpoints.map(|(at, n)| (address(at, n), (zone(ZONES[at]), facts))).collect::<Endpoints>();
+            run.services.insert(position, (policy, endpoints));
+            run.tell_service(position);
+            for zone_at in 0..2 {
+                run.check_zone(position, zone_at, true);
+            }
+        }
+        run
+    }
+
+    fn both(&mut self, mut call: impl FnMut(&mut Engine) -> Effects) {
+        let [one, other] = &mut self.engines;
+        assert_eq!(call(one), call(other), "the same inputs, the same effects");
+        self.watch();
+    }
+
+    fn handle(&mut self, event: Event, at: Time) {
+        self.both(|engine| engine.handle(event.clone(), at));
+    }
+
+    fn topology(&mut self, members: &[usize]) {
+        let clusters = members.iter().map(|at| (cluster(CLUSTERS[*at].0), region(CLUSTERS[*at].1))).collect();
+        let distances = BTreeMap::from([(region("us-west"), Duration::from_millis(60))]);
+        self.handle(Event::Topology { clusters, distances }, self.now);
+    }
+
+    fn tell_service(&mut self, position: usize) {
+        let Some((policy, endpoints)) = self.services.get(&position) else { return };
+        let (policy, endpoints) = (Arc::new(policy.clone()), endpoints.clone());
+        self.handle(Event::Service { name: service(SERVICES[position]), policy, endpoints }, self.now);
+    }
+
+    fn check(&mut self, position: usize, address: SocketAddr, up: bool, at: Time) {
+        let service = service(SERVICES[position]);
+        self.handle(Event::Checked { service, address, up, detail: String::new() }, at);
+    }
+
+    fn check_zone(&mut self, position: usize, zone_at: usize, up: bool) {
+        let Some((_, endpoints)) = self.services.get(&position) else { return };
+        let there = endpoints.iter().filter(|(_, (its, _))| its.as_str() == ZONES[zone_at]);
+        for address in there.map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.check(position, address, up, self.now);
+        }
+    }
+
+    /// Follows the deadlines up to `end`, or all of them; how many there were.
+    fn follow(&mut self, end: Option<Time>) -> usize {
+        for wake_ups in 0..=SETTLES_WITHIN {
+            let due = self.engines[0].next_deadline().filter(|it| end.is_none_or(|end| it.at <= end));
+            let Some(deadline) = due else { return wake_ups };
+            self.now = self.now.max(deadline.at);
+            let now = self.now;
+            self.both(|engine| engine.tick(now));
+        }
+        panic!("the engine does not settle, next is {:?}", self.engines[0].next_deadline());
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Wait(ms) => {
+                let end = self.now + Duration::from_millis(ms);
+                self.follow(Some(end));
+                self.now = self.now.max(end);
+            }
+            Step::Back(ms) => {
+                let before =
+                    Time::from_origin(self.now.since_origin().saturating_sub(Duration::from_millis(ms)));
+                self.check(0, address(0, 1), false, before);
+                self.both(|engine| engine.tick(before));
+            }
+            Step::Check { service, zone, n, up } => self.check(service, address(zone, n), up, self.now),
+            Step::CheckZone { service, zone, up } => self.check_zone(service, zone, up),
+            Step::Endpoints { service, endpoints } => {
+                let policy =
+                    self.services.remove(&service).map_or_else(Policy::default, |(policy, _)| policy);
+                self.services.insert(service, (policy, endpoints.into_iter().map(endpoint).collect()));
+                self.tell_service(service);
+            }
+            Step::Remote { cluster: at, pools } => {
+                let pools = pools.into_iter().map(|pool| status(at, pool)).collect();
+                self.handle(Event::RemotePools { cluster: cluster(CLUSTERS[at].0), pools }, self.now);
+            }
+            Step::Unreachable(at) => self.handle(Event::Unreachable(cluster(CLUSTERS[at].0)), self.now),
+            Step::Reachable(at, quick) => {
+                self.handle(Event::Reachable { cluster: cluster(CLUSTERS[at].0), quick }, self.now);
+            }
+            Step::Topology(members) => self.topology(&members),
+            Step::Sources(members) => {
+                let sources = members.iter().map(|at| source(ZONES[*at])).collect();
+                self.handle(Event::Sources(sources), self.now);
+            }
+            Step::Removed(position) => {
+                self.services.remove(&position);
+                self.handle(Event::ServiceRemoved(service(SERVICES[position])), self.now);
+            }
+            Step::Release { service: position, zone: at } => {
+                self.tracks.clear();
+                let target = Target::Zone(zone(ZONES[at]));
+                self.handle(Event::Release { service: service(SERVICES[position]), target }, self.now);
+            }
+            Step::ReleaseCluster { service: position, cluster: at } => {
+                let target = Target::Cluster(cluster(CLUSTERS[at].0));
+                self.handle(Event::Release { service: service(SERVICES[position]), target }, self.now);
+            }
+            Step::Policy { service, policy } => {
+                self.tracks.clear();
+                if let Some(it) = self.services.get_mut(&service) {
+                    it.0 = *policy;
+                }
+                self.tell_service(service);
+            }
+            Step::Restart => self.restart(),
+        }
+    }
+
+    fn restart(&mut self) {
+        let members: Vec<usize> = (0..CLUSTERS.len())
+            .filter(|at| self.engines[0].fleet().clusters.contains_key(CLUSTERS[*at].0))
+            .collect();
+        let sources = self.engines[0].fleet().sources.clone();
+        let now = self.now;
+        let json = self.engines.each_ref().map(|it| serde_json::to_string(&it.save(now)).unwrap());
+        assert_eq!(json[0], json[1]);
+        let saved: Saved = serde_json::from_str(&json[0]).unwrap();
+        let engine = Engine::new(cluster("east"), region("us-east"), saved);
+        let tracks = std::mem::take(&mut self.tracks);
+        self.engines = [engine.clone(), engine];
+        self.both(|engine| engine.tick(now));
+        self.topology(&members);
+        self.handle(Event::Sources(sources), now);
+        // Services come back one by one; what was watched of them is watched on.
+        self.tracks = tracks;
+        for position in self.services.keys().copied().collect::<Vec<_>>() {
+            let name = service(SERVICES[position]);
+            let others = self.tracks.extract_if(.., |(it, _), _| *it != name).collect::<Vec<_>>();
+            self.tell_service(position);
+            self.tracks.extend(others);
+        }
+    }
+
+    /// Holds the invariants against what the first engine shows.
+    fn watch(&mut self) {
+        let engine = &self.engines[0];
+        let known: BTreeSet<&ServiceName> = engine.services().collect();
+        let statuses: Vec<PoolStatus> = engine.statuses(self.now).collect();
+        let there: BTreeSet<(ServiceName, Zone)> =
+            statuses.iter().map(|it| (it.service.clone(), it.locality.zone.clone())).collect();
+        self.tracks.retain(|key, _| there.contains(key));
+        for status in statuses {
+            let key = (status.service.clone(), status.locality.zone.clone());
+            let (admit, phase) = (status.admit, status.phase);
+            let failback = &engine.policy(&status.service).unwrap().failback;
+            let before = self.tracks.get(&key);
+            if let Some((track, moved_at)) = before.and_then(|it| Some((it, it.moved_at?)))
+                && track.admit < admit
+            {
+                let ramping = track.phase == Phase::Ramping;
+                let least = if ramping { failback.ramp_interval.value } else { failback.hold_down.value };
+                let waited = self.now.since(moved_at);
+                assert!(waited >= least, "{key:?} rose from {} to {admit} after {waited:?}", track.admit);
+                let auto = failback.mode.value == FailbackMode::Auto;
+                assert!(ramping || auto, "{key:?} rose without an operator's word");
+            }
+            let moved_at = match before {
+                Some(track) if track.admit == admit => track.moved_at,
+                Some(_) => Some(self.now),
+                None => None,
+            };
+            self.tracks.insert(key, Track { admit, phase, moved_at });
+        }
+        for plan in known.into_iter().flat_map(|name| engine.plans(name)) {
+            hold_plan(engine, plan, self.now);
+        }
+    }
+}
+
+fn endpoint((at, n, state): (usize, u8, u8)) -> (SocketAddr, (Zone, EndpointFacts)) {
+    let facts = EndpointFacts { ready: state != 0, terminating: state == 1, checked: state != 2 };
+    // Now and then an address appears in another zone than the one it is named for.
+    let in_zone = if state == 3 { (at + 1) % ZONES.len() } else { at };
+    (address(at, n), (zone(ZONES[in_zone]), facts))
+}
+
+fn status(at: usize, pool: (usize, bool, CandidatePool, Phase)) -> PoolStatus {
+    let (in_service, second_zone, pool, phase) = pool;
+    PoolStatus {
+        service: service(SERVICES[in_service]),
+        locality: Locality {
+            region: region(CLUSTERS[at].1),
+            zone: zone(if second_zone { "y" } else { "x" }),
+        },
+        expected: pool.expected,
+        healthy: pool.healthy,
+        admit: pool.admit,
+        phase,
+        hold_remaining: Duration::ZERO,
+    }
+}
+
+// ---- what must hold ----
+
+/// The healthy endpoints that a source reaches at each target, from what the engine shows beside its plans.
+fn healthy_at(engine: &Engine, name: &ServiceName, now: Time) -> BTreeMap<Target, u64> {
+    let mut counts: BTreeMap<Target, (u64, u64)> = BTreeMap::new();
+    for status in engine.statuses(now).filter(|it| it.service == *name) {
+        let target = Target::Zone(status.locality.zone.clone());
+        counts.insert(target, (u64::from(status.healthy), u64::from(status.expected)));
+    }
+    for view in engine.remote_pools().filter(|it| it.status.service == *name && it.reachable) {
+        let (healthy, expected) = counts.entry(Target::Cluster(view.cluster)).or_default();
+        *healthy += u64::from(view.status.healthy);
+        *expected += u64::from(view.status.expected);
+    }
+    let healthy = |(healthy, expected)| if expected == 0 { 0 } else { healthy };
+    counts.into_iter().map(|(target, counts)| (target, healthy(counts))).collect()
+}
+
+fn region_of(clusters: &BTreeMap<ClusterName, Region>, target: &Target) -> Region {
+    match target {
+        Target::Zone(_) => region("us-east"),
+        Target::Cluster(name) => clusters[name].clone(),
+    }
+}
+
+fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
+    let healthy = healthy_at(engine, &plan.service, now);
+    let policy = engine.policy(&plan.service).unwrap();
+    hold_shares(plan);
+    let allowed = |target: &Target| {
+        let region = region_of(&engine.fleet().clusters, target);
+        policy.residency.as_ref().is_none_or(|only| only.value.contains(&region))
+    };
+    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
+        assert!(allowed(target), "residency forbids {target}: {plan:#?}");
+    }
+    let is_healthy = |target: &Target| healthy.get(target).is_some_and(|healthy| *healthy > 0);
+    if plan.reasons.iter().any(|it| it.tier.is_some() && is_healthy(&it.target)) {
+        assert!(!plan.last_resort && plan.shed.is_none(), "something healthy is allowed: {plan:#?}");
+        assert!(plan.shares.keys().all(is_healthy), "{healthy:?}: {plan:#?}");
+    }
+    for target in plan.standby.iter().flat_map(BTreeMap::keys) {
+        assert!(is_healthy(target), "{target} stands by: {plan:#?}");
+    }
+}
+
+/// What holds of the shares of every plan, whatever it was made of.
+fn hold_shares(plan: &Plan) {
+    let sum = |shares: &BTreeMap<Target, Share>| shares.values().map(|share| share.parts()).sum::<u32>();
+    assert_eq!(sum(&plan.shares) + plan.shed.parts(), Share::ALL.parts(), "{plan:#?}");
+    assert!(plan.shares.values().all(|share| !share.is_none()));
+    let mut used: BTreeSet<&Target> = plan.shares.keys().collect();
+    for tier in &plan.standby {
+        assert_eq!(sum(tier), Share::ALL.parts(), "{plan:#?}");
+        for target in tier.keys() {
+            assert!(used.insert(target), "{target} stands by twice: {plan:#?}");
+            let reason = plan.reasons.iter().find(|it| it.target == *target).unwrap();
+            assert!(reason.phase != Phase::Out && reason.rule != Rule::Unreachable, "{target}: {plan:#?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_after_every_event(
+        policies in [policy(), policy()],
+        steps in vec(step(), 1..24),
+    ) {
+        let mut run = Run::new(policies);
+        for step in steps {
+            run.step(step);
+        }
+        run.follow(None);
+        prop_assert_eq!(run.engines[0].next_deadline(), None);
+    }
+
+    #[test]
+    fn a_plan_holds_for_any_candidates(
+        policy in policy(),
+        zones in vec((remote_pool(), 0..PHASES.len()), 0..=3),
+        clusters in vec((vec(remote_pool(), 1..3), 0..PHASES.len(), any::<bool>()), 0..=4),
+        turn in 0..7usize,
+        better in 0..7usize,
+    ) {
+        let mut candidates = board(&zones, &clusters);
+        let (service, source, distances) = (service("web"), source("a"), BTreeMap::new());
+        let ask = |candidates: &[Candidate], previous: Option<&Plan>| {
+            let (service, source, policy, distances) = (&service, &source, &policy, &distances);
+            plan(&Question { service, source, policy, candidates, distances }, previous)
+        };
+        let first = ask(&candidates, None);
+        hold_shares(&first);
+        prop_assert_eq!(&ask(&candidates, Some(&first)), &first, "planning again changes nothing");
+        let mut turned = candidates.clone();
+        turned.rotate_left(turn.min(candidates.len()));
+        prop_assert_eq!(&ask(&turned, None), &first, "the order of the candidates decides nothing");
+        // One more healthy endpoint somewhere never turns service into none.
+        if let Some(candidate) = candidates.get_mut(better) {
+            candidate.pools.values_mut().for_each(|pool| pool.healthy = pool.healthy.saturating_add(1));
+            let after = ask(&candidates, Some(&first));
+            hold_shares(&after);
+            let serves = |plan: &Plan| !plan.last_resort && plan.shed.is_none();
+            prop_assert!(serves(&after) || !serves(&first), "{:#?}", after);
+        }
+    }
+}
+
+fn board(zones: &[(CandidatePool, usize)], clusters: &[(Vec<CandidatePool>, usize, bool)]) -> Vec<Candidate> {
+    let local = zones.iter().zip(ZONES).map(|((pool, phase), name)| Candidate {
+        target: Target::Zone(zone(name)),
+        cluster: cluster("east"),
+        region: region("us-east"),
+        pools: BTreeMap::from([(zone(name), *pool)]),
+        phase: PHASES[*phase],
+        reachable: true,
+    });
+    let remote =
+        clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
+            target: Target::Cluster(cluster(name)),
+            cluster: cluster(name),
+            region: region(its_region),
+            pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
+            phase: PHASES[*phase],
+            reachable: *reachable,
+        });
+    local.chain(remote).collect()
+}

@@ -1,0 +1,151 @@
+//! The file that an Envoy starts with: who it is and where its agent is. Everything else comes over ADS.
+
+use crate::routes::AGENT_CLUSTER;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use tidegate_api::GatewayRole;
+use tidegate_model::{ClusterName, GatewayName, Region, Zone};
+
+/// More connections than this from clients are refused, before memory is what refuses. Envoy's hardened
+/// example.
+const MAX_DOWNSTREAM_CONNECTIONS: u32 = 50_000;
+
+/// The two forms of xDS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdsProtocol {
+    /// Only what changed is sent.
+    #[default]
+    Delta,
+    /// State of the world: the whole set of a type is sent.
+    Sotw,
+}
+
+/// What an Envoy must be told before it can ask.
+#[derive(Clone, Debug)]
+pub struct BootstrapSpec {
+    /// Where its agent serves xDS, LRS and peer links.
+    pub agent: SocketAddr,
+    /// The gateway that it is a replica of.
+    pub gateway: GatewayName,
+    /// What that gateway is for, if the agent is not to look it up.
+    pub role: Option<GatewayRole>,
+    /// The zone that it runs in: the source zone of its requests.
+    pub zone: Zone,
+    /// The region of that zone.
+    pub region: Option<Region>,
+    /// The cluster that it runs in.
+    pub cluster: Option<ClusterName>,
+    /// Where its administration listens. It can stop the process: loopback only.
+    pub admin: SocketAddr,
+    /// Unique among the Envoys of the agent: a pod name, say.
+    pub node_id: String,
+    /// How it asks.
+    pub xds: XdsProtocol,
+    /// Worker threads; `None` is one per CPU. Not part of the file: see [`envoy_arguments`].
+    pub concurrency: Option<u32>,
+}
+
+/// The arguments that belong to a bootstrap, besides `--config-path`: what Envoy takes on its command line
+/// only.
+#[must_use]
+pub fn envoy_arguments(spec: &BootstrapSpec) -> Vec<String> {
+    // Hot restart shares memory by a host-wide number, so that a second Envoy on a host does not start.
+    let mut arguments = vec!["--disable-hot-restart".to_owned()];
+    if let Some(workers) = spec.concurrency {
+        arguments.extend(["--concurrency".to_owned(), workers.to_string()]);
+    }
+    arguments
+}
+
+/// The bootstrap, as JSON (which is YAML too).
+#[must_use]
+pub fn bootstrap(spec: &BootstrapSpec) -> Value {
+    let from_ads = json!({
+        "ads": {},
+        "resource_api_version": "V3",
+        // Without an agent there is nothing to serve: not ready, rather than ready and empty after 15 s.
+        "initial_fetch_timeout": "0s",
+    });
+    json!({
+        "node": node(spec),
+        "admin": {
+            "address": socket_address(spec.admin),
+            "ignore_global_conn_limit": true,
+        },
+        "dynamic_resources": {
+            "ads_config": agent_api(spec.xds, true),
+            "cds_config": from_ads,
+            "lds_config": from_ads,
+        },
+        // LRS has one form only.
+        "cluster_manager": { "load_stats_config": agent_api(XdsProtocol::Sotw, false) },
+        "static_resources": { "clusters": [agent_cluster(spec.agent)] },
+        "overload_manager": { "resource_monitors": [{
+            "name": "envoy.resource_monitors.global_downstream_max_connections",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                "max_active_downstream_connections": MAX_DOWNSTREAM_CONNECTIONS,
+            },
+        }] },
+    })
+}
+
+fn node(spec: &BootstrapSpec) -> Value {
+    let mut locality = json!({ "zone": spec.zone });
+    if let Some(region) = &spec.region {
+        locality["region"] = json!(region);
+    }
+    let mut metadata = json!({ "gateway": spec.gateway, "zone": spec.zone });
+    if let Some(role) = spec.role {
+        metadata["role"] = json!(role);
+    }
+    let cluster = spec.cluster.as_ref().map_or_else(|| spec.gateway.to_string(), ToString::to_string);
+    json!({ "id": spec.node_id, "cluster": cluster, "locality": locality, "metadata": metadata })
+}
+
+fn agent_api(protocol: XdsProtocol, aggregated: bool) -> Value {
+    let mut api = json!({
+        "api_type": match protocol {
+            XdsProtocol::Delta => "DELTA_GRPC",
+            XdsProtocol::Sotw => "GRPC",
+        },
+        "transport_api_version": "V3",
+        "grpc_services": [{ "envoy_grpc": {
+            "cluster_name": AGENT_CLUSTER,
+            // Envoy's own limit of 30 s would leave a gateway without news for so long after its agent is
+            // back. Back-offs are drawn at random below these, so gateways do not come all at once.
+            "retry_policy": { "retry_back_off": { "base_interval": "0.25s", "max_interval": "5s" } },
+        } }],
+    });
+    if aggregated {
+        // The node is large, and the same in every request of a stream.
+        api["set_node_on_first_message_only"] = json!(true);
+    }
+    api
+}
+
+fn agent_cluster(agent: SocketAddr) -> Value {
+    json!({
+        "name": AGENT_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {
+                    // A frozen agent, or a host that vanished, closes no connection. Within 4 s the gateway
+                    // looks for another; an agent that is busy for a second keeps its gateways.
+                    "connection_keepalive": { "interval": "1s", "timeout": "3s" },
+                } },
+            },
+        },
+        "load_assignment": {
+            "cluster_name": AGENT_CLUSTER,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": socket_address(agent) } }] }],
+        },
+    })
+}
+
+fn socket_address(at: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": at.ip(), "port_value": at.port() } })
+}

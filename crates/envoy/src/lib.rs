@@ -1,0 +1,38 @@
+//! Plans and gateways as Envoy v3 resources.
+//!
+//! Pure translation: what the engine decided and what the manifests say goes in, named and
+//! encoded resources come out, byte for byte the same for the same input, so that a hash of the
+//! bytes is a version that outlives a restart. Nothing is sent here (that is `xds`) and nothing is
+//! decided here (that is `engine`).
+//!
+//! | resource | edge gateway | east-west gateway |
+//! |---|---|---|
+//! | CDS `NAMESPACE/NAME` | [`edge_cluster`] | [`eastwest_cluster`] |
+//! | EDS | [`edge_endpoints`], `NAMESPACE/NAME@ZONE` | [`eastwest_endpoints`], `NAMESPACE/NAME@local` |
+//! | LDS `NAMESPACE/GATEWAY/LISTENER` | [`edge_listener`] | [`eastwest_listener`] |
+//! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
+//! | bootstrap | [`bootstrap`] | [`bootstrap`] |
+//!
+//! The two kinds of gateway use the same CDS names for different clusters: a server must keep
+//! their resources apart.
+
+mod bootstrap;
+mod cluster;
+mod endpoints;
+mod listener;
+mod proto;
+mod resource;
+mod retry;
+mod routes;
+
+pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
+pub use cluster::{eastwest_cluster, edge_cluster};
+pub use endpoints::{
+    EndpointHealth, EndpointView, RemoteCluster, SHED_CATEGORY, ZoneEndpoints, eastwest_endpoints,
+    edge_endpoints,
+};
+pub use listener::{eastwest_listener, edge_listener};
+pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
+pub use routes::{
+    AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
+};

@@ -1,0 +1,85 @@
+//! Small protobuf values, spelled shortly.
+
+use envoy_types::pb::{
+    envoy::{
+        config::core::v3::{
+            Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, HeaderValue,
+            HeaderValueOption, SocketAddress, address, config_source::ConfigSourceSpecifier, data_source,
+            header_value_option::HeaderAppendAction, socket_address::PortSpecifier,
+        },
+        r#type::v3::Percent,
+    },
+    google::protobuf::{Any, BoolValue, Duration, UInt32Value},
+};
+use prost::{Message, Name};
+use std::net::SocketAddr;
+
+/// A message that knows its type URL.
+pub(crate) trait AnyType: Message + Name {}
+
+impl<T: Message + Name> AnyType for T {}
+
+#[expect(clippy::unnecessary_wraps, reason = "every field that takes it is optional")]
+pub(crate) const fn uint(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every field that takes it is optional")]
+pub(crate) const fn flag(value: bool) -> Option<BoolValue> {
+    Some(BoolValue { value })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every field that takes it is optional")]
+pub(crate) const fn percent(value: f64) -> Option<Percent> {
+    Some(Percent { value })
+}
+
+/// Envoy reads a zero as "none" or "off" wherever it is used here.
+#[expect(clippy::unnecessary_wraps, reason = "every field that takes it is optional")]
+pub(crate) fn duration(value: std::time::Duration) -> Option<Duration> {
+    Some(Duration {
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(value.subsec_nanos()).unwrap_or_default(),
+    })
+}
+
+pub(crate) fn any<T: AnyType>(message: &T) -> Any {
+    Any { type_url: T::type_url(), value: message.encode_to_vec() }
+}
+
+/// "Ask over the stream that you have". A resource that does not come within 5 s is taken as empty:
+/// one name that the agent cannot answer must not keep a starting gateway from serving the others.
+pub(crate) fn ads() -> ConfigSource {
+    ConfigSource {
+        initial_fetch_timeout: duration(std::time::Duration::from_secs(5)),
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn address(at: SocketAddr) -> Address {
+    Address {
+        address: Some(address::Address::SocketAddress(SocketAddress {
+            address: at.ip().to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(at.port().into())),
+            ..Default::default()
+        })),
+    }
+}
+
+/// Sets a header, whatever the request or response had.
+pub(crate) fn set_header(key: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key: key.to_owned(), value, ..Default::default() }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn text(body: &str) -> DataSource {
+    DataSource {
+        specifier: Some(data_source::Specifier::InlineString(body.to_owned())),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,218 @@
+//! RDS: which request goes to which service.
+
+use crate::{
+    proto::{duration, flag, set_header, text},
+    resource::{Resource, listener_name},
+    retry,
+};
+use envoy_types::pb::envoy::{
+    config::route::v3::{
+        DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+        header_matcher::HeaderMatchSpecifier,
+        route::Action,
+        route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
+        route_match::PathSpecifier,
+    },
+    r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern},
+};
+use std::{collections::BTreeMap, time::Duration};
+use tidegate_api::{Gateway, Listener, PathMatch, RouteMatch as Found, ServicePolicy};
+use tidegate_model::{GatewayName, ServiceName};
+
+/// The header in which the edge tells an east-west gateway which service a request is for.
+pub const SERVICE_HEADER: &str = "x-tidegate-service";
+
+/// The static cluster in every bootstrap that leads to the agent.
+pub const AGENT_CLUSTER: &str = "tidegate-agent";
+
+/// Peer links come through the east-west gateway, on the path of this gRPC service, and go to the agent.
+pub const PEER_LINK_PREFIX: &str = "/tidegate.link.v1.PeerLink/";
+
+/// How long a whole request may take, retries included, when its rule does not say; Envoy's own default.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The routes of one listener of an edge gateway. `policy_of` gives the policy in force for a
+/// backend; the default one applies to services that it does not know.
+///
+/// A host name has one virtual host, with its matches in the gateway's order of precedence. A request
+/// that matches none of them gets 404, even if a wider name has a route for it.
+#[must_use]
+pub fn edge_routes<'a>(
+    name: &GatewayName,
+    gateway: &Gateway,
+    listener: &Listener,
+    policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+) -> Resource {
+    let default = ServicePolicy::default();
+    let mut hosts = BTreeMap::<&str, Vec<Route>>::new();
+    for found in gateway.matches() {
+        if !found.route.listeners.contains(&listener.name) {
+            continue;
+        }
+        let pair = pair(found, policy_of(&found.rule.backend).unwrap_or(&default));
+        if found.route.hostnames.is_empty() {
+            hosts.entry("*").or_default().extend(pair);
+        } else {
+            for host in &found.route.hostnames {
+                hosts.entry(host).or_default().extend(pair.iter().cloned());
+            }
+        }
+    }
+    let virtual_hosts = hosts.into_iter().map(|(host, routes)| VirtualHost {
+        name: host.to_owned(),
+        domains: vec![host.to_owned()],
+        routes,
+        ..Default::default()
+    });
+    Resource::routes(&RouteConfiguration {
+        virtual_hosts: virtual_hosts.collect(),
+        ignore_port_in_host_matching: true,
+        ..table(name, listener)
+    })
+}
+
+/// The routes of an east-west gateway: peer links to the agent, and everything else to the cluster that
+/// [`SERVICE_HEADER`] names.
+///
+/// They are the same whatever services there are, so a new service needs no RDS, and a request does not walk
+/// a list of ten thousand. Only names with a `/` are looked up: no header can lead to a static cluster of
+/// the bootstrap.
+#[must_use]
+pub fn eastwest_routes(gateway: &GatewayName, listener: &Listener) -> Resource {
+    let known = || header(SERVICE_HEADER, "[^/]+/[^/]+");
+    let to_service = |name: &str, headers, retry_policy| Route {
+        name: name.to_owned(),
+        r#match: Some(RouteMatch { headers, ..prefix("/") }),
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::ClusterHeader(SERVICE_HEADER.to_owned())),
+            cluster_not_found_response_code: ClusterNotFoundResponseCode::NotFound.into(),
+            // The edge limits a request; a stream that it forgot ends by the idle timeout of the listener.
+            timeout: duration(Duration::ZERO),
+            retry_policy: Some(retry_policy),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let peer_links = Route {
+        name: "peer-link".to_owned(),
+        r#match: Some(prefix(PEER_LINK_PREFIX)),
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(AGENT_CLUSTER.to_owned())),
+            // A link lives as long as both agents do, and its own heartbeats tell when it is dead.
+            timeout: duration(Duration::ZERO),
+            idle_timeout: duration(Duration::ZERO),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let refused = Route {
+        name: "no-service".to_owned(),
+        r#match: Some(prefix("/")),
+        action: Some(Action::DirectResponse(DirectResponseAction {
+            status: 404,
+            body: Some(text(
+                "An east-west gateway serves requests whose x-tidegate-service header is NAMESPACE/NAME.\n",
+            )),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let routes = vec![
+        peer_links,
+        to_service("service/safe", vec![known(), safe_method()], retry::eastwest_safe()),
+        to_service("service/unsafe", vec![known()], retry::eastwest_unsafe()),
+        refused,
+    ];
+    Resource::routes(&RouteConfiguration {
+        virtual_hosts: vec![VirtualHost {
+            name: "*".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes,
+            ..Default::default()
+        }],
+        ..table(gateway, listener)
+    })
+}
+
+fn table(gateway: &GatewayName, listener: &Listener) -> RouteConfiguration {
+    RouteConfiguration {
+        name: listener_name(gateway, &listener.name),
+        // A route may come before its cluster.
+        validate_clusters: flag(false),
+        ..Default::default()
+    }
+}
+
+/// The same match twice: safe methods with everything that a retry can do, the rest with what cannot repeat
+/// work.
+fn pair(found: Found<'_>, policy: &ServicePolicy) -> [Route; 2] {
+    let Found { route, rule, path } = found;
+    let (name, matching) = match path {
+        PathMatch::Exact(path) => {
+            let specifier = PathSpecifier::Path(path.clone());
+            let matching = RouteMatch { path_specifier: Some(specifier), ..Default::default() };
+            (format!("{} exact {path}", route.name), matching)
+        }
+        PathMatch::Prefix(path) => (format!("{} prefix {path}", route.name), segments(path)),
+    };
+    let to_backend = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(rule.backend.to_string())),
+        timeout: duration(rule.timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT)),
+        ..Default::default()
+    };
+    let route = |name, matching, action| Route {
+        name,
+        r#match: Some(matching),
+        request_headers_to_add: vec![set_header(SERVICE_HEADER, rule.backend.to_string())],
+        action: Some(Action::Route(action)),
+        ..Default::default()
+    };
+    [
+        route(
+            format!("{name} safe"),
+            RouteMatch { headers: vec![safe_method()], ..matching.clone() },
+            RouteAction {
+                retry_policy: Some(retry::edge_safe(&policy.retry)),
+                hedge_policy: Some(retry::hedge()),
+                ..to_backend.clone()
+            },
+        ),
+        route(
+            format!("{name} unsafe"),
+            matching,
+            RouteAction { retry_policy: Some(retry::edge_unsafe(&policy.retry)), ..to_backend },
+        ),
+    ]
+}
+
+/// Whole segments. Envoy matches segments by a prefix without a slash at its end, and the root as what it is.
+fn segments(path: &str) -> RouteMatch {
+    match path.trim_end_matches('/') {
+        "" => prefix("/"),
+        path => RouteMatch {
+            path_specifier: Some(PathSpecifier::PathSeparatedPrefix(path.to_owned())),
+            ..Default::default()
+        },
+    }
+}
+
+fn prefix(path: &str) -> RouteMatch {
+    RouteMatch { path_specifier: Some(PathSpecifier::Prefix(path.to_owned())), ..Default::default() }
+}
+
+fn safe_method() -> HeaderMatcher {
+    header(":method", retry::SAFE_METHODS)
+}
+
+/// The whole value matches the regular expression.
+fn header(name: &str, regex: &str) -> HeaderMatcher {
+    let pattern = MatchPattern::SafeRegex(RegexMatcher { regex: regex.to_owned(), ..Default::default() });
+    HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
+            match_pattern: Some(pattern),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}

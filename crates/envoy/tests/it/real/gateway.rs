@@ -1,0 +1,122 @@
+//! A real Envoy with the bootstrap and the resources of this crate.
+
+use super::{
+    ads::Ads,
+    load::{ask, http1},
+};
+use crate::fixtures::{gateway, region, zone};
+use hyper::{Method, body::Bytes};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tempfile::TempDir;
+use tidegate_api::GatewayRole;
+use tidegate_envoy::{BootstrapSpec, Resource, XdsProtocol, bootstrap, envoy_arguments};
+use tokio::process::{Child, Command};
+
+/// The binary, or `None` after saying that the test was skipped. CI must have it.
+pub(crate) fn envoy(test: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("TIDEGATE_ENVOY").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/envoy-1.40.0/envoy"),
+        PathBuf::from,
+    );
+    if path.is_file() {
+        return Some(path);
+    }
+    let line = format!("SKIPPED {test}: no Envoy at {} (set TIDEGATE_ENVOY)", path.display());
+    eprintln!("{line}");
+    if let Some(log) = std::env::var_os("TIDEGATE_SKIPPED") {
+        let mut log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        writeln!(log, "{line}").unwrap();
+    }
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{line}");
+    None
+}
+
+pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
+    BootstrapSpec {
+        agent,
+        gateway: gateway(),
+        role: Some(role),
+        zone: zone("a"),
+        region: Some(region()),
+        cluster: Some("west".parse().unwrap()),
+        admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+        node_id: "edge-0".to_owned(),
+        xds: XdsProtocol::Sotw,
+        concurrency: Some(1),
+    }
+}
+
+pub(crate) struct Gateway {
+    /// Where its one listener is.
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+    ads: Ads,
+    folder: TempDir,
+    _process: Child,
+}
+
+impl Gateway {
+    /// Returns when it serves these resources, one listener among them.
+    pub(crate) async fn start(envoy: &Path, role: GatewayRole, resources: Vec<Resource>) -> Self {
+        let mut ads = Ads::start().await;
+        ads.want(resources);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bootstrap.json");
+        let spec = spec(ads.address, role);
+        std::fs::write(&file, bootstrap(&spec).to_string()).unwrap();
+        let process = Command::new(envoy)
+            .args(envoy_arguments(&spec))
+            .args(["--log-level", "warning", "--config-path"])
+            .arg(&file)
+            .arg("--admin-address-path")
+            .arg(folder.path().join("admin"))
+            .stderr(Stdio::from(std::fs::File::create(folder.path().join("log")).unwrap()))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        ads.applied().await;
+        let admin = std::fs::read_to_string(folder.path().join("admin")).unwrap().parse().unwrap();
+        let mut gateway = Self { address: admin, admin, ads, folder, _process: process };
+        gateway.address = gateway.listener().await;
+        gateway
+    }
+
+    /// Gives it these resources; returns when they are in force. Envoy confirms on its main thread; its
+    /// worker takes updates between requests, so it has them once it has served one more.
+    pub(crate) async fn update(&mut self, resources: Vec<Resource>) {
+        self.ads.want(resources);
+        self.ads.applied().await;
+        ask(&http1(), Method::GET, format!("http://{}/", self.address), &[], Bytes::new()).await;
+    }
+
+    /// A page of its administration.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        ask(&http1(), Method::GET, format!("http://{}{path}", self.admin), &[], Bytes::new()).await.body
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// It has confirmed its routes; workers open the listener within moments, and nothing tells when.
+    async fn listener(&self) -> SocketAddr {
+        for _ in 0..200 {
+            let text = self.admin("/listeners").await;
+            let address = text.lines().next().and_then(|line| line.rsplit("::").next()?.parse().ok());
+            if let Some(address) = address
+                && tokio::net::TcpStream::connect(address).await.is_ok()
+            {
+                return address;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no listener: {}\n{}", self.admin("/config_dump").await, self.log());
+    }
+}

@@ -1,0 +1,72 @@
+//! What each resource says, to be read by people when it changes.
+
+use crate::{
+    dump::text,
+    fixtures::{World, edge, gateway, hosts, listener, plan, region, rule, service, zone},
+};
+use std::time::Duration;
+use tidegate_api::{HttpRule, PathMatch, Retry, ServicePolicy};
+use tidegate_envoy::{
+    EndpointHealth::{Healthy, Terminating, Unhealthy},
+    eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster, edge_endpoints,
+    edge_listener, edge_routes,
+};
+
+fn world() -> World {
+    World::default()
+        .zone("a", [hosts(1, 1, Healthy), hosts(2, 1, Unhealthy), hosts(3, 1, Terminating)].concat())
+        .zone("b", hosts(4, 1, Healthy))
+        .cluster("east", "us", &["192.0.2.1:15443", "[2001:db8::1]:15443"])
+}
+
+#[test]
+fn the_cluster_of_a_service_at_an_edge() {
+    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"))));
+}
+
+#[test]
+fn the_cluster_of_a_service_at_an_east_west_gateway() {
+    insta::assert_snapshot!(text(&eastwest_cluster(&service())));
+}
+
+#[test]
+fn a_plan_with_a_remote_standby_and_a_part_shed() {
+    let plan = plan(&[("zone:a", 6_000), ("zone:b", 3_000)], &[&[("cluster:east", 10_000)]]);
+    insta::assert_snapshot!(text(&edge_endpoints(&plan, &world().view())));
+}
+
+#[test]
+fn the_endpoints_of_a_service_at_an_east_west_gateway() {
+    insta::assert_snapshot!(text(&eastwest_endpoints(&service(), &region(), &world().zones)));
+}
+
+#[test]
+fn a_listener_of_an_edge() {
+    insta::assert_snapshot!(text(&edge_listener(&gateway(), &listener())));
+}
+
+#[test]
+fn a_listener_of_an_east_west_gateway() {
+    insta::assert_snapshot!(text(&eastwest_listener(&gateway(), &listener())));
+}
+
+#[test]
+fn the_routes_of_an_edge() {
+    let stream = PathMatch::Prefix("/stream".into());
+    let slow = HttpRule { timeout: Some(Duration::ZERO), ..rule(&[stream], "shop/feed") };
+    let edge = edge(vec![
+        ("shop/all", &["shop.example.com"], vec![rule(&[PathMatch::Prefix("/".into())], "shop/web")]),
+        ("shop/more", &["*.example.com"], vec![rule(&[PathMatch::Exact("/cart".into())], "shop/cart"), slow]),
+    ]);
+    let patient = ServicePolicy {
+        retry: Retry { per_try_timeout: Duration::from_millis(700), attempts: 1 },
+        ..ServicePolicy::default()
+    };
+    let policy_of = |name: &tidegate_model::ServiceName| (name.name() == "feed").then_some(&patient);
+    insta::assert_snapshot!(text(&edge_routes(&gateway(), &edge, &listener(), &policy_of)));
+}
+
+#[test]
+fn the_routes_of_an_east_west_gateway() {
+    insta::assert_snapshot!(text(&eastwest_routes(&gateway(), &listener())));
+}

@@ -1,0 +1,96 @@
+//! One connection to a gateway: how it is made, and what an error on it says about who is alive.
+
+use rand::Rng;
+use std::{error::Error, net::SocketAddr, time::Duration};
+use tokio::time::timeout;
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// How long a connection may take to be made, and its first answer to come after that. It also bounds how
+/// long contact takes to resume after a black hole is mended, because whatever was sent into the hole is
+/// lost and only the next dial passes. Round trips of up to half of it work.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Longest text of an error that is kept.
+const MAX_TEXT: usize = 200;
+
+/// How a connection, or a stream on it, came to its end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Somebody answered with an error over HTTP: the gateway lives.
+    Answered(String),
+    /// The connection was refused, reset or closed.
+    Broken(String),
+    /// Nothing came back in time.
+    Silent,
+    /// Another cluster answers there.
+    Misrouted(String),
+}
+
+impl Ending {
+    /// A status that was read off an HTTP response has no source; one that was made of a broken connection has.
+    pub(super) fn of(status: &Status) -> Self {
+        match Error::source(status) {
+            None => Self::Answered(short(&format!("{:?}: {}", status.code(), status.message()))),
+            Some(source) => Self::Broken(root(source)),
+        }
+    }
+}
+
+/// The last cause in the chain: "connection refused", not "transport error".
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    short(&last.to_string())
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+/// A new connection, in plain HTTP/2 with prior knowledge. It is dead when a ping stays unanswered for a
+/// second, so that a stream on which nothing needs to come does not outlive its connection.
+pub(super) async fn dial(address: SocketAddr) -> Result<Channel, Ending> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Ending::Broken(root(&error)))?
+        .http2_keep_alive_interval(Duration::from_secs(1))
+        .keep_alive_timeout(Duration::from_secs(1))
+        .keep_alive_while_idle(true)
+        // A snapshot of thousands of pools in one round trip.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 20);
+    match timeout(DIAL_TIMEOUT, endpoint.connect()).await {
+        Err(_) => Err(Ending::Silent),
+        Ok(Err(error)) => Err(Ending::Broken(root(&error))),
+        Ok(Ok(channel)) => Ok(channel),
+    }
+}
+
+/// Waits before the next try: `least` after the first failure, twice as long after each further one, up to `most`; a
+/// quarter more or less by chance, so that observers do not return in step.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    least: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) const fn new(least: Duration, most: Duration) -> Self {
+        Self { least, most, next: least }
+    }
+
+    pub(super) const fn reset(&mut self) {
+        self.next = self.least;
+    }
+
+    pub(super) async fn wait(&mut self) {
+        let wait = self.next.mul_f64(rand::rng().random_range(0.75..=1.25));
+        self.next = (self.next * 2).min(self.most);
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,107 @@
+//! One link, to one gateway address of a peer: keeps a connection for heartbeats and another for the watch.
+//!
+//! When the heartbeat connection falls silent a second one is dialled beside it, and whichever is heard first
+//! stays. So a lost packet, which can stall a connection for longer than a silence may last, costs no more
+//! than a round trip; and when a black hole is mended, the next dial passes at once.
+
+use super::{
+    Heard, LinkEvent, Signal,
+    dial::{Backoff, Ending},
+    session::{self, LinkEar},
+    watching,
+};
+use crate::{
+    board::Board,
+    liveness::{LinkFailure, SUSPECT_AFTER},
+};
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tidegate_model::{ClusterName, PeerBoot, Time};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Waits between two dials that were refused. A silent dial takes its time anyway.
+const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
+
+/// What everything on one link shares.
+pub(super) struct LinkContext {
+    pub(super) own: ClusterName,
+    pub(super) boot: PeerBoot,
+    pub(super) peer: ClusterName,
+    pub(super) address: SocketAddr,
+    pub(super) origin: Instant,
+    pub(super) signals: mpsc::Sender<Signal>,
+    pub(super) events: mpsc::Sender<LinkEvent>,
+    /// The status of the peer, shared by its links.
+    pub(super) board: Arc<Mutex<Board>>,
+}
+
+impl LinkContext {
+    pub(super) fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+
+    /// Tells the loop. It is gone only after shutdown.
+    pub(super) async fn signal(&self, heard: Heard) {
+        let _ = self.signals.send(Signal { peer: self.peer.clone(), address: self.address, heard }).await;
+    }
+}
+
+/// Keeps the link until it is cancelled.
+pub(super) async fn run(link: LinkContext) {
+    let (ear, _) = watch::channel(LinkEar { by: 0, answer: None, beat: None });
+    tokio::join!(heartbeat(&link, &ear), watching::run(&link, ear.subscribe()));
+}
+
+async fn heartbeat(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
+    let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
+    let mut heard = ear.subscribe();
+    // One connection, or two while the older is silent; each with what ends it.
+    let mut sessions = FuturesUnordered::new();
+    let mut open: Vec<(u64, CancellationToken)> = Vec::with_capacity(2);
+    let (mut dials, mut dialled) = (0_u64, Instant::now());
+    loop {
+        let quiet_since = heard.borrow_and_update().answer.map_or(dialled, |at| at.max(dialled));
+        let second = quiet_since + SUSPECT_AFTER;
+        if open.is_empty() || (open.len() == 1 && second <= Instant::now()) {
+            dials += 1;
+            dialled = Instant::now();
+            let (id, cancel) = (dials, CancellationToken::new());
+            open.push((id, cancel.clone()));
+            sessions.push(async move {
+                let ending = cancel.run_until_cancelled(session::run(link, id, ear)).await;
+                (id, ending)
+            });
+            continue;
+        }
+        tokio::select! {
+            Some((id, ending)) = sessions.next() => {
+                open.retain(|(of, _)| *of != id);
+                // A connection that was cancelled was given up for a better one.
+                let Some(ending) = ending else { continue };
+                tracing::debug!(peer = %link.peer, address = %link.address, ?ending, "a heartbeat connection ended");
+                let failure = match ending {
+                    Ending::Answered(text) | Ending::Broken(text) => LinkFailure::Refused(text),
+                    Ending::Silent => LinkFailure::Silent,
+                    Ending::Misrouted(found) => LinkFailure::Misrouted(found),
+                };
+                let was_silent = failure == LinkFailure::Silent;
+                link.signal(Heard::Failure(failure)).await;
+                if open.is_empty() && !was_silent {
+                    backoff.wait().await;
+                }
+            }
+            _ = heard.changed(), if open.len() > 1 => {
+                let by = heard.borrow_and_update().by;
+                open.iter().filter(|(id, _)| *id != by).for_each(|(_, cancel)| cancel.cancel());
+            }
+            () = sleep_until(second), if open.len() == 1 => {}
+        }
+        if heard.borrow().answer.is_some_and(|at| at > dialled) {
+            backoff.reset();
+        }
+    }
+}

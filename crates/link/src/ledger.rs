@@ -1,0 +1,226 @@
+//! The owner's side of the pool status: what was published, and what each observer still lacks. Pure.
+//!
+//! Observers are told by version: whoever has version v is told which pools changed after v, with their
+//! newest values. So an observer that was slow gets one update for all that it missed, and the owner keeps
+//! nothing for it: one bounded log of changes serves all. Whoever lags behind the log gets everything.
+
+use crate::{proto, wire};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+use tidegate_model::{PoolStatus, Region, Time};
+use wire::PoolName;
+
+/// A hold-down that runs down as it should is no change. Rounding and a late loop may move it by this much.
+const HOLD_TOLERANCE: Duration = Duration::from_millis(250);
+/// The log is kept while it names fewer pools than there are, or than this.
+const LOG_AT_LEAST: usize = 1024;
+
+#[derive(Debug)]
+struct Entry {
+    status: PoolStatus,
+    /// When its hold-down was measured.
+    at: Time,
+}
+
+/// What this cluster has published of its pools.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Zero until the first publication: "not known yet" is not "no pools".
+    version: u64,
+    falls: u64,
+    pools: BTreeMap<PoolName, Entry>,
+    /// For each of the last versions the pools that changed in it, the newest last.
+    log: VecDeque<(u64, Vec<PoolName>)>,
+    logged: usize,
+}
+
+/// What an observer lacks.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Lack {
+    pub(crate) version: u64,
+    pub(crate) full: bool,
+    pub(crate) base_version: u64,
+    pub(crate) changed: Vec<proto::Pool>,
+    pub(crate) removed: Vec<proto::PoolName>,
+}
+
+impl Ledger {
+    pub(crate) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How often a pool had to be admitted less than in the publication before.
+    pub(crate) const fn falls(&self) -> u64 {
+        self.falls
+    }
+
+    /// The pools are now exactly these. Returns whether that is news.
+    pub(crate) fn publish(&mut self, pools: Vec<PoolStatus>, now: Time) -> bool {
+        let mut news = Vec::new();
+        let mut named = BTreeSet::new();
+        for status in pools {
+            let name = wire::name(&status);
+            named.insert(name.clone());
+            match self.pools.get_mut(&name) {
+                Some(entry) if entry.says(&status, now) => {}
+                Some(entry) => {
+                    self.falls += u64::from(status.admit < entry.status.admit);
+                    *entry = Entry { status, at: now };
+                    news.push(name);
+                }
+                None => {
+                    self.pools.insert(name.clone(), Entry { status, at: now });
+                    news.push(name);
+                }
+            }
+        }
+        self.pools.retain(|name, _| {
+            named.contains(name) || {
+                news.push(name.clone());
+                false
+            }
+        });
+        if news.is_empty() && self.version > 0 {
+            return false;
+        }
+        self.version += 1;
+        self.logged += news.len();
+        self.log.push_back((self.version, news));
+        let keep = self.pools.len().max(LOG_AT_LEAST);
+        while self.logged > keep || self.log.len() > LOG_AT_LEAST {
+            let Some((_, oldest)) = self.log.pop_front() else { break };
+            self.logged -= oldest.len();
+        }
+        true
+    }
+
+    /// What whoever has version `base` (nothing at all if `None`) lacks.
+    pub(crate) fn lack(&self, base: Option<u64>, own_region: &Region, now: Time) -> Option<Lack> {
+        if self.version == 0 || base == Some(self.version) {
+            return None;
+        }
+        let encode = |entry: &Entry| wire::encode(&entry.status, own_region, now.since(entry.at));
+        let logged_from = self.log.front().map_or(self.version + 1, |(version, _)| *version);
+        let Some(base) = base.filter(|base| base + 1 >= logged_from && *base < self.version) else {
+            let changed = self.pools.values().map(encode).collect();
+            return Some(Lack { version: self.version, full: true, changed, ..Lack::default() });
+        };
+        let after = self.log.iter().filter(|(version, _)| *version > base);
+        let names: BTreeSet<&PoolName> = after.flat_map(|(_, names)| names).collect();
+        let mut lack = Lack { version: self.version, base_version: base, ..Lack::default() };
+        for name in names {
+            match self.pools.get(name) {
+                Some(entry) => lack.changed.push(encode(entry)),
+                None => lack.removed.push(wire::encode_name(name)),
+            }
+        }
+        Some(lack)
+    }
+}
+
+impl Entry {
+    /// Whether `status`, now, is what this entry has come to by itself.
+    fn says(&self, status: &PoolStatus, now: Time) -> bool {
+        let holds = self.status.hold_remaining.saturating_sub(now.since(self.at));
+        let like = PoolStatus { hold_remaining: self.status.hold_remaining, ..status.clone() };
+        // The end of a hold-down is told, however near it was.
+        let ends = status.hold_remaining.is_zero() && !self.status.hold_remaining.is_zero();
+        like == self.status && !ends && status.hold_remaining.abs_diff(holds) <= HOLD_TOLERANCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_model::{Fraction, Locality, Phase};
+
+    fn region() -> Region {
+        Region::new("us-west").unwrap()
+    }
+
+    fn pool(service: &str, healthy: u32, admit_ppm: u32) -> PoolStatus {
+        PoolStatus {
+            service: service.parse().unwrap(),
+            locality: Locality { region: region(), zone: "us-west-1a".parse().unwrap() },
+            expected: 4,
+            healthy,
+            admit: Fraction::from_ppm(admit_ppm).unwrap(),
+            phase: Phase::Serving,
+            hold_remaining: Duration::ZERO,
+        }
+    }
+
+    fn changed(lack: &Lack) -> Vec<(&str, u32)> {
+        lack.changed.iter().map(|pool| (pool.service.as_str(), pool.healthy)).collect()
+    }
+
+    const ONE: u32 = 1_000_000;
+
+    #[test]
+    fn nothing_is_said_before_the_first_publication_and_an_empty_one_is_said() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.lack(None, &region(), Time::ZERO), None);
+        assert!(ledger.publish(vec![], Time::ZERO));
+        let lack = ledger.lack(None, &region(), Time::ZERO).unwrap();
+        assert!(lack.full && lack.version == 1 && lack.changed.is_empty());
+    }
+
+    #[test]
+    fn an_observer_is_told_the_newest_of_what_it_missed() {
+        let mut ledger = Ledger::default();
+        ledger.publish(vec![pool("a/x", 4, ONE), pool("a/y", 4, ONE), pool("a/z", 4, ONE)], Time::ZERO);
+        for healthy in [3, 2, 1] {
+            ledger.publish(vec![pool("a/x", healthy, ONE), pool("a/z", 4, ONE)], Time::ZERO);
+        }
+        let lack = ledger.lack(Some(1), &region(), Time::ZERO).unwrap();
+        assert_eq!((lack.full, lack.base_version, lack.version), (false, 1, 4));
+        assert_eq!(changed(&lack), [("a/x", 1)]);
+        assert_eq!(lack.removed[0].service, "a/y");
+        assert_eq!(ledger.lack(Some(4), &region(), Time::ZERO), None);
+        assert!(!ledger.publish(vec![pool("a/x", 1, ONE), pool("a/z", 4, ONE)], Time::ZERO));
+    }
+
+    #[test]
+    fn an_observer_behind_the_bounded_log_gets_everything() {
+        let mut ledger = Ledger::default();
+        for n in 0..5000 {
+            ledger.publish(vec![pool("a/x", n, ONE), pool("a/y", 1, ONE)], Time::ZERO);
+        }
+        assert!(ledger.log.len() <= LOG_AT_LEAST && ledger.logged <= LOG_AT_LEAST);
+        let lack = ledger.lack(Some(7), &region(), Time::ZERO).unwrap();
+        assert!(lack.full && lack.version == 5000);
+        assert_eq!(changed(&lack), [("a/x", 4999), ("a/y", 1)]);
+        // A version that was never reached is of another life.
+        assert!(ledger.lack(Some(6000), &region(), Time::ZERO).unwrap().full);
+    }
+
+    #[test]
+    fn only_a_fall_of_an_admit_counts_as_one() {
+        let mut ledger = Ledger::default();
+        for (admit, falls) in [(ONE, 0), (500_000, 1), (500_000, 1), (0, 2), (100_000, 2), (ONE, 2)] {
+            ledger.publish(vec![pool("a/x", 1, admit)], Time::ZERO);
+            assert_eq!(ledger.falls(), falls);
+        }
+        ledger.publish(vec![], Time::ZERO);
+        assert_eq!(ledger.falls(), 2);
+    }
+
+    #[test]
+    fn a_hold_down_that_runs_down_is_no_news_and_is_sent_as_it_is_now() {
+        let holding = |ms| PoolStatus {
+            phase: Phase::Holding,
+            hold_remaining: Duration::from_millis(ms),
+            ..pool("a/x", 4, 0)
+        };
+        let mut ledger = Ledger::default();
+        ledger.publish(vec![holding(30_000)], Time::ZERO);
+        assert!(!ledger.publish(vec![holding(20_100)], Time::from_millis(10_000)));
+        let lack = ledger.lack(None, &region(), Time::from_millis(12_000)).unwrap();
+        assert_eq!(lack.changed[0].hold_remaining_ms, 18_000);
+        // A relapse prolongs it.
+        assert!(ledger.publish(vec![holding(60_000)], Time::from_millis(12_000)));
+        assert!(ledger.publish(vec![holding(0)], Time::from_millis(71_900)));
+    }
+}

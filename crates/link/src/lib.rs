@@ -1,0 +1,38 @@
+//! The link between the agents of different clusters: heartbeats and pool status, through the east-west gateways.
+//!
+//! A link is directed: the observer dials every gateway address of the owner ([`PeerClient`]) and learns whether the owner can be
+//! reached and what its pools are like; the owner answers ([`PeerServer`]) and learns nothing. Each agent is both.
+//! Who can be reached is decided by [`Liveness`], which has no sockets and no clock; the rest is transport.
+//!
+//! This crate decides nothing about traffic, and it does not know policy. Until the fleet's identities exist
+//! it speaks plain HTTP/2 and believes names.
+
+mod board;
+mod client;
+mod ledger;
+mod liveness;
+mod rtt;
+mod server;
+mod wire;
+
+/// The messages and stubs, generated from `proto/tidegate/link/v1/link.proto`.
+// Generated code is held to what the compiler checks; a test holds it to the proto.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::restriction)]
+pub mod proto {
+    include!("generated/tidegate.link.v1.rs");
+}
+
+pub use board::StatusDelta;
+pub use client::{LinkEvent, PeerClient, PeerClientConfig};
+pub use liveness::{
+    BEAT_INTERVAL, Echo, LinkFailure, LinkState, LinkView, Liveness, Output, PeerEvent, PeerView,
+    QUICK_RETURN_WITHIN, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic, UNREACHABLE_AFTER, Wake, Why,
+};
+pub use rtt::RoundTrip;
+pub use server::{Observer, PeerServer, StreamKind};
+
+use std::{collections::BTreeMap, net::SocketAddr};
+use tidegate_model::ClusterName;
+
+/// The peers of a cluster, each with the addresses of its east-west gateways.
+pub type PeerAddresses = BTreeMap<ClusterName, Vec<SocketAddr>>;

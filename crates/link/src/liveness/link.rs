@@ -1,0 +1,92 @@
+//! One link: what was heard through one gateway address.
+
+use super::{
+    SUSPECT_AFTER,
+    view::{LinkFailure, LinkState, LinkView},
+};
+use crate::RoundTrip;
+use std::{net::SocketAddr, time::Duration};
+use tidegate_model::Time;
+
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    last_beat: Option<Time>,
+    last_answer: Option<Time>,
+    /// What the gateway said in place of the agent, since the last beat.
+    in_place_of_agent: Option<String>,
+    /// How the last connection ended, since the last answer.
+    failure: Option<LinkFailure>,
+    pub(super) rtt: Option<RoundTrip>,
+    told: Option<LinkState>,
+}
+
+impl Link {
+    pub(super) fn beat(&mut self, rtt: Option<Duration>, now: Time) {
+        self.last_beat = Some(now);
+        self.last_answer = Some(now);
+        self.in_place_of_agent = None;
+        self.failure = None;
+        if let Some(sample) = rtt {
+            self.rtt = Some(RoundTrip::with_sample(self.rtt, sample));
+        }
+    }
+
+    /// A probe that is answered while beats stall carries no text: it does not replace one that does.
+    pub(super) fn answer(&mut self, text: Option<String>, now: Time) {
+        self.last_answer = Some(now);
+        self.failure = None;
+        if text.is_some() {
+            self.in_place_of_agent = text;
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: LinkFailure) {
+        self.failure = Some(failure);
+    }
+
+    pub(super) fn is_beating(&self, now: Time) -> bool {
+        recent(self.last_beat, now)
+    }
+
+    fn state(&self, now: Time) -> LinkState {
+        if self.is_beating(now) {
+            return LinkState::Beating;
+        }
+        if recent(self.last_answer, now) {
+            let text = self.in_place_of_agent.as_deref().unwrap_or("no heartbeat");
+            return LinkState::AgentDown(text.to_owned());
+        }
+        match &self.failure {
+            Some(LinkFailure::Refused(why)) => LinkState::GatewayDown(why.clone()),
+            Some(LinkFailure::Misrouted(found)) => LinkState::Misrouted(found.clone()),
+            Some(LinkFailure::Silent) => LinkState::Silent,
+            None if self.last_answer.is_none() => LinkState::Connecting,
+            None => LinkState::Silent,
+        }
+    }
+
+    /// The state, if its kind is not the one that was told last. A new text alone is no news.
+    pub(super) fn news(&mut self, now: Time) -> Option<LinkState> {
+        let state = self.state(now);
+        let same =
+            self.told.as_ref().is_some_and(|t| std::mem::discriminant(t) == std::mem::discriminant(&state));
+        if same {
+            return None;
+        }
+        self.told = Some(state.clone());
+        Some(state)
+    }
+
+    pub(super) fn view(&self, address: SocketAddr, now: Time) -> LinkView {
+        LinkView {
+            address,
+            state: self.state(now),
+            heard_ago: self.last_answer.map(|at| now.since(at)),
+            rtt: self.rtt,
+        }
+    }
+}
+
+fn recent(at: Option<Time>, now: Time) -> bool {
+    at.is_some_and(|at| now.since(at) < SUSPECT_AFTER)
+}

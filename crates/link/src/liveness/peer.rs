@@ -1,0 +1,219 @@
+//! One peer: the verdict over all its links.
+
+use super::{
+    AGENT_SILENT_AFTER, EXCUSED_RESTARTS, PeerEvent, QUICK_RETURN_WITHIN, RTT_TOLD_EVERY, SUSPECT_AFTER,
+    UNREACHABLE_AFTER, Wake,
+    evidence::{Evidence, Traffic},
+    link::Link,
+    view::{PeerView, Reach, Why},
+};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use tidegate_model::{ClusterName, PeerBoot, Time};
+
+/// Lives of a peer's agents that are remembered: its replicas, and the ones before a restart.
+const LIVES: usize = 8;
+
+/// One life of an agent of the peer, as its beats told it.
+#[derive(Debug)]
+struct Life {
+    boot: PeerBoot,
+    falls: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) links: BTreeMap<SocketAddr, Link>,
+    reach: Reach,
+    reach_since: Time,
+    /// Since when it is silent: the last answer, or later where our own absence was excused.
+    silent_from: Time,
+    /// The same for beats alone: a gateway may answer while the agent behind it does not.
+    beatless_from: Time,
+    /// How often this silence was counted anew because we were away.
+    restarts: u8,
+    /// The last sign of life that counted as contact. Unlike `silent_from` it is never moved.
+    last_contact: Option<Time>,
+    agent_down: bool,
+    /// The newest last.
+    lives: Vec<Life>,
+    evidence: Evidence,
+    rtt_told: Option<Time>,
+}
+
+impl Peer {
+    pub(super) const fn new(now: Time) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            reach: Reach::Unheard,
+            reach_since: now,
+            silent_from: now,
+            beatless_from: now,
+            restarts: 0,
+            last_contact: None,
+            agent_down: false,
+            lives: Vec::new(),
+            evidence: Evidence::NONE,
+            rtt_told: None,
+        }
+    }
+
+    fn turn(&mut self, reach: Reach, now: Time) {
+        self.reach = reach;
+        self.reach_since = now;
+    }
+
+    const fn is_in_contact(&self) -> bool {
+        matches!(self.reach, Reach::Reachable | Reach::Suspect)
+    }
+
+    /// Since when a peer that is in contact has been silent; nothing of one that is not.
+    pub(super) fn silence_began(&self) -> Option<Time> {
+        self.is_in_contact().then_some(self.silent_from)
+    }
+
+    fn contact(&mut self, now: Time, out: &mut Vec<PeerEvent>) {
+        self.last_contact = Some(now);
+        self.silent_from = now;
+        self.restarts = 0;
+        if self.reach == Reach::Suspect {
+            self.turn(Reach::Reachable, now);
+            out.push(PeerEvent::Cleared);
+        }
+    }
+
+    /// Its agent was heard.
+    pub(super) fn beat(&mut self, boot: PeerBoot, falls: u64, now: Time, out: &mut Vec<PeerEvent>) {
+        let first = self.lives.is_empty();
+        let life = self.lives.iter().find(|life| life.boot == boot);
+        match self.reach {
+            Reach::Unheard | Reach::Unreachable(_) => {
+                let recent = self.last_contact.is_some_and(|at| now.since(at) <= QUICK_RETURN_WITHIN);
+                let quick = recent && life.is_some_and(|life| life.falls == falls);
+                self.turn(Reach::Reachable, now);
+                out.push(PeerEvent::Reachable { quick, first });
+            }
+            Reach::Reachable | Reach::Suspect => {
+                if life.is_none() {
+                    out.push(PeerEvent::Restarted);
+                }
+            }
+        }
+        self.contact(now, out);
+        self.beatless_from = now;
+        if self.agent_down {
+            self.agent_down = false;
+            out.push(PeerEvent::AgentBack);
+        }
+        self.lives.retain(|life| life.boot != boot);
+        if self.lives.len() == LIVES {
+            self.lives.remove(0);
+        }
+        self.lives.push(Life { boot, falls });
+    }
+
+    /// A gateway answered in place of the agent. That keeps a peer in contact, and establishes none:
+    /// what the peer has to offer only its agent can say.
+    pub(super) fn answer(&mut self, now: Time, out: &mut Vec<PeerEvent>) {
+        if self.is_in_contact() {
+            self.contact(now, out);
+        }
+    }
+
+    pub(super) fn traffic(&mut self, traffic: Traffic, at: Time) {
+        self.evidence.report(traffic, self.silent_from, at);
+    }
+
+    /// We were away for `lateness` until now: that time is no silence of theirs. An absence in which
+    /// beats were missed for certain starts the count anew, but only so often in one silence: an
+    /// observer that is always late must come to a verdict too.
+    pub(super) fn excuse(&mut self, lateness: Duration, now: Time) {
+        let anew = lateness >= SUSPECT_AFTER && self.restarts < EXCUSED_RESTARTS;
+        self.restarts += u8::from(anew);
+        for from in [&mut self.silent_from, &mut self.beatless_from] {
+            *from = if anew { now } else { now.min(*from + lateness) };
+        }
+    }
+
+    /// What follows from the time that has passed. `fell_together` says whether those who fell silent
+    /// with this peer are so many that we had better doubt ourselves.
+    pub(super) fn evaluate(
+        &mut self,
+        now: Time,
+        fell_together: impl FnOnce(Time) -> bool,
+        out: &mut Vec<PeerEvent>,
+    ) {
+        let silence = now.since(self.silent_from);
+        if self.reach == Reach::Reachable {
+            if silence >= SUSPECT_AFTER {
+                self.turn(Reach::Suspect, now);
+                out.push(PeerEvent::Suspect);
+            } else if !self.agent_down && now.since(self.beatless_from) >= AGENT_SILENT_AFTER {
+                self.agent_down = true;
+                out.push(PeerEvent::AgentDown);
+            }
+        }
+        let why = match self.reach {
+            Reach::Unheard if silence >= UNREACHABLE_AFTER => Why::NeverHeard,
+            Reach::Suspect if silence >= UNREACHABLE_AFTER => Why::Silent,
+            Reach::Suspect
+                if self.evidence.corroborates(self.silent_from, now) && !fell_together(self.silent_from) =>
+            {
+                Why::Corroborated
+            }
+            _ => return,
+        };
+        self.turn(Reach::Unreachable(why), now);
+        self.agent_down = false;
+        out.push(PeerEvent::Unreachable { why });
+    }
+
+    /// The moments after `evaluated` at which time alone may change the verdict.
+    pub(super) fn wakes(&self, evaluated: Time) -> impl Iterator<Item = (Time, Wake)> {
+        let (suspect, out, beatless) = match self.reach {
+            Reach::Unreachable(_) => (None, None, None),
+            Reach::Unheard | Reach::Suspect => (None, Some(self.silent_from + UNREACHABLE_AFTER), None),
+            Reach::Reachable => (
+                Some(self.silent_from + SUSPECT_AFTER),
+                None,
+                (!self.agent_down).then(|| self.beatless_from + AGENT_SILENT_AFTER),
+            ),
+        };
+        let refuted = self.evidence.refuted_until().filter(|_| self.reach == Reach::Suspect);
+        [
+            (suspect, Wake::Suspect),
+            (out, Wake::Unreachable),
+            (beatless, Wake::AgentSilent),
+            (refuted, Wake::Evidence),
+        ]
+        .into_iter()
+        .filter_map(|(at, wake)| Some((at?, wake)))
+        .filter(move |(at, _)| *at > evaluated)
+    }
+
+    /// The round trip of its nearest beating link, once in a while.
+    pub(super) fn rtt_news(&mut self, now: Time) -> Option<PeerEvent> {
+        if self.rtt_told.is_some_and(|told| now.since(told) < RTT_TOLD_EVERY) {
+            return None;
+        }
+        let nearest = self
+            .links
+            .values()
+            .filter(|link| link.is_beating(now))
+            .filter_map(|link| link.rtt)
+            .min_by_key(|rtt| rtt.smoothed)?;
+        self.rtt_told = Some(now);
+        Some(PeerEvent::Rtt(nearest))
+    }
+
+    pub(super) fn view(&self, cluster: &ClusterName, now: Time) -> PeerView {
+        PeerView {
+            cluster: cluster.clone(),
+            reach: self.reach,
+            reach_age: now.since(self.reach_since),
+            agent_down: self.agent_down,
+            boot: self.lives.last().map(|life| life.boot),
+            heard_ago: self.last_contact.map(|at| now.since(at)),
+            links: self.links.iter().map(|(address, link)| link.view(*address, now)).collect(),
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The rules of the module's page, each in virtual time.
+
+use super::*;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn peer(name: &str) -> ClusterName {
+    ClusterName::new(name).unwrap()
+}
+
+fn gateway(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], n))
+}
+
+/// What a gateway of the world does with our beats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Echoes,
+    Answers503,
+    Refuses,
+    Swallows,
+}
+
+/// Peers around one observer. Peer number n has the gateways n*10, n*10+1, ...
+struct World {
+    core: Liveness,
+    now: Time,
+    ways: BTreeMap<(ClusterName, SocketAddr), Way>,
+    boot: BTreeMap<ClusterName, u64>,
+    falls: u64,
+    next_beats: Time,
+    told: Vec<(u128, ClusterName, PeerEvent)>,
+}
+
+impl World {
+    fn new(peers: &[(&str, u16)]) -> Self {
+        let mut world = Self {
+            core: Liveness::new(),
+            now: Time::ZERO,
+            ways: BTreeMap::new(),
+            boot: BTreeMap::new(),
+            falls: 0,
+            next_beats: Time::ZERO,
+            told: Vec::new(),
+        };
+        let mut addresses = PeerAddresses::new();
+        for (index, (name, gateways)) in (1_u16..).zip(peers) {
+            let own: Vec<_> = (0..*gateways).map(|n| gateway(index * 10 + n)).collect();
+            world.ways.extend(own.iter().map(|address| ((peer(name), *address), Way::Echoes)));
+            world.boot.insert(peer(name), 1);
+            addresses.insert(peer(name), own);
+        }
+        world.core.set_peers(&addresses, world.now);
+        world
+    }
+
+    fn set(&mut self, name: &str, way: Way) {
+        self.ways.iter_mut().filter(|((of, _), _)| *of == peer(name)).for_each(|(_, w)| *w = way);
+    }
+
+    fn traffic(&mut self, name: &str, attempts: u64, successes: u64) {
+        let traffic = Traffic { window: 50 * MS, attempts, successes };
+        self.core.handle_traffic(&peer(name), traffic, self.now, self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            if let Output::Peer(name, event) = output
+                && !matches!(event, PeerEvent::Rtt(_))
+            {
+                self.told.push((self.now.since_origin().as_millis(), name, event));
+            }
+        }
+    }
+
+    fn beats(&mut self) {
+        for ((name, address), way) in &self.ways {
+            match way {
+                Way::Echoes => {
+                    let boot = PeerBoot(self.boot[name]);
+                    let echo = Echo { boot, falls: self.falls, rtt: Some(20 * MS) };
+                    self.core.handle_beat(name, *address, echo, self.now);
+                }
+                Way::Answers503 => {
+                    self.core.handle_answer(name, *address, Some("503".to_owned()), self.now);
+                }
+                Way::Refuses => {
+                    let failure = LinkFailure::Refused("refused".to_owned());
+                    self.core.handle_failure(name, *address, failure, self.now);
+                }
+                Way::Swallows => {}
+            }
+        }
+        self.next_beats = self.now + BEAT_INTERVAL;
+        self.collect();
+    }
+
+    /// Runs until `ms` later; the core is woken when it wants to be.
+    fn run(&mut self, ms: u32) {
+        let end = self.now + MS * ms;
+        loop {
+            let due = self.core.poll_timeout().map_or(end, |(at, _)| at);
+            let next = due.min(self.next_beats);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            assert!(next >= self.now, "the core wants to be woken in the past");
+            self.now = next;
+            if self.next_beats == next {
+                self.beats();
+            }
+            if due == next {
+                self.core.tick(next);
+                self.collect();
+            }
+        }
+    }
+
+    /// We are stopped for `ms`, as by SIGSTOP. What comes first on waking is up to the sockets.
+    fn stop(&mut self, ms: u32) {
+        self.now = self.now + MS * ms;
+        self.next_beats = self.now + 10 * MS;
+        self.core.tick(self.now);
+        self.collect();
+    }
+
+    fn take(&mut self) -> Vec<(u128, ClusterName, PeerEvent)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What was told of `name` since the last look, with the time in ms.
+    fn take_of(&mut self, name: &str) -> Vec<(u128, PeerEvent)> {
+        let told = self.take().into_iter();
+        told.filter(|(_, of, _)| *of == peer(name)).map(|(at, _, event)| (at, event)).collect()
+    }
+
+    fn link(&self, name: &str, index: usize) -> LinkState {
+        let view = self.core.view(self.now).into_iter().find(|view| view.cluster == peer(name)).unwrap();
+        view.links[index].state.clone()
+    }
+
+    fn reach(&self, name: &str) -> Reach {
+        self.core.view(self.now).into_iter().find(|view| view.cluster == peer(name)).unwrap().reach
+    }
+}
+
+const FIRST: PeerEvent = PeerEvent::Reachable { quick: false, first: true };
+const SILENT: PeerEvent = PeerEvent::Unreachable { why: Why::Silent };
+const CORROBORATED: PeerEvent = PeerEvent::Unreachable { why: Why::Corroborated };
+
+/// A world in which all peers were heard; its last beats came at 1000 ms.
+fn settled(peers: &[(&str, u16)]) -> World {
+    let mut world = World::new(peers);
+    world.run(1000);
+    assert_eq!(world.take().len(), peers.len());
+    world
+}
+
+#[test]
+fn a_single_silent_peer_is_suspect_at_300_ms_and_unreachable_at_1_s() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (2000, SILENT)]);
+    assert_eq!(world.link("west", 0), LinkState::Silent);
+}
+
+#[test]
+fn one_of_two_peers_is_judged_as_if_it_were_alone() {
+    let mut world = settled(&[("west", 1), ("east", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(200);
+    world.traffic("west", 9, 0);
+    world.run(1000);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
+}
+
+#[test]
+fn failing_traffic_makes_a_suspect_unreachable_at_once() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(400);
+    world.traffic("west", 5, 0);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1400, CORROBORATED)]);
+}
+
+#[test]
+fn traffic_corroborates_only_with_attempts_within_the_silence_and_no_recent_success() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(40);
+    world.traffic("west", 5, 0); // Its window began before the silence.
+    world.run(210);
+    world.traffic("west", 5, 1); // Refutes until 1550.
+    world.run(100);
+    world.traffic("west", 5, 0);
+    world.traffic("west", 0, 0);
+    world.run(600);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1550, CORROBORATED)]);
+
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(400);
+    world.traffic("west", 0, 0);
+    world.run(1000);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (2000, SILENT)]);
+}
+
+#[test]
+fn traffic_alone_makes_no_peer_unreachable() {
+    let mut world = settled(&[("west", 1)]);
+    for _ in 0..50 {
+        world.run(50);
+        world.traffic("west", 100, 0);
+    }
+    assert_eq!(world.take(), []);
+}
+
+#[test]
+fn a_peer_is_reachable_while_one_of_its_gateways_is() {
+    let mut world = settled(&[("west", 2)]);
+    world.ways.insert((peer("west"), gateway(10)), Way::Swallows);
+    world.run(5000);
+    assert_eq!(world.take(), []);
+    assert_eq!(world.link("west", 0), LinkState::Silent);
+    assert_eq!(world.link("west", 1), LinkState::Beating);
+    world.set("west", Way::Refuses);
+    world.run(1100);
+    assert_eq!(world.take_of("west"), [(6300, PeerEvent::Suspect), (7000, SILENT)]);
+    assert_eq!(world.link("west", 0), LinkState::GatewayDown("refused".to_owned()));
+}
+
+#[test]
+fn an_agent_that_is_down_behind_a_living_gateway_leaves_its_cluster_reachable() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Answers503);
+    world.run(60_000);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::AgentDown)]);
+    assert_eq!(world.link("west", 0), LinkState::AgentDown("503".to_owned()));
+    world.set("west", Way::Echoes);
+    world.run(100);
+    assert_eq!(world.take_of("west"), [(61_100, PeerEvent::AgentBack)]);
+    world.boot.insert(peer("west"), 2);
+    world.run(100);
+    assert_eq!(world.take_of("west"), [(61_200, PeerEvent::Restarted)]);
+}
+
+#[test]
+fn a_gateway_without_agent_makes_no_peer_reachable() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(1100);
+    world.set("west", Way::Answers503);
+    world.run(1000);
+    assert_eq!(world.reach("west"), Reach::Unreachable(Why::Silent));
+    assert_eq!(world.link("west", 0), LinkState::AgentDown("503".to_owned()));
+
+    let mut world = World::new(&[("west", 1)]);
+    world.set("west", Way::Answers503);
+    world.run(1500);
+    assert_eq!(world.take_of("west"), [(1000, PeerEvent::Unreachable { why: Why::NeverHeard })]);
+}
+
+#[test]
+fn a_peer_that_was_never_heard_has_a_grace_of_1_s() {
+    let mut world = World::new(&[("west", 2)]);
+    world.set("west", Way::Swallows);
+    assert_eq!(world.link("west", 0), LinkState::Connecting);
+    world.run(3000);
+    world.set("west", Way::Echoes);
+    world.run(100);
+    let never = PeerEvent::Unreachable { why: Why::NeverHeard };
+    assert_eq!(world.take_of("west"), [(1000, never), (3100, FIRST)]);
+}
+
+#[test]
+fn a_short_silence_clears_without_a_move() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(850);
+    world.set("west", Way::Echoes);
+    world.run(500);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, PeerEvent::Cleared)]);
+}
+
+#[test]
+fn a_return_is_quick_within_5_s_in_the_same_life_with_admits_that_never_fell() {
+    let back = |away_ms: u32, change: fn(&mut World)| {
+        let mut world = settled(&[("west", 1)]);
+        world.set("west", Way::Swallows);
+        world.run(away_ms - 100);
+        world.set("west", Way::Echoes);
+        change(&mut world);
+        world.run(100);
+        let told = world.take_of("west");
+        let Some((_, PeerEvent::Reachable { quick, first: false })) = told.last() else {
+            panic!("not back: {told:?}")
+        };
+        *quick
+    };
+    assert!(back(1200, |_| ()));
+    assert!(back(5000, |_| ()));
+    assert!(!back(5100, |_| ()));
+    assert!(!back(1200, |world| world.falls = 1));
+    assert!(!back(1200, |world| *world.boot.get_mut(&peer("west")).unwrap() = 2));
+}
+
+#[test]
+fn our_own_stop_is_no_silence_of_others() {
+    let mut world = settled(&[("west", 1), ("east", 1)]);
+    world.stop(10_000);
+    world.run(1000);
+    assert_eq!(world.take(), []);
+
+    // One of them died meanwhile: its silence counts from the moment of waking.
+    world.set("west", Way::Swallows);
+    world.stop(10_000);
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(22_300, PeerEvent::Suspect), (23_000, SILENT)]);
+}
+
+#[test]
+fn a_beat_that_is_read_first_after_a_stop_does_not_hide_the_stop() {
+    let mut world = settled(&[("west", 1), ("east", 1)]);
+    world.now = world.now + 10_000 * MS;
+    world.set("east", Way::Swallows);
+    world.beats();
+    assert_eq!(world.take(), []);
+    world.run(1500);
+    assert_eq!(world.take_of("east"), [(11_300, PeerEvent::Suspect), (12_000, SILENT)]);
+}
+
+#[test]
+fn a_late_loop_holds_and_then_decides() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(200);
+    world.stop(160); // Awake again at 1360, after 50 ms that were due and 110 that were late.
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(1460, PeerEvent::Suspect), (2110, SILENT)]);
+}
+
+#[test]
+fn an_observer_that_is_always_late_still_comes_to_a_verdict() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    let mut awake_ms = 0;
+    while world.reach("west") == Reach::Reachable || world.reach("west") == Reach::Suspect {
+        world.stop(500);
+        world.run(150);
+        awake_ms += 200;
+        assert!(awake_ms < 4000);
+    }
+}
+
+#[test]
+fn two_of_two_that_fall_silent_together_are_not_believed_dead_on_our_own_traffic() {
+    let mut world = settled(&[("west", 1), ("east", 1)]);
+    world.set("west", Way::Swallows);
+    world.set("east", Way::Swallows);
+    for _ in 0..18 {
+        world.run(50);
+        world.traffic("west", 5, 0);
+        world.traffic("east", 5, 0);
+    }
+    let suspects: Vec<_> = world.take().into_iter().map(|(_, _, event)| event).collect();
+    assert_eq!(suspects, [PeerEvent::Suspect, PeerEvent::Suspect]);
+    world.run(100);
+    let told: Vec<_> = world.take().into_iter().map(|(at, _, event)| (at, event)).collect();
+    assert_eq!(told, [(2000, SILENT), (2000, SILENT)]);
+}
+
+#[test]
+fn peers_that_fall_silent_one_after_the_other_do_not_excuse_each_other() {
+    let mut world = settled(&[("west", 1), ("east", 1), ("south", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(400);
+    world.set("east", Way::Swallows);
+    world.run(100);
+    world.traffic("west", 5, 0);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
+}
+
+#[test]
+fn a_third_of_the_peers_is_no_reason_to_doubt_ourselves() {
+    let mut world = settled(&[("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1), ("f", 1)]);
+    for name in ["a", "b"] {
+        world.set(name, Way::Swallows);
+    }
+    world.run(350);
+    world.traffic("a", 5, 0);
+    assert_eq!(world.take_of("a"), [(1300, PeerEvent::Suspect), (1350, CORROBORATED)]);
+}
+
+#[test]
+fn changed_addresses_keep_what_is_known_of_a_peer() {
+    let mut world = settled(&[("west", 1)]);
+    let now = world.now;
+    world.core.set_peers(&PeerAddresses::from([(peer("west"), vec![gateway(99)])]), now);
+    assert_eq!(world.reach("west"), Reach::Reachable);
+    world.run(400); // Beats of the old address are ignored.
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect)]);
+    world.core.set_peers(&PeerAddresses::from([(peer("west"), vec![])]), world.now);
+    assert_eq!(world.core.view(world.now), []);
+    assert_eq!(world.core.poll_timeout(), None);
+}
+
+/// Random outages of random gateways, and stops of our own. Whatever happens: a peer with a gateway that
+/// answers is not unreachable, one that is silent for 1 s of our waking time is, and one that echoes is reachable.
+#[test]
+fn random_schedules_keep_the_rules() {
+    for seed in 0..200 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = settled(&[("a", 1), ("b", 2), ("c", 3)]);
+        let names = ["a", "b", "c"];
+        // Since when each peer has answered nothing, or has echoed, without interruption.
+        let mut since: BTreeMap<&str, (Way, Time)> = names.map(|n| (n, (Way::Echoes, world.now))).into();
+        for step in 0..200 {
+            if random.random_ratio(1, 30) {
+                world.stop(random.random_range(60..3000));
+                let woke = world.now;
+                since.values_mut().for_each(|(_, from)| *from = woke);
+            } else if random.random_ratio(1, 3) {
+                let at = random.random_range(0..world.ways.len());
+                let ways = [Way::Echoes, Way::Echoes, Way::Answers503, Way::Refuses, Way::Swallows];
+                let way = ways[random.random_range(0..ways.len())];
+                *world.ways.values_mut().nth(at).unwrap() = way;
+            } else if random.random_ratio(1, 3) {
+                let name = names[random.random_range(0..names.len())];
+                world.traffic(name, 5, random.random_range(0..2));
+            }
+            for name in names {
+                let of_peer =
+                    || world.ways.iter().filter(|((of, _), _)| *of == peer(name)).map(|(_, way)| *way);
+                let way = if of_peer().any(|way| way == Way::Echoes) {
+                    Way::Echoes
+                } else if of_peer().any(|way| way == Way::Answers503) {
+                    Way::Answers503
+                } else {
+                    Way::Swallows
+                };
+                let entry = since.entry(name).or_insert((way, world.now));
+                if entry.0 != way {
+                    *entry = (way, world.now);
+                }
+            }
+            world.run(random.random_range(1..200));
+            for (name, (way, from)) in &since {
+                let (reach, lasted) = (world.reach(name), world.now.since(*from));
+                let fine = match way {
+                    Way::Echoes => lasted <= BEAT_INTERVAL || reach == Reach::Reachable,
+                    Way::Swallows => lasted < UNREACHABLE_AFTER || matches!(reach, Reach::Unreachable(_)),
+                    _ => lasted <= BEAT_INTERVAL || reach != Reach::Suspect,
+                };
+                assert!(fine, "seed {seed}, step {step}, peer {name}: {reach:?} after {lasted:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The owner's side of the peer link: answers heartbeats, and tells observers what its pools are like.
+//!
+//! It decides nothing, and forgets an observer when its streams end. Until peers are authenticated, an observer
+//! is who it says it is: all that depends on it is the list of [`PeerServer::observers`] and the limits on streams.
+
+mod beats;
+mod observers;
+mod statuses;
+
+pub use observers::{Observer, StreamKind};
+
+use crate::{
+    ledger::Ledger,
+    proto::{
+        Beat, StatusUpdate, WatchRequest,
+        peer_link_server::{PeerLink, PeerLinkServer},
+    },
+    wire::MAX_UPDATE_BYTES,
+};
+use observers::Observers;
+use std::sync::Arc;
+use tidegate_model::{ClusterName, PeerBoot, PoolStatus, Region, Time};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Observers send names and numbers only.
+const MAX_REQUEST_BYTES: usize = 4 << 10;
+
+struct Shared {
+    own: ClusterName,
+    region: Region,
+    boot: PeerBoot,
+    origin: Instant,
+    ledger: watch::Sender<Ledger>,
+    observers: Observers,
+    shutdown: CancellationToken,
+}
+
+impl Shared {
+    fn now(&self) -> Time {
+        Time::from_origin(self.origin.elapsed())
+    }
+}
+
+/// The owner's side of the peer link. Clones share everything.
+#[derive(Clone)]
+pub struct PeerServer {
+    shared: Arc<Shared>,
+}
+
+impl PeerServer {
+    /// For the cluster `own` in `region`, whose agent drew the number `boot` when it started. When
+    /// `shutdown` is cancelled every stream ends with `UNAVAILABLE`, so that it delays no graceful shutdown.
+    #[must_use]
+    pub fn new(own: ClusterName, region: Region, boot: PeerBoot, shutdown: CancellationToken) -> Self {
+        let (ledger, _) = watch::channel(Ledger::default());
+        let (origin, observers) = (Instant::now(), Observers::default());
+        Self { shared: Arc::new(Shared { own, region, boot, origin, ledger, observers, shutdown }) }
+    }
+
+    /// The pools of this cluster are now exactly these. Observers are told what changed; until
+    /// the first call they are told nothing, because an agent that just started knows of no pool yet.
+    pub fn publish(&self, pools: Vec<PoolStatus>) {
+        let now = self.shared.now();
+        self.shared.ledger.send_if_modified(|ledger| ledger.publish(pools, now));
+    }
+
+    /// The version of the last publication; zero before the first.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.shared.ledger.borrow().version()
+    }
+
+    /// The gRPC service, to be added to a router that the east-west gateway leads to.
+    #[must_use]
+    pub fn service(&self) -> PeerLinkServer<Self> {
+        PeerLinkServer::new(self.clone())
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
+            .max_encoding_message_size(MAX_UPDATE_BYTES)
+    }
+
+    /// Who observes this cluster now: one entry for each open stream.
+    #[must_use]
+    pub fn observers(&self) -> Vec<Observer> {
+        self.shared.observers.list()
+    }
+}
+
+#[tonic::async_trait]
+impl PeerLink for PeerServer {
+    type HeartbeatStream = ReceiverStream<Result<Beat, Status>>;
+    type WatchStream = ReceiverStream<Result<StatusUpdate, Status>>;
+
+    async fn heartbeat(
+        &self,
+        request: Request<Streaming<Beat>>,
+    ) -> Result<Response<Self::HeartbeatStream>, Status> {
+        let (out, stream) = mpsc::channel(1);
+        tokio::spawn(beats::serve(self.shared.clone(), request.into_inner(), out));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (out, stream) = mpsc::channel(1);
+        tokio::spawn(statuses::serve(self.shared.clone(), request.into_inner(), out));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Who an observer is, if it can be one.
+fn identify(shared: &Shared, cluster: &str, boot_id: u64) -> Result<(ClusterName, PeerBoot), Status> {
+    let cluster = ClusterName::new(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if cluster == shared.own {
+        return Err(Status::invalid_argument(format!(
+            "{cluster} is this cluster itself; the gateway address belongs to the cluster that dialled it"
+        )));
+    }
+    Ok((cluster, PeerBoot(boot_id)))
+}
+
+/// A stream that ends with an error says so to the observer, and here if the observer is at fault.
+async fn mark_end<T>(stream: &str, ended: Result<(), Status>, out: &mpsc::Sender<Result<T, Status>>) {
+    let Err(status) = ended else { return };
+    // An error with a source is a broken connection: nobody is left to be told.
+    if std::error::Error::source(&status).is_some() {
+        tracing::debug!(stream, %status, "an observer's connection broke");
+        return;
+    }
+    if status.code() != tonic::Code::Unavailable {
+        tracing::warn!(stream, code = ?status.code(), reason = status.message(), "refused an observer's stream");
+    }
+    // Fails only if the observer is gone. A stalled one is not waited for.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), out.send(Err(status))).await;
+}

@@ -1,0 +1,144 @@
+//! The load reporting service: asks every client for all its clusters at one interval, and
+//! hands each report on as an event. It does not add up or judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Address;
+use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterStats, UpstreamEndpointStats, UpstreamLocalityStats,
+};
+use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingService;
+use envoy_types::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
+use envoy_types::pb::google::protobuf::Duration as WireDuration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::server::Shared;
+use crate::status::{ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, RequestCounts, XdsEvent};
+
+/// The gRPC service `envoy.service.load_stats.v3.LoadReportingService`.
+#[derive(Clone, Debug)]
+pub struct LrsService {
+    shared: Arc<Shared>,
+}
+
+type Answer = Result<LoadStatsResponse, Status>;
+
+impl LrsService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[tonic::async_trait]
+impl LoadReportingService for LrsService {
+    type StreamLoadStatsStream = ReceiverStream<Answer>;
+
+    async fn stream_load_stats(
+        &self,
+        request: Request<Streaming<LoadStatsRequest>>,
+    ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
+        let slot = self.shared.load_slot()?;
+        let shared = Arc::clone(&self.shared);
+        let mut inbound = request.into_inner();
+        // The one answer and one error: the sender never waits.
+        let (out, responses) = mpsc::channel(2);
+        tokio::spawn(async move {
+            let end = tokio::select! {
+                end = read(&shared, &mut inbound, &out) => end,
+                () = shared.shutdown.cancelled() => {
+                    Err(Status::unavailable("the xDS server shuts down"))
+                }
+            };
+            if let Err(status) = end {
+                let _ = out.try_send(Err(status));
+            }
+            drop(slot);
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    inbound: &mut Streaming<LoadStatsRequest>,
+    out: &mpsc::Sender<Answer>,
+) -> Result<(), Status> {
+    let Ok(Some(first)) = inbound.message().await else { return Ok(()) };
+    let (node, _) = shared.admit(first.node)?;
+    let interval = shared.options.load_interval;
+    let answer = LoadStatsResponse {
+        clusters: Vec::new(),
+        send_all_clusters: true,
+        load_reporting_interval: Some(WireDuration {
+            seconds: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
+            nanos: i32::try_from(interval.subsec_nanos()).unwrap_or(0),
+        }),
+        report_endpoint_granularity: shared.options.load_per_endpoint,
+    };
+    if out.try_send(Ok(answer)).is_err() {
+        return Ok(());
+    }
+    while let Ok(Some(report)) = inbound.message().await {
+        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
+        shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
+    }
+    Ok(())
+}
+
+fn cluster_load(stats: ClusterStats) -> ClusterLoad {
+    let interval = stats.load_report_interval.unwrap_or_default();
+    ClusterLoad {
+        cluster: stats.cluster_name,
+        service: stats.cluster_service_name,
+        interval: Duration::new(
+            u64::try_from(interval.seconds).unwrap_or(0),
+            u32::try_from(interval.nanos).unwrap_or(0).min(999_999_999),
+        ),
+        dropped: stats.total_dropped_requests,
+        localities: stats.upstream_locality_stats.into_iter().map(locality_load).collect(),
+    }
+}
+
+fn locality_load(stats: UpstreamLocalityStats) -> LocalityLoad {
+    LocalityLoad {
+        locality: stats.locality.into(),
+        priority: stats.priority,
+        counts: RequestCounts {
+            success: stats.total_successful_requests,
+            error: stats.total_error_requests,
+            in_progress: stats.total_requests_in_progress,
+            issued: stats.total_issued_requests,
+        },
+        endpoints: stats.upstream_endpoint_stats.into_iter().map(endpoint_load).collect(),
+    }
+}
+
+fn endpoint_load(stats: UpstreamEndpointStats) -> EndpointLoad {
+    let (address, port) = socket_address(stats.address);
+    EndpointLoad {
+        address,
+        port,
+        counts: RequestCounts {
+            success: stats.total_successful_requests,
+            error: stats.total_error_requests,
+            in_progress: stats.total_requests_in_progress,
+            issued: stats.total_issued_requests,
+        },
+    }
+}
+
+fn socket_address(address: Option<Address>) -> (String, u16) {
+    let Some(AddressKind::SocketAddress(socket)) = address.and_then(|address| address.address) else {
+        return (String::new(), 0);
+    };
+    let port = match socket.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => u16::try_from(port).unwrap_or(0),
+        _ => 0,
+    };
+    (socket.address, port)
+}

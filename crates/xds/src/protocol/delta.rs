@@ -1,0 +1,53 @@
+//! How a request of the incremental protocol is read.
+
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+
+use super::track::Track;
+use super::{Interest, Verdict};
+use crate::ResourceType;
+use crate::resource::Version;
+
+pub(super) fn on_request(
+    track: &mut Track,
+    kind: ResourceType,
+    request: DeltaDiscoveryRequest,
+) -> (Interest, Option<Verdict>) {
+    let first = !track.started;
+    track.started = true;
+    let error = request.error_detail.map(|status| status.message);
+    let verdict = track.judge(&request.response_nonce, error);
+
+    // Subscriptions count whatever the nonce, also with one that is out of date.
+    let mut interest = Interest::default();
+    let was_wildcard = track.wildcard();
+    if first {
+        for (name, version) in &request.initial_resource_versions {
+            track.client_holds(name, Version::from_client(version));
+        }
+        if kind.is_top_level() && request.resource_names_subscribe.is_empty() {
+            track.set_wildcard(true);
+        }
+    }
+    for name in &request.resource_names_unsubscribe {
+        if name == "*" {
+            track.set_wildcard(false);
+        } else {
+            interest.removed.extend(track.unsubscribe(name, true));
+        }
+    }
+    for name in &request.resource_names_subscribe {
+        if name == "*" {
+            track.set_wildcard(true);
+        } else {
+            // In the first request the client says what it holds; later it forgets what it
+            // subscribes to again, and must be given it whatever we believe it has.
+            interest.added.extend(track.subscribe(name, !first));
+        }
+    }
+    interest.all = track.wildcard();
+    // A client waits for the answer to a wildcard even if there is nothing.
+    if interest.all && !was_wildcard && request.initial_resource_versions.is_empty() {
+        track.answer_owed = true;
+    }
+    (interest, verdict)
+}

@@ -1,0 +1,307 @@
+use std::collections::HashMap;
+
+use super::*;
+
+fn stream(content: &[(ResourceType, &str, &str)]) -> Stream {
+    Stream::new(Transport::Delta, content)
+}
+
+impl Stream {
+    fn request(&mut self, kind: ResourceType, request: DeltaDiscoveryRequest) -> Option<Verdict> {
+        let request = DeltaDiscoveryRequest { type_url: kind.type_url().into(), ..request };
+        let reaction = self.machine.on_delta(request);
+        self.react(reaction)
+    }
+
+    pub(super) fn subscribe(&mut self, kind: ResourceType, names: &[&str]) {
+        let resource_names_subscribe = strings(names);
+        self.request(kind, DeltaDiscoveryRequest { resource_names_subscribe, ..Default::default() });
+    }
+
+    fn unsubscribe(&mut self, kind: ResourceType, names: &[&str]) {
+        let resource_names_unsubscribe = strings(names);
+        self.request(kind, DeltaDiscoveryRequest { resource_names_unsubscribe, ..Default::default() });
+    }
+
+    fn resume(&mut self, kind: ResourceType, names: &[&str], held: &[(&str, &str)]) {
+        let held = held.iter().map(|(name, version)| (name.to_string(), version.to_string()));
+        self.request(
+            kind,
+            DeltaDiscoveryRequest {
+                resource_names_subscribe: strings(names),
+                initial_resource_versions: held.collect::<HashMap<_, _>>(),
+                ..Default::default()
+            },
+        );
+    }
+
+    pub(super) fn ack(&mut self, response: &Outgoing) -> Option<Verdict> {
+        let response_nonce = response.nonce.clone();
+        self.request(response.kind, DeltaDiscoveryRequest { response_nonce, ..Default::default() })
+    }
+
+    pub(super) fn nack(&mut self, response: &Outgoing) -> Option<Verdict> {
+        let response_nonce = response.nonce.clone();
+        self.request(
+            response.kind,
+            DeltaDiscoveryRequest { response_nonce, error_detail: refusal(), ..Default::default() },
+        )
+    }
+}
+
+#[test]
+fn an_empty_first_subscription_to_clusters_means_all() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1")]);
+    s.subscribe(Cluster, &[]);
+    let all = s.expect(Cluster, "a=1 b=1");
+    assert_eq!(s.ack(&all), Some(Verdict::Acked { version: all.version.clone() }));
+    s.set(&[(Cluster, "c", "1"), (Cluster, "a", "1")]);
+    s.expect(Cluster, "c=1");
+}
+
+#[test]
+fn an_empty_first_subscription_to_endpoints_means_none() {
+    let mut s = stream(&[(Endpoint, "a", "1")]);
+    s.subscribe(Endpoint, &[]);
+    s.expect_nothing();
+    s.subscribe(Endpoint, &["*"]);
+    s.expect(Endpoint, "a=1");
+}
+
+#[test]
+fn a_wildcard_without_resources_is_answered_empty_once() {
+    let mut s = stream(&[]);
+    s.subscribe(Cluster, &["*"]);
+    let empty = s.expect(Cluster, "");
+    s.ack(&empty);
+    s.expect_nothing();
+}
+
+#[test]
+fn a_legacy_wildcard_goes_on_beside_a_named_subscription_and_ends_by_name() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1")]);
+    s.subscribe(Cluster, &[]);
+    let all = s.expect(Cluster, "a=1 b=1");
+    s.ack(&all);
+    s.subscribe(Cluster, &["a"]);
+    let named = s.expect(Cluster, "a=1");
+    s.ack(&named);
+    s.unsubscribe(Cluster, &["*"]);
+    s.set(&[(Cluster, "a", "2"), (Cluster, "b", "2")]);
+    s.expect(Cluster, "a=2");
+}
+
+#[test]
+fn a_name_unsubscribed_under_a_wildcard_is_answered_with_what_the_wildcard_matches() {
+    let mut s = stream(&[(Cluster, "a", "1")]);
+    s.subscribe(Cluster, &["*", "a", "none"]);
+    let all = s.expect(Cluster, "a=1 -none");
+    s.ack(&all);
+    s.unsubscribe(Cluster, &["a", "none"]);
+    s.expect(Cluster, "a=1 -none");
+}
+
+#[test]
+fn only_what_changed_is_sent_and_nothing_for_the_same_body() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1"), (Endpoint, "c", "1")]);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let both = s.expect(Endpoint, "a=1 b=1");
+    s.ack(&both);
+    s.set(&[(Endpoint, "b", "1"), (Endpoint, "c", "2")]);
+    s.expect_nothing();
+    s.set(&[(Endpoint, "b", "2")]);
+    s.expect(Endpoint, "b=2");
+}
+
+#[test]
+fn one_response_of_a_type_is_in_flight_and_changes_meanwhile_coalesce() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let first = s.expect(Endpoint, "a=1 b=1");
+    s.set(&[(Endpoint, "a", "2")]);
+    s.set(&[(Endpoint, "a", "3")]);
+    // There and back again: nothing is owed.
+    s.set(&[(Endpoint, "b", "2")]);
+    s.set(&[(Endpoint, "b", "1")]);
+    s.expect_nothing();
+    s.ack(&first);
+    let second = s.expect(Endpoint, "a=3");
+    s.ack(&second);
+    s.expect_nothing();
+}
+
+#[test]
+fn a_subscribed_name_that_does_not_exist_is_told_once() {
+    let mut s = stream(&[]);
+    s.subscribe(Endpoint, &["a"]);
+    let absent = s.expect(Endpoint, "-a");
+    s.ack(&absent);
+    s.expect_nothing();
+    s.set(&[(Endpoint, "a", "1")]);
+    s.expect(Endpoint, "a=1");
+}
+
+#[test]
+fn a_removed_resource_is_told_and_its_return_too() {
+    let mut s = stream(&[(Endpoint, "a", "1")]);
+    s.subscribe(Endpoint, &["a"]);
+    let held = s.expect(Endpoint, "a=1");
+    s.ack(&held);
+    s.remove(&[(Endpoint, "a")]);
+    let removed = s.expect(Endpoint, "-a");
+    s.ack(&removed);
+    s.set(&[(Endpoint, "a", "1")]);
+    s.expect(Endpoint, "a=1");
+}
+
+#[test]
+fn a_name_subscribed_again_is_answered_again_even_if_unchanged() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a", "b", "c"]);
+    let first = s.expect(Endpoint, "a=1 b=1 -c");
+    s.ack(&first);
+    s.subscribe(Endpoint, &["a", "c"]);
+    s.expect(Endpoint, "a=1 -c");
+}
+
+#[test]
+fn a_subscription_counts_even_with_a_stale_nonce_but_its_verdict_does_not() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a"]);
+    let first = s.expect(Endpoint, "a=1");
+    let stale = DeltaDiscoveryRequest {
+        response_nonce: "another".into(),
+        error_detail: refusal(),
+        resource_names_subscribe: strings(&["b"]),
+        ..Default::default()
+    };
+    assert_eq!(s.request(Endpoint, stale), None);
+    s.expect_nothing();
+    s.ack(&first);
+    s.expect(Endpoint, "b=1");
+}
+
+#[test]
+fn an_unsubscribed_name_is_sent_no_more() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let first = s.expect(Endpoint, "a=1 b=1");
+    s.unsubscribe(Endpoint, &["a"]);
+    s.ack(&first);
+    s.set(&[(Endpoint, "a", "2")]);
+    s.expect_nothing();
+    // Subscribed anew, it is new to the client.
+    s.subscribe(Endpoint, &["a"]);
+    s.expect(Endpoint, "a=2");
+}
+
+#[test]
+fn a_client_that_comes_back_with_all_its_versions_is_sent_nothing() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    let (cluster, a) = (s.version(Cluster, "a"), s.version(Endpoint, "a"));
+    let b = s.version(Endpoint, "b");
+    s.resume(Cluster, &[], &[("a", &cluster)]);
+    s.resume(Endpoint, &["a", "b"], &[("a", &a), ("b", &b)]);
+    s.expect_nothing();
+    s.set(&[(Endpoint, "b", "2")]);
+    s.expect(Endpoint, "b=2");
+}
+
+#[test]
+fn a_client_that_comes_back_is_sent_what_changed_and_what_is_gone() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1"), (Endpoint, "a", "1")]);
+    let a = s.version(Cluster, "a");
+    s.resume(Cluster, &["*"], &[("a", &a), ("b", "some-old-version"), ("gone", &a)]);
+    s.resume(Endpoint, &["a", "gone"], &[("gone", "0123456789abcdef"), ("unclaimed", "1")]);
+    let changed = s.expect(Cluster, "b=1");
+    let endpoint = s.expect(Endpoint, "a=1");
+    s.ack(&changed);
+    s.ack(&endpoint);
+    let gone = s.expect(Cluster, "-gone");
+    s.ack(&gone);
+    s.expect(Endpoint, "-gone");
+}
+
+#[test]
+fn a_refused_version_is_not_sent_again_until_it_changes_and_holds_back_no_other() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let first = s.expect(Endpoint, "a=1 b=1");
+    s.ack(&first);
+    s.set(&[(Endpoint, "a", "bad")]);
+    let bad = s.expect(Endpoint, "a=bad");
+    assert_eq!(s.nack(&bad), nacked(&["a"]));
+    s.expect_nothing();
+    s.set(&[(Endpoint, "b", "2")]);
+    let other = s.expect(Endpoint, "b=2");
+    s.ack(&other);
+    // The client still holds the version before the refusal.
+    s.set(&[(Endpoint, "a", "1")]);
+    s.expect_nothing();
+    s.set(&[(Endpoint, "a", "3")]);
+    s.expect(Endpoint, "a=3");
+}
+
+#[test]
+fn a_refused_response_is_halved_until_the_bad_resource_stands_alone() {
+    let names = ["a", "b", "c", "d"];
+    let mut s = stream(&names.map(|name| (Endpoint, name, "1")));
+    s.subscribe(Endpoint, &names);
+    let all = s.expect(Endpoint, "a=1 b=1 c=1 d=1");
+    assert_eq!(s.nack(&all), nacked(&names));
+    let left = s.expect(Endpoint, "a=1 b=1");
+    s.ack(&left);
+    let right = s.expect(Endpoint, "c=1 d=1");
+    s.nack(&right);
+    let bad = s.expect(Endpoint, "c=1");
+    assert_eq!(s.nack(&bad), nacked(&["c"]));
+    // What changes meanwhile goes first.
+    s.set(&[(Endpoint, "a", "2")]);
+    let fresh = s.expect(Endpoint, "a=2");
+    s.ack(&fresh);
+    let good = s.expect(Endpoint, "d=1");
+    s.ack(&good);
+    s.expect_nothing();
+    let status = &s.machine.status()[0];
+    let held: Vec<_> = status.resources.as_ref().unwrap().keys().collect();
+    assert_eq!(held, ["a", "b", "d"]);
+    assert_eq!(status.last_nack.as_ref().unwrap().names, ["c"]);
+}
+
+#[test]
+fn endpoints_come_in_responses_of_bounded_size_clusters_in_one() {
+    let big = "x".repeat(900_000);
+    let names = ["a", "b", "c", "d"];
+    let mut s = stream(&names.map(|name| (Endpoint, name, big.as_str())));
+    s.set(&names.map(|name| (Cluster, name, big.as_str())));
+    s.subscribe(Endpoint, &names);
+    s.subscribe(Cluster, &[]);
+    assert_eq!(s.next().unwrap().resources.len(), 4);
+    let first = s.next().unwrap();
+    assert_eq!((first.kind, first.resources.len()), (Endpoint, 3));
+    s.ack(&first);
+    assert_eq!(s.next().unwrap().resources.len(), 1);
+}
+
+#[test]
+fn more_names_than_the_limit_end_the_stream() {
+    let mut s = stream(&[]);
+    let names: Vec<String> = (0..99).map(|i| i.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    s.subscribe(Endpoint, &names);
+    s.subscribe(Endpoint, &names);
+    s.subscribe(Route, &["r"]);
+    let request = DeltaDiscoveryRequest {
+        type_url: Route.type_url().into(),
+        resource_names_subscribe: strings(&["q"]),
+        ..Default::default()
+    };
+    assert_eq!(s.machine.on_delta(request).unwrap_err(), TooManyNames { limit: 100 });
+}
+
+#[test]
+fn a_type_that_is_not_served_is_passed_over() {
+    let mut s = stream(&[]);
+    let request = DeltaDiscoveryRequest { type_url: "unknown".into(), ..Default::default() };
+    assert!(s.machine.on_delta(request).unwrap().is_none());
+}

@@ -1,0 +1,204 @@
+//! The server: what all streams share, and the handle that its owner keeps.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::lrs::LrsService;
+use crate::registry::Registry;
+use crate::wire::AdsService;
+use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent};
+
+/// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
+/// once for each stream and must not block.
+pub type Resolver = Arc<dyn Fn(&NodeInfo) -> Result<Vec<Scope>, String> + Send + Sync>;
+
+/// Limits and choices. All have defaults.
+#[derive(Clone, Debug)]
+pub struct XdsOptions {
+    /// ADS streams at a time, and as many LRS streams: 10,000
+    pub max_streams: usize,
+    /// Names that one stream may subscribe to, over all types: 100,000
+    pub max_names_per_stream: usize,
+    /// Size of one request: 16 MiB, for a client that names 100,000 resources at once
+    pub max_request_bytes: usize,
+    /// How often clients report load: 1 s
+    pub load_interval: Duration,
+    /// Whether clients report load per endpoint, not only per locality: no
+    pub load_per_endpoint: bool,
+    /// How this server calls itself in responses (`control_plane.identifier`): empty
+    pub identifier: String,
+}
+
+impl Default for XdsOptions {
+    fn default() -> Self {
+        Self {
+            max_streams: 10_000,
+            max_names_per_stream: 100_000,
+            max_request_bytes: 16 << 20,
+            load_interval: Duration::from_secs(1),
+            load_per_endpoint: false,
+            identifier: String::new(),
+        }
+    }
+}
+
+/// Who may be answered.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    held: bool,
+    /// `None` until somebody declares scopes: then all count as declared.
+    declared: Option<BTreeSet<Scope>>,
+}
+
+impl Gate {
+    pub(crate) fn is_open(&self, scopes: &[Scope]) -> bool {
+        !self.held
+            && self.declared.as_ref().is_none_or(|known| scopes.iter().all(|scope| known.contains(scope)))
+    }
+}
+
+/// What all streams share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) options: XdsOptions,
+    pub(crate) gate: watch::Sender<Gate>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) nodes: Registry,
+    resolver: Resolver,
+    events: mpsc::Sender<XdsEvent>,
+    dropped_events: AtomicU64,
+    ads_slots: Arc<Semaphore>,
+    lrs_slots: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("XdsServer").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Who the client is and what it may see.
+    pub(crate) fn admit(&self, node: Option<Node>) -> Result<(Arc<NodeInfo>, Vec<Scope>), Status> {
+        let node = NodeInfo::from(node.unwrap_or_default());
+        if node.id.is_empty() {
+            let text = "the first request of a stream must say node.id";
+            return Err(Status::invalid_argument(text));
+        }
+        let scopes = (self.resolver)(&node).map_err(|reason| {
+            tracing::warn!(node = node.id, reason, "a node is turned away");
+            Status::permission_denied(format!("node {:?} is not served: {reason}", node.id))
+        })?;
+        Ok((Arc::new(node), scopes))
+    }
+
+    pub(crate) fn emit(&self, event: XdsEvent) {
+        if self.events.try_send(event).is_err() {
+            self.dropped_events.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn stream_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.slot(&self.ads_slots)
+    }
+
+    pub(crate) fn load_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.slot(&self.lrs_slots)
+    }
+
+    fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(slots).try_acquire_owned().map_err(|_| {
+            let limit = self.options.max_streams;
+            Status::resource_exhausted(format!("this server takes at most {limit} streams"))
+        })
+    }
+}
+
+/// The xDS server. Clones are handles of the same server.
+#[derive(Clone, Debug)]
+pub struct XdsServer {
+    shared: Arc<Shared>,
+}
+
+impl XdsServer {
+    /// A server over a store, with default options. Events are dropped and counted while their
+    /// channel is full. Every stream ends when `shutdown` is cancelled.
+    pub fn new(
+        store: Store,
+        resolver: Resolver,
+        events: mpsc::Sender<XdsEvent>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self::with_options(store, resolver, events, shutdown, XdsOptions::default())
+    }
+
+    /// The same with options.
+    pub fn with_options(
+        store: Store,
+        resolver: Resolver,
+        events: mpsc::Sender<XdsEvent>,
+        shutdown: CancellationToken,
+        options: XdsOptions,
+    ) -> Self {
+        let slots = || Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS)));
+        let shared = Shared {
+            store,
+            gate: watch::Sender::new(Gate::default()),
+            shutdown,
+            nodes: Registry::default(),
+            resolver,
+            events,
+            dropped_events: AtomicU64::new(0),
+            ads_slots: slots(),
+            lrs_slots: slots(),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The two services for a tonic router: discovery (ADS) and load reporting (LRS).
+    pub fn into_services(self) -> (AdsService, LoadReportingServiceServer<LrsService>) {
+        let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
+            .max_decoding_message_size(self.shared.options.max_request_bytes);
+        (AdsService::new(self.shared), lrs)
+    }
+
+    /// From now on streams are accepted and requests are read, but nothing is sent.
+    pub fn hold(&self) {
+        self.shared.gate.send_modify(|gate| gate.held = true);
+    }
+
+    /// Ends [`hold`](Self::hold); all that is owed is sent.
+    pub fn release(&self) {
+        self.shared.gate.send_modify(|gate| gate.held = false);
+    }
+
+    /// From the first call on, a node is answered only while all its scopes have been declared: an answer from a
+    /// scope that is not filled yet would take away what the node still has.
+    pub fn declare(&self, scopes: impl IntoIterator<Item = Scope>) {
+        self.shared.gate.send_modify(|gate| gate.declared.get_or_insert_default().extend(scopes));
+    }
+
+    /// The state of every stream, and of the nodes that were here last (at most 1,024 of those).
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        self.shared.nodes.status()
+    }
+
+    /// How many events were lost because the owner did not take them in time.
+    pub fn dropped_events(&self) -> u64 {
+        self.shared.dropped_events.load(Ordering::Relaxed)
+    }
+
+    /// The store that this server serves.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+}

@@ -1,0 +1,143 @@
+//! The I/O shell around the state machine of one ADS stream: one task that reads requests,
+//! hears of changes, and makes a response only when the connection can take one.
+//!
+//! So a slow client costs no memory and delays nobody: while it does not read, changes
+//! coalesce to names. Nothing of the protocol is decided here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tonic::{Status, Streaming};
+
+use crate::NodeInfo;
+use crate::protocol::{Machine, Verdict};
+use crate::server::Shared;
+use crate::status::XdsEvent;
+use crate::watch::Watcher;
+use crate::wire::Variant;
+
+/// Serves one stream until the client or the server ends it.
+pub(crate) async fn run<V: Variant>(
+    shared: Arc<Shared>,
+    slot: OwnedSemaphorePermit,
+    mut inbound: Streaming<V::Request>,
+    out: mpsc::Sender<Result<V::Response, Status>>,
+) {
+    let served = async {
+        let Some(first) = read(&mut inbound).await else { return Ok(()) };
+        let (mut session, first) = Session::open::<V>(&shared, first)?;
+        session.on_request::<V>(first)?;
+        session.serve::<V>(&mut inbound, &out).await
+    };
+    let end = tokio::select! {
+        end = served => end,
+        () = shared.shutdown.cancelled() => Err(Status::unavailable("the xDS server shuts down")),
+    };
+    if let Err(status) = end {
+        tracing::debug!(%status, "ADS stream ends");
+        // A client that has not even read its responses does without the reason.
+        let _ = out.try_send(Err(status));
+    }
+    drop(slot);
+}
+
+/// The next request; `None` if the client is gone or broke the stream.
+async fn read<T>(inbound: &mut Streaming<T>) -> Option<T> {
+    inbound.message().await.ok().flatten()
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    node: Arc<NodeInfo>,
+    watcher: Watcher,
+    machine: Arc<Mutex<Machine>>,
+    registration: u64,
+}
+
+impl Session {
+    fn open<V: Variant>(shared: &Arc<Shared>, mut first: V::Request) -> Result<(Self, V::Request), Status> {
+        let (node, scopes) = shared.admit(V::take_node(&mut first))?;
+        let machine = Machine::new(V::TRANSPORT, shared.options.max_names_per_stream);
+        let machine = Arc::new(Mutex::new(machine));
+        let registration = shared.nodes.connected(&node, V::TRANSPORT, &machine);
+        shared.emit(XdsEvent::Connected { node: Arc::clone(&node) });
+        let watcher = shared.store.watch(scopes);
+        let shared = Arc::clone(shared);
+        Ok((Self { shared, node, watcher, machine, registration }, first))
+    }
+
+    async fn serve<V: Variant>(
+        &mut self,
+        inbound: &mut Streaming<V::Request>,
+        out: &mpsc::Sender<Result<V::Response, Status>>,
+    ) -> Result<(), Status> {
+        let mut gate = self.shared.gate.subscribe();
+        let mut ready = true;
+        loop {
+            let open = gate.borrow_and_update().is_open(self.watcher.scopes());
+            tokio::select! {
+                request = read(inbound) => {
+                    let Some(request) = request else { return Ok(()) };
+                    self.on_request::<V>(request)?;
+                    ready = true;
+                }
+                () = self.watcher.changed() => ready = true,
+                change = gate.changed() => {
+                    if change.is_err() { return Ok(()) }
+                    ready = true;
+                }
+                permit = out.reserve(), if ready && open => {
+                    let Ok(permit) = permit else { return Ok(()) };
+                    match self.next_response::<V>() {
+                        Some(response) => permit.send(Ok(response)),
+                        None => ready = false,
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_request<V: Variant>(&mut self, request: V::Request) -> Result<(), Status> {
+        let reaction = {
+            let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            V::on_request(&mut machine, request)
+        };
+        let reaction = reaction.map_err(|many| Status::resource_exhausted(many.to_string()))?;
+        let Some(reaction) = reaction else {
+            tracing::debug!(node = self.node.id, "the client asks for a type that is not served");
+            return Ok(());
+        };
+        let (node, kind) = (Arc::clone(&self.node), reaction.kind);
+        // Before anything is read for an answer: what changes from here on leaves a mark.
+        let interest = reaction.interest;
+        self.watcher.interest(kind, interest.all, interest.added, interest.removed);
+        match reaction.verdict {
+            None => {}
+            Some(Verdict::Acked { version }) => {
+                self.shared.emit(XdsEvent::Acked { node, kind, version });
+            }
+            Some(Verdict::Nacked { names, error }) => {
+                tracing::warn!(node = node.id, %kind, ?names, error, "a response was refused");
+                self.shared.emit(XdsEvent::Nacked { node, kind, names, error });
+            }
+        }
+        Ok(())
+    }
+
+    fn next_response<V: Variant>(&self) -> Option<V::Response> {
+        let outgoing = {
+            let view = self.shared.store.view(self.watcher.scopes());
+            let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            machine.on_change(&self.watcher.take());
+            machine.poll(&view)
+        }?;
+        Some(V::response(outgoing, &self.shared.options.identifier))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.nodes.disconnected(self.registration);
+        self.shared.emit(XdsEvent::Disconnected { node: Arc::clone(&self.node) });
+    }
+}

@@ -1,0 +1,161 @@
+//! What the server tells its owner: events as they happen, and the state of every node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{NodeInfo, NodeLocality, ResourceType};
+
+/// Something that a client did.
+#[derive(Clone, Debug)]
+pub enum XdsEvent {
+    /// An ADS stream was accepted.
+    Connected {
+        /// Who
+        node: Arc<NodeInfo>,
+    },
+    /// An ADS stream ended.
+    Disconnected {
+        /// Who
+        node: Arc<NodeInfo>,
+    },
+    /// A response was accepted.
+    Acked {
+        /// Who
+        node: Arc<NodeInfo>,
+        /// Of which type
+        kind: ResourceType,
+        /// Version of all that the node now holds of this type (16 hex digits)
+        version: String,
+    },
+    /// A response was refused. A refused response with several names is sent again in two
+    /// halves, so that the culprit comes alone in a later event.
+    Nacked {
+        /// Who
+        node: Arc<NodeInfo>,
+        /// Of which type
+        kind: ResourceType,
+        /// What was in the response
+        names: Vec<String>,
+        /// The client's words
+        error: String,
+    },
+    /// A load report came in.
+    Load(LoadReport),
+}
+
+/// Load since the last report of the same node. Counts are of requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReport {
+    /// Who reports
+    pub node: Arc<NodeInfo>,
+    /// By upstream cluster
+    pub clusters: Vec<ClusterLoad>,
+}
+
+/// Load of one upstream cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterLoad {
+    /// Cluster name
+    pub cluster: String,
+    /// EDS service name, empty if there is none
+    pub service: String,
+    /// Over which time the counts were taken
+    pub interval: Duration,
+    /// Requests that the client dropped by policy
+    pub dropped: u64,
+    /// By upstream locality and priority; idle ones are left out by Envoy
+    pub localities: Vec<LocalityLoad>,
+}
+
+/// Request counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Completed with success in the interval
+    pub success: u64,
+    /// Failed in the interval
+    pub error: u64,
+    /// In progress at the end of the interval
+    pub in_progress: u64,
+    /// Started in the interval
+    pub issued: u64,
+}
+
+/// Load of one upstream locality in one priority.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalityLoad {
+    /// Where the endpoints are
+    pub locality: NodeLocality,
+    /// Their priority, 0 is the highest
+    pub priority: u32,
+    /// Counts of the locality
+    pub counts: RequestCounts,
+    /// Per endpoint, if the server was set up to ask for it
+    pub endpoints: Vec<EndpointLoad>,
+}
+
+/// Load of one endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointLoad {
+    /// IP address or host name; empty if it is not a socket address
+    pub address: String,
+    /// Port number
+    pub port: u16,
+    /// Counts of the endpoint
+    pub counts: RequestCounts,
+}
+
+/// Which variant of the protocol a stream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Incremental
+    Delta,
+    /// State of the world
+    Sotw,
+}
+
+/// The last refusal.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Nack {
+    /// Version of the set that was refused
+    pub version: String,
+    /// What was in the response
+    pub names: Vec<String>,
+    /// The client's words
+    pub error: String,
+}
+
+/// One type on one stream.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TypeStatus {
+    /// Which type
+    pub kind: ResourceType,
+    /// Whether the client wants all there are
+    pub wildcard: bool,
+    /// How many names it subscribes to
+    pub subscribed: usize,
+    /// Version of all that was sent, if something was
+    pub sent: Option<String>,
+    /// Version that was accepted last
+    pub acked: Option<String>,
+    /// Whether a response waits for its ACK
+    pub in_flight: bool,
+    /// The last refusal on this stream
+    pub last_nack: Option<Nack>,
+    /// Delta only: the version of each resource that the client holds
+    pub resources: Option<BTreeMap<String, String>>,
+}
+
+/// One stream, or the last one of a node that is gone.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct NodeStatus {
+    /// Who
+    pub node: Arc<NodeInfo>,
+    /// How it speaks
+    pub transport: Transport,
+    /// Whether the stream is open
+    pub connected: bool,
+    /// The types that it asked for; without `resources` once the stream is closed
+    pub types: Vec<TypeStatus>,
+}

@@ -1,0 +1,199 @@
+//! The ADS service as tonic sees it.
+//!
+//! The generated service would copy every resource into every response: its messages own
+//! their bytes. The responses here hold shared bytes instead (an embedded message and a bytes
+//! field are the same on the wire), so that 1,000 streams share one encoded resource. Requests
+//! are the generated ones. No protocol is decided here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::protocol::{Machine, Outgoing, Reaction, TooManyNames};
+use crate::server::Shared;
+use crate::session;
+use crate::status::Transport;
+
+/// Responses that are made but not yet taken by the connection, per stream.
+const MAX_QUEUED_RESPONSES: usize = 1;
+
+/// `envoy.service.discovery.v3.DeltaDiscoveryResponse`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct DeltaResponse {
+    #[prost(string, tag = "1")]
+    system_version_info: String,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    resources: Vec<Bytes>,
+    #[prost(string, tag = "4")]
+    type_url: String,
+    #[prost(string, tag = "5")]
+    nonce: String,
+    #[prost(string, repeated, tag = "6")]
+    removed_resources: Vec<String>,
+    #[prost(message, optional, tag = "7")]
+    control_plane: Option<ControlPlane>,
+}
+
+/// `envoy.service.discovery.v3.DiscoveryResponse`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SotwResponse {
+    #[prost(string, tag = "1")]
+    version_info: String,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    resources: Vec<Bytes>,
+    #[prost(string, tag = "4")]
+    type_url: String,
+    #[prost(string, tag = "5")]
+    nonce: String,
+    #[prost(message, optional, tag = "6")]
+    control_plane: Option<ControlPlane>,
+}
+
+/// `envoy.config.core.v3.ControlPlane`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ControlPlane {
+    #[prost(string, tag = "1")]
+    identifier: String,
+}
+
+impl ControlPlane {
+    fn new(identifier: &str) -> Option<Self> {
+        (!identifier.is_empty()).then(|| Self { identifier: identifier.to_owned() })
+    }
+}
+
+/// One of the two variants of the protocol.
+pub(crate) trait Variant: Send + 'static {
+    const TRANSPORT: Transport;
+    type Request: prost::Message + Default + 'static;
+    type Response: prost::Message + Default + 'static;
+
+    fn take_node(request: &mut Self::Request) -> Option<Node>;
+    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames>;
+    fn response(outgoing: Outgoing, identifier: &str) -> Self::Response;
+}
+
+pub(crate) struct Delta;
+
+impl Variant for Delta {
+    const TRANSPORT: Transport = Transport::Delta;
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaResponse;
+
+    fn take_node(request: &mut Self::Request) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames> {
+        machine.on_delta(request)
+    }
+
+    fn response(outgoing: Outgoing, identifier: &str) -> DeltaResponse {
+        DeltaResponse {
+            system_version_info: outgoing.version,
+            resources: outgoing.resources.iter().map(|resource| resource.delta.clone()).collect(),
+            type_url: outgoing.kind.type_url().to_owned(),
+            nonce: outgoing.nonce,
+            removed_resources: outgoing.removed.iter().map(ToString::to_string).collect(),
+            control_plane: ControlPlane::new(identifier),
+        }
+    }
+}
+
+pub(crate) struct Sotw;
+
+impl Variant for Sotw {
+    const TRANSPORT: Transport = Transport::Sotw;
+    type Request = DiscoveryRequest;
+    type Response = SotwResponse;
+
+    fn take_node(request: &mut Self::Request) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames> {
+        machine.on_sotw(request)
+    }
+
+    fn response(outgoing: Outgoing, identifier: &str) -> SotwResponse {
+        SotwResponse {
+            version_info: outgoing.version,
+            resources: outgoing.resources.iter().map(|resource| resource.any.clone()).collect(),
+            type_url: outgoing.kind.type_url().to_owned(),
+            nonce: outgoing.nonce,
+            control_plane: ControlPlane::new(identifier),
+        }
+    }
+}
+
+/// The gRPC service `envoy.service.discovery.v3.AggregatedDiscoveryService`, for a tonic router.
+#[derive(Clone, Debug)]
+pub struct AdsService {
+    shared: Arc<Shared>,
+}
+
+impl AdsService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn stream<V: Variant>(self, request: http::Request<Body>) -> http::Response<Body> {
+        let codec = tonic_prost::ProstCodec::<V::Response, V::Request>::default();
+        let max_request_bytes = self.shared.options.max_request_bytes;
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(max_request_bytes);
+        grpc.streaming(Method::<V>(self.shared, std::marker::PhantomData), request).await
+    }
+}
+
+impl NamedService for AdsService {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+impl Service<http::Request<Body>> for AdsService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit('/').next() {
+                Some("DeltaAggregatedResources") => service.stream::<Delta>(request).await,
+                Some("StreamAggregatedResources") => service.stream::<Sotw>(request).await,
+                _ => Status::unimplemented("ADS has no such method").into_http(),
+            })
+        })
+    }
+}
+
+struct Method<V>(Arc<Shared>, std::marker::PhantomData<V>);
+
+impl<V: Variant> StreamingService<V::Request> for Method<V> {
+    type Response = V::Response;
+    type ResponseStream = ReceiverStream<Result<V::Response, Status>>;
+    type Future = BoxFuture<Response<Self::ResponseStream>, Status>;
+
+    fn call(&mut self, request: Request<Streaming<V::Request>>) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
+            let slot = shared.stream_slot()?;
+            let (out, responses) = mpsc::channel(MAX_QUEUED_RESPONSES);
+            tokio::spawn(session::run::<V>(shared, slot, request.into_inner(), out));
+            Ok(Response::new(ReceiverStream::new(responses)))
+        })
+    }
+}
