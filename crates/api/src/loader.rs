@@ -4,6 +4,8 @@
 //! - An object with a mistake stays as it last was in force; one that never was is left out. Of an `HTTPRoute` that
 //!   never was in force, the rules without a mistake are taken; of an `EndpointSlice`, the endpoints without one.
 //! - A file that is not YAML, or is too long, keeps all objects that it had.
+//! - So does a file that became empty: it is more likely being rewritten than meant. A comment in it, or its removal,
+//!   says that it is meant.
 //! - A document of which kind or name cannot be told keeps the objects of its file that are not found any more: it
 //!   may be any of them.
 //! - An object that is gone from its file is gone, and so are those of a file that is gone.
@@ -14,7 +16,7 @@ use crate::{
     config::Config,
     lower,
     object::{self, Object, ObjectKey, Reading},
-    problem::Problem,
+    problem::{Problem, Severity},
     yaml,
 };
 use std::{
@@ -70,6 +72,8 @@ struct Kept {
 #[derive(Debug)]
 struct Parsed {
     text: Fingerprint,
+    /// Whether there is nothing in it, not even a comment.
+    blank: bool,
     outcome: Result<Vec<Reading>, Problem>,
 }
 
@@ -97,7 +101,8 @@ impl Loader {
             let text = Fingerprint::of(&file.text);
             if self.parsed.get(path).is_none_or(|parsed| parsed.text != text) {
                 let outcome = read_file(file);
-                self.parsed.insert(path.to_owned(), Parsed { text, outcome });
+                let blank = file.text.trim().is_empty();
+                self.parsed.insert(path.to_owned(), Parsed { text, blank, outcome });
             }
         }
         let mut problems = Vec::new();
@@ -176,15 +181,27 @@ fn choose(parsed: &BTreeMap<String, Parsed>, previous: &InForce, problems: &mut 
                 any_may_be_missing = true;
             }
         }
+        let had = by_file.get(path.as_str()).into_iter().flatten().copied();
+        let missing: Vec<&ObjectKey> = had.filter(|&key| !told.contains(key)).collect();
+        if parsed.blank && !missing.is_empty() {
+            problems.push(emptied(path));
+            any_may_be_missing = true;
+        }
         if any_may_be_missing {
-            for &key in by_file.get(path.as_str()).into_iter().flatten() {
-                if let (false, Some(kept)) = (told.contains(key), previous.get(key)) {
+            for key in missing {
+                if let Some(kept) = previous.get(key) {
                     chosen.entry(key.clone()).or_insert_with(|| kept.clone());
                 }
             }
         }
     }
     chosen
+}
+
+fn emptied(path: &str) -> Problem {
+    let hint = "if it is meant, remove the file, or write a comment into it";
+    let message = "the file is empty now; the objects that it had stay in force";
+    Problem { severity: Severity::Warning, ..Problem::of_file(path, message, hint) }
 }
 
 fn too_many(path: &str, reading: &Reading) -> Problem {

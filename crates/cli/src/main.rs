@@ -6,7 +6,7 @@
 
 mod admin;
 mod agent;
-//mod demo;
+mod demo;
 mod envoy;
 mod explain;
 mod status;
@@ -40,15 +40,15 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
-    //X Start a fleet on this machine, break a zone and a region, and measure the recovery.
-    //Demo(demo::Args),
+    /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.command {
         // The demo draws on the terminal; its parts log to files.
-        //Command::Demo(_) => "warn",
+        Command::Demo(_) => "warn",
         _ => cli.log.as_str(),
     };
     let filter = match tracing_subscriber::EnvFilter::try_new(level) {
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
-            //Command::Demo(args) => demo::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
         }
     });
     // Threads that block on stdin must not keep the process.

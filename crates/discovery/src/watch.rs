@@ -245,7 +245,7 @@ impl Reader {
                     watched.insert(folder);
                 }
                 Err(error) => {
-                    tracing::debug!(folder = %folder.display(), %error, "compared only, not watched")
+                    tracing::debug!(folder = %folder.display(), %error, "compared only, not watched");
                 }
             }
         }

@@ -165,6 +165,10 @@ impl XdsServer {
     }
 
     /// The two services for a tonic router: discovery (ADS) and load reporting (LRS).
+    ///
+    /// Give the router a listening socket with `TCP_NODELAY` (`TcpIncoming::with_nodelay`), or
+    /// a push may wait 40 ms for a delayed ACK, and HTTP/2 keep-alive, or a stream to a node
+    /// that vanished without a word stays open.
     pub fn into_services(self) -> (AdsService, LoadReportingServiceServer<LrsService>) {
         let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(self.shared.options.max_request_bytes);

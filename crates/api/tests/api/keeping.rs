@@ -57,7 +57,7 @@ fn an_object_that_never_was_right_is_left_out() {
 fn a_file_that_cannot_be_read_keeps_its_objects() {
     let mut loader = loader();
     let before = loader.load(&[base(), policy("60")]);
-    for broken in ["{", "a: b: c", "\tx", &"#".repeat(MAX_FILE_BYTES + 1)] {
+    for broken in ["{", "a: b: c", "\tx", "", "\n", &"#".repeat(MAX_FILE_BYTES + 1)] {
         let loaded = loader.load(&[base(), file("policy.yaml", broken)]);
         assert_eq!(loaded.config, before.config);
         only_problem(&loaded);

@@ -344,5 +344,5 @@ async fn scenario(test: &str, api_type: &str) {
 /// A new server where the old one was, as soon as the port is free.
 async fn eventually_at(address: SocketAddr) -> Server {
     eventually(async || std::net::TcpListener::bind(address).is_ok().then_some(())).await;
-    Server::at(address, XdsOptions::default())
+    Server::at(address, &XdsOptions::default())
 }

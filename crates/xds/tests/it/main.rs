@@ -1,5 +1,7 @@
 //! The server as clients see it: over the wire, and by a real Envoy.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests, helpers included")]
+
 mod envoy;
 mod server;
 mod wire;

@@ -40,15 +40,18 @@ impl Server {
     }
 
     pub(crate) async fn with(options: XdsOptions) -> Self {
-        Self::at(([127, 0, 0, 1], 0).into(), options)
+        Self::at(([127, 0, 0, 1], 0).into(), &options)
     }
 
-    pub(crate) fn at(address: SocketAddr, options: XdsOptions) -> Self {
+    pub(crate) fn at(address: SocketAddr, options: &XdsOptions) -> Self {
         let store = Store::new();
         let shutdown = CancellationToken::new();
         let (sender, events) = mpsc::channel(64);
-        let options =
-            XdsOptions { identifier: "test".into(), load_interval: Duration::from_millis(200), ..options };
+        let options = XdsOptions {
+            identifier: "test".into(),
+            load_interval: Duration::from_millis(200),
+            ..options.clone()
+        };
         let xds = XdsServer::with_options(
             store.clone(),
             Arc::new(|node| match node.id.as_str() {

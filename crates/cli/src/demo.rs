@@ -1,0 +1,57 @@
+//! `tidegate demo`.
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use tidegate_lab::{
+    demo::{self, DemoError, DemoOptions},
+    fleet::Binaries,
+};
+
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// The Envoy binary [default: `envoy` on PATH]
+    #[arg(long, value_name = "PATH", env = "TIDEGATE_ENVOY")]
+    envoy: Option<PathBuf>,
+    /// Write all measurements to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave the fleet running at the end, until Ctrl-C, and print what there is to try.
+    #[arg(long)]
+    keep: bool,
+    /// Requests per second on each edge.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Send POST instead of GET: requests that must never be repeated.
+    #[arg(long)]
+    post: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let envoy = match args.envoy {
+        Some(path) if path.is_file() => path,
+        Some(path) => bail!("there is no Envoy at {}\n  hint: `cargo xtask envoy` fetches one and prints its path", path.display()),
+        None => on_path("envoy").context("no Envoy named and none on PATH\n  hint: --envoy PATH; or run `cargo xtask demo`, which fetches one")?,
+    };
+    let binaries = Binaries { tidegate: std::env::current_exe().context("where this program lies")?, envoy };
+    let stdout = std::io::stdout();
+    let options = DemoOptions {
+        json: args.json,
+        keep: args.keep,
+        rate_rps: args.rate,
+        post: args.post,
+        live: stdout.is_terminal(),
+        ..DemoOptions::new(binaries)
+    };
+    match demo::run(options, &mut std::io::stdout()).await {
+        Ok(report) if report.passed => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        // What a shell expects of a program that was interrupted.
+        Err(DemoError::Interrupted) => Ok(ExitCode::from(130)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}

@@ -1,0 +1,114 @@
+//! Faults by `curl`, while the demo keeps its fleet running: `POST /lose/zone/ZONE`,
+//! `POST /lose/region/REGION`, `POST /lose/endpoint/NAME`, `POST /restore`. On the lab's own loopback
+//! address, one request at a time.
+
+use crate::{
+    fleet::{Fault, Fleet},
+    toy::ToyMode,
+};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use tokio::net::TcpListener;
+
+/// How long a client may hold the one connection.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Where faults are asked for.
+pub(super) struct Control {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Control {
+    pub(super) async fn listen(fleet: &Fleet) -> io::Result<Self> {
+        let listener = TcpListener::bind((fleet.next_ip(), 0)).await?;
+        Ok(Self { address: listener.local_addr()?, listener })
+    }
+
+    /// What to type.
+    pub(super) fn examples(&self, fleet: &Fleet) -> Vec<String> {
+        let address = self.address;
+        let lose = |what: &str, name: &str| format!("  curl -X POST http://{address}/lose/{what}/{name}");
+        let cluster = fleet.spec().clusters.first();
+        let zone = cluster.map(|cluster| lose("zone", cluster.gateway_zone().as_str()));
+        let region = cluster.map(|cluster| lose("region", cluster.region.as_str()));
+        let endpoint = fleet.toys().first().map(|toy| lose("endpoint", &toy.spec().name));
+        let restore = format!("  curl -X POST http://{address}/restore");
+        [zone, region, endpoint, Some(restore)].into_iter().flatten().collect()
+    }
+
+    /// Does what it is asked, for ever.
+    pub(super) async fn serve(&self, fleet: &Fleet) {
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                // Out of files: the next accept waits for one.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let service =
+                service_fn(|request| async move { Ok::<_, Infallible>(answer(fleet, &request).await) });
+            let connection =
+                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            if !matches!(tokio::time::timeout(LIMIT, connection).await, Ok(Ok(()))) {
+                tracing::debug!("a request for a fault ended early");
+            }
+        }
+    }
+}
+
+async fn answer(fleet: &Fleet, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, text) = match asked(request.method(), request.uri().path()) {
+        Ok(Some(fault)) => {
+            let lost = format!("lost: {fault}\n");
+            told(fleet.fault(fault).await.map(|_| lost))
+        }
+        Ok(None) => told(fleet.restore().await.map(|_| "restored\n".to_owned())),
+        Err(hint) => (StatusCode::NOT_FOUND, hint),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response
+}
+
+fn told(done: Result<String, crate::fleet::FleetError>) -> (StatusCode, String) {
+    done.map_or_else(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")), |text| (StatusCode::OK, text))
+}
+
+/// The fault that is asked for, or none for the restore.
+fn asked(method: &Method, path: &str) -> Result<Option<Fault>, String> {
+    const HINT: &str = "POST /lose/zone/ZONE, /lose/region/REGION, /lose/endpoint/NAME or /restore\n";
+    if method != Method::POST {
+        return Err(HINT.to_owned());
+    }
+    let parts: Vec<_> = path.trim_matches('/').split('/').collect();
+    let mode = ToyMode::Refuse;
+    let bad = |error: tidegate_model::NameError| format!("{error}\n");
+    match parts.as_slice() {
+        ["restore"] => Ok(None),
+        ["lose", "zone", zone] => Ok(Some(Fault::Zone { zone: zone.parse().map_err(bad)?, mode })),
+        ["lose", "region", region] => Ok(Some(Fault::Region { region: region.parse().map_err(bad)? })),
+        ["lose", "endpoint", name] => Ok(Some(Fault::Endpoint { name: (*name).to_owned(), mode })),
+        _ => Err(HINT.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::spec::known;
+
+    #[test]
+    fn faults_are_asked_for_by_path() {
+        let zone = Fault::Zone { zone: known("us-east-1a"), mode: ToyMode::Refuse };
+        assert_eq!(asked(&Method::POST, "/lose/zone/us-east-1a"), Ok(Some(zone)));
+        assert_eq!(asked(&Method::POST, "/lose/region/eu"), Ok(Some(Fault::Region { region: known("eu") })));
+        assert_eq!(asked(&Method::POST, "/restore"), Ok(None));
+        assert!(asked(&Method::GET, "/restore").unwrap_err().starts_with("POST /lose"));
+        assert!(asked(&Method::POST, "/lose/zone").is_err());
+        assert!(asked(&Method::POST, "/lose/zone/a%20b").unwrap_err().contains("not '%'"));
+    }
+}

@@ -1,0 +1,185 @@
+//! The table that shows the fleet while the demo runs: zones by services.
+
+use super::seconds;
+use crate::fleet::{
+    Fleet,
+    agent::{self, PoolView},
+};
+use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+use tidegate_model::{ServiceName, Zone};
+
+/// Where the demo writes: lines that stay, and below them, on a terminal, a table drawn in place.
+pub(super) struct Screen<'out> {
+    out: &'out mut (dyn Write + Send),
+    live: bool,
+    /// Lines of the table that is on the screen.
+    drawn: usize,
+}
+
+impl<'out> Screen<'out> {
+    pub(super) fn new(out: &'out mut (dyn Write + Send), live: bool) -> Self {
+        Self { out, live, drawn: 0 }
+    }
+
+    /// Writes lines that stay.
+    pub(super) fn note(&mut self, text: &str) -> io::Result<()> {
+        self.erase()?;
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
+    /// Draws the fleet: in place on a terminal, as one more line elsewhere.
+    pub(super) fn draw(&mut self, view: &View) -> io::Result<()> {
+        self.erase()?;
+        let text = if self.live { view.table() } else { view.line() };
+        writeln!(self.out, "{text}")?;
+        if self.live {
+            self.drawn = text.lines().count();
+        }
+        self.out.flush()
+    }
+
+    fn erase(&mut self) -> io::Result<()> {
+        if self.drawn > 0 {
+            // Up to the first line of the table, and clear from there to the end of the screen.
+            write!(self.out, "\x1b[{}A\x1b[J", self.drawn)?;
+            self.drawn = 0;
+        }
+        Ok(())
+    }
+}
+
+/// The fleet at one moment.
+pub(super) struct View {
+    title: String,
+    services: Vec<ServiceName>,
+    zones: Vec<(Zone, Vec<Cell>)>,
+}
+
+/// A service in a zone.
+#[derive(Default)]
+struct Cell {
+    /// As the agent of its cluster says, if it says anything.
+    pool: Option<PoolView>,
+    /// Requests in the last second.
+    requests: u64,
+    /// The part of the service's requests, in percent.
+    percent: u64,
+}
+
+impl View {
+    pub(super) async fn of(fleet: &Fleet, title: &str) -> Self {
+        let now = fleet.clock().now();
+        let mut requests: BTreeMap<(Zone, ServiceName), u64> = BTreeMap::new();
+        for toy in fleet.toys() {
+            let key = (toy.spec().zone.clone(), toy.spec().service.clone());
+            *requests.entry(key).or_default() += toy.last_second(now);
+        }
+        let services = fleet.spec().services.clone();
+        let total = |service: &ServiceName| -> u64 {
+            requests.iter().filter(|((_, of), _)| of == service).map(|(_, requests)| requests).sum()
+        };
+        let mut zones = Vec::new();
+        for cluster in fleet.spec().clusters.iter().filter(|cluster| cluster.workloads) {
+            // Each cluster's own agent knows its pools best. One that does not answer leaves them blank.
+            let status = fleet.agent_status(&cluster.name).await.unwrap_or_default();
+            let pools = agent::pools(&status);
+            for zone in &cluster.zones {
+                let cell = |service: &ServiceName| {
+                    let requests = requests.get(&(zone.clone(), service.clone())).copied().unwrap_or(0);
+                    let is_it = |pool: &&PoolView| {
+                        pool.cluster == cluster.name.as_str()
+                            && pool.zone == zone.as_str()
+                            && pool.service == service.to_string()
+                    };
+                    Cell {
+                        pool: pools.iter().find(is_it).cloned(),
+                        requests,
+                        percent: (requests * 100).checked_div(total(service)).unwrap_or(0),
+                    }
+                };
+                zones.push((zone.clone(), services.iter().map(cell).collect()));
+            }
+        }
+        Self { title: format!("{}  {title}", seconds(fleet.clock())), services, zones }
+    }
+
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        let names = self.services.iter().map(ServiceName::to_string);
+        table.set_header(["zone".to_owned()].into_iter().chain(names));
+        for (zone, cells) in &self.zones {
+            let cells = cells.iter().map(Cell::text);
+            table.add_row([zone.to_string()].into_iter().chain(cells));
+        }
+        format!("{}\nhealthy of expected, share of the last second's requests, phase\n{table}", self.title)
+    }
+
+    fn line(&self) -> String {
+        let zones = self.zones.iter().map(|(zone, cells)| {
+            let requests: u64 = cells.iter().map(|cell| cell.requests).sum();
+            let mut phases: Vec<_> = cells.iter().map(Cell::phase).collect();
+            phases.dedup();
+            format!("{zone} {requests}/s {}", phases.join("+"))
+        });
+        format!("{}: {}", self.title, zones.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Cell {
+    fn phase(&self) -> &str {
+        self.pool.as_ref().map_or("?", |pool| pool.phase.as_str())
+    }
+
+    fn text(&self) -> String {
+        let healthy = match &self.pool {
+            Some(pool) => format!("{}/{}", pool.healthy, pool.expected),
+            None => "?".to_owned(),
+        };
+        // Padded, so that the table keeps its width while its numbers change.
+        format!("{healthy:>5} {:>3} % {:<8}", self.percent, self.phase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::spec::known;
+
+    fn view(requests: u64) -> View {
+        let pool = PoolView { healthy: 2, expected: 2, phase: "Serving".to_owned(), ..PoolView::default() };
+        let cell = |pool| Cell { pool, requests, percent: 50 };
+        View {
+            title: "12.0 s  steady".to_owned(),
+            services: vec![known("shop/web"), known("shop/pay")],
+            zones: vec![(known("us-east-1a"), vec![cell(Some(pool)), cell(None)])],
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_the_table_in_place_and_notes_above_it() {
+        let mut out = Vec::new();
+        let mut screen = Screen::new(&mut out, true);
+        screen.draw(&view(10)).unwrap();
+        screen.draw(&view(20)).unwrap();
+        screen.note("lost").unwrap();
+        screen.draw(&view(30)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines = view(10).table().lines().count();
+        assert_eq!(text.matches(&format!("\x1b[{lines}A\x1b[J")).count(), 2);
+        assert!(text.contains(&format!("\x1b[{lines}A\x1b[Jlost\n")), "{text}");
+        assert!(text.contains("2/2  50 % Serving"), "{text}");
+    }
+
+    #[test]
+    fn elsewhere_each_look_is_one_line() {
+        let mut out = Vec::new();
+        Screen::new(&mut out, false).draw(&view(10)).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "12.0 s  steady: us-east-1a 20/s Serving+?\n");
+    }
+}

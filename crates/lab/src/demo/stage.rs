@@ -1,0 +1,247 @@
+//! The running demo: its loads, what its agents say, and the course of one fault.
+
+use super::{
+    Act, DemoError, DemoOptions, DemoReport, FaultReport,
+    live::{self, Screen},
+    report::LoadReport,
+    seconds,
+    watch::{Homes, Watch, homes},
+};
+use crate::{
+    fleet::{Fleet, agent},
+    load::{Load, Sample},
+    measure::{self, Incident, Verdict},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tidegate_model::{ClusterName, Time};
+
+/// From one look at the agents to the next.
+const TICK: Duration = Duration::from_millis(200);
+/// From one drawing of the table to the next, on a terminal and elsewhere.
+const REDRAW_LIVE: Duration = Duration::from_millis(500);
+const REDRAW_LINES: Duration = Duration::from_secs(2);
+
+pub(super) struct Stage<'a, 'out> {
+    fleet: &'a Fleet,
+    options: &'a DemoOptions,
+    pub(super) screen: &'a mut Screen<'out>,
+    loads: BTreeMap<ClusterName, Load>,
+    watch: Watch,
+    drawn: Time,
+}
+
+/// Who lives and who does not during a fault, and how it was before.
+struct Cast {
+    lost: BTreeSet<ClusterName>,
+    living: BTreeSet<ClusterName>,
+    homes: Homes,
+}
+
+impl<'a, 'out> Stage<'a, 'out> {
+    /// Starts the loads.
+    pub(super) fn start(
+        fleet: &'a Fleet,
+        options: &'a DemoOptions,
+        screen: &'a mut Screen<'out>,
+    ) -> Result<Self, DemoError> {
+        let loads = fleet
+            .spec()
+            .clusters
+            .iter()
+            .map(|cluster| {
+                let spec = fleet.load(&cluster.name, options.rate_rps, options.method())?;
+                Ok((cluster.name.clone(), Load::start(spec, fleet.clock())?))
+            })
+            .collect::<Result<_, DemoError>>()?;
+        Ok(Self { fleet, options, screen, loads, watch: Watch::default(), drawn: Time::ZERO })
+    }
+
+    /// Hold-down and ramp, for people.
+    pub(super) fn policy(&self) -> String {
+        let policy = &self.fleet.spec().policy;
+        format!(
+            "{:?}, then {:?} % a step each {:?}",
+            policy.hold_down, policy.ramp_steps, policy.ramp_interval
+        )
+    }
+
+    /// Lets traffic flow for a while.
+    pub(super) async fn hold(&mut self, title: &str, long: Duration) -> Result<(), DemoError> {
+        let end = self.now() + long;
+        while self.now() < end {
+            self.tick(title).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a fault happen, waits for the failover, undoes it, waits for the failback, measures.
+    pub(super) async fn perform(&mut self, act: Act) -> Result<FaultReport, DemoError> {
+        let cast = self.cast(&act).await?;
+        let title = format!("lost: {}", act.fault);
+        let fault = self.fleet.fault(act.fault.clone()).await?;
+        self.note(&title)?;
+        let detected = loop {
+            self.tick(&title).await?;
+            let services = &self.fleet.spec().services;
+            let detected = self.watch.detected(&act.fault, fault, &cast.lost, &cast.living, services);
+            let lasted = self.now().since(fault);
+            let is_over = detected.is_some() && lasted >= act.at_least && self.is_quiet(fault, &cast);
+            if is_over || lasted >= self.options.timing.limit {
+                break detected;
+            }
+        };
+        let restored = self.fleet.restore().await?;
+        let title = format!("restored: {}", act.fault);
+        self.note(&title)?;
+        let observed_until = loop {
+            self.tick(&title).await?;
+            let (now, quiet) = (self.now(), self.options.timing.quiet);
+            let moves = self.watch.moves(fault, &cast.homes, &cast.living);
+            let stable = measure::stable_failback(&moves, fault, restored, now, quiet);
+            let lasted = now.since(restored);
+            if (stable.is_some() && lasted >= quiet) || lasted >= self.options.timing.limit {
+                break now;
+            }
+        };
+        self.note("stable")?;
+        let span = Span { fault, restored, observed_until, detected };
+        Ok(self.measure(&act, &cast, &span).await)
+    }
+
+    async fn measure(&self, act: &Act, cast: &Cast, span: &Span) -> FaultReport {
+        for load in self.loads.values() {
+            load.settled(span.observed_until).await;
+        }
+        let detections: Vec<Time> = span.detected.into_iter().collect();
+        let moves = self.watch.moves(span.fault, &cast.homes, &cast.living);
+        let measure = |clusters: &BTreeSet<ClusterName>| {
+            let samples: Vec<Sample> = clusters
+                .iter()
+                .filter_map(|cluster| self.loads.get(cluster))
+                .flat_map(|load| load.samples().requests)
+                .collect();
+            measure::measure(&Incident {
+                fault: span.fault,
+                restored: Some(span.restored),
+                observed_until: span.observed_until,
+                samples: &samples,
+                detections: &detections,
+                moves: &moves,
+                quiet: self.options.timing.quiet,
+            })
+        };
+        let measures = measure(&cast.living);
+        let verdicts = act.objectives.judge(&measures);
+        let observers = cast.living.iter().chain(&cast.lost).cloned().collect();
+        FaultReport {
+            fault: act.fault.to_string(),
+            at: span.fault,
+            restored_at: span.restored,
+            observed_until: span.observed_until,
+            edges: cast.living.iter().cloned().collect(),
+            passed: verdicts.iter().all(|verdict| verdict.passed),
+            verdicts,
+            measures,
+            lost_edge: act.lost.is_some().then(|| measure(&cast.lost).into()),
+            moves,
+            events: self
+                .watch
+                .since(span.fault, &observers)
+                .map(|seen| (seen.cluster.clone(), seen.event.clone()))
+                .collect(),
+        }
+    }
+
+    /// Stops the loads and puts the report together.
+    pub(super) async fn finish(self, faults: Vec<FaultReport>) -> Result<DemoReport, DemoError> {
+        let mut loads = Vec::new();
+        for (_, load) in self.loads {
+            loads.push(LoadReport::new(&load.stop().await));
+        }
+        let ledger = self.fleet.ledger();
+        let repeated = ledger.repeated();
+        let verdicts = if self.options.post {
+            vec![Verdict {
+                measure: "unsafe requests done twice".to_owned(),
+                objective: "at most 0".to_owned(),
+                measured: format!("{} of {}", repeated.len(), ledger.requests()),
+                passed: repeated.is_empty() && ledger.overflow() == 0 && ledger.unnamed() == 0,
+            }]
+        } else {
+            Vec::new()
+        };
+        Ok(DemoReport {
+            passed: faults.iter().all(|fault| fault.passed) && verdicts.iter().all(|verdict| verdict.passed),
+            method: if self.options.post { "POST" } else { "GET" },
+            rate_rps: self.options.rate_rps,
+            policy: self.fleet.spec().policy.clone().into(),
+            faults,
+            verdicts,
+            repeated,
+            loads,
+            files: None,
+        })
+    }
+
+    async fn cast(&self, act: &Act) -> Result<Cast, DemoError> {
+        let lost: BTreeSet<ClusterName> =
+            act.lost.iter().flat_map(|region| self.fleet.clusters_of(region)).cloned().collect();
+        let clusters = self.fleet.spec().clusters.iter().map(|cluster| cluster.name.clone());
+        let living: BTreeSet<ClusterName> = clusters.filter(|cluster| !lost.contains(cluster)).collect();
+        let mut plans = Vec::new();
+        for cluster in &living {
+            plans.extend(agent::plans(&self.fleet.agent_status(cluster).await?));
+        }
+        Ok(Cast { lost, living, homes: homes(plans) })
+    }
+
+    /// Whether the plans have not changed for a while.
+    fn is_quiet(&self, since: Time, cast: &Cast) -> bool {
+        let moves = self.watch.moves(since, &cast.homes, &cast.living);
+        let last = moves.iter().map(|change| change.at).max().unwrap_or(since);
+        self.now().since(last) >= self.options.timing.quiet
+    }
+
+    /// Waits a little, asks the agents what is new, draws.
+    async fn tick(&mut self, title: &str) -> Result<(), DemoError> {
+        tokio::time::sleep(TICK).await;
+        self.fleet.check().await?;
+        let news = self.fleet.spec().clusters.iter().map(|cluster| async {
+            (&cluster.name, self.fleet.decisions(&cluster.name, self.watch.last(&cluster.name)).await)
+        });
+        for (cluster, news) in futures::future::join_all(news).await {
+            // An agent that does not answer now is asked again with the next tick; its timeline waits.
+            match news {
+                Ok(events) => self.watch.add(cluster, events, self.fleet.clock()),
+                Err(error) => tracing::debug!(%error, "an agent did not answer"),
+            }
+        }
+        let every = if self.options.live { REDRAW_LIVE } else { REDRAW_LINES };
+        if self.now().since(self.drawn) >= every {
+            self.drawn = self.now();
+            let view = live::View::of(self.fleet, title).await;
+            self.screen.draw(&view)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, text: &str) -> Result<(), DemoError> {
+        let at = seconds(self.fleet.clock());
+        Ok(self.screen.note(&format!("{at}  {text}"))?)
+    }
+
+    fn now(&self) -> Time {
+        self.fleet.clock().now()
+    }
+}
+
+/// The course of a fault.
+struct Span {
+    fault: Time,
+    restored: Time,
+    observed_until: Time,
+    detected: Option<Time>,
+}

@@ -1,0 +1,190 @@
+//! Faults on purpose, and their end.
+
+use super::{Fleet, FleetError};
+use crate::toy::{Toy, ToyMode};
+use std::fmt;
+use tidegate_model::{ClusterName, Region, Time, Zone};
+
+/// Something that is taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// All endpoints of all services in a zone. Gateways and agents that stand there live on.
+    Zone {
+        /// The zone.
+        zone: Zone,
+        /// How the endpoints fail.
+        mode: ToyMode,
+    },
+    /// A region, without a word: a black hole swallows all that goes there or comes from there. What
+    /// runs in it runs on.
+    Region {
+        /// The region.
+        region: Region,
+    },
+    /// One endpoint.
+    Endpoint {
+        /// Its name.
+        name: String,
+        /// How it fails.
+        mode: ToyMode,
+    },
+    /// A process of a cluster.
+    Process {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Which of its processes.
+        process: Process,
+        /// What is done to it.
+        fault: ProcessFault,
+    },
+}
+
+/// A process of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// The agent.
+    Agent,
+    /// The edge: Envoy and what runs it.
+    Edge,
+    /// The east-west gateway: Envoy and what runs it.
+    EastWest,
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessFault {
+    /// It is killed; the restore starts it again with the same arguments.
+    Kill,
+    /// It is frozen; the restore lets it go on.
+    Freeze,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone { zone, mode } => write!(f, "zone {zone} ({mode})"),
+            Self::Region { region } => write!(f, "region {region} (black hole)"),
+            Self::Endpoint { name, mode } => write!(f, "endpoint {name} ({mode})"),
+            Self::Process { cluster, process, fault } => write!(f, "{process} of {cluster} ({fault})"),
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Agent => "agent",
+            Self::Edge => "edge gateway",
+            Self::EastWest => "east-west gateway",
+        })
+    }
+}
+
+impl fmt::Display for ProcessFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Kill => "killed",
+            Self::Freeze => "frozen",
+        })
+    }
+}
+
+impl Fault {
+    pub(super) fn is_about(&self, name: &ClusterName, wanted: Process) -> bool {
+        matches!(self, Self::Process { cluster, process, .. } if cluster == name && *process == wanted)
+    }
+}
+
+impl Fleet {
+    /// Makes a fault happen, and says when it began. It lasts until [`Fleet::restore`].
+    pub async fn fault(&self, fault: Fault) -> Result<Time, FleetError> {
+        let mut faults = self.faults.lock().await;
+        let began = self.clock.now();
+        match &fault {
+            Fault::Zone { zone, mode } => {
+                self.set_toys("zone", zone.as_str(), *mode, |toy| toy.spec().zone == *zone).await?;
+            }
+            Fault::Endpoint { name, mode } => {
+                self.set_toys("endpoint", name, *mode, |toy| toy.spec().name == *name).await?;
+            }
+            Fault::Region { region } => {
+                if !self.spec.clusters.iter().any(|cluster| cluster.region == *region) {
+                    return Err(FleetError::Unknown { what: "region", name: region.to_string() });
+                }
+                self.wan.black_hole(region).await.map_err(link_failed(region))?;
+            }
+            Fault::Process { cluster, process, fault } => {
+                let mut child = self.child(cluster, *process)?.lock().await;
+                match fault {
+                    ProcessFault::Kill => child.kill().await?,
+                    ProcessFault::Freeze => child.pause()?,
+                }
+            }
+        }
+        faults.push(fault);
+        Ok(began)
+    }
+
+    /// Undoes every fault, the last first, and says when it began to.
+    pub async fn restore(&self) -> Result<Time, FleetError> {
+        let mut faults = self.faults.lock().await;
+        let began = self.clock.now();
+        while let Some(fault) = faults.last() {
+            self.undo(fault).await?;
+            faults.pop();
+        }
+        Ok(began)
+    }
+
+    async fn undo(&self, fault: &Fault) -> Result<(), FleetError> {
+        match fault {
+            Fault::Zone { zone, .. } => {
+                self.set_toys("zone", zone.as_str(), ToyMode::Serve, |toy| toy.spec().zone == *zone).await
+            }
+            Fault::Endpoint { name, .. } => {
+                self.set_toys("endpoint", name, ToyMode::Serve, |toy| toy.spec().name == *name).await
+            }
+            Fault::Region { region } => self.wan.restore(region).await.map_err(link_failed(region)),
+            Fault::Process { cluster, process, fault } => {
+                let mut child = self.child(cluster, *process)?.lock().await;
+                match fault {
+                    ProcessFault::Kill => child.restart().await?,
+                    ProcessFault::Freeze => child.resume()?,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Changes the mode of all endpoints that are meant, at once.
+    async fn set_toys(
+        &self,
+        what: &'static str,
+        name: &str,
+        mode: ToyMode,
+        meant: impl Fn(&Toy) -> bool,
+    ) -> Result<(), FleetError> {
+        let toys: Vec<_> = self.toys.iter().filter(|toy| meant(toy)).collect();
+        if toys.is_empty() {
+            return Err(FleetError::Unknown { what, name: name.to_owned() });
+        }
+        futures::future::try_join_all(toys.into_iter().map(|toy| toy.set(mode))).await?;
+        Ok(())
+    }
+
+    fn child(
+        &self,
+        cluster: &ClusterName,
+        wanted: Process,
+    ) -> Result<&tokio::sync::Mutex<crate::process::Child>, FleetError> {
+        let mut processes = self.cluster(cluster)?.processes();
+        let unknown =
+            || FleetError::Unknown { what: "such process:", name: format!("{wanted} of {cluster}") };
+        processes.find(|(process, _)| *process == wanted).map(|(_, child)| child).ok_or_else(unknown)
+    }
+}
+
+fn link_failed(region: &Region) -> impl FnOnce(std::io::Error) -> FleetError {
+    let what = format!("cannot change the links of {region}");
+    move |cause| FleetError::Io { what, cause }
+}
