@@ -61,7 +61,9 @@ impl IntoResponse for Failure {
 }
 
 async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
-    let busy = || Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping or overloaded; ask again".to_owned());
+    let busy = || {
+        Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping or overloaded; ask again".to_owned())
+    };
     let (answer, answered) = oneshot::channel();
     shared.asks.send(make(answer)).await.map_err(|_| busy())?;
     answered.await.map_err(|_| busy())
@@ -72,7 +74,8 @@ async fn readyz(State(shared): State<Shared>) -> Result<Response, Failure> {
     if status.pending.is_empty() {
         return Ok("ready\n".into_response());
     }
-    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "pending": status.pending }))).into_response())
+    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "pending": status.pending })))
+        .into_response())
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
@@ -90,7 +93,10 @@ fn service_name(namespace: &str, name: &str) -> Result<ServiceName, Failure> {
 }
 
 fn unknown(service: &ServiceName) -> Failure {
-    Failure(StatusCode::NOT_FOUND, format!("no service {service} in this cluster's manifests; GET /api/v1/status lists them"))
+    Failure(
+        StatusCode::NOT_FOUND,
+        format!("no service {service} in this cluster's manifests; GET /api/v1/status lists them"),
+    )
 }
 
 async fn explain(
@@ -118,7 +124,10 @@ struct ReleaseQuery {
     target: String,
 }
 
-async fn release(State(shared): State<Shared>, Query(query): Query<ReleaseQuery>) -> Result<&'static str, Failure> {
+async fn release(
+    State(shared): State<Shared>,
+    Query(query): Query<ReleaseQuery>,
+) -> Result<&'static str, Failure> {
     let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
     let service: ServiceName = query.service.parse().map_err(|error| bad(format!("{error}")))?;
     let target: Target = query.target.parse().map_err(|error| bad(format!("{error}")))?;

@@ -16,7 +16,9 @@ use std::{
 };
 use tidegate_api::{CheckKind, Config, GatewayRole, Service};
 use tidegate_engine::{Decision, Effects, EndpointFacts, Engine, Event, Saved, Source, Target};
-use tidegate_model::{ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone};
+use tidegate_model::{
+    ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
+};
 use tidegate_probe as probe;
 use tidegate_xds::{Change, Scope};
 
@@ -176,7 +178,9 @@ impl Core {
                 }
             }
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
-            Input::Release(service, target) => self.tell(Event::Release { service, target }, now, &mut output),
+            Input::Release(service, target) => {
+                self.tell(Event::Release { service, target }, now, &mut output)
+            }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
@@ -200,7 +204,8 @@ impl Core {
         if !was_ready {
             output.publish = Some(engine.statuses(now).collect());
             let plans = engine.services().flat_map(|service| engine.plans(service));
-            output.records = plans.map(|plan| Record::of(&Decision::Plan { before: None, after: plan.clone() })).collect();
+            output.records =
+                plans.map(|plan| Record::of(&Decision::Plan { before: None, after: plan.clone() })).collect();
         }
     }
 
@@ -382,7 +387,10 @@ impl Core {
 
     fn set_peers(&mut self, before: &Config, output: &mut Output) {
         let ways = |config: &Config| -> BTreeMap<ClusterName, Vec<SocketAddr>> {
-            let others = config.clusters.iter().filter(|(name, it)| **name != self.own && !it.east_west_gateways.is_empty());
+            let others = config
+                .clusters
+                .iter()
+                .filter(|(name, it)| **name != self.own && !it.east_west_gateways.is_empty());
             others.map(|(name, it)| (name.clone(), it.east_west_gateways.clone())).collect()
         };
         let now = ways(&self.config);
@@ -430,14 +438,20 @@ fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
     let endpoints = service.endpoints.iter();
     endpoints
         .map(|(address, it)| {
-            (*address, (it.zone.clone(), EndpointFacts { ready: it.ready, terminating: it.terminating, checked }))
+            (
+                *address,
+                (it.zone.clone(), EndpointFacts { ready: it.ready, terminating: it.terminating, checked }),
+            )
         })
         .collect()
 }
 
 /// The other clusters, and the declared distances to their regions: what this cluster declares, else what the
 /// other side declares of this region.
-fn topology(config: &Config, own: &ClusterName) -> (BTreeMap<ClusterName, Region>, BTreeMap<Region, Duration>) {
+fn topology(
+    config: &Config,
+    own: &ClusterName,
+) -> (BTreeMap<ClusterName, Region>, BTreeMap<Region, Duration>) {
     let others = || config.clusters.iter().filter(|(name, _)| *name != own);
     let clusters = others().map(|(name, it)| (name.clone(), it.region.clone())).collect();
     let Some(here) = config.clusters.get(own) else { return (clusters, BTreeMap::new()) };

@@ -27,7 +27,12 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a metric is a float; these counts stay far below 2^53")]
     let number = |value: u64| value as f64;
 
-    family("tidegate_pool_healthy_endpoints", "gauge", "Healthy endpoints of a pool.", pools(|it| it.healthy.into()));
+    family(
+        "tidegate_pool_healthy_endpoints",
+        "gauge",
+        "Healthy endpoints of a pool.",
+        pools(|it| it.healthy.into()),
+    );
     family(
         "tidegate_pool_expected_endpoints",
         "gauge",
@@ -46,7 +51,12 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
             (labels, f64::from(share.parts()) / 1e4)
         })
     });
-    family("tidegate_plan_share_ratio", "gauge", "The share of a source's traffic that a target is given.", shares.collect());
+    family(
+        "tidegate_plan_share_ratio",
+        "gauge",
+        "The share of a source's traffic that a target is given.",
+        shares.collect(),
+    );
     let peers = status.peers.iter();
     family(
         "tidegate_peer_reachable",
@@ -60,7 +70,12 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "gauge",
         "Whether a gateway is connected to this agent.",
         gateways
-            .map(|it| (format!(r#"node="{}",gateway="{}",zone="{}""#, escape(&it.node), it.gateway, it.zone), flag(it.connected)))
+            .map(|it| {
+                (
+                    format!(r#"node="{}",gateway="{}",zone="{}""#, escape(&it.node), it.gateway, it.zone),
+                    flag(it.connected),
+                )
+            })
             .collect(),
     );
     let gateways = status.gateways.iter();
@@ -68,7 +83,9 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "tidegate_gateway_refused_resources",
         "gauge",
         "Resource types of which a gateway refused the newest version.",
-        gateways.map(|it| (format!(r#"node="{}""#, escape(&it.node)), number(it.refused.len() as u64))).collect(),
+        gateways
+            .map(|it| (format!(r#"node="{}""#, escape(&it.node)), number(it.refused.len() as u64)))
+            .collect(),
     );
     family(
         "tidegate_manifest_problems",
@@ -83,7 +100,12 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         one(number(status.manifests_generation)),
     );
     family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
-    family("tidegate_ready", "gauge", "Whether this agent answers gateways.", one(flag(status.pending.is_empty())));
+    family(
+        "tidegate_ready",
+        "gauge",
+        "Whether this agent answers gateways.",
+        one(flag(status.pending.is_empty())),
+    );
     out
 }
 
@@ -109,7 +131,11 @@ mod tests {
             problems: Vec::new(),
             pools: Vec::new(),
             plans: Vec::new(),
-            peers: vec![PeerStatus { cluster: "us-west".parse().unwrap(), state: "Unreachable".into(), links: vec![] }],
+            peers: vec![PeerStatus {
+                cluster: "us-west".parse().unwrap(),
+                state: "Unreachable".into(),
+                links: vec![],
+            }],
             gateways: Vec::new(),
         };
         let text = text(&status, 7);

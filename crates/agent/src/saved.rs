@@ -88,7 +88,8 @@ impl StateDir {
     pub fn store(&self, saved: &SavedAgent) -> Result<(), StateError> {
         let path = self.dir.join(FILE);
         let io = |source| StateError::Io { path: path.clone(), source };
-        let json = |error: serde_json::Error| StateError::Content { path: path.clone(), why: error.to_string() };
+        let json =
+            |error: serde_json::Error| StateError::Content { path: path.clone(), why: error.to_string() };
         let state = serde_json::to_string(saved).map_err(json)?;
         let envelope = Envelope { format: FORMAT, sha256: checksum(&state), state };
         let text = serde_json::to_vec(&envelope).map_err(json)?;
@@ -109,10 +110,13 @@ fn read(path: &Path) -> Result<Option<SavedAgent>, StateError> {
         Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
     };
     let content = |why: String| StateError::Content { path: path.to_owned(), why };
-    let envelope: Envelope =
-        serde_json::from_slice(&bytes).map_err(|error| content(format!("not a state file, or torn: {error}")))?;
+    let envelope: Envelope = serde_json::from_slice(&bytes)
+        .map_err(|error| content(format!("not a state file, or torn: {error}")))?;
     if envelope.format != FORMAT {
-        return Err(content(format!("format {} is not known to this version, which reads {FORMAT}", envelope.format)));
+        return Err(content(format!(
+            "format {} is not known to this version, which reads {FORMAT}",
+            envelope.format
+        )));
     }
     if checksum(&envelope.state) != envelope.sha256 {
         return Err(content("its checksum does not match: it was changed or torn".to_owned()));

@@ -155,7 +155,11 @@ fn line(record: &Record) -> String {
         "planChanged" => Vec::new(),
         _ => [service, zone, record.endpoint.clone(), peer, state].into_iter().flatten().collect(),
     };
-    if subject.is_empty() { record.reason.clone() } else { format!("{}: {}", subject.join(" "), record.reason) }
+    if subject.is_empty() {
+        record.reason.clone()
+    } else {
+        format!("{}: {}", subject.join(" "), record.reason)
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub(crate) enum Output {
 /// GETs `path` and reads the JSON.
 pub(crate) async fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str) -> Result<T> {
     let body = request(admin, Method::GET, path).await?;
-    serde_json::from_slice(&body).with_context(|| format!("the answer of {admin}{path} is not what this version expects"))
+    serde_json::from_slice(&body)
+        .with_context(|| format!("the answer of {admin}{path} is not what this version expects"))
 }
 
 /// POSTs to `path`.
@@ -66,8 +67,11 @@ async fn exchange(admin: SocketAddr, method: Method, path: &str) -> Result<(http
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request =
-        Request::builder().method(method).uri(path).header("host", admin.to_string()).body(Empty::<Bytes>::new())?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", admin.to_string())
+        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LIMIT).collect().await;

@@ -28,9 +28,18 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn print(explanation: &Explanation) {
-    println!("{}, as cluster {} sees it\n\n{}", explanation.service, explanation.cluster, table::pools(&explanation.pools));
+    println!(
+        "{}, as cluster {} sees it\n\n{}",
+        explanation.service,
+        explanation.cluster,
+        table::pools(&explanation.pools)
+    );
     for plan in &explanation.plans {
-        println!("\nfrom {}: {}", plan.source, if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) });
+        println!(
+            "\nfrom {}: {}",
+            plan.source,
+            if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) }
+        );
         for reason in &plan.reasons {
             println!("  - {reason}");
         }
@@ -56,6 +65,9 @@ pub(crate) struct FailbackArgs {
 pub(crate) async fn failback(args: &FailbackArgs) -> Result<ExitCode> {
     let target = args.to.to_string().replace(' ', "%20");
     admin::post(args.admin, &format!("/api/v1/release?service={}&target={target}", args.service)).await?;
-    println!("{} may have its traffic for {} back; its ramp begins as soon as its health allows", args.to, args.service);
+    println!(
+        "{} may have its traffic for {} back; its ramp begins as soon as its health allows",
+        args.to, args.service
+    );
     Ok(ExitCode::SUCCESS)
 }

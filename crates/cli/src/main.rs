@@ -54,7 +54,9 @@ fn main() -> ExitCode {
     let filter = match tracing_subscriber::EnvFilter::try_new(level) {
         Ok(filter) => filter,
         Err(error) => {
-            eprintln!("error: --log {level:?}: {error}\n  hint: try --log info, or --log tidegate_agent=debug");
+            eprintln!(
+                "error: --log {level:?}: {error}\n  hint: try --log info, or --log tidegate_agent=debug"
+            );
             return ExitCode::from(2);
         }
     };

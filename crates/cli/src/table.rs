@@ -1,15 +1,18 @@
 //! Tables for people.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use std::collections::BTreeMap;
 use tidegate_agent::view::PoolView;
 use tidegate_engine::Target;
 use tidegate_model::Share;
-use std::collections::BTreeMap;
 
 /// A table with these columns.
 pub(crate) fn new(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(columns);
     table
 }
 

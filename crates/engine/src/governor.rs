@@ -71,7 +71,6 @@ pub(crate) struct SavedGovernor {
     stage: SavedStage,
     relapses: u32,
     /// The quiet time since the last return.
-    #[serde(default)]
     quiet: Option<Duration>,
 }
 

@@ -257,7 +257,7 @@ spec:
         assert_eq!(names, ["us-east", "us-west", "eu-west"]);
         let eu = &clusters[2]["spec"];
         assert_eq!(eu["eastWestGateways"], json!([]));
-        let proximity = json!([{"region": "us-east", "rtt": "80ms"}, {"region": "us-west", "rtt": "140ms"}]);
+        let proximity = json!([{"region": "us-east", "rtt": "70ms"}, {"region": "us-west", "rtt": "120ms"}]);
         assert_eq!(eu["proximity"], proximity);
         let west = &clusters[1]["spec"]["eastWestGateways"];
         assert_eq!(*west, json!([{"address": "127.40.0.8", "port": 4002}]));

@@ -89,10 +89,11 @@ impl FleetSpec {
             ],
             services: ["shop/web", "shop/cart", "shop/pay"].map(known).into(),
             endpoints_per_zone: 2,
+            // About what a packet takes between Virginia, Oregon and Ireland and back.
             round_trips: vec![
                 apart("us-east", "us-west", 65),
-                apart("eu-west", "us-east", 80),
-                apart("eu-west", "us-west", 140),
+                apart("eu-west", "us-east", 70),
+                apart("eu-west", "us-west", 120),
             ],
             jitter: Duration::from_millis(2),
             policy: PolicySpec {

@@ -12,8 +12,8 @@
 //!   with it the way to the peer's services. Then only the agent is down: the peer stays reachable, with
 //!   its last known status, for as long as a gateway answers.
 //! - After 300 ms of silence the peer is *suspect*. It becomes *unreachable* when data traffic
-//!   corroborates it (see [`Traffic`]), or after 1 s.
-//! - A peer that was never heard has a grace of 1 s. Only a beat makes a peer reachable, first or again.
+//!   corroborates it (see [`Traffic`]), or after 0.9 s.
+//! - A peer that was never heard has a grace of 0.9 s. Only a beat makes a peer reachable, first or again.
 //! - It is back *quickly* if it returns within 5 s of the last contact, in the same life, and says that
 //!   none of its admits fell meanwhile.
 //!
@@ -48,8 +48,9 @@ use tidegate_model::{ClusterName, PeerBoot, Time};
 pub const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// Silence after which a peer is suspect: three beats.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
-/// Silence after which a peer is unreachable, whatever else is known.
-pub const UNREACHABLE_AFTER: Duration = Duration::from_secs(1);
+/// Silence after which a peer is unreachable, whatever else is known. A dead region is to be declared within 1 s of
+/// its death: the last beat may have come just then, and a verdict of a busy machine comes late.
+pub const UNREACHABLE_AFTER: Duration = Duration::from_millis(900);
 /// Lateness of our own loop from which on we doubt ourselves: a scheduler's hiccup is shorter.
 pub const SELF_DOUBT_AFTER: Duration = Duration::from_millis(50);
 /// A peer that returns within this of the last contact may be restored without hold-down.

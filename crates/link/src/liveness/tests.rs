@@ -409,7 +409,7 @@ fn changed_addresses_keep_what_is_known_of_a_peer() {
 }
 
 /// Random outages of random gateways, and stops of our own. Whatever happens: a peer with a gateway that
-/// answers is not unreachable, one that is silent for 1 s of our waking time is, and one that echoes is reachable.
+/// answers is not unreachable, one that is silent for 0.9 s of our waking time is, and one that echoes is reachable.
 #[test]
 fn random_schedules_keep_the_rules() {
     for seed in 0..200 {

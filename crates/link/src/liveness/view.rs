@@ -53,9 +53,9 @@ impl fmt::Display for LinkState {
 pub enum Why {
     /// All its gateways were silent for 300 ms, and requests through them found no answer either.
     Corroborated,
-    /// All its gateways were silent for 1 s.
+    /// All its gateways were silent for 0.9 s.
     Silent,
-    /// It was not heard within the grace of 1 s after it was named.
+    /// It was not heard within the grace of 0.9 s after it was named.
     NeverHeard,
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-/// An observer that sends nothing for so long is gone; it gives up a silent stream itself after 1 s.
+/// An observer that sends nothing for so long is gone; it gives up a silent stream itself after 0.9 s.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// Ten are sent in a second; a stall of 10 s may release a hundred at once.
 const MAX_BEATS_PER_SECOND: u32 = 200;

@@ -1,10 +1,14 @@
 //! What holds for every policy, fleet and sequence of events (DESIGN, section 4, invariants).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod drawn;
+#[path = "../fixture/mod.rs"]
 mod fixture;
 
-use fixture::{cluster, percent, region, service, source, zone};
-use proptest::{collection::vec, prelude::*, sample::subsequence};
+use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, policy, remote_pool, step};
+
+use fixture::{cluster, region, service, source, zone};
+use proptest::{collection::vec, prelude::*};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -12,170 +16,56 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{
-    Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, OrderRule,
-    Places, Plan, Policy, Question, Rule, Saved, Target, Tier, WhenExhausted, Written, plan,
+    Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, Plan, Policy,
+    Question, Rule, Saved, Target, plan,
 };
 use tidegate_model::{
     ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
 };
 
 const CASES: u32 = 2000;
-const SERVICES: [&str; 2] = ["web", "pay"];
-const ZONES: [&str; 3] = ["a", "b", "c"];
-const CLUSTERS: [(&str, &str); 4] =
-    [("east-2", "us-east"), ("west-1", "us-west"), ("west-2", "us-west"), ("eu-1", "eu")];
-const REGIONS: [&str; 3] = ["us-east", "us-west", "eu"];
-const PHASES: [Phase; 6] =
-    [Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping, Phase::Shifted];
-
 /// Wake-ups after the last event, by when the engine has settled.
 const SETTLES_WITHIN: usize = 1000;
-
-// ---- what is drawn ----
-
-#[derive(Clone, Debug)]
-enum Step {
-    Wait(u64),
-    Back(u64),
-    Check { service: usize, zone: usize, n: u8, up: bool },
-    CheckZone { service: usize, zone: usize, up: bool },
-    Endpoints { service: usize, endpoints: Vec<(usize, u8, u8)> },
-    Remote { cluster: usize, pools: Vec<(usize, bool, CandidatePool, Phase)> },
-    Unreachable(usize),
-    Reachable(usize, bool),
-    Topology(Vec<usize>),
-    Sources(Vec<usize>),
-    Removed(usize),
-    Release { service: usize, zone: usize },
-    ReleaseCluster { service: usize, cluster: usize },
-    Policy { service: usize, policy: Box<Policy> },
-    Restart,
-}
-
-fn fraction() -> impl Strategy<Value = Fraction> {
-    prop_oneof![Just(Fraction::ZERO), Just(Fraction::ONE), (0..=100u32).prop_map(|it| percent(f64::from(it)))]
-}
-
-fn seconds(most: u64) -> impl Strategy<Value = Duration> {
-    (0..=most).prop_map(Duration::from_secs)
-}
-
-fn places() -> impl Strategy<Value = Places> {
-    let some = |names: Vec<&'static str>| subsequence(names, 0..=2);
-    let clusters = CLUSTERS.map(|(name, _)| name).to_vec();
-    (some(REGIONS.to_vec()), some(ZONES.to_vec()), some(clusters)).prop_map(|(regions, zones, clusters)| {
-        Places {
-            regions: regions.into_iter().map(region).collect(),
-            zones: zones.into_iter().map(zone).collect(),
-            clusters: clusters.into_iter().map(cluster).collect(),
-        }
-    })
-}
-
-fn order() -> impl Strategy<Value = Written<OrderRule>> {
-    let tier = prop_oneof![
-        Just(Tier::SameZone),
-        Just(Tier::SameRegion),
-        Just(Tier::Any),
-        places().prop_map(Tier::Only),
-        places().prop_map(Tier::AnyExcept),
-    ];
-    (places(), vec(tier, 0..4)).prop_map(|(from, to)| Written::default_value(OrderRule { from, to }))
-}
-
-fn failback() -> impl Strategy<Value = Failback> {
-    let mode = prop_oneof![4 => Just(FailbackMode::Auto), 1 => Just(FailbackMode::Manual)];
-    (mode, seconds(40), seconds(120), seconds(60), vec(fraction(), 0..4), seconds(15)).prop_map(
-        |(mode, hold_down, max_hold_down, quiet, ramp_steps, ramp_interval)| Failback {
-            mode: Written::default_value(mode),
-            hold_down: Written::default_value(hold_down),
-            max_hold_down: Written::default_value(max_hold_down),
-            quiet,
-            ramp_steps: Written::default_value(ramp_steps),
-            ramp_interval: Written::default_value(ramp_interval),
-        },
-    )
-}
-
-fn policy() -> impl Strategy<Value = Policy> {
-    let residency = proptest::option::weighted(0.3, subsequence(REGIONS.to_vec(), 0..=2));
-    let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
-    let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
-    let fractions = (fraction(), fraction());
-    (vec(order(), 0..3), fractions, seconds(4), residency, failback(), exhausted, 0..300u32, retention)
-        .prop_map(
-            |(
-                failover,
-                (threshold, minimum),
-                delay,
-                residency,
-                failback,
-                exhausted,
-                dead_band,
-                retention,
-            )| Policy {
-                failover,
-                failover_threshold: Written::default_value(threshold),
-                minimum_healthy: Written::default_value(minimum),
-                partial_loss_delay: Written::default_value(delay),
-                residency: residency
-                    .map(|names| Written::default_value(names.into_iter().map(region).collect())),
-                failback,
-                when_exhausted: Written::default_value(exhausted),
-                dead_band: Share::new(dead_band).unwrap(),
-                retention,
-            },
-        )
-}
-
-fn remote_pool() -> impl Strategy<Value = CandidatePool> {
-    let count = || prop_oneof![8 => 0..12u32, 1 => Just(u32::MAX)];
-    (count(), count(), fraction()).prop_map(|(expected, healthy, admit)| CandidatePool {
-        expected,
-        healthy,
-        admit,
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let phase = || proptest::sample::select(PHASES.to_vec());
-    let (in_service, in_zone, in_cluster) = (0..SERVICES.len(), 0..ZONES.len(), 0..CLUSTERS.len());
-    let endpoints = vec((in_zone.clone(), 1..5u8, 0..8u8), 0..10);
-    let pools = vec((in_service.clone(), any::<bool>(), remote_pool(), phase()), 0..4);
-    prop_oneof![
-        8 => (0..40_000u64).prop_map(Step::Wait),
-        1 => (0..40_000u64).prop_map(Step::Back),
-        6 => (in_service.clone(), in_zone.clone(), 1..5u8, any::<bool>())
-            .prop_map(|(service, zone, n, up)| Step::Check { service, zone, n, up }),
-        8 => (in_service.clone(), in_zone.clone(), any::<bool>())
-            .prop_map(|(service, zone, up)| Step::CheckZone { service, zone, up }),
-        4 => (in_service.clone(), endpoints)
-            .prop_map(|(service, endpoints)| Step::Endpoints { service, endpoints }),
-        5 => (in_cluster.clone(), pools).prop_map(|(cluster, pools)| Step::Remote { cluster, pools }),
-        3 => in_cluster.clone().prop_map(Step::Unreachable),
-        3 => (in_cluster.clone(), any::<bool>()).prop_map(|(cluster, quick)| Step::Reachable(cluster, quick)),
-        1 => subsequence((0..CLUSTERS.len()).collect::<Vec<_>>(), 1..=4).prop_map(Step::Topology),
-        1 => subsequence((0..ZONES.len()).collect::<Vec<_>>(), 0..=3).prop_map(Step::Sources),
-        1 => in_service.clone().prop_map(Step::Removed),
-        1 => (in_service.clone(), in_zone).prop_map(|(service, zone)| Step::Release { service, zone }),
-        1 => (in_service.clone(), in_cluster)
-            .prop_map(|(service, cluster)| Step::ReleaseCluster { service, cluster }),
-        1 => (in_service, policy())
-            .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
-        1 => Just(Step::Restart),
-    ]
-}
 
 // ---- what is driven ----
 
 type Endpoints = BTreeMap<SocketAddr, (Zone, EndpointFacts)>;
 
-/// When a pool's admit moved last, and how it stood then.
+/// When the admit of a pool, or of our way to a cluster, moved last, and whether it was climbing its ramp.
 struct Track {
     admit: Fraction,
-    phase: Phase,
+    ramping: bool,
     /// `None` while it was not seen to move since an operator or a new policy had a say.
     moved_at: Option<Time>,
+}
+
+/// How a governor stands, as it is shown.
+struct Stand<'a> {
+    admit: Fraction,
+    ramping: bool,
+    failback: &'a Failback,
+}
+
+impl Track {
+    fn next(before: Option<&Self>, key: &(ServiceName, Target), stand: &Stand<'_>, now: Time) -> Self {
+        let Stand { admit, ramping, failback } = *stand;
+        if let Some((before, moved_at)) = before.and_then(|it| Some((it, it.moved_at?)))
+            && before.admit < admit
+        {
+            let climbs = before.ramping;
+            let least = if climbs { failback.ramp_interval.value } else { failback.hold_down.value };
+            let waited = now.since(moved_at);
+            assert!(waited >= least, "{key:?} rose from {} to {admit} after {waited:?}", before.admit);
+            let auto = failback.mode.value == FailbackMode::Auto;
+            assert!(climbs || auto, "{key:?} rose without an operator's word");
+        }
+        let moved_at = match before {
+            Some(track) if track.admit == admit => track.moved_at,
+            Some(_) => Some(now),
+            None => None,
+        };
+        Self { admit, ramping, moved_at }
+    }
 }
 
 /// Two engines fed the same, and what is watched of the first.
@@ -183,7 +73,7 @@ struct Run {
     engines: [Engine; 2],
     now: Time,
     services: BTreeMap<usize, (Policy, Endpoints)>,
-    tracks: BTreeMap<(ServiceName, Zone), Track>,
+    tracks: BTreeMap<(ServiceName, Target), Track>,
 }
 
 fn address(in_zone: usize, n: u8) -> SocketAddr {
@@ -200,7 +90,7 @@ impl Run {
             tracks: BTreeMap::new(),
         };
         run.topology(&[0, 1, 2, 3]);
-        run.handle(Event::Sources([source("a"), source("b")].into()), run.now);
+        run.handle(&Event::Sources([source("a"), source("b")].into()), run.now);
         for (position, policy) in policies.into_iter().enumerate() {
             let facts = EndpointFacts { ready: true, terminating: false, checked: true };
             let endpoints = (0..2).flat_map(|zone_at| (1..4).map(move |n| (zone_at, n)));
@@ -221,25 +111,25 @@ impl Run {
         self.watch();
     }
 
-    fn handle(&mut self, event: Event, at: Time) {
+    fn handle(&mut self, event: &Event, at: Time) {
         self.both(|engine| engine.handle(event.clone(), at));
     }
 
     fn topology(&mut self, members: &[usize]) {
         let clusters = members.iter().map(|at| (cluster(CLUSTERS[*at].0), region(CLUSTERS[*at].1))).collect();
         let distances = BTreeMap::from([(region("us-west"), Duration::from_millis(60))]);
-        self.handle(Event::Topology { clusters, distances }, self.now);
+        self.handle(&Event::Topology { clusters, distances }, self.now);
     }
 
     fn tell_service(&mut self, position: usize) {
         let Some((policy, endpoints)) = self.services.get(&position) else { return };
         let (policy, endpoints) = (Arc::new(policy.clone()), endpoints.clone());
-        self.handle(Event::Service { name: service(SERVICES[position]), policy, endpoints }, self.now);
+        self.handle(&Event::Service { name: service(SERVICES[position]), policy, endpoints }, self.now);
     }
 
     fn check(&mut self, position: usize, address: SocketAddr, up: bool, at: Time) {
         let service = service(SERVICES[position]);
-        self.handle(Event::Checked { service, address, up, detail: String::new() }, at);
+        self.handle(&Event::Checked { service, address, up, detail: String::new() }, at);
     }
 
     fn check_zone(&mut self, position: usize, zone_at: usize, up: bool) {
@@ -285,29 +175,32 @@ impl Run {
             }
             Step::Remote { cluster: at, pools } => {
                 let pools = pools.into_iter().map(|pool| status(at, pool)).collect();
-                self.handle(Event::RemotePools { cluster: cluster(CLUSTERS[at].0), pools }, self.now);
+                self.handle(&Event::RemotePools { cluster: cluster(CLUSTERS[at].0), pools }, self.now);
             }
-            Step::Unreachable(at) => self.handle(Event::Unreachable(cluster(CLUSTERS[at].0)), self.now),
+            Step::Unreachable(at) => self.handle(&Event::Unreachable(cluster(CLUSTERS[at].0)), self.now),
             Step::Reachable(at, quick) => {
-                self.handle(Event::Reachable { cluster: cluster(CLUSTERS[at].0), quick }, self.now);
+                let to = Target::Cluster(cluster(CLUSTERS[at].0));
+                self.tracks.retain(|(_, target), _| !quick || *target != to);
+                self.handle(&Event::Reachable { cluster: cluster(CLUSTERS[at].0), quick }, self.now);
             }
             Step::Topology(members) => self.topology(&members),
             Step::Sources(members) => {
                 let sources = members.iter().map(|at| source(ZONES[*at])).collect();
-                self.handle(Event::Sources(sources), self.now);
+                self.handle(&Event::Sources(sources), self.now);
             }
             Step::Removed(position) => {
                 self.services.remove(&position);
-                self.handle(Event::ServiceRemoved(service(SERVICES[position])), self.now);
+                self.handle(&Event::ServiceRemoved(service(SERVICES[position])), self.now);
             }
             Step::Release { service: position, zone: at } => {
                 self.tracks.clear();
                 let target = Target::Zone(zone(ZONES[at]));
-                self.handle(Event::Release { service: service(SERVICES[position]), target }, self.now);
+                self.handle(&Event::Release { service: service(SERVICES[position]), target }, self.now);
             }
             Step::ReleaseCluster { service: position, cluster: at } => {
+                self.tracks.clear();
                 let target = Target::Cluster(cluster(CLUSTERS[at].0));
-                self.handle(Event::Release { service: service(SERVICES[position]), target }, self.now);
+                self.handle(&Event::Release { service: service(SERVICES[position]), target }, self.now);
             }
             Step::Policy { service, policy } => {
                 self.tracks.clear();
@@ -334,7 +227,7 @@ impl Run {
         self.engines = [engine.clone(), engine];
         self.both(|engine| engine.tick(now));
         self.topology(&members);
-        self.handle(Event::Sources(sources), now);
+        self.handle(&Event::Sources(sources), now);
         // Services come back one by one; what was watched of them is watched on.
         self.tracks = tracks;
         for position in self.services.keys().copied().collect::<Vec<_>>() {
@@ -349,32 +242,20 @@ impl Run {
     fn watch(&mut self) {
         let engine = &self.engines[0];
         let known: BTreeSet<&ServiceName> = engine.services().collect();
-        let statuses: Vec<PoolStatus> = engine.statuses(self.now).collect();
-        let there: BTreeSet<(ServiceName, Zone)> =
-            statuses.iter().map(|it| (it.service.clone(), it.locality.zone.clone())).collect();
-        self.tracks.retain(|key, _| there.contains(key));
-        for status in statuses {
-            let key = (status.service.clone(), status.locality.zone.clone());
-            let (admit, phase) = (status.admit, status.phase);
-            let failback = &engine.policy(&status.service).unwrap().failback;
-            let before = self.tracks.get(&key);
-            if let Some((track, moved_at)) = before.and_then(|it| Some((it, it.moved_at?)))
-                && track.admit < admit
-            {
-                let ramping = track.phase == Phase::Ramping;
-                let least = if ramping { failback.ramp_interval.value } else { failback.hold_down.value };
-                let waited = self.now.since(moved_at);
-                assert!(waited >= least, "{key:?} rose from {} to {admit} after {waited:?}", track.admit);
-                let auto = failback.mode.value == FailbackMode::Auto;
-                assert!(ramping || auto, "{key:?} rose without an operator's word");
-            }
-            let moved_at = match before {
-                Some(track) if track.admit == admit => track.moved_at,
-                Some(_) => Some(self.now),
-                None => None,
-            };
-            self.tracks.insert(key, Track { admit, phase, moved_at });
+        let pools = engine
+            .statuses(self.now)
+            .map(|it| (it.service, Target::Zone(it.locality.zone), it.admit, it.phase == Phase::Ramping));
+        // Our way to a cluster is either whole or lost, so between the two it climbs.
+        let ways = engine
+            .remote_pools()
+            .map(|it| (it.status.service, Target::Cluster(it.cluster), it.reach, !it.reach.is_zero()));
+        let mut tracks = BTreeMap::new();
+        for (service, target, admit, ramping) in pools.chain(ways) {
+            let stand = Stand { admit, ramping, failback: &engine.policy(&service).unwrap().failback };
+            let key = (service, target);
+            tracks.insert(key.clone(), Track::next(self.tracks.get(&key), &key, &stand, self.now));
         }
+        self.tracks = tracks;
         for plan in known.into_iter().flat_map(|name| engine.plans(name)) {
             hold_plan(engine, plan, self.now);
         }

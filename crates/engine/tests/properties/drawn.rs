@@ -1,0 +1,151 @@
+//! Random policies, fleets and events.
+
+use crate::fixture::{cluster, percent, region, zone};
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use std::time::Duration;
+use tidegate_engine::{
+    CandidatePool, Failback, FailbackMode, OrderRule, Places, Policy, Tier, WhenExhausted, Written,
+};
+use tidegate_model::{Fraction, Phase, Share};
+
+pub(crate) const SERVICES: [&str; 2] = ["web", "pay"];
+pub(crate) const ZONES: [&str; 3] = ["a", "b", "c"];
+pub(crate) const CLUSTERS: [(&str, &str); 4] =
+    [("east-2", "us-east"), ("west-1", "us-west"), ("west-2", "us-west"), ("eu-1", "eu")];
+pub(crate) const REGIONS: [&str; 3] = ["us-east", "us-west", "eu"];
+pub(crate) const PHASES: [Phase; 6] =
+    [Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping, Phase::Shifted];
+
+/// One thing that happens; places are positions in the lists above.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Wait(u64),
+    Back(u64),
+    Check { service: usize, zone: usize, n: u8, up: bool },
+    CheckZone { service: usize, zone: usize, up: bool },
+    Endpoints { service: usize, endpoints: Vec<(usize, u8, u8)> },
+    Remote { cluster: usize, pools: Vec<(usize, bool, CandidatePool, Phase)> },
+    Unreachable(usize),
+    Reachable(usize, bool),
+    Topology(Vec<usize>),
+    Sources(Vec<usize>),
+    Removed(usize),
+    Release { service: usize, zone: usize },
+    ReleaseCluster { service: usize, cluster: usize },
+    Policy { service: usize, policy: Box<Policy> },
+    Restart,
+}
+
+fn fraction() -> impl Strategy<Value = Fraction> {
+    prop_oneof![Just(Fraction::ZERO), Just(Fraction::ONE), (0..=100u32).prop_map(|it| percent(f64::from(it)))]
+}
+
+fn seconds(most: u64) -> impl Strategy<Value = Duration> {
+    (0..=most).prop_map(Duration::from_secs)
+}
+
+fn places() -> impl Strategy<Value = Places> {
+    let some = |names: Vec<&'static str>| subsequence(names, 0..=2);
+    let clusters = CLUSTERS.map(|(name, _)| name).to_vec();
+    (some(REGIONS.to_vec()), some(ZONES.to_vec()), some(clusters)).prop_map(|(regions, zones, clusters)| {
+        Places {
+            regions: regions.into_iter().map(region).collect(),
+            zones: zones.into_iter().map(zone).collect(),
+            clusters: clusters.into_iter().map(cluster).collect(),
+        }
+    })
+}
+
+fn order() -> impl Strategy<Value = Written<OrderRule>> {
+    let tier = prop_oneof![
+        Just(Tier::SameZone),
+        Just(Tier::SameRegion),
+        Just(Tier::Any),
+        places().prop_map(Tier::Only),
+        places().prop_map(Tier::AnyExcept),
+    ];
+    (places(), vec(tier, 0..4)).prop_map(|(from, to)| Written::default_value(OrderRule { from, to }))
+}
+
+fn failback() -> impl Strategy<Value = Failback> {
+    let mode = prop_oneof![4 => Just(FailbackMode::Auto), 1 => Just(FailbackMode::Manual)];
+    (mode, seconds(40), seconds(120), seconds(60), vec(fraction(), 0..4), seconds(15)).prop_map(
+        |(mode, hold_down, max_hold_down, quiet, ramp_steps, ramp_interval)| Failback {
+            mode: Written::default_value(mode),
+            hold_down: Written::default_value(hold_down),
+            max_hold_down: Written::default_value(max_hold_down),
+            quiet,
+            ramp_steps: Written::default_value(ramp_steps),
+            ramp_interval: Written::default_value(ramp_interval),
+        },
+    )
+}
+
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
+    let residency = proptest::option::weighted(0.3, subsequence(REGIONS.to_vec(), 0..=2));
+    let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
+    let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
+    let fractions = (fraction(), fraction());
+    (vec(order(), 0..3), fractions, seconds(4), residency, failback(), exhausted, 0..300u32, retention)
+        .prop_map(
+            |(
+                failover,
+                (threshold, minimum),
+                delay,
+                residency,
+                failback,
+                exhausted,
+                dead_band,
+                retention,
+            )| Policy {
+                failover,
+                failover_threshold: Written::default_value(threshold),
+                minimum_healthy: Written::default_value(minimum),
+                partial_loss_delay: Written::default_value(delay),
+                residency: residency
+                    .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                failback,
+                when_exhausted: Written::default_value(exhausted),
+                dead_band: Share::new(dead_band).unwrap(),
+                retention,
+            },
+        )
+}
+
+pub(crate) fn remote_pool() -> impl Strategy<Value = CandidatePool> {
+    let count = || prop_oneof![8 => 0..12u32, 1 => Just(u32::MAX)];
+    (count(), count(), fraction()).prop_map(|(expected, healthy, admit)| CandidatePool {
+        expected,
+        healthy,
+        admit,
+    })
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let phase = || proptest::sample::select(PHASES.to_vec());
+    let (in_service, in_zone, in_cluster) = (0..SERVICES.len(), 0..ZONES.len(), 0..CLUSTERS.len());
+    let endpoints = vec((in_zone.clone(), 1..5u8, 0..8u8), 0..10);
+    let pools = vec((in_service.clone(), any::<bool>(), remote_pool(), phase()), 0..4);
+    prop_oneof![
+        8 => (0..40_000u64).prop_map(Step::Wait),
+        1 => (0..40_000u64).prop_map(Step::Back),
+        6 => (in_service.clone(), in_zone.clone(), 1..5u8, any::<bool>())
+            .prop_map(|(service, zone, n, up)| Step::Check { service, zone, n, up }),
+        8 => (in_service.clone(), in_zone.clone(), any::<bool>())
+            .prop_map(|(service, zone, up)| Step::CheckZone { service, zone, up }),
+        4 => (in_service.clone(), endpoints)
+            .prop_map(|(service, endpoints)| Step::Endpoints { service, endpoints }),
+        5 => (in_cluster.clone(), pools).prop_map(|(cluster, pools)| Step::Remote { cluster, pools }),
+        3 => in_cluster.clone().prop_map(Step::Unreachable),
+        3 => (in_cluster.clone(), any::<bool>()).prop_map(|(cluster, quick)| Step::Reachable(cluster, quick)),
+        1 => subsequence((0..CLUSTERS.len()).collect::<Vec<_>>(), 1..=4).prop_map(Step::Topology),
+        1 => subsequence((0..ZONES.len()).collect::<Vec<_>>(), 0..=3).prop_map(Step::Sources),
+        1 => in_service.clone().prop_map(Step::Removed),
+        1 => (in_service.clone(), in_zone).prop_map(|(service, zone)| Step::Release { service, zone }),
+        1 => (in_service.clone(), in_cluster)
+            .prop_map(|(service, cluster)| Step::ReleaseCluster { service, cluster }),
+        1 => (in_service, policy())
+            .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
+        1 => Just(Step::Restart),
+    ]
+}
