@@ -149,7 +149,7 @@ impl Core {
     pub fn handle(&mut self, input: Input, now: Time) -> Output {
         let mut output = Output::default();
         match input {
-            Input::Manifests(config) => self.set_manifests(config, now, &mut output),
+            Input::Manifests(config) => self.set_manifests(&config, now, &mut output),
             Input::Checked((service, address), verdict) => {
                 self.unchecked.remove(&(service.clone(), address));
                 let (up, detail) = match verdict {
@@ -179,12 +179,12 @@ impl Core {
             }
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
             Input::Release(service, target) => {
-                self.tell(Event::Release { service, target }, now, &mut output)
+                self.tell(Event::Release { service, target }, now, &mut output);
             }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
-                    self.take(effects, now, &mut output);
+                    self.take(&effects, now, &mut output);
                 }
             }
         }
@@ -285,12 +285,12 @@ impl Core {
     fn tell(&mut self, event: Event, now: Time, output: &mut Output) {
         if let Some(engine) = &mut self.engine {
             let effects = engine.handle(event, now);
-            self.take(effects, now, output);
+            self.take(&effects, now, output);
         }
     }
 
     /// Carries the engine's effects over into what the shell has to do.
-    fn take(&mut self, effects: Effects, now: Time, output: &mut Output) {
+    fn take(&mut self, effects: &Effects, now: Time, output: &mut Output) {
         let Some(engine) = &self.engine else { return };
         output.save |= !effects.decisions.is_empty() || effects.statuses_changed;
         output.records.extend(effects.decisions.iter().map(Record::of));
@@ -339,20 +339,20 @@ impl Core {
         output.scopes = Some(self.scopes.filled(&self.sources));
     }
 
-    fn set_manifests(&mut self, config: Arc<Config>, now: Time, output: &mut Output) {
+    fn set_manifests(&mut self, config: &Arc<Config>, now: Time, output: &mut Output) {
         let Some(own) = config.clusters.get(&self.own) else {
             // The loader has told it as a problem; without a region nothing can be decided.
             return;
         };
         let region = own.region.clone();
-        let before = std::mem::replace(&mut self.config, Arc::clone(&config));
+        let before = std::mem::replace(&mut self.config, Arc::clone(config));
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
         }
         self.set_sources(&region);
         self.set_peers(&before, output);
-        let (clusters, distances) = topology(&config, &self.own);
+        let (clusters, distances) = topology(config, &self.own);
         self.tell(Event::Topology { clusters, distances }, now, output);
         self.refresh_sources(now, output);
         for name in before.services.keys().filter(|name| !config.services.contains_key(*name)) {
@@ -368,9 +368,9 @@ impl Core {
             self.tell(event, now, output);
         }
         self.set_targets(output);
-        output.xds.extend(self.scopes.gateways(&config));
+        output.xds.extend(self.scopes.gateways(config));
         output.scopes = Some(self.scopes.filled(&self.sources));
-        output.gateways = Some(roles(&config));
+        output.gateways = Some(roles(config));
     }
 
     /// Requests may enter in each zone that has endpoints, and where gateways were seen.

@@ -475,16 +475,14 @@ impl Shell {
         match event {
             XdsEvent::Connected { node } => {
                 tracing::info!(node = node.id, "gateway connected");
-                if let Ok((gateway, zone)) = gateway_of(&node) {
-                    if self
-                        .core
-                        .config()
-                        .gateways
-                        .get(&gateway)
-                        .is_some_and(|it| it.role == GatewayRole::Edge)
-                    {
-                        self.handle(Input::Gateway(zone)).await;
-                    }
+                let edge = |gateway| {
+                    let declared = self.core.config().gateways.get(gateway);
+                    declared.is_some_and(|it| it.role == GatewayRole::Edge)
+                };
+                if let Ok((gateway, zone)) = gateway_of(&node)
+                    && edge(&gateway)
+                {
+                    self.handle(Input::Gateway(zone)).await;
                 }
             }
             XdsEvent::Disconnected { node } => tracing::info!(node = node.id, "gateway disconnected"),

@@ -87,8 +87,27 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error for people: what failed, why, and at the end what to do. Many errors name their cause in their own
+/// text; nothing is said twice.
+fn told(error: &anyhow::Error) -> String {
+    let (mut what, mut hints) = (String::new(), String::new());
+    for cause in error.chain() {
+        let text = cause.to_string();
+        let (text, hint) = text.find("\n  hint:").map_or((text.as_str(), ""), |at| text.split_at(at));
+        if what.is_empty() {
+            what.push_str(text);
+        } else if !what.contains(text) {
+            what = format!("{what}: {text}");
+        }
+        if !hints.contains(hint) {
+            hints.push_str(hint);
+        }
+    }
+    what + &hints
 }
