@@ -520,6 +520,9 @@ impl Shell {
     async fn answer(&mut self, ask: Ask) {
         // Whoever asked may be gone; that is all an error here means.
         match ask {
+            Ask::Pending(answer) => {
+                let _ = answer.send(self.core.pending(self.now()));
+            }
             Ask::Status(answer) => {
                 let links = self.peer_client.view().await;
                 let _ = answer.send(self.status(&links));
