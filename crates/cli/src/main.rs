@@ -18,7 +18,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 /// Service-level failover as platform policy, on unmodified Envoy.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
 struct Cli {
     /// How much to log: error, warn, info, debug, trace, or a filter like `tidegate_agent=debug`.
     #[arg(long, global = true, env = "TIDEGATE_LOG", default_value = "info")]
