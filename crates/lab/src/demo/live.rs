@@ -158,10 +158,10 @@ impl Cell {
 }
 
 /// What the other clusters make of a pool, if they cannot reach it or have only just begun to again.
-fn from_afar<'a>(views: impl Iterator<Item = &'a PoolView> + Clone) -> Option<&'static str> {
+fn from_afar<'a>(mut views: impl Iterator<Item = &'a PoolView> + Clone) -> Option<&'static str> {
     if views.clone().any(|pool| !pool.reachable) {
         Some("Cut off")
-    } else if views.clone().any(|pool| pool.reach < 1.0) {
+    } else if views.any(|pool| pool.reach < 1.0) {
         Some("Returning")
     } else {
         None
