@@ -400,6 +400,7 @@ impl Shell {
         if self.generation != 0 || !problems.is_empty() {
             let reason = match problems.len() {
                 0 => "manifests loaded, nothing wrong with them".to_owned(),
+                1 => "manifests loaded with 1 problem; what it names stays as it last was good".to_owned(),
                 count => format!(
                     "manifests loaded with {count} problems; what they name stays as it last was good"
                 ),

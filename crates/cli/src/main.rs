@@ -15,6 +15,7 @@ mod table;
 
 use clap::{Parser, Subcommand};
 use std::{io::IsTerminal, process::ExitCode};
+use tracing_subscriber::EnvFilter;
 
 /// Service-level failover as platform policy, on unmodified Envoy.
 #[derive(Debug, Parser)]
@@ -44,6 +45,15 @@ enum Command {
     Demo(demo::Args),
 }
 
+/// A word alone is a level: as a filter it would name a part of the program, and silence all others.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    if !text.contains(['=', ',']) {
+        text.parse::<tracing_subscriber::filter::LevelFilter>()
+            .map_err(|_| "there is no such level".to_owned())?;
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.command {
@@ -51,7 +61,7 @@ fn main() -> ExitCode {
         Command::Demo(_) => "warn",
         _ => cli.log.as_str(),
     };
-    let filter = match tracing_subscriber::EnvFilter::try_new(level) {
+    let filter = match filter(level) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!(
