@@ -109,8 +109,11 @@ fn answer(args: &Args) -> Result<bool> {
                 [one] if !lose.is_empty() => print::one(one),
                 all => print::all(&state, all, args.pairs),
             };
-            println!("{text}{}", print::findings(&findings));
-            println!("{}", print::verdict(&contingencies, holds, down_now));
+            println!(
+                "{text}{}\n{}",
+                print::findings(&findings),
+                print::verdict(&contingencies, holds, down_now)
+            );
         }
     }
     Ok(holds)

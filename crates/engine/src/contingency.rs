@@ -116,24 +116,22 @@ impl FleetState {
     /// Every zone, cluster and region that has a pool or a source, in this order.
     #[must_use]
     pub fn locations(&self) -> BTreeSet<Location> {
-        let pools = |service: &FleetService| service.pools.keys().cloned().collect::<Vec<_>>();
-        let sources = |service: &FleetService| {
-            let at = |source: &Source| (source.cluster.clone(), source.locality.zone.clone());
-            service.demand.keys().map(at).collect::<Vec<_>>()
-        };
-        let places: BTreeSet<_> = self
-            .services
-            .values()
-            .flat_map(|service| pools(service).into_iter().chain(sources(service)))
-            .collect();
         let mut locations = BTreeSet::new();
-        for (cluster, zone) in places {
+        for (cluster, zone) in self.zones() {
             let Some(member) = self.clusters.get(&cluster) else { continue };
             locations.insert(Location::Zone(Locality { region: member.region.clone(), zone }));
             locations.insert(Location::Region(member.region.clone()));
             locations.insert(Location::Cluster(cluster));
         }
         locations
+    }
+
+    /// Every zone of a cluster that has a pool or a source.
+    fn zones(&self) -> BTreeSet<(ClusterName, Zone)> {
+        let services = || self.services.values();
+        let pools = services().flat_map(|service| service.pools.keys().cloned());
+        let sources = services().flat_map(|service| service.demand.keys());
+        pools.chain(sources.map(|it| (it.cluster.clone(), it.locality.zone.clone()))).collect()
     }
 }
 
@@ -159,19 +157,21 @@ pub fn n_minus_1(state: &FleetState, clients: Clients) -> Vec<Contingency> {
     state.locations().into_iter().map(lose).collect()
 }
 
-/// What would be if each pair of places were gone, at most `limit` pairs and at most [`MAX_PAIRS`], in order. A place
-/// that lies in the other of a pair, or is as large, would add nothing, so such pairs are left out.
+/// What would be if each pair of places were gone, at most `limit` pairs and at most [`MAX_PAIRS`], in order. Left out
+/// are pairs of which one place lies in the other, and places that cover no more than a larger kind does (the only
+/// cluster of a region).
 #[must_use]
 pub fn n_minus_2(state: &FleetState, clients: Clients, limit: usize) -> Vec<Contingency> {
     let before = plans(state);
-    let locations: Vec<Location> = state.locations().into_iter().collect();
-    let pairs = locations.iter().enumerate().flat_map(|(position, first)| {
-        locations[position + 1..].iter().map(move |second| [first.clone(), second.clone()])
-    });
+    let places = lost::distinct(state);
+    let pairs = places
+        .iter()
+        .enumerate()
+        .flat_map(|(position, first)| places[position + 1..].iter().map(move |second| (first, second)));
     pairs
-        .filter(|[first, second]| !lost::overlap(state, first, second))
+        .filter(|((_, a), (_, b))| !a.is_subset(b) && !b.is_subset(a))
         .take(limit.min(MAX_PAIRS))
-        .map(|pair| outcome::contingency(state, &before, &pair, clients))
+        .map(|((a, _), (b, _))| outcome::contingency(state, &before, &[a.clone(), b.clone()], clients))
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::{
     fmt::Write as _,
 };
 use tidegate_engine::{
-    Clients, Contingency, Fate, Finding, FleetState, PoolLoad, ServiceOutcome, SourceOutcome, Unit,
+    Clients, Contingency, Fate, Finding, FleetState, PoolLoad, ServiceOutcome, Source, SourceOutcome, Unit,
 };
 use tidegate_model::{ClusterName, Zone};
 
@@ -14,11 +14,11 @@ use tidegate_model::{ClusterName, Zone};
 pub(super) fn all(state: &FleetState, all: &[Contingency], pairs: bool) -> String {
     let pools: usize = state.services.values().map(|service| service.pools.len()).sum();
     let mut text = format!(
-        "If {} lost: {}, {}, {}{}\n\n",
-        if pairs { "two places were" } else { "one place were" },
+        "{}, {}, {}\nIf {} lost{}:\n\n",
         counted(state.clusters.len(), "cluster"),
         counted(state.services.len(), "service"),
         counted(pools, "pool"),
+        if pairs { "two places were" } else { "one place were" },
         all.first().map_or("", clients),
     );
     let mut table = table::new(&["LOST", "FAIL OVER", "STRANDED", "WORST POOL", "HOLDS"]);
@@ -39,7 +39,7 @@ pub(super) fn all(state: &FleetState, all: &[Contingency], pairs: bool) -> Strin
 
 /// One contingency in full.
 pub(super) fn one(it: &Contingency) -> String {
-    let mut text = format!("If {} were lost{}\n\n", lost(it, " and "), clients(it));
+    let mut text = format!("If {} were lost{}:\n\n", lost(it, " and "), clients(it));
     let mut table = table::new(&["SERVICE", "FROM", "BEFORE", "AFTER"]);
     for service in &it.services {
         for source in &service.sources {
@@ -88,20 +88,20 @@ pub(super) fn findings(findings: &[Finding]) -> String {
 pub(super) fn verdict(all: &[Contingency], holds: bool, down_now: bool) -> String {
     let failing = all.iter().filter(|it| !it.holds()).count();
     match (all.len(), holds) {
-        (1, true) => "\nIt holds.".to_owned(),
-        (count, true) => format!("\nIt holds: each of {count} losses leaves everything served."),
-        (_, false) if failing == 0 && down_now => "\nIt does not hold: something is down already.".to_owned(),
-        (1, false) => "\nIt does not hold.".to_owned(),
+        (1, true) => "It holds.".to_owned(),
+        (count, true) => format!("It holds: each of {count} losses leaves everything served."),
+        (_, false) if failing == 0 && down_now => "It does not hold: something is down already.".to_owned(),
+        (1, false) => "It does not hold.".to_owned(),
         (count, false) => format!(
-            "\nIt does not hold: {failing} of {count} losses leave something unserved.\nMore of one: add --lose LOCATION"
+            "It does not hold: {failing} of {count} losses leave something unserved.\nMore of one: add --lose LOCATION"
         ),
     }
 }
 
 fn clients(it: &Contingency) -> &'static str {
     match it.clients {
-        Clients::Move => "; its clients come in at the nearest place left",
-        Clients::Gone => "; its clients are gone with it",
+        Clients::Move => ", its clients coming in at the nearest place left",
+        Clients::Gone => ", its clients gone with it",
     }
 }
 
@@ -132,7 +132,9 @@ fn worst(it: &Contingency) -> String {
 
 fn after(source: &SourceOutcome) -> String {
     if source.lost {
-        return "lost".to_owned();
+        let at: BTreeSet<String> = source.moves_to.iter().map(|to| entrance(&source.source, to)).collect();
+        let at = at.into_iter().collect::<Vec<_>>().join("\n");
+        return if at.is_empty() { "lost".to_owned() } else { format!("lost, clients at\n{at}") };
     }
     let mut text = lines(&table::shares(&source.after));
     if !source.shed.is_none() {
@@ -142,6 +144,15 @@ fn after(source: &SourceOutcome) -> String {
         text.push_str("\n(unhealthy)");
     }
     if source.before == source.after && source.shed.is_none() { "same".to_owned() } else { text }
+}
+
+/// Where clients come in instead.
+fn entrance(from: &Source, to: &Source) -> String {
+    if from.cluster == to.cluster {
+        format!("zone {}", to.locality.zone)
+    } else {
+        format!("cluster {}", to.cluster)
+    }
 }
 
 fn lines(list: &str) -> String {
@@ -228,7 +239,7 @@ fn stranded(all: &[Contingency]) -> String {
             sources.insert(
                 stranded.source.as_ref().map_or_else(|| "everywhere".to_owned(), ToString::to_string),
             );
-            losses.insert(lost(it, " and "));
+            losses.insert(lost(it, " + "));
         }
     }
     if by_reason.is_empty() {
@@ -255,7 +266,7 @@ fn overloaded(all: &[Contingency]) -> String {
             text.push_str(&item(&format!(
                 "{service}: {part} in {} by losing {}",
                 place(cluster, &locality.zone),
-                lost(it, " and ")
+                lost(it, " + ")
             )));
         }
     }
@@ -282,7 +293,7 @@ fn wrapped(text: &str, indent: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Without the blanks that fill the last column.
+/// Without the blanks around the columns.
 fn trimmed(table: &str) -> String {
-    table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
 }

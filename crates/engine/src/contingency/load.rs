@@ -31,11 +31,11 @@ pub(super) fn demand(
         return (Unit::Rate, measured);
     }
     let pools = || service.pools.values().map(|pool| u64::from(pool.expected)).filter(|it| *it > 0);
-    let mean = pools().sum::<u64>().checked_div(pools().count() as u64).unwrap_or(0);
+    let mean = part(pools().sum(), THOUSANDTHS, pools().count() as u64);
     let weight = |source: &Source| {
         let pool = service.pools.get(&(source.cluster.clone(), source.locality.zone.clone()));
         let own = pool.map_or(0, |pool| u64::from(pool.expected));
-        (if own > 0 { own } else { mean }) * THOUSANDTHS
+        if own > 0 { own * THOUSANDTHS } else { mean }
     };
     (Unit::Endpoints, plans.keys().map(|source| (source.clone(), weight(source))).collect())
 }
@@ -53,20 +53,28 @@ pub(super) fn after(
         return after;
     }
     for (homeless, amount) in demand.iter().filter(|(source, _)| lost.has_source(source)) {
-        let Some(nearest) = left().map(|(source, _)| farness(state, homeless, source)).min() else {
-            continue;
-        };
-        let near: Vec<(&Source, u64)> = left()
-            .filter(|(source, _)| farness(state, homeless, source) == nearest)
-            .map(|(source, it)| (source, *it))
-            .collect();
-        for (source, part) in split(*amount, &near) {
+        for (source, part) in split(*amount, &nearest(state, demand, lost, homeless)) {
             if let Some(it) = after.get_mut(source) {
                 *it = it.saturating_add(part);
             }
         }
     }
     after
+}
+
+/// Where the clients of a source that is gone come in, with what comes in there anyway.
+pub(super) fn nearest<'a>(
+    state: &FleetState,
+    demand: &'a BTreeMap<Source, u64>,
+    lost: &Lost<'_>,
+    homeless: &Source,
+) -> Vec<(&'a Source, u64)> {
+    let left = || demand.iter().filter(|(source, _)| !lost.has_source(source));
+    let Some(nearest) = left().map(|(source, _)| farness(state, homeless, source)).min() else {
+        return Vec::new();
+    };
+    let near = left().filter(|(source, _)| farness(state, homeless, source) == nearest);
+    near.map(|(source, it)| (source, *it)).collect()
 }
 
 /// How far clients go from one source to another: their own cluster, then their own region, then the nearest region,

@@ -2,6 +2,7 @@
 
 use super::{FleetState, Location};
 use crate::plan::Source;
+use std::collections::BTreeSet;
 use tidegate_model::{ClusterName, Region, Zone};
 
 /// The places that are gone.
@@ -35,27 +36,23 @@ fn covers(location: &Location, cluster: &ClusterName, region: &Region, zone: &Zo
     }
 }
 
-/// Whether one of two places lies wholly in the other.
-pub(super) fn overlap(state: &FleetState, a: &Location, b: &Location) -> bool {
-    let region_of = |cluster: &ClusterName| state.clusters.get(cluster).map(|member| member.region.clone());
-    let region = |location: &Location| match location {
-        Location::Zone(locality) => Some(locality.region.clone()),
-        Location::Cluster(cluster) => region_of(cluster),
-        Location::Region(region) => Some(region.clone()),
+/// The places of a fleet and which zones of which clusters each of them covers. Of places that cover the same, only the
+/// largest kind.
+pub(super) fn distinct(state: &FleetState) -> Vec<(Location, BTreeSet<(ClusterName, Zone)>)> {
+    let all = state.zones();
+    let cover = |location: Location| {
+        let lies_in = |(cluster, zone): &&(ClusterName, Zone)| {
+            Lost::new(state, std::slice::from_ref(&location)).has(cluster, zone)
+        };
+        let covered: BTreeSet<_> = all.iter().filter(lies_in).cloned().collect();
+        (location, covered)
     };
-    let has_zone = |cluster: &ClusterName, zone: &Zone| {
-        state.services.values().any(|service| {
-            let pool = service.pools.keys().any(|(of, at)| of == cluster && at == zone);
-            pool || service.demand.keys().any(|at| at.cluster == *cluster && at.locality.zone == *zone)
-        })
-    };
-    match (a, b) {
-        (Location::Region(_), _) | (_, Location::Region(_)) => region(a) == region(b),
-        (Location::Cluster(cluster), Location::Zone(zone))
-        | (Location::Zone(zone), Location::Cluster(cluster)) => {
-            // Other clusters may be in the zone too; with one cluster to a region the pair adds nothing.
-            region_of(cluster).as_ref() == Some(&zone.region) && has_zone(cluster, &zone.zone)
-        }
-        _ => a == b,
-    }
+    let mut places: Vec<_> = state.locations().into_iter().map(cover).collect();
+    let sets: Vec<_> = places.iter().map(|(_, covered)| covered.clone()).collect();
+    let mut position = 0;
+    places.retain(|(_, covered)| {
+        position += 1;
+        !sets[position..].contains(covered)
+    });
+    places
 }

@@ -6,7 +6,7 @@ use crate::{
     policy::Origin,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{ClusterName, Locality, ServiceName, Share, Zone};
 
 /// The whole, in parts per million.
@@ -93,6 +93,8 @@ pub struct SourceOutcome {
     pub demand_before: u64,
     /// What enters here after.
     pub demand_after: u64,
+    /// If it is gone: where its clients come in now; empty if they have nowhere to go, or are gone too.
+    pub moves_to: BTreeSet<Source>,
 }
 
 /// What a pool carries before and after, in its service's unit.
@@ -290,6 +292,13 @@ impl One<'_> {
                 last_resort: later.is_some_and(|plan| plan.last_resort),
                 demand_before: demand.get(source).copied().unwrap_or(0),
                 demand_after: moved.get(source).copied().unwrap_or(0),
+                moves_to: match (later, clients) {
+                    (None, Clients::Move) => load::nearest(self.state, &demand, self.lost, source)
+                        .into_iter()
+                        .map(|(source, _)| source.clone())
+                        .collect(),
+                    _ => BTreeSet::new(),
+                },
             }
         };
         ServiceOutcome {

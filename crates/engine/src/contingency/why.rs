@@ -115,8 +115,9 @@ pub(super) fn of_source(state: &FleetState, service: &FleetService, plan: &Plan,
 
 /// Why nothing healthy serves anybody, told by where the service is.
 pub(super) fn of_all(state: &FleetState, service: &FleetService, lost: &Lost<'_>) -> Why {
-    if let Some(why) = single(state, service) {
-        return why;
+    let left = service.pools.iter().any(|((cluster, zone), it)| it.expected > 0 && !lost.has(cluster, zone));
+    if !left {
+        return single(state, service).unwrap_or(Why::NothingLeft);
     }
     let mut others: Vec<Place> = Vec::new();
     for ((cluster, zone), figures) in &service.pools {
@@ -127,7 +128,7 @@ pub(super) fn of_all(state: &FleetState, service: &FleetService, lost: &Lost<'_>
             None => others.push(Place { target, region: member.region.clone(), phase: figures.phase }),
         }
     }
-    if others.is_empty() { Why::NothingLeft } else { Why::OthersDown { others } }
+    Why::OthersDown { others }
 }
 
 /// If all endpoints of a service are in one place: the smallest such place.
