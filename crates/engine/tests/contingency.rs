@@ -417,7 +417,7 @@ fn policies_that_keep_a_service_in_one_region_are_found() {
         let rule = OrderRule { from: regions(&["us-east"]), to: vec![Tier::SameRegion] };
         policy.failover.push(Written { value: rule, origin: at(5) });
     });
-    let order = "shop/web: from east/a, east/b the order never comes to cluster west [FailoverPolicy shop/web at web.yaml:5]";
+    let order = "shop/web: for callers in east the order comes to one region only [FailoverPolicy shop/web at web.yaml:5]";
     assert_eq!(findings(&state), [order]);
 }
 

@@ -39,7 +39,8 @@ pub(super) fn all(state: &FleetState, all: &[Contingency], pairs: bool) -> Strin
 
 /// One contingency in full.
 pub(super) fn one(it: &Contingency) -> String {
-    let mut text = format!("If {} were lost{}:\n\n", lost(it, " and "), clients(it));
+    let question = format!("If {} were lost{}:", lost(it, " and "), clients(it));
+    let mut text = wrapped(&question, 0) + "\n";
     let mut table = table::new(&["SERVICE", "FROM", "BEFORE", "AFTER"]);
     for service in &it.services {
         for source in &service.sources {
@@ -100,8 +101,8 @@ pub(super) fn verdict(all: &[Contingency], holds: bool, down_now: bool) -> Strin
 
 fn clients(it: &Contingency) -> &'static str {
     match it.clients {
-        Clients::Move => ", its clients coming in at the nearest place left",
-        Clients::Gone => ", its clients gone with it",
+        Clients::Move => ", clients coming in at the nearest place left",
+        Clients::Gone => ", clients gone with it",
     }
 }
 
@@ -229,6 +230,9 @@ fn shed(services: &[ServiceOutcome]) -> String {
     if lines.is_empty() { lines } else { format!("\nSHED, answered with 503\n{lines}") }
 }
 
+/// Of the losses that strand somebody so many are named; a pair says little that its places did not say.
+const NAMED: usize = 6;
+
 /// Who is stranded: for each service and reason, from where and by which losses.
 fn stranded(all: &[Contingency]) -> String {
     let mut by_reason: BTreeMap<(String, String), (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
@@ -251,7 +255,12 @@ fn stranded(all: &[Contingency]) -> String {
         text.push_str(&item(&format!("{service}: {why}")));
         text.push_str(&wrapped(&format!("from {}", list(sources)), 4));
         if all.len() > 1 {
-            text.push_str(&wrapped(&format!("by losing {}", list(losses)), 4));
+            let named: BTreeSet<String> = losses.iter().take(NAMED).cloned().collect();
+            let more = match losses.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            text.push_str(&wrapped(&format!("by losing {}{more}", list(&named)), 4));
         }
     }
     text

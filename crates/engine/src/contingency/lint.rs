@@ -203,12 +203,11 @@ impl fmt::Display for Finding {
             Lint::ResidencyInOneRegion { region, origin } => {
                 write!(f, "residency leaves it in {region} alone [{origin}]")
             }
-            Lint::OrderTooShort { sources, unnamed, origin } => write!(
-                f,
-                "from {} the order never comes to {} [{origin}]",
-                list(&mut sources.iter().map(ToString::to_string)),
-                list(&mut unnamed.iter().map(ToString::to_string))
-            ),
+            Lint::OrderTooShort { sources, origin, .. } => {
+                let clusters: BTreeSet<&ClusterName> = sources.iter().map(|source| &source.cluster).collect();
+                let clusters = list(&mut clusters.into_iter().map(ToString::to_string));
+                write!(f, "for callers in {clusters} the order comes to one region only [{origin}]")
+            }
             Lint::OutOfReach { cluster, from } => write!(
                 f,
                 "cluster {cluster} has it, but {} cannot reach that cluster",
