@@ -13,6 +13,7 @@ mod load;
 mod location;
 mod lost;
 mod outcome;
+mod seen;
 mod why;
 
 pub use lint::{Finding, Lint, lint};

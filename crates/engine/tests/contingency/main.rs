@@ -1,14 +1,17 @@
 //! What if a place were lost: shares, loads, who is stranded and why.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[allow(dead_code, reason = "the properties use the rest")]
-#[path = "properties/drawn.rs"]
+#[allow(dead_code, reason = "the properties of the engine use the rest")]
+#[path = "../properties/drawn.rs"]
 mod drawn;
+#[path = "../fixture/mod.rs"]
 mod fixture;
+mod fleet;
+mod properties;
+mod seen;
 
-use drawn::policy;
 use fixture::{cluster, percent, region, regions, service, text, zone};
-use proptest::{collection::vec, prelude::*, sample::select};
+use fleet::{fleet, source};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -20,65 +23,6 @@ use tidegate_engine::{
     contingency, lint, n_minus_1, n_minus_2, plans,
 };
 use tidegate_model::{Fraction, Locality, Phase, Share};
-
-/// The clusters that lines may name, with their regions: `us-west` is 60 ms and `eu` 90 ms from `us-east`.
-const FLEET: [(&str, &str); 4] =
-    [("east", "us-east"), ("east-2", "us-east"), ("eu-1", "eu"), ("west", "us-west")];
-
-/// A fleet of these pools. Each line is `SERVICE CLUSTER ZONE HEALTHY/EXPECTED [PHASE] [capacity=RPS]`; requests for
-/// a service enter in every zone of a cluster that has the service, at a rate that is not known.
-fn fleet(lines: &[&str]) -> FleetState {
-    let mut state = FleetState::default();
-    let mut zones: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for line in lines {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [name, in_cluster, in_zone, counts, marks @ ..] = words.as_slice() else { panic!("{line}") };
-        zones.entry(in_cluster).or_default().insert(in_zone);
-        let (healthy, expected) = counts.split_once('/').unwrap();
-        let (healthy, expected): (u32, u32) = (healthy.parse().unwrap(), expected.parse().unwrap());
-        let phase = match (marks.first(), healthy, expected) {
-            (Some(&"Holding"), ..) => Phase::Holding,
-            (_, _, 0) => Phase::Empty,
-            (_, 0, _) => Phase::Out,
-            _ => Phase::Serving,
-        };
-        let capacity = marks.iter().find_map(|mark| mark.strip_prefix("capacity="));
-        let figures = PoolFigures {
-            expected,
-            healthy,
-            admit: if phase == Phase::Serving { Fraction::ONE } else { Fraction::ZERO },
-            phase,
-            capacity: capacity.map(|rps| rps.parse::<u64>().unwrap() * 1000),
-        };
-        let known = state.services.entry(service(name)).or_default();
-        known.pools.insert((cluster(in_cluster), zone(in_zone)), figures);
-    }
-    for (name, in_region) in FLEET.iter().filter(|(name, _)| zones.contains_key(name)) {
-        let ms = |ms| Duration::from_millis(ms);
-        let distances = match *in_region {
-            "us-east" => vec![("us-west", ms(60)), ("eu", ms(90))],
-            "us-west" => vec![("us-east", ms(60)), ("eu", ms(150))],
-            _ => vec![("us-east", ms(90)), ("us-west", ms(150))],
-        };
-        let distances = distances.into_iter().map(|(to, rtt)| (region(to), rtt)).collect();
-        let member = FleetMember { region: region(in_region), distances, unreachable: BTreeSet::new() };
-        state.clusters.insert(cluster(name), member);
-        for known in state.services.values_mut() {
-            if known.pools.keys().any(|(of, _)| of.as_str() == *name) {
-                known.demand.extend(zones[name].iter().map(|it| (source(name, it), None)));
-            }
-        }
-    }
-    state
-}
-
-fn source(in_cluster: &str, in_zone: &str) -> Source {
-    let (_, in_region) = FLEET.iter().find(|(name, _)| *name == in_cluster).unwrap();
-    Source {
-        cluster: cluster(in_cluster),
-        locality: Locality { region: region(in_region), zone: zone(in_zone) },
-    }
-}
 
 /// Two zones in each of two regions.
 const WEB: [&str; 4] = ["web east a 2/2", "web east b 2/2", "web west a 2/2", "web west b 2/2"];
@@ -433,142 +377,4 @@ fn a_cluster_that_others_cannot_reach_is_found() {
     let mut state = fleet(&WEB);
     state.clusters.get_mut(&cluster("east")).unwrap().unreachable.insert(cluster("west"));
     assert_eq!(findings(&state), ["shop/web: cluster west has it, but east cannot reach that cluster"]);
-}
-
-// ---- what holds for every fleet ----
-
-fn figures() -> impl Strategy<Value = PoolFigures> {
-    let phases = vec![Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping];
-    (0..6u32, 0..6u32, 0..=4u32, select(phases)).prop_map(|(expected, healthy, quarters, phase)| {
-        let healthy = healthy.min(expected);
-        // A total loss acts at once, so nothing is admitted where nothing is healthy.
-        let quarters = if healthy == 0 && expected > 0 { 0 } else { quarters };
-        PoolFigures {
-            expected,
-            healthy,
-            admit: Fraction::from_ppm(quarters * 250_000).unwrap(),
-            phase: if expected == 0 { Phase::Empty } else { phase },
-            capacity: None,
-        }
-    })
-}
-
-fn any_fleet() -> impl Strategy<Value = FleetState> {
-    let pool = (0..2usize, 0..FLEET.len(), 0..3usize, figures());
-    (vec(pool, 1..12), [policy(), policy()], vec((0..FLEET.len(), 0..FLEET.len()), 0..2)).prop_map(
-        |(pools, policies, cut)| {
-            let names = ["pay", "web"];
-            let zones = ["a", "b", "c"];
-            let all: Vec<String> = pools
-                .iter()
-                .map(|(name, of, at, _)| format!("{} {} {} 1/1", names[*name], FLEET[*of].0, zones[*at]))
-                .collect();
-            let mut state = fleet(&all.iter().map(String::as_str).collect::<Vec<_>>());
-            for (name, of, at, figures) in pools {
-                let known = state.services.get_mut(&service(names[name])).unwrap();
-                known.policy = Arc::new(policies[name].clone());
-                known.pools.insert((cluster(FLEET[of].0), zone(zones[at])), figures);
-            }
-            for (from, to) in cut.into_iter().filter(|(from, to)| from != to) {
-                if let Some(member) = state.clusters.get_mut(&cluster(FLEET[from].0)) {
-                    member.unreachable.insert(cluster(FLEET[to].0));
-                }
-            }
-            state
-        },
-    )
-}
-
-fn lies_in(location: &Location, of: &str, at: &str) -> bool {
-    match location {
-        Location::Zone(it) => it.zone.as_str() == at && FLEET.contains(&(of, it.region.as_str())),
-        Location::Cluster(it) => it.as_str() == of,
-        Location::Region(it) => FLEET.contains(&(of, it.as_str())),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn losing_nothing_gives_the_plans_as_they_stand(state in any_fleet()) {
-        let found = contingency(&state, &[], Clients::Move);
-        prop_assert!(found.stranded.is_empty());
-        let plans = plans(&state);
-        for service in &found.services {
-            for source in &service.sources {
-                let plan = &plans[&service.service][&source.source];
-                prop_assert_eq!(&source.before, &plan.shares);
-                prop_assert_eq!(&source.after, &plan.shares);
-                prop_assert_eq!(source.shed, plan.shed);
-            }
-            prop_assert!(service.pools.iter().all(|pool| pool.before == pool.after));
-        }
-    }
-
-    #[test]
-    fn nothing_is_given_to_what_is_lost_and_nothing_is_forgotten(state in any_fleet()) {
-        let pairs = n_minus_2(&state, Clients::Move, 40);
-        for found in n_minus_1(&state, Clients::Move).into_iter().chain(pairs) {
-            for service in &found.services {
-                for pool in service.pools.iter().filter(|pool| pool.lost) {
-                    prop_assert_eq!(pool.after, 0);
-                }
-                for source in service.sources.iter().filter(|source| !source.lost) {
-                    let sum: u32 = source.after.values().map(|share| share.parts()).sum();
-                    prop_assert_eq!(sum + source.shed.parts(), Share::ALL.parts());
-                    for target in source.after.keys() {
-                        let pools = state.services[&service.service].pools.keys();
-                        let mut behind = pools.filter(|(of, at)| match target {
-                            Target::Zone(it) => *of == source.source.cluster && it == at,
-                            Target::Cluster(it) => it == of,
-                        });
-                        let is_left = |(of, at): &(_, _)| !found.lost.iter().any(|it| lies_in(it, &as_text(of), &as_text(at)));
-                        prop_assert!(behind.any(is_left), "{target} is lost: {found:?}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn losing_what_serves_a_source_nothing_changes_nothing_for_it(state in any_fleet()) {
-        for found in n_minus_1(&state, Clients::Move) {
-            for service in &found.services {
-                let served_there = |source: &Source, targets: &BTreeMap<Target, Share>| targets.keys().any(|target| {
-                    let mut pools = state.services[&service.service].pools.keys();
-                    pools.any(|(of, at)| found.lost.iter().any(|it| lies_in(it, of.as_str(), at.as_str())) && match target {
-                        Target::Zone(it) => *of == source.cluster && it == at,
-                        Target::Cluster(it) => it == of,
-                    })
-                });
-                for it in service.sources.iter().filter(|it| !it.lost && !served_there(&it.source, &it.before)) {
-                    prop_assert_eq!(&it.before, &it.after, "{} from {} by {:?}", service.service, it.source, found.lost);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_order_in_which_a_fleet_is_told_decides_nothing(state in any_fleet()) {
-        let mut told = FleetState::default();
-        for (name, member) in state.clusters.iter().rev() {
-            told.clusters.insert(name.clone(), member.clone());
-        }
-        for (name, known) in state.services.iter().rev() {
-            let demand = known.demand.iter().rev().map(|(source, rate)| (source.clone(), *rate)).collect();
-            told.services.insert(name.clone(), FleetService { demand, ..known.clone() });
-        }
-        let lose: Vec<Location> = state.locations().into_iter().take(2).collect();
-        let back: Vec<Location> = lose.iter().rev().cloned().collect();
-        let json = |found: &Contingency| serde_json::to_string(found).unwrap();
-        let (a, b) = (contingency(&state, &lose, Clients::Move), contingency(&told, &back, Clients::Move));
-        prop_assert_eq!(json(&a), json(&b));
-        let read: Contingency = serde_json::from_str(&json(&a)).unwrap();
-        prop_assert_eq!(read, a);
-    }
-}
-
-fn as_text(name: &impl ToString) -> String {
-    name.to_string()
 }
