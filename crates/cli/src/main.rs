@@ -41,7 +41,7 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
-    /// Say what would be if a zone, a cluster or a region were lost: from manifests, before it happens.
+    /// Say what would be if a zone, a cluster or a region were lost, before it happens.
     Whatif(whatif::Args),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
-            Command::Whatif(args) => Ok(whatif::run(&args)),
+            Command::Whatif(args) => Ok(whatif::run(&args).await),
             Command::Demo(args) => demo::run(args).await,
         }
     });

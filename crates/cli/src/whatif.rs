@@ -1,4 +1,4 @@
-//! `tidegate whatif`: what would be if places were lost, from the manifests of a whole fleet.
+//! `tidegate whatif`: what would be if places were lost, from the manifests of a whole fleet, or as an agent sees it.
 //!
 //! Exit codes: 0 it holds, 1 somebody is stranded, down already, or above 100 %, 2 the question cannot be answered.
 
@@ -6,14 +6,11 @@ mod files;
 mod print;
 
 use crate::admin::Output;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use files::Manifests;
-use serde::Serialize;
-use std::{path::PathBuf, process::ExitCode, str::FromStr};
-use tidegate_engine::{
-    Clients, Contingency, Finding, FleetState, Lint, Location, contingency, lint, n_minus_1, n_minus_2,
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
+use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "\
@@ -26,8 +23,11 @@ Examples:
 pub(crate) struct Args {
     /// A folder of the whole fleet's manifests. A folder in it that is named like a `FleetCluster` holds what is that
     /// cluster's alone; all other files are every cluster's. CLUSTER=DIR gives a folder to a cluster whatever its name.
-    #[arg(long, value_name = "[CLUSTER=]DIR", required = true, num_args = 1..)]
+    #[arg(long, value_name = "[CLUSTER=]DIR", required_unless_present = "admin", num_args = 1..)]
     manifests: Vec<Manifests>,
+    /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
+    #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]
+    admin: Option<SocketAddr>,
     /// What is lost: zone/REGION/ZONE, zone/ZONE, cluster/NAME or region/NAME. Given several times, all at once.
     /// Without it, each place of the fleet in turn.
     #[arg(long, value_name = "LOCATION")]
@@ -51,24 +51,8 @@ enum ClientsArg {
     Gone,
 }
 
-/// What programs read.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    holds: bool,
-    findings: &'a [Finding],
-    contingencies: Vec<Judged<'a>>,
-}
-
-#[derive(Serialize)]
-struct Judged<'a> {
-    holds: bool,
-    #[serde(flatten)]
-    contingency: &'a Contingency,
-}
-
-pub(crate) fn run(args: &Args) -> ExitCode {
-    match answer(args) {
+pub(crate) async fn run(args: &Args) -> ExitCode {
+    match answer(args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -78,72 +62,62 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn answer(args: &Args) -> Result<bool> {
-    let state = files::load(&args.manifests)?;
-    let lose = locations(&args.lose, &state)?;
+async fn answer(args: &Args) -> Result<bool> {
     let clients = match args.clients {
         ClientsArg::Move => Clients::Move,
         ClientsArg::Gone => Clients::Gone,
     };
-    let contingencies = if !lose.is_empty() {
-        vec![contingency(&state, &lose, clients)]
-    } else if args.pairs {
-        n_minus_2(&state, clients, tidegate_engine::MAX_PAIRS)
-    } else {
-        n_minus_1(&state, clients)
+    let foresight = match args.admin {
+        Some(admin) => from_agent(admin, args, clients).await?,
+        None => from_manifests(args, clients)?,
     };
-    let findings = lint(&state);
-    let down_now = findings.iter().any(|it| matches!(it.lint, Lint::DownNow { .. } | Lint::NoEndpoints));
-    let holds = !down_now && contingencies.iter().all(Contingency::holds);
     match args.output {
-        Output::Json => {
-            let judged = |it| Judged { holds: Contingency::holds(it), contingency: it };
-            let contingencies = contingencies.iter().map(judged).collect();
-            println!(
-                "{}",
-                serde_json::to_string_pretty(&Answer { holds, findings: &findings, contingencies })?
-            );
-        }
+        Output::Json => println!("{}", serde_json::to_string_pretty(&foresight)?),
         Output::Table => {
-            let text = match contingencies.as_slice() {
-                [one] if !lose.is_empty() => print::one(one),
-                all => print::all(&state, all, args.pairs),
+            let text = match foresight.contingencies.as_slice() {
+                [one] if !args.lose.is_empty() => print::one(one),
+                all => print::all(all, args.pairs),
             };
-            println!(
-                "{text}{}\n{}",
-                print::findings(&findings),
-                print::verdict(&contingencies, holds, down_now)
-            );
+            println!("{text}{}\n{}", print::findings(&foresight.findings), print::verdict(&foresight));
         }
     }
-    Ok(holds)
+    Ok(foresight.holds)
 }
 
-/// The places that are named, if the fleet has them.
-fn locations(names: &[String], state: &FleetState) -> Result<Vec<Location>> {
-    let known: Vec<Location> = state.locations().into_iter().collect();
-    names.iter().map(|name| location(name, &known)).collect()
+async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<Foresight> {
+    let clients = match clients {
+        Clients::Move => "move",
+        Clients::Gone => "gone",
+    };
+    let lose = args.lose.join(",");
+    // What no place is called would not be a path either.
+    if let Some(bad) = lose.chars().find(|it| !(it.is_ascii_alphanumeric() || "-_./,".contains(*it))) {
+        bail!("no place has {bad:?} in its name");
+    }
+    crate::admin::get(
+        admin,
+        &format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs),
+    )
+    .await
 }
 
-fn location(name: &str, known: &[Location]) -> Result<Location> {
-    if let Some(found) = Location::from_str(name).ok().filter(|it| known.contains(it)) {
-        return Ok(found);
-    }
-    // A zone's name is mostly unique by itself.
-    let by_zone: Vec<&Location> = known
-        .iter()
-        .filter(|it| matches!(it, Location::Zone(at) if name.strip_prefix("zone/") == Some(at.zone.as_str())))
-        .collect();
-    if let [one] = by_zone.as_slice() {
-        return Ok((*one).clone());
-    }
-    let texts: Vec<String> = known.iter().map(ToString::to_string).collect();
-    let nearest = tidegate_api::nearest_first(name, texts.iter().map(String::as_str));
+fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {
+    let state = files::load(&args.manifests)?;
+    let lose: Result<Vec<Location>> =
+        args.lose.iter().map(|name| state.location(name).map_err(unknown)).collect();
+    let asked = match lose? {
+        lose if !lose.is_empty() => Asked::Together(lose),
+        _ if args.pairs => Asked::Pairs,
+        _ => Asked::Each,
+    };
+    Ok(foresee(&state, &asked, clients))
+}
+
+fn unknown(error: UnknownLocation) -> anyhow::Error {
+    let texts: Vec<String> = error.known.iter().map(ToString::to_string).collect();
+    let nearest = tidegate_api::nearest_first(&error.name, texts.iter().map(String::as_str));
     let list = nearest.iter().take(20).map(|it| format!("\n    {it}")).collect::<String>();
-    match by_zone.len() {
-        0 => bail!("the fleet has no {name:?}\n  hint: it has, the nearest name first:{list}"),
-        count => bail!("{count} regions have a {name:?}\n  hint: say which:{list}"),
-    }
+    anyhow!("{error}\n  hint: it has, the nearest name first:{list}")
 }
 
 impl FromStr for Manifests {

@@ -118,9 +118,63 @@ fn programs_read_json() {
     let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &answer["holds"]), (Some(1), &Value::Bool(false)));
     let found = &answer["contingencies"][0];
+    assert_eq!(found["holds"], false);
     assert_eq!(found["lost"][0], "region/us-east");
     assert_eq!(found["stranded"][0]["service"], "shop/cache");
     assert_eq!(found["forbidden"][0]["origin"]["file"]["line"], 22);
+}
+
+/// An agent with these manifests that ends with the test.
+struct Agent {
+    process: std::process::Child,
+    admin: String,
+    _state: tempfile::TempDir,
+}
+
+impl Agent {
+    fn start(manifests: &str, cluster: &str) -> Self {
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (state, admin) = (tempfile::tempdir().unwrap(), free());
+        let process = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["agent", "--manifests", manifests, "--cluster", cluster, "--admin", &admin])
+            .args(["--listen", &free(), "--state-dir", state.path().to_str().unwrap()])
+            .current_dir(workspace())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process, admin, _state: state }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn an_agent_answers_for_how_things_stand_now() {
+    let agent = Agent::start("examples/one-cluster", "home");
+    let ask = |more: &[&str]| whatif(&[&["--admin", &agent.admin], more].concat());
+    // No endpoint of the example is running, so the agent finds no healthy one, and has said so once it is ready.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let ran = loop {
+        let ran = ask(&[]);
+        if ran.stdout.contains("shop/web: it has no endpoint anywhere") {
+            break ran;
+        }
+        assert!(std::time::Instant::now() < deadline, "{} {}", ran.stdout, ran.stderr);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""));
+    assert!(ran.stdout.ends_with("It does not hold: something is down already.\n"), "{}", ran.stdout);
+    let ran = ask(&["--lose", "region/nowhere"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("the fleet has no \"region/nowhere\"; its places are: "), "{}", ran.stderr);
+    let ran = ask(&["--lose", "zone/zone-a", "-o", "json"]);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answer["contingencies"][0]["lost"][0], "zone/local/zone-a");
 }
 
 #[test]

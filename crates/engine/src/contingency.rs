@@ -17,7 +17,7 @@ mod seen;
 mod why;
 
 pub use lint::{Finding, Lint, lint};
-pub use location::{Location, LocationError};
+pub use location::{Location, LocationError, UnknownLocation};
 pub use outcome::{
     Contingency, Fate, Forbidden, LocationLoad, PoolLoad, ServiceOutcome, SourceOutcome, Stranded, Unit,
 };
@@ -134,6 +134,50 @@ impl FleetState {
         let sources = services().flat_map(|service| service.demand.keys());
         pools.chain(sources.map(|it| (it.cluster.clone(), it.locality.zone.clone()))).collect()
     }
+}
+
+/// What is asked of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// These places, lost all at once.
+    Together(Vec<Location>),
+    /// Each place in turn (N-1).
+    Each,
+    /// Each pair of places in turn (N-2).
+    Pairs,
+}
+
+/// The answer: what is wrong with nothing lost, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Foresight {
+    /// Whether everything is served now, and would be by each of the losses.
+    pub holds: bool,
+    /// What is wrong with nothing lost.
+    pub findings: Vec<Finding>,
+    /// The losses, in the order of the places.
+    pub contingencies: Vec<Contingency>,
+}
+
+impl Foresight {
+    /// Whether something is served by nothing healthy already.
+    #[must_use]
+    pub fn is_down_now(&self) -> bool {
+        self.findings.iter().any(|it| matches!(it.lint, Lint::DownNow { .. } | Lint::NoEndpoints))
+    }
+}
+
+/// Answers.
+#[must_use]
+pub fn foresee(state: &FleetState, asked: &Asked, clients: Clients) -> Foresight {
+    let contingencies = match asked {
+        Asked::Together(lose) => vec![contingency(state, lose, clients)],
+        Asked::Each => n_minus_1(state, clients),
+        Asked::Pairs => n_minus_2(state, clients, MAX_PAIRS),
+    };
+    let mut foresight = Foresight { holds: false, findings: lint(state), contingencies };
+    foresight.holds = !foresight.is_down_now() && foresight.contingencies.iter().all(Contingency::holds);
+    foresight
 }
 
 /// The plans as things stand.

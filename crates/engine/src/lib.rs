@@ -20,9 +20,10 @@ mod pool;
 mod service;
 
 pub use contingency::{
-    Clients, Contingency, Fate, Finding, FleetMember, FleetService, FleetState, Forbidden, Lint, Location,
-    LocationError, LocationLoad, MAX_PAIRS, Place, Plans, PoolFigures, PoolLoad, ServiceOutcome,
-    SourceOutcome, Stranded, Unit, Why, contingency, lint, n_minus_1, n_minus_2, plans,
+    Asked, Clients, Contingency, Fate, Finding, FleetMember, FleetService, FleetState, Forbidden, Foresight,
+    Lint, Location, LocationError, LocationLoad, MAX_PAIRS, Place, Plans, PoolFigures, PoolLoad,
+    ServiceOutcome, SourceOutcome, Stranded, Unit, UnknownLocation, Why, contingency, foresee, lint,
+    n_minus_1, n_minus_2, plans,
 };
 pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
 pub use explain_change::{explain_change, explain_moves};

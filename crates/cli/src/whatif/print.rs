@@ -6,17 +6,20 @@ use std::{
     fmt::Write as _,
 };
 use tidegate_engine::{
-    Clients, Contingency, Fate, Finding, FleetState, PoolLoad, ServiceOutcome, Source, SourceOutcome, Unit,
+    Clients, Contingency, Fate, Finding, Foresight, PoolLoad, ServiceOutcome, Source, SourceOutcome, Unit,
 };
 use tidegate_model::{ClusterName, Zone};
 
 /// Every contingency, one a row, then who is stranded.
-pub(super) fn all(state: &FleetState, all: &[Contingency], pairs: bool) -> String {
-    let pools: usize = state.services.values().map(|service| service.pools.len()).sum();
+pub(super) fn all(all: &[Contingency], pairs: bool) -> String {
+    let services = || all.first().into_iter().flat_map(|it| &it.services);
+    let clusters: BTreeSet<&ClusterName> =
+        services().flat_map(|service| &service.pools).map(|pool| &pool.cluster).collect();
+    let pools: usize = services().map(|service| service.pools.len()).sum();
     let mut text = format!(
         "{}, {}, {}\nIf {} lost{}:\n\n",
-        counted(state.clusters.len(), "cluster"),
-        counted(state.services.len(), "service"),
+        counted(clusters.len(), "cluster"),
+        counted(services().count(), "service"),
         counted(pools, "pool"),
         if pairs { "two places were" } else { "one place were" },
         all.first().map_or("", clients),
@@ -86,7 +89,8 @@ pub(super) fn findings(findings: &[Finding]) -> String {
 }
 
 /// The answer in one line.
-pub(super) fn verdict(all: &[Contingency], holds: bool, down_now: bool) -> String {
+pub(super) fn verdict(foresight: &Foresight) -> String {
+    let (all, holds, down_now) = (&foresight.contingencies, foresight.holds, foresight.is_down_now());
     let failing = all.iter().filter(|it| !it.holds()).count();
     match (all.len(), holds) {
         (1, true) => "It holds.".to_owned(),

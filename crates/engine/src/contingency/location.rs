@@ -62,3 +62,31 @@ impl fmt::Display for Location {
         }
     }
 }
+
+/// A name that is no place of the fleet, or of more than one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the fleet has {} {name:?}", if *matches == 0 { "no".to_owned() } else { matches.to_string() })]
+pub struct UnknownLocation {
+    /// The name.
+    pub name: String,
+    /// How many places it may mean.
+    pub matches: usize,
+    /// All places of the fleet.
+    pub known: Vec<Location>,
+}
+
+impl super::FleetState {
+    /// The place of this name. A zone may be written `zone/ZONE` where that is unique.
+    pub fn location(&self, name: &str) -> Result<Location, UnknownLocation> {
+        let known: Vec<Location> = self.locations().into_iter().collect();
+        if let Some(found) = name.parse().ok().filter(|it| known.contains(it)) {
+            return Ok(found);
+        }
+        let is_meant = |it: &&Location| matches!(it, Location::Zone(at) if name.strip_prefix("zone/") == Some(at.zone.as_str()));
+        let meant: Vec<&Location> = known.iter().filter(is_meant).collect();
+        match meant.as_slice() {
+            [one] => Ok((*one).clone()),
+            many => Err(UnknownLocation { name: name.to_owned(), matches: many.len(), known: known.clone() }),
+        }
+    }
+}

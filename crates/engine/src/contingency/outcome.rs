@@ -20,6 +20,8 @@ pub struct Contingency {
     pub lost: Vec<Location>,
     /// What became of the clients there.
     pub clients: Clients,
+    /// See [`Contingency::holds`]; told to programs that read the JSON.
+    holds: bool,
     /// Every service, by name.
     pub services: Vec<ServiceOutcome>,
     /// What the places that are left carry, all services together.
@@ -166,8 +168,8 @@ pub struct Forbidden {
 impl Contingency {
     /// Whether the rest holds: nobody is stranded, and no pool is above its capacity who was not before.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.stranded.is_empty() && self.overloaded().next().is_none()
+    pub const fn holds(&self) -> bool {
+        self.holds
     }
 
     /// Pools above 100 % of their capacity, the more so by what was lost.
@@ -221,6 +223,7 @@ pub(super) fn contingency(
     let mut found = Contingency {
         lost: lose.to_vec(),
         clients,
+        holds: false,
         services: Vec::with_capacity(state.services.len()),
         locations: Vec::new(),
         stranded: Vec::new(),
@@ -238,6 +241,7 @@ pub(super) fn contingency(
         found.services.push(outcome);
     }
     found.locations = sums.locations();
+    found.holds = found.stranded.is_empty() && found.overloaded().next().is_none();
     found
 }
 

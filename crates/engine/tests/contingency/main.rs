@@ -12,17 +12,12 @@ mod seen;
 
 use fixture::{cluster, percent, region, regions, service, text, zone};
 use fleet::{fleet, source};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc};
 use tidegate_engine::{
-    Clients, Contingency, Fate, FleetMember, FleetService, FleetState, Lint, Location, OrderRule, Origin,
-    Places, Policy, PoolFigures, Rule, ServiceOutcome, Source, Target, Tier, Unit, WhenExhausted, Written,
-    contingency, lint, n_minus_1, n_minus_2, plans,
+    Clients, Contingency, Fate, FleetService, FleetState, Lint, Location, OrderRule, Origin, Places, Policy,
+    Rule, ServiceOutcome, Source, Tier, Unit, WhenExhausted, Written, contingency, lint, n_minus_1,
+    n_minus_2,
 };
-use tidegate_model::{Fraction, Locality, Phase, Share};
 
 /// Two zones in each of two regions.
 const WEB: [&str; 4] = ["web east a 2/2", "web east b 2/2", "web west a 2/2", "web west b 2/2"];
