@@ -104,7 +104,7 @@ async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<
 fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {
     let state = files::load(&args.manifests)?;
     let lose: Result<Vec<Location>> =
-        args.lose.iter().map(|name| state.location(name).map_err(unknown)).collect();
+        args.lose.iter().map(|name| state.location(name).map_err(|error| unknown(&error))).collect();
     let asked = match lose? {
         lose if !lose.is_empty() => Asked::Together(lose),
         _ if args.pairs => Asked::Pairs,
@@ -113,7 +113,7 @@ fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {
     Ok(foresee(&state, &asked, clients))
 }
 
-fn unknown(error: UnknownLocation) -> anyhow::Error {
+fn unknown(error: &UnknownLocation) -> anyhow::Error {
     let texts: Vec<String> = error.known.iter().map(ToString::to_string).collect();
     let nearest = tidegate_api::nearest_first(&error.name, texts.iter().map(String::as_str));
     let list = nearest.iter().take(20).map(|it| format!("\n    {it}")).collect::<String>();

@@ -291,6 +291,26 @@ fn a_service_that_waits_for_its_hold_down_serves_when_nothing_better_is_left() {
     assert_eq!(after(&found, "web", &source("east", "b")), "zone b 10000");
 }
 
+#[test]
+fn every_cluster_decides_by_its_own_policy() {
+    let mut state = fleet(&["web east a 2/2", "pay east z 1/1", "web west a 2/2", "pay west z 1/1"]);
+    let only_here = OrderRule { from: Places::default(), to: vec![Tier::SameRegion] };
+    let policy = Policy { failover: vec![Written { value: only_here, origin: at(5) }], ..Policy::default() };
+    web(&mut state).own_policies.insert(cluster("west"), Arc::new(policy));
+    assert!(lose(&state, &["zone/us-east/a"]).holds());
+    assert_eq!(stranded(&lose(&state, &["zone/us-west/a"])).len(), 1);
+}
+
+#[test]
+fn a_place_is_found_by_its_name_and_a_zone_by_its_own_where_that_is_unique() {
+    let state = fleet(&["web east a 2/2", "web east b 2/2", "web west a 2/2"]);
+    let found = |name: &str| state.location(name).map(|it| it.to_string()).map_err(|error| error.to_string());
+    assert_eq!(found("zone/b"), Ok("zone/us-east/b".to_owned()));
+    assert_eq!(found("cluster/west"), Ok("cluster/west".to_owned()));
+    assert_eq!(found("zone/a"), Err("the fleet has 2 \"zone/a\"".to_owned()));
+    assert_eq!(found("zone"), Err("the fleet has no \"zone\"".to_owned()));
+}
+
 // ---- tables ----
 
 #[test]
