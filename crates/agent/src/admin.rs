@@ -14,7 +14,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::sync::Arc;
-use tidegate_engine::Target;
+use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
 use tidegate_model::ServiceName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +30,8 @@ pub(crate) enum Ask {
     Status(oneshot::Sender<Status>),
     /// One service; `None` comes back if it is unknown.
     Explain(ServiceName, oneshot::Sender<Option<Box<Explanation>>>),
+    /// The fleet as it is seen from here; `None` before the first manifests.
+    Fleet(oneshot::Sender<Option<Box<FleetState>>>),
     /// Let traffic back to a target that waits for a word. What comes back is whether the service is known.
     Release(ServiceName, Target, oneshot::Sender<bool>),
 }
@@ -49,6 +51,7 @@ pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router
         .route("/api/v1/status", get(status))
         .route("/api/v1/explain/{namespace}/{name}", get(explain))
         .route("/api/v1/decisions", get(decisions))
+        .route("/api/v1/contingency", get(contingency))
         .route("/api/v1/release", post(release))
         .with_state(Shared { asks, timeline })
 }
@@ -117,6 +120,45 @@ struct After {
 
 async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> Json<Vec<Record>> {
     Json(shared.timeline.after(query.after, PAGE))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContingencyQuery {
+    /// Places that are lost together, with commas; without it, each in turn.
+    #[serde(default)]
+    lose: String,
+    /// Each pair in turn.
+    #[serde(default)]
+    pairs: bool,
+    #[serde(default)]
+    clients: Clients,
+}
+
+/// What if: as far as this cluster's agent sees the fleet, which is its own callers and every pool that they can use.
+async fn contingency(
+    State(shared): State<Shared>,
+    Query(query): Query<ContingencyQuery>,
+) -> Result<Json<Foresight>, Failure> {
+    let unready =
+        || Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent has no manifests yet; ask again".to_owned());
+    let state = ask(&shared, Ask::Fleet).await?.ok_or_else(unready)?;
+    let names = query.lose.split(',').filter(|name| !name.is_empty());
+    let lose: Result<Vec<_>, _> = names.map(|name| state.location(name)).collect();
+    let lose = lose.map_err(|error| {
+        let known = error.known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Failure(StatusCode::BAD_REQUEST, format!("{error}; its places are: {known}"))
+    })?;
+    let asked = match (lose.is_empty(), query.pairs) {
+        (false, _) => Asked::Together(lose),
+        (true, true) => Asked::Pairs,
+        (true, false) => Asked::Each,
+    };
+    // Of a large fleet this is seconds of work, which neither the loop nor a thread of the runtime has to spare.
+    let work = tokio::task::spawn_blocking(move || foresee(&state, &asked, query.clients));
+    let failed =
+        |_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered".to_owned());
+    work.await.map(Json).map_err(failed)
 }
 
 #[derive(Deserialize)]

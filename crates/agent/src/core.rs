@@ -454,14 +454,7 @@ fn topology(
 ) -> (BTreeMap<ClusterName, Region>, BTreeMap<Region, Duration>) {
     let others = || config.clusters.iter().filter(|(name, _)| *name != own);
     let clusters = others().map(|(name, it)| (name.clone(), it.region.clone())).collect();
-    let Some(here) = config.clusters.get(own) else { return (clusters, BTreeMap::new()) };
-    let mut distances = here.proximity.clone();
-    for (_, other) in others() {
-        if let Some(distance) = other.proximity.get(&here.region) {
-            distances.entry(other.region.clone()).or_insert(*distance);
-        }
-    }
-    (clusters, distances)
+    (clusters, config.distances_from(own))
 }
 
 /// What each gateway of the manifests is for.

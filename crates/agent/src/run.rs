@@ -531,6 +531,14 @@ impl Shell {
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));
             }
+            Ask::Fleet(answer) => {
+                let now = self.now();
+                let seen = self
+                    .core
+                    .engine()
+                    .map(|engine| Box::new(tidegate_engine::FleetState::seen_by(engine, now)));
+                let _ = answer.send(seen);
+            }
             Ask::Release(service, target, answer) => {
                 let known = self.core.config().services.contains_key(&service);
                 if known {

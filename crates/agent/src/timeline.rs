@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tidegate_engine::{Decision, Target};
+use tidegate_engine::{Decision, Target, explain_moves};
 use tidegate_model::{ClusterName, Phase, ServiceName, Share, Zone};
 
 /// So many records are kept; the oldest go first.
@@ -88,7 +88,9 @@ impl Record {
                 source: Some(after.source.to_string()),
                 before: before.clone(),
                 after: Some(after.shares.clone()),
-                reason: after.to_string(),
+                reason: before
+                    .as_ref()
+                    .map_or_else(|| after.to_string(), |before| explain_moves(before, after)),
                 ..Self::default()
             },
         }

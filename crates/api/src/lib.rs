@@ -9,6 +9,7 @@
 mod config;
 mod duration;
 mod fields;
+mod fleet;
 mod kinds;
 mod loader;
 mod lower;
@@ -22,5 +23,7 @@ pub use config::{
     ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
     Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
 };
+pub use fleet::fleet_state;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
+pub use nearest::nearest_first;
 pub use problem::{Problem, Severity};

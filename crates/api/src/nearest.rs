@@ -25,6 +25,14 @@ pub(crate) fn hint<'k>(word: &str, what: &str, known: impl IntoIterator<Item = &
     }
 }
 
+/// All of `known`, the nearest to `word` first; those equally near in the order given.
+#[must_use]
+pub fn nearest_first<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
+    let mut known: Vec<&str> = known.into_iter().collect();
+    known.sort_by_cached_key(|candidate| distance(word, candidate));
+    known
+}
+
 /// How many letters must be added, removed, changed or swapped with their neighbour (optimal string alignment),
 /// case not counted.
 fn distance(a: &str, b: &str) -> usize {

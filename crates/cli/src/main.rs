@@ -1,6 +1,6 @@
 //! The command `tidegate`.
 //!
-//! Exit codes: 0 done, 1 it failed (a demo: an objective was missed), 2 the command line is wrong.
+//! Exit codes: 0 done, 1 it failed (a demo: an objective was missed; whatif: it does not hold), 2 the command line is wrong.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
 
@@ -12,6 +12,7 @@ mod explain;
 mod status;
 mod stop;
 mod table;
+mod whatif;
 
 use clap::{Parser, Subcommand};
 use std::{io::IsTerminal, process::ExitCode};
@@ -41,6 +42,8 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
+    /// Say what would be if a zone, a cluster or a region were lost, before it happens.
+    Whatif(whatif::Args),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
+            Command::Whatif(args) => Ok(whatif::run(&args).await),
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -7,5 +7,5 @@
 mod scan;
 mod watch;
 
-pub use scan::MAX_FILES;
+pub use scan::{MAX_FILES, read_once};
 pub use watch::{Error, Folder, Snapshot};

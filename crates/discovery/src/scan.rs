@@ -53,6 +53,20 @@ pub(crate) fn find(roots: &[PathBuf]) -> Found {
     walk.found
 }
 
+/// Reads the manifests below `roots` once, for a question that is asked of them as they are; by path.
+#[must_use]
+pub fn read_once(roots: &[PathBuf]) -> (Vec<SourceFile>, Vec<Problem>) {
+    let Found { files, mut problems, .. } = find(roots);
+    let mut texts = Vec::with_capacity(files.len());
+    for path in files.keys() {
+        match read(path) {
+            Ok(file) => texts.push(file),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    (texts, problems)
+}
+
 struct Walk {
     found: Found,
     /// What folders and files really are, links resolved.

@@ -7,9 +7,11 @@
 //! What is *not* here: reading manifests (`api`), checking endpoints (`probe`), speaking to Envoy
 //! (`envoy`, `xds`) or to peers (`link`).
 
+mod contingency;
 mod engine;
 mod expected;
 mod explain;
+mod explain_change;
 mod governor;
 mod plan;
 mod planner;
@@ -17,7 +19,14 @@ mod policy;
 mod pool;
 mod service;
 
+pub use contingency::{
+    Asked, Clients, Contingency, Fate, Finding, FleetMember, FleetService, FleetState, Forbidden, Foresight,
+    Lint, Location, LocationError, LocationLoad, MAX_PAIRS, Place, Plans, PoolFigures, PoolLoad,
+    ServiceOutcome, SourceOutcome, Stranded, Unit, UnknownLocation, Why, contingency, foresee, lint,
+    n_minus_1, n_minus_2, plans,
+};
 pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
+pub use explain_change::{explain_change, explain_moves};
 pub use plan::{Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};

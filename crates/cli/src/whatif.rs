@@ -1,0 +1,136 @@
+//! `tidegate whatif`: what would be if places were lost, from the manifests of a whole fleet, or as an agent sees it.
+//!
+//! Exit codes: 0 it holds, 1 somebody is stranded, down already, or above 100 %, 2 the question cannot be answered.
+
+mod files;
+mod print;
+
+use crate::admin::Output;
+use anyhow::{Result, anyhow, bail};
+use clap::Parser;
+use files::Manifests;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
+use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
+
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Exit codes: 0 it holds; 1 somebody would be stranded or a pool above 100 %; 2 the question cannot be answered.
+
+Examples:
+  tidegate whatif --manifests examples/two-regions
+  tidegate whatif --manifests examples/two-regions --lose region/us-east
+  tidegate whatif --manifests fleet/ us-east=clusters/use1 us-west=clusters/usw2 --pairs")]
+pub(crate) struct Args {
+    /// A folder of the whole fleet's manifests. A folder in it that is named like a `FleetCluster` holds what is that
+    /// cluster's alone; all other files are every cluster's. CLUSTER=DIR gives a folder to a cluster whatever its name.
+    #[arg(long, value_name = "[CLUSTER=]DIR", required_unless_present = "admin", num_args = 1..)]
+    manifests: Vec<Manifests>,
+    /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
+    #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]
+    admin: Option<SocketAddr>,
+    /// What is lost: zone/REGION/ZONE, zone/ZONE, cluster/NAME or region/NAME. Given several times, all at once.
+    /// Without it, each place of the fleet in turn.
+    #[arg(long, value_name = "LOCATION")]
+    lose: Vec<String>,
+    /// Each pair of places in turn (N-2), instead of each place.
+    #[arg(long, conflicts_with = "lose")]
+    pairs: bool,
+    /// Where the clients go that came in at what is lost.
+    #[arg(long, value_enum, default_value_t = ClientsArg::Move)]
+    clients: ClientsArg,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ClientsArg {
+    /// To the nearest place that is left, as load balancers and DNS send them.
+    Move,
+    /// Nowhere: they are lost with it.
+    Gone,
+}
+
+pub(crate) async fn run(args: &Args) -> ExitCode {
+    match answer(args).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", crate::told(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn answer(args: &Args) -> Result<bool> {
+    let clients = match args.clients {
+        ClientsArg::Move => Clients::Move,
+        ClientsArg::Gone => Clients::Gone,
+    };
+    let foresight = match args.admin {
+        Some(admin) => from_agent(admin, args, clients).await?,
+        None => from_manifests(args, clients)?,
+    };
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&foresight)?),
+        Output::Table => {
+            let text = match foresight.contingencies.as_slice() {
+                [one] if !args.lose.is_empty() => print::one(one),
+                all => print::all(all, args.pairs),
+            };
+            println!("{text}{}\n{}", print::findings(&foresight.findings), print::verdict(&foresight));
+        }
+    }
+    Ok(foresight.holds)
+}
+
+async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<Foresight> {
+    let clients = match clients {
+        Clients::Move => "move",
+        Clients::Gone => "gone",
+    };
+    let lose = args.lose.join(",");
+    // What no place is called would not be a path either.
+    if let Some(bad) = lose.chars().find(|it| !(it.is_ascii_alphanumeric() || "-_./,".contains(*it))) {
+        bail!("no place has {bad:?} in its name");
+    }
+    crate::admin::get(
+        admin,
+        &format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs),
+    )
+    .await
+}
+
+fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {
+    let state = files::load(&args.manifests)?;
+    let lose: Result<Vec<Location>> =
+        args.lose.iter().map(|name| state.location(name).map_err(|error| unknown(&error))).collect();
+    let asked = match lose? {
+        lose if !lose.is_empty() => Asked::Together(lose),
+        _ if args.pairs => Asked::Pairs,
+        _ => Asked::Each,
+    };
+    Ok(foresee(&state, &asked, clients))
+}
+
+fn unknown(error: &UnknownLocation) -> anyhow::Error {
+    let texts: Vec<String> = error.known.iter().map(ToString::to_string).collect();
+    let nearest = tidegate_api::nearest_first(&error.name, texts.iter().map(String::as_str));
+    let list = nearest.iter().take(20).map(|it| format!("\n    {it}")).collect::<String>();
+    anyhow!("{error}\n  hint: it has, the nearest name first:{list}")
+}
+
+impl FromStr for Manifests {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            // A path may hold an equals sign; a cluster's name holds no slash.
+            Some((name, folder)) if !name.contains('/') => match name.parse() {
+                Ok(cluster) => Ok(Self { cluster: Some(cluster), root: PathBuf::from(folder) }),
+                Err(error) => Err(format!("{error}; write CLUSTER=DIR or DIR")),
+            },
+            _ => Ok(Self { cluster: None, root: PathBuf::from(text) }),
+        }
+    }
+}
