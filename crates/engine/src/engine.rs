@@ -4,6 +4,7 @@
 //! next deadline, and translates what changed. It performs no I/O and reads no clock; times are passed in.
 
 use crate::{
+    capacity::Load,
     plan::{Plan, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
@@ -32,7 +33,18 @@ pub struct Fleet {
     /// Where requests enter in the own cluster.
     pub sources: BTreeSet<Source>,
     /// Clusters that are out of reach.
-    unreachable: BTreeSet<ClusterName>,
+    pub(crate) unreachable: BTreeSet<ClusterName>,
+    /// How other clusters see the fleet, as they told with their demand.
+    pub(crate) views: BTreeMap<ClusterName, FleetView>,
+}
+
+/// How a cluster sees the fleet: what the order of its sources' tiers depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetView {
+    /// Round-trip times from its region to others.
+    pub distances: BTreeMap<Region, Duration>,
+    /// Clusters that it cannot reach.
+    pub unreachable: BTreeSet<ClusterName>,
 }
 
 impl Fleet {
@@ -92,6 +104,35 @@ pub enum Event {
     },
     /// Another cluster went out of reach.
     Unreachable(ClusterName),
+    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
+    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
+    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
+    Demand {
+        /// Where the requests enter.
+        source: Source,
+        /// What they ask for.
+        service: ServiceName,
+        /// How much.
+        rate: Load,
+    },
+    /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
+    /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.
+    RemoteDemand {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How it sees the fleet.
+        view: FleetView,
+        /// All its demand, per service and zone.
+        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
+    },
+    /// What arrives at the east-west gateways of a cluster (the own or another) from others, per service: all of it.
+    /// Needed only for what comes from clusters that this one cannot hear.
+    Arrivals {
+        /// The cluster that serves.
+        at: ClusterName,
+        /// From where, and how much.
+        from: BTreeMap<ServiceName, BTreeMap<ClusterName, Load>>,
+    },
     /// An operator lets traffic back to a target that waits for a word.
     Release {
         /// The service.
@@ -201,6 +242,7 @@ impl Engine {
                 distances: BTreeMap::new(),
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
+                views: BTreeMap::new(),
             },
             services: BTreeMap::new(),
             remote_pools,
@@ -303,6 +345,25 @@ impl Engine {
                     self.update_all(now, &mut effects);
                 }
             }
+            Event::Demand { source, service, rate } => {
+                let known = self.fleet.sources.contains(&source);
+                if let Some(state) = self.services.get_mut(&service).filter(|_| known)
+                    && state.measure_demand(&source, rate, now)
+                {
+                    self.update(&service, now, &mut effects);
+                }
+            }
+            Event::RemoteDemand { cluster, view, demand } => {
+                if self.fleet.clusters.contains_key(&cluster) {
+                    self.fleet.views.insert(cluster.clone(), view);
+                    self.update_where(now, &mut effects, |name, state| {
+                        state.hear_demand(&cluster, demand.get(name), now)
+                    });
+                }
+            }
+            Event::Arrivals { at, from } => {
+                self.update_where(now, &mut effects, |name, state| state.set_arrivals(&at, from.get(name)));
+            }
             Event::Release { service, target } => {
                 if let Some(state) = self.services.get_mut(&service) {
                     state.release(&target, now);
@@ -344,6 +405,12 @@ impl Engine {
         self.services.values().flat_map(|state| state.remote_views(&self.fleet))
     }
 
+    /// What the own sources ask for, smoothed, of the services whose capacity is declared: for the other clusters.
+    pub fn demand(&self) -> impl Iterator<Item = (&ServiceName, BTreeMap<Zone, Load>)> {
+        let of = |(name, state)| Some((name, ServiceState::own_demand(state)?));
+        self.services.iter().filter_map(of)
+    }
+
     /// The fleet as it is seen from here.
     #[must_use]
     pub fn fleet(&self) -> &Fleet {
@@ -377,6 +444,7 @@ impl Engine {
             self.remote_pools.remove(&cluster);
         }
         self.fleet.unreachable.retain(|cluster| clusters.contains_key(cluster));
+        self.fleet.views.retain(|cluster, _| clusters.contains_key(cluster));
         self.fleet.clusters = clusters;
         self.fleet.distances = distances;
         self.update_all(now, effects);
@@ -430,6 +498,20 @@ impl Engine {
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
         let names: Vec<ServiceName> = self.services.keys().cloned().collect();
         for name in names {
+            self.update(&name, now, effects);
+        }
+    }
+
+    /// Updates the services that `change` changed.
+    fn update_where(
+        &mut self,
+        now: Time,
+        effects: &mut Effects,
+        mut change: impl FnMut(&ServiceName, &mut ServiceState) -> bool,
+    ) {
+        let changed =
+            self.services.iter_mut().filter_map(|(name, it)| change(name, it).then(|| name.clone()));
+        for name in changed.collect::<Vec<_>>() {
             self.update(&name, now, effects);
         }
     }

@@ -7,19 +7,27 @@
 //! What is *not* here: reading manifests (`api`), checking endpoints (`probe`), speaking to Envoy
 //! (`envoy`, `xds`) or to peers (`link`).
 
+mod capacity;
+mod declared;
+mod demand;
 mod engine;
 mod expected;
 mod explain;
 mod governor;
+mod order;
 mod plan;
 mod planner;
 mod policy;
 mod pool;
 mod service;
+mod waterfall;
 
-pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
+pub use capacity::{Budget, Capacity, Load, Spread};
+pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, plan_fleet};
+pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, FleetView, Saved};
 pub use plan::{Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
 pub use pool::EndpointFacts;
 pub use service::{EndpointView, RemotePoolView};
+pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};

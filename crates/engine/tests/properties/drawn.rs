@@ -77,6 +77,7 @@ fn failback() -> impl Strategy<Value = Failback> {
             quiet,
             ramp_steps: Written::default_value(ramp_steps),
             ramp_interval: Written::default_value(ramp_interval),
+            require_headroom: Written::default_value(true),
         },
     )
 }
@@ -104,6 +105,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 partial_loss_delay: Written::default_value(delay),
                 residency: residency
                     .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                capacity: None,
                 failback,
                 when_exhausted: Written::default_value(exhausted),
                 dead_band: Share::new(dead_band).unwrap(),
