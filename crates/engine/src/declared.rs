@@ -168,9 +168,10 @@ impl<'a> Poured<'a> {
         }
         // Rounding lost a few parts of 10^12: they go where most goes.
         let rest = WHOLE.saturating_sub(outcome.amounts.iter().sum::<u64>() + outcome.shed);
-        match outcome.amounts.iter_mut().max() {
-            Some(most) if *most > 0 => *most += rest,
-            _ => outcome.shed += rest,
+        let most = outcome.amounts.iter().copied().max().unwrap_or(0);
+        match outcome.amounts.iter_mut().find(|it| **it == most && most > 0) {
+            Some(first) => *first += rest,
+            None => outcome.shed += rest,
         }
         outcome
     }

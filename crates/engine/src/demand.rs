@@ -20,9 +20,10 @@ use tidegate_model::{ClusterName, Time, Zone};
 
 use crate::plan::Source;
 
-/// Half of a change is believed after this. Gateways report every second, so after ten reports 3 % of a step are
-/// missing, which moves a share by less than the dead band; and a burst of one second moves the value by 30 %.
-pub(crate) const HALF_LIFE: Duration = Duration::from_secs(2);
+/// Half of a change is believed after this. Gateways report every second, so after ten reports a
+/// thousandth of a step is missing, which moves a share by less than a tenth of the dead band. A longer one would
+/// smooth more and send a surge to full pools for longer.
+pub(crate) const HALF_LIFE: Duration = Duration::from_secs(1);
 
 /// How long the last value stands for what is missing: several times as long as any report is late.
 pub(crate) const HOLD: Duration = Duration::from_secs(60);
@@ -150,15 +151,17 @@ fn bucket(at: Time) -> u128 {
     at.since_origin().as_nanos() / BUCKET.as_nanos()
 }
 
-/// From `old` towards `new` by `1 - 2^-(passed / HALF_LIFE)`, with the part of a half-life taken linearly (at most 6 %
-/// off), so that whole numbers suffice.
+/// From `old` towards `new` by `1 - 2^-(passed / HALF_LIFE)`, in whole numbers.
 fn smooth(old: u64, new: u64, passed: Duration) -> u64 {
-    let half = HALF_LIFE.as_millis();
-    let passed = passed.as_millis();
-    let halvings = u32::try_from(passed / half).unwrap_or(u32::MAX).min(40);
-    let gap = u128::from(old.abs_diff(new)) * (2 * half - passed % half) / (2 * half);
+    const MILLION: u128 = 1_000_000;
+    let (passed, half) = (passed.as_millis(), HALF_LIFE.as_millis());
+    let halvings = u32::try_from(passed / half).unwrap_or(u32::MAX).min(63);
+    let f = passed % half * MILLION / half;
+    // 2^-f for 0 <= f < 1, by the parabola that meets it at 0, 1/2 and 1 (at most 0.3 % off), in parts per million.
+    let decay = MILLION - f / 2 - 171_573 * f / MILLION * (MILLION - f) / MILLION;
     // What is left of the gap, rounded down, so that it closes for good.
-    let gap = u64::try_from(gap >> halvings).unwrap_or(u64::MAX);
+    let gap = (u128::from(old.abs_diff(new)) * decay / MILLION) >> halvings;
+    let gap = u64::try_from(gap).unwrap_or(u64::MAX);
     if new > old { new.saturating_sub(gap) } else { new.saturating_add(gap) }
 }
 
@@ -269,10 +272,11 @@ mod tests {
     #[test]
     fn half_of_a_change_is_believed_after_the_half_life() {
         let mut demand = Demand::new(1000, at(0));
-        demand.measure(2000, at(2000));
+        demand.measure(2000, at(1000));
         assert_eq!(demand.current(), 1500);
-        demand.measure(0, at(4000));
+        demand.measure(0, at(2000));
         assert_eq!(demand.current(), 750);
+        assert_eq!(smooth(0, 1_000_000, Duration::from_millis(500)), 292_893, "1 - 2^-0.5");
         for second in 5..80 {
             demand.measure(1000, at(second * 1000));
         }
