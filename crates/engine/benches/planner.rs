@@ -188,7 +188,7 @@ fn waterfall(criterion: &mut Criterion) {
         let abroad =
             (1..20).map(|far| (n + far) % 20 * 3).map(|first| (first..first + 3).collect::<Vec<_>>());
         let tiers = [vec![home], vec![home + 1, home + 2]].into_iter().chain(abroad.collect::<Vec<_>>());
-        let busy = if n % 2 == 0 { 1_300_000_000 } else { 1_700_000_000 };
+        let busy = if n.is_multiple_of(2) { 1_300_000_000 } else { 1_700_000_000 };
         Stream { demand: busy, own: n == 0, tiers: tiers.collect() }
     };
     let streams: Vec<Stream> = (0..20).map(stream).collect();

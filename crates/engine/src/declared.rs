@@ -45,6 +45,15 @@ pub struct FleetPool {
     pub phase: Phase,
 }
 
+/// How a cluster sees the fleet: what the order of its sources' tiers depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetView {
+    /// Round-trip times from its region to others.
+    pub distances: BTreeMap<Region, Duration>,
+    /// Clusters that it cannot reach.
+    pub unreachable: BTreeSet<ClusterName>,
+}
+
 /// A source anywhere in the fleet.
 #[derive(Clone, Copy, Debug)]
 pub struct FleetSource<'a> {

@@ -3,8 +3,11 @@
 //! It owns every service's state. The agent tells it what discovery, checks and peers report, asks for the
 //! next deadline, and translates what changed. It performs no I/O and reads no clock; times are passed in.
 
+mod demand;
+
 use crate::{
     capacity::Load,
+    declared::FleetView,
     plan::{Plan, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
@@ -36,15 +39,6 @@ pub struct Fleet {
     pub(crate) unreachable: BTreeSet<ClusterName>,
     /// How other clusters see the fleet, as they told with their demand.
     pub(crate) views: BTreeMap<ClusterName, FleetView>,
-}
-
-/// How a cluster sees the fleet: what the order of its sources' tiers depends on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FleetView {
-    /// Round-trip times from its region to others.
-    pub distances: BTreeMap<Region, Duration>,
-    /// Clusters that it cannot reach.
-    pub unreachable: BTreeSet<ClusterName>,
 }
 
 impl Fleet {
@@ -346,24 +340,12 @@ impl Engine {
                 }
             }
             Event::Demand { source, service, rate } => {
-                let known = self.fleet.sources.contains(&source);
-                if let Some(state) = self.services.get_mut(&service).filter(|_| known)
-                    && state.measure_demand(&source, rate, now)
-                {
-                    self.update(&service, now, &mut effects);
-                }
+                self.measure_demand(&source, &service, rate, now, &mut effects);
             }
             Event::RemoteDemand { cluster, view, demand } => {
-                if self.fleet.clusters.contains_key(&cluster) {
-                    self.fleet.views.insert(cluster.clone(), view);
-                    self.update_where(now, &mut effects, |name, state| {
-                        state.hear_demand(&cluster, demand.get(name), now)
-                    });
-                }
+                self.hear_demand(&cluster, view, &demand, now, &mut effects);
             }
-            Event::Arrivals { at, from } => {
-                self.update_where(now, &mut effects, |name, state| state.set_arrivals(&at, from.get(name)));
-            }
+            Event::Arrivals { at, from } => self.set_arrivals(&at, &from, now, &mut effects),
             Event::Release { service, target } => {
                 if let Some(state) = self.services.get_mut(&service) {
                     state.release(&target, now);
@@ -403,12 +385,6 @@ impl Engine {
     /// The pools of other clusters, of the services that this one knows.
     pub fn remote_pools(&self) -> impl Iterator<Item = RemotePoolView> {
         self.services.values().flat_map(|state| state.remote_views(&self.fleet))
-    }
-
-    /// What the own sources ask for, smoothed, of the services whose capacity is declared: for the other clusters.
-    pub fn demand(&self) -> impl Iterator<Item = (&ServiceName, BTreeMap<Zone, Load>)> {
-        let of = |(name, state)| Some((name, ServiceState::own_demand(state)?));
-        self.services.iter().filter_map(of)
     }
 
     /// The fleet as it is seen from here.
@@ -498,20 +474,6 @@ impl Engine {
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
         let names: Vec<ServiceName> = self.services.keys().cloned().collect();
         for name in names {
-            self.update(&name, now, effects);
-        }
-    }
-
-    /// Updates the services that `change` changed.
-    fn update_where(
-        &mut self,
-        now: Time,
-        effects: &mut Effects,
-        mut change: impl FnMut(&ServiceName, &mut ServiceState) -> bool,
-    ) {
-        let changed =
-            self.services.iter_mut().filter_map(|(name, it)| change(name, it).then(|| name.clone()));
-        for name in changed.collect::<Vec<_>>() {
             self.update(&name, now, effects);
         }
     }

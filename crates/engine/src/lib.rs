@@ -23,8 +23,8 @@ mod service;
 mod waterfall;
 
 pub use capacity::{Budget, Capacity, Load, Spread};
-pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, plan_fleet};
-pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, FleetView, Saved};
+pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet};
+pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
 pub use plan::{Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};

@@ -119,7 +119,8 @@ pub fn spend(streams: &[Stream], pools: &[PoolBudget], exhausted: WhenExhausted)
     pouring.pass(Pass::WithinAdmit, within, gates);
     // Those that come back first, then whatever else is healthy, then those that somebody moved traffic away from.
     let returns = |it: &PoolBudget| it.standing == Standing::Returning || it.gate < u64::MAX;
-    let beyond: [(Pass, &dyn Fn(&PoolBudget) -> bool); 3] = [
+    type Takes<'a> = &'a dyn Fn(&PoolBudget) -> bool;
+    let beyond: [(Pass, Takes<'_>); 3] = [
         (Pass::BeyondAdmit, &|it| returns(it) && !shifted(it)),
         (Pass::BeyondAdmit, &|it| !shifted(it)),
         (Pass::Shifted, &shifted),

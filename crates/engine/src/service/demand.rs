@@ -4,7 +4,7 @@
 use super::ServiceState;
 use crate::{
     capacity::{Load, millionths},
-    declared::{FleetPool, FleetQuestion, FleetSource, plan_fleet},
+    declared::{FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet},
     engine::Fleet,
     plan::{Plan, Source},
     planner::Candidate,
@@ -122,7 +122,7 @@ impl ServiceState {
             distances: &fleet.distances,
             unreachable: &fleet.unreachable,
         });
-        let nothing = crate::engine::FleetView::default();
+        let nothing = FleetView::default();
         let others = others.iter().map(|(source, demand)| {
             let view = fleet.views.get(&source.cluster).unwrap_or(&nothing);
             FleetSource {
