@@ -150,6 +150,25 @@ fn missing_demand_holds_for_a_minute_and_then_is_the_hours_peak() {
 }
 
 #[test]
+fn after_a_fault_demand_is_not_believed_to_rise_at_once() {
+    let mut world = declared();
+    demand(&mut world, "a", 800);
+    world.until(10.0).check_all("web", "a", false);
+    // Clients that lost their connections all come back at once.
+    for second in 11..20 {
+        world.until(f64::from(second));
+        demand(&mut world, "a", 8000);
+    }
+    let asked = |world: &World| world.engine.demand().next().unwrap().1["a"].thousandths() / 1000;
+    assert!(asked(&world) <= 1200, "{}", asked(&world));
+    for second in 20..32 {
+        world.until(f64::from(second));
+        demand(&mut world, "a", 8000);
+    }
+    assert!(asked(&world) > 7900, "it lasts, so it is real: {}", asked(&world));
+}
+
+#[test]
 fn a_ramp_waits_until_the_healthy_endpoints_can_take_the_next_step() {
     let settled = |require: bool| {
         let mut world = declared();

@@ -171,14 +171,13 @@ proptest! {
 
     #[test]
     fn plans_hold_for_any_fleet(board in fleet(), turn in 0..7_usize, at in 0..4_usize) {
-        for own in [["east", "east-2", "west", "eu"][at]] {
-            let plans = board.plans(own, &BTreeMap::new());
-            plans.values().for_each(|plan| hold(&board, plan));
-            prop_assert_eq!(&board.plans(own, &plans), &plans, "planning again changes nothing");
-            let mut turned = board.clone();
-            turned.pools.rotate_left(turn);
-            prop_assert_eq!(&turned.plans(own, &BTreeMap::new()), &plans, "the order of the pools decides nothing");
-        }
+        let own = ["east", "east-2", "west", "eu"][at];
+        let plans = board.plans(own, &BTreeMap::new());
+        plans.values().for_each(|plan| hold(&board, plan));
+        prop_assert_eq!(&board.plans(own, &plans), &plans, "planning again changes nothing");
+        let mut turned = board.clone();
+        turned.pools.rotate_left(turn);
+        prop_assert_eq!(&turned.plans(own, &BTreeMap::new()), &plans, "the order of the pools decides nothing");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! docs/decision-waterfall.md: the numbers there were worked by hand; these tests hold the engine to them.
 
 use crate::board::Board;
-use tidegate_engine::{Spread, WhenExhausted};
+use tidegate_engine::{OrderRule, Places, Spread, Tier, WhenExhausted, Written};
 
 /// Four pools of ten endpoints: each takes 10 * 100 * 80 % = 800 requests/s.
 fn fleet(a: u64, b: u64, west: u64, eu: u64) -> Board {
@@ -29,6 +29,22 @@ fn by_region_what_a_region_cannot_take_goes_to_the_nearest() {
     let expected =
         ["zone a 8000, zone b 1000, cluster west 1000", "zone b 10000", "zone x 10000", "zone y 10000"];
     assert_eq!(all(&board), expected);
+}
+
+#[test]
+fn an_order_that_begins_with_the_region_fills_its_zones_evenly() {
+    let order = |board: Board| {
+        board.policy(|policy| {
+            let to = vec![Tier::SameRegion, Tier::Any];
+            policy.failover.push(Written::default_value(OrderRule { from: Places::default(), to }));
+        })
+    };
+    let even = order(fleet(1000, 400, 300, 300));
+    assert_eq!(even.shares("east/a"), "zone a 5000, zone b 5000");
+    assert_eq!(even.shares("east/b"), "zone a 5000, zone b 5000");
+    let full = order(fleet(1200, 600, 300, 300));
+    assert_eq!(full.shares("east/a"), "zone a 4445, zone b 4444, cluster west 1111");
+    assert_eq!(full.shares("east/b"), "zone a 4445, zone b 4444, cluster west 1111");
 }
 
 #[test]
