@@ -75,6 +75,25 @@ pub(crate) fn percentage(node: &Node) -> Result<Fraction, Wrong> {
         .map_err(|_| Wrong::new("a number from 0 to 100", "it is a percentage: write for example 70"))
 }
 
+/// The most that one endpoint can be declared to take: more than any machine serves.
+const MOST_LOAD: u64 = 1_000_000;
+
+/// A load per endpoint, 0.001 to a million, in thousandths.
+pub(crate) fn thousandths(node: &Node) -> Result<u64, Wrong> {
+    let value = match node.value {
+        Value::Integer(value) => u64::try_from(value).ok().and_then(|it| it.checked_mul(1000)),
+        // Saturates, and is nothing for NaN and below; the range is checked then.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Value::Float(value) => Some((value * 1000.0).round() as u64),
+        _ => None,
+    };
+    value.filter(|it| (1..=MOST_LOAD * 1000).contains(it)).ok_or_else(|| {
+        let hint =
+            "what one endpoint takes at most: write the number without quotes or unit, for example 100";
+        Wrong::new(format!("a number from 0.001 to {MOST_LOAD}"), hint)
+    })
+}
+
 /// A duration in a range.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node) -> Result<Duration, Wrong> {
     move |node| {

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{
-    Candidate, CandidatePool, EndpointFacts, Engine, Event, Policy, Question, Saved, Source, Target, plan,
+    Candidate, CandidatePool, Capacity, EndpointFacts, Engine, Event, FleetView, Load, Policy, PoolBudget,
+    Question, Saved, Source, Standing, Stream, Target, WhenExhausted, plan, spend,
 };
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Time, Zone};
 
@@ -173,5 +174,57 @@ fn region_lost(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_plan, region_lost);
+/// Twenty sources over sixty pools (twenty clusters of three zones), a third of them out and the rest near their limit, so
+/// that demand falls through several tiers.
+fn waterfall(criterion: &mut Criterion) {
+    let pools: Vec<PoolBudget> = (0..60_u64)
+        .map(|n| {
+            let ceiling = if n % 3 == 0 { 0 } else { 700_000_000 + n * 1_000_000 };
+            PoolBudget { within: ceiling, ceiling, taken: 0, gate: u64::MAX, standing: Standing::Settled }
+        })
+        .collect();
+    let stream = |n: usize| {
+        let home = n * 3;
+        let abroad =
+            (1..20).map(|far| (n + far) % 20 * 3).map(|first| (first..first + 3).collect::<Vec<_>>());
+        let tiers = [vec![home], vec![home + 1, home + 2]].into_iter().chain(abroad.collect::<Vec<_>>());
+        let busy = if n.is_multiple_of(2) { 1_300_000_000 } else { 1_700_000_000 };
+        Stream { demand: busy, own: n == 0, tiers: tiers.collect() }
+    };
+    let streams: Vec<Stream> = (0..20).map(stream).collect();
+    criterion.bench_function("waterfall_20_sources_60_pools", |bencher| {
+        bencher.iter(|| spend(black_box(&streams), black_box(&pools), WhenExhausted::Spread));
+    });
+}
+
+/// The same through the engine: what one report of demand costs a service, plans, standby tiers and reasons included.
+fn declared(criterion: &mut Criterion) {
+    let mut engine = fleet(1);
+    let policy =
+        Policy { capacity: Some(Capacity::per_endpoint(Load::Rate { rps: 100_000 })), ..Policy::default() };
+    let name = ServiceName::new("shop", "svc-0").unwrap();
+    let facts = EndpointFacts { ready: true, terminating: false, checked: false };
+    let endpoints = ZONES.iter().zip(1..).flat_map(|(in_zone, net)| {
+        (1..=10).map(move |host| (SocketAddr::from(([10, 0, net, host], 8080)), (zone(in_zone), facts)))
+    });
+    let endpoints = endpoints.collect();
+    let now = Time::from_millis(1000);
+    engine.handle(Event::Service { name: name.clone(), policy: Arc::new(policy), endpoints }, now);
+    for (remote, _) in CLUSTERS {
+        let zones = ZONES.iter().map(|it| (zone(it), Load::Rate { rps: 700_000 })).collect();
+        let demand = BTreeMap::from([(name.clone(), zones)]);
+        let view = FleetView::default();
+        engine.handle(Event::RemoteDemand { cluster: cluster(remote), view, demand }, now);
+    }
+    let mut rps = 900_000;
+    criterion.bench_function("declared_12_sources_12_pools_3_plans", |bencher| {
+        bencher.iter(|| {
+            rps = 1_800_000 - rps;
+            let rate = Load::Rate { rps };
+            engine.handle(Event::Demand { source: source("a"), service: name.clone(), rate }, now)
+        });
+    });
+}
+
+criterion_group!(benches, one_plan, region_lost, waterfall, declared);
 criterion_main!(benches);

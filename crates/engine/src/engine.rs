@@ -3,7 +3,11 @@
 //! It owns every service's state. The agent tells it what discovery, checks and peers report, asks for the
 //! next deadline, and translates what changed. It performs no I/O and reads no clock; times are passed in.
 
+mod demand;
+
 use crate::{
+    capacity::Load,
+    declared::FleetView,
     plan::{Plan, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
@@ -32,7 +36,9 @@ pub struct Fleet {
     /// Where requests enter in the own cluster.
     pub sources: BTreeSet<Source>,
     /// Clusters that are out of reach.
-    unreachable: BTreeSet<ClusterName>,
+    pub(crate) unreachable: BTreeSet<ClusterName>,
+    /// How other clusters see the fleet, as they told with their demand.
+    pub(crate) views: BTreeMap<ClusterName, FleetView>,
 }
 
 impl Fleet {
@@ -92,6 +98,35 @@ pub enum Event {
     },
     /// Another cluster went out of reach.
     Unreachable(ClusterName),
+    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
+    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
+    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
+    Demand {
+        /// Where the requests enter.
+        source: Source,
+        /// What they ask for.
+        service: ServiceName,
+        /// How much.
+        rate: Load,
+    },
+    /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
+    /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.
+    RemoteDemand {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How it sees the fleet.
+        view: FleetView,
+        /// All its demand, per service and zone.
+        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
+    },
+    /// What arrives at the east-west gateways of a cluster (the own or another) from others, per service: all of it.
+    /// Needed only for what comes from clusters that this one cannot hear.
+    Arrivals {
+        /// The cluster that serves.
+        at: ClusterName,
+        /// From where, and how much.
+        from: BTreeMap<ServiceName, BTreeMap<ClusterName, Load>>,
+    },
     /// An operator lets traffic back to a target that waits for a word.
     Release {
         /// The service.
@@ -201,6 +236,7 @@ impl Engine {
                 distances: BTreeMap::new(),
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
+                views: BTreeMap::new(),
             },
             services: BTreeMap::new(),
             remote_pools,
@@ -303,6 +339,13 @@ impl Engine {
                     self.update_all(now, &mut effects);
                 }
             }
+            Event::Demand { source, service, rate } => {
+                self.measure_demand(&source, &service, rate, now, &mut effects);
+            }
+            Event::RemoteDemand { cluster, view, demand } => {
+                self.hear_demand(&cluster, view, &demand, now, &mut effects);
+            }
+            Event::Arrivals { at, from } => self.set_arrivals(&at, &from, now, &mut effects),
             Event::Release { service, target } => {
                 if let Some(state) = self.services.get_mut(&service) {
                     state.release(&target, now);
@@ -377,6 +420,7 @@ impl Engine {
             self.remote_pools.remove(&cluster);
         }
         self.fleet.unreachable.retain(|cluster| clusters.contains_key(cluster));
+        self.fleet.views.retain(|cluster, _| clusters.contains_key(cluster));
         self.fleet.clusters = clusters;
         self.fleet.distances = distances;
         self.update_all(now, effects);

@@ -37,6 +37,14 @@ impl fmt::Display for Reason {
                 "nothing better is left, so it serves more than its normal load"
             }
             (Rule::BeyondAdmit, _) => "nothing better is left, so it serves beyond its admit",
+            (Rule::WithinBudget, _) => "serves within what its healthy endpoints take",
+            (Rule::BudgetSpent, _) if share.is_none() => {
+                "what its healthy endpoints take is given to those who are nearer"
+            }
+            (Rule::BudgetSpent, _) => "gets all that its healthy endpoints take, the rest goes on",
+            (Rule::BeyondBudget, _) => {
+                "all that healthy endpoints take is spent, so it serves more than it is declared to"
+            }
             (Rule::LastResort, _) => "nothing allowed is healthy, so it is tried all the same",
             (Rule::NotAdmitted, Phase::Holding) => {
                 "healthy again, held back until its hold-down ends or an operator releases it"
@@ -50,6 +58,9 @@ impl fmt::Display for Reason {
             (Rule::Residency, _) => "its region is forbidden by residency",
             (Rule::NotInOrder, _) => "the order does not name it",
         })?;
+        if let Some(budget) = &self.budget {
+            write!(f, ", {budget}")?;
+        }
         write!(f, " [{}]", self.origin)
     }
 }
@@ -63,7 +74,9 @@ impl fmt::Display for Plan {
         let mut parts: Vec<String> =
             shares.iter().map(|(target, share)| format!("{target} {share}")).collect();
         if self.shed > Share::NONE {
-            parts.push(format!("{} answered with 503 (nothing allowed is healthy)", self.shed));
+            let spent = self.reasons.iter().any(|it| it.rule == Rule::BudgetSpent);
+            let why = if spent { "all that is allowed is full" } else { "nothing allowed is healthy" };
+            parts.push(format!("{} answered with 503 ({why})", self.shed));
         }
         f.write_str(&parts.join(", "))?;
         if self.last_resort {

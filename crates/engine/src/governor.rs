@@ -15,6 +15,9 @@ use tidegate_model::{Fraction, Phase, Time};
 /// More relapses than this do not lengthen the hold-down: 2^16 times any hold-down is past every limit.
 const MAX_RELAPSES: u32 = 16;
 
+/// A step that lacks headroom is not tried again before this has passed, however short the ramp's interval.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What the governor is told: endpoints that are healthy, of those that should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Health {
@@ -61,6 +64,8 @@ pub(crate) struct Governor {
     returned: Option<(Time, Duration)>,
     /// What to go back to if the fault turns out to have been none (see [`Governor::undo_fall`]).
     before_fall: Option<(Fraction, Stage, u32)>,
+    /// The most to which a step may climb: what the pool's healthy endpoints can take of the demand.
+    headroom: Fraction,
 }
 
 /// A governor as it is kept on disk and told to others. Times are kept as what remains of them.
@@ -92,7 +97,13 @@ impl Governor {
             relapses: 0,
             returned: None,
             before_fall: None,
+            headroom: Fraction::ONE,
         }
+    }
+
+    /// The next steps climb no higher than `most`. A step that would is tried again an interval later.
+    pub(crate) const fn limit_steps(&mut self, most: Fraction) {
+        self.headroom = most;
     }
 
     /// Takes up where a saved governor stopped. What remained of a hold-down remains in full, however long nobody
@@ -264,7 +275,12 @@ impl Governor {
     fn step(&mut self, target: Fraction, policy: &Policy, now: Time) {
         let steps = &policy.failback.ramp_steps.value;
         let next = steps.iter().copied().find(|step| *step > self.admit).unwrap_or(Fraction::ONE);
-        self.admit = next.min(target);
+        let next = next.min(target);
+        if next > self.headroom {
+            self.stage = Stage::Ramping { until: now + policy.failback.ramp_interval.value.max(RETRY) };
+            return;
+        }
+        self.admit = next;
         self.stage = if self.admit >= target {
             self.before_fall = None;
             self.returned = Some((now, Duration::ZERO));

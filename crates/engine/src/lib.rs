@@ -7,24 +7,31 @@
 //! What is *not* here: reading manifests (`api`), checking endpoints (`probe`), speaking to Envoy
 //! (`envoy`, `xds`) or to peers (`link`).
 
+mod capacity;
 mod contingency;
+mod declared;
+mod demand;
 mod engine;
 mod expected;
 mod explain;
 mod explain_change;
 mod governor;
+mod order;
 mod plan;
 mod planner;
 mod policy;
 mod pool;
 mod service;
+mod waterfall;
 
+pub use capacity::{Budget, Capacity, Load, Spread};
 pub use contingency::{
     Asked, Clients, Contingency, Fate, Finding, FleetMember, FleetService, FleetState, Forbidden, Foresight,
     Lint, Location, LocationError, LocationLoad, MAX_PAIRS, Place, Plans, PoolFigures, PoolLoad,
     ServiceOutcome, SourceOutcome, Stranded, Unit, UnknownLocation, Why, contingency, foresee, lint,
     n_minus_1, n_minus_2, plans,
 };
+pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet};
 pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
 pub use explain_change::{explain_change, explain_moves};
 pub use plan::{Plan, Reason, Rule, Source, Target, TargetError};
@@ -32,3 +39,4 @@ pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
 pub use pool::EndpointFacts;
 pub use service::{EndpointView, RemotePoolView};
+pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};

@@ -1,6 +1,6 @@
 //! The result of a decision: for one service and one source, who serves what share, who stands by, and why.
 
-use crate::policy::Origin;
+use crate::{capacity::Budget, policy::Origin};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Share, Zone};
@@ -117,6 +117,9 @@ pub struct Reason {
     pub rule: Rule,
     /// Where that rule was written.
     pub origin: Origin,
+    /// What it may take and what the fleet sends it, where capacity is declared and demand is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// The rules of the planner, by which a target got its share or was refused one.
@@ -132,6 +135,12 @@ pub enum Rule {
     NoForeignTraffic,
     /// Nothing else was left, so it serves beyond its admit.
     BeyondAdmit,
+    /// It serves within what its healthy endpoints are declared to take.
+    WithinBudget,
+    /// It is given all that its healthy endpoints are declared to take; the rest goes on.
+    BudgetSpent,
+    /// All budgets are spent, so it serves beyond its own.
+    BeyondBudget,
     /// Nothing allowed is healthy, so its endpoints are tried all the same.
     LastResort,
     /// It is given nothing: its admit is zero.

@@ -1,20 +1,22 @@
 //! The planner: from the pools of a service as one source sees them to a plan.
 //!
 //! A pure function. It is the part of DESIGN section 4 that needs no declared capacity: nothing is shed
-//! while anything healthy is allowed.
+//! while anything healthy is allowed. Where capacity is declared, `declared` asks the waterfall instead, and takes
+//! from here the order of the tiers and the making of the plan.
 
 use crate::{
+    order::{by_distance, from_matches, tier_names},
     plan::{Plan, Reason, Rule, Source, Target},
-    policy::{FailbackMode, Origin, Places, Policy, Tier, WhenExhausted},
+    policy::{FailbackMode, Origin, Policy, Tier, WhenExhausted},
 };
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
 
 /// A plan names at most so many standby tiers: Envoy walks them in order, and a source that has lost this many has no use for more.
-const MAX_STANDBY: usize = 8;
+pub(crate) const MAX_STANDBY: usize = 8;
 
 /// Amounts of traffic inside the planner: parts of 10^12, so that splitting and summing lose less than a share's last digit.
-const WHOLE: u64 = 1_000_000_000_000;
+pub(crate) const WHOLE: u64 = 1_000_000_000_000;
 
 /// Weights and admitted parts inside the planner: millionths of an endpoint.
 const ENDPOINT: u64 = Fraction::ONE.ppm() as u64;
@@ -49,7 +51,7 @@ pub struct CandidatePool {
 
 /// What the passes need of a candidate, as numbers: taken once, so that "and if it were gone?" costs next to nothing.
 #[derive(Clone, Copy, Debug)]
-struct Figures {
+pub(crate) struct Figures {
     expected: u64,
     /// Healthy endpoints that the source can reach.
     healthy: u64,
@@ -62,7 +64,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(candidate: &Candidate) -> Self {
+    pub(crate) fn of(candidate: &Candidate) -> Self {
         let Candidate { phase, reachable, .. } = *candidate;
         let mut sum = Self { expected: 0, healthy: 0, admitted: 0, weight: 0, phase, reachable };
         for pool in candidate.pools.values() {
@@ -123,28 +125,42 @@ pub fn plan(question: &Question<'_>, previous: Option<&Plan>) -> Plan {
     let tiers = Tiers::of(question);
     let figures: Vec<Figures> = question.candidates.iter().map(Figures::of).collect();
     let outcome = tiers.spend(question.policy, &figures);
-    let parts = tiers.parts(&outcome);
+    let standby = standby(&tiers, question, figures.clone(), &outcome);
+    assemble(question, &tiers, &figures, &outcome, standby, previous)
+}
+
+/// Makes the plan of what became of the traffic.
+pub(crate) fn assemble(
+    question: &Question<'_>,
+    tiers: &Tiers,
+    figures: &[Figures],
+    outcome: &Outcome,
+    standby: Vec<BTreeMap<Target, Share>>,
+    previous: Option<&Plan>,
+) -> Plan {
+    let parts = tiers.parts(outcome);
+    let served: u32 = parts.iter().sum();
     let mut plan = Plan {
         service: question.service.clone(),
         source: question.source.clone(),
         shares: shares(&parts, question.candidates),
-        standby: standby(&tiers, question, figures.clone(), &outcome, parts),
-        shed: if outcome.shed { Share::ALL } else { Share::NONE },
+        standby,
+        shed: Share::new(Share::ALL.parts().saturating_sub(served)).unwrap_or(Share::NONE),
         last_resort: outcome.last_resort,
         reasons: Vec::new(),
     };
     if let Some(previous) = previous {
         keep_within_dead_band(&mut plan, previous, question.policy.dead_band);
     }
-    plan.reasons = reasons(&tiers, question, &figures, &outcome, &plan);
+    plan.reasons = reasons(tiers, question, figures, outcome, &plan);
     plan
 }
 
 /// The candidates, by index, in the order in which this source turns to them; inside a tier by target, so that the
 /// order in which they were given decides nothing.
-struct Tiers {
+pub(crate) struct Tiers {
     /// Each candidate in one tier only; tiers without candidates left out.
-    tiers: Vec<Vec<usize>>,
+    pub(crate) tiers: Vec<Vec<usize>>,
     /// Candidates that residency forbids.
     forbidden: Vec<usize>,
     /// Candidates that no tier names.
@@ -154,17 +170,18 @@ struct Tiers {
 }
 
 /// What became of the traffic.
-struct Outcome {
+pub(crate) struct Outcome {
     /// Per candidate, parts of [`WHOLE`].
-    amounts: Vec<u64>,
+    pub(crate) amounts: Vec<u64>,
     /// Per candidate, the rule that gave or refused it something.
-    rules: Vec<Option<Rule>>,
-    last_resort: bool,
-    shed: bool,
+    pub(crate) rules: Vec<Option<Rule>>,
+    pub(crate) last_resort: bool,
+    /// What nobody takes; with the amounts it sums to [`WHOLE`].
+    pub(crate) shed: u64,
 }
 
 impl Tiers {
-    fn of(question: &Question<'_>) -> Self {
+    pub(crate) fn of(question: &Question<'_>) -> Self {
         let Question { source, policy, candidates, .. } = question;
         let rule = policy.failover.iter().find(|rule| from_matches(&rule.value.from, source));
         let (order, origin) = match rule {
@@ -192,12 +209,12 @@ impl Tiers {
     }
 
     /// Runs the passes over the candidates as they are, or as they would be with some of them gone.
-    fn spend(&self, policy: &Policy, figures: &[Figures]) -> Outcome {
+    pub(crate) fn spend(&self, policy: &Policy, figures: &[Figures]) -> Outcome {
         let mut outcome = Outcome {
             amounts: vec![0; figures.len()],
             rules: vec![None; figures.len()],
             last_resort: false,
-            shed: false,
+            shed: 0,
         };
         let left = self.within_admit(figures, &mut outcome);
         let left = self.beyond_admit(figures, left, &mut outcome);
@@ -264,20 +281,22 @@ impl Tiers {
                     !outcome.last_resort && outcome.divide(left, members, expected, Rule::LastResort) > 0;
             }
         }
-        outcome.shed = !outcome.last_resort;
+        outcome.shed = if outcome.last_resort { 0 } else { left };
     }
 
     /// The amounts in 1/10000 by the largest remainder; ties go to the first in the order of the tiers.
-    fn parts(&self, outcome: &Outcome) -> Vec<u32> {
+    pub(crate) fn parts(&self, outcome: &Outcome) -> Vec<u32> {
         let mut parts = vec![0; outcome.amounts.len()];
         let whole = u64::from(Share::ALL.parts());
-        let mut missing = if outcome.shed { 0 } else { Share::ALL.parts() };
+        // What is shed is rounded down, so that the rest never lacks a target to go to.
+        let shed = u32::try_from(outcome.shed * whole / WHOLE).unwrap_or(Share::ALL.parts());
+        let mut missing = Share::ALL.parts().saturating_sub(shed);
         let mut remainders = Vec::with_capacity(parts.len());
         for index in self.tiers.iter().flatten().copied().filter(|index| outcome.amounts[*index] > 0) {
             let scaled = outcome.amounts[index] * whole;
             // An amount is at most WHOLE, so this is at most 10000.
             parts[index] = u32::try_from(scaled / WHOLE).unwrap_or(Share::ALL.parts());
-            missing -= parts[index];
+            missing = missing.saturating_sub(parts[index]);
             remainders.push((scaled % WHOLE, index));
         }
         remainders.sort_by(|(a, _), (b, _)| b.cmp(a));
@@ -323,7 +342,7 @@ impl Outcome {
 }
 
 /// `amount * part / whole`, rounded down and at most `amount`; nothing of nothing.
-fn part_of(amount: u64, part: u128, whole: u128) -> u64 {
+pub(crate) fn part_of(amount: u64, part: u128, whole: u128) -> u64 {
     if whole == 0 {
         0
     } else if part >= whole {
@@ -333,7 +352,7 @@ fn part_of(amount: u64, part: u128, whole: u128) -> u64 {
     }
 }
 
-fn shares(parts: &[u32], candidates: &[Candidate]) -> BTreeMap<Target, Share> {
+pub(crate) fn shares(parts: &[u32], candidates: &[Candidate]) -> BTreeMap<Target, Share> {
     let given = parts.iter().zip(candidates).filter(|(parts, _)| **parts > 0);
     given.filter_map(|(parts, it)| Some((it.target.clone(), Share::new(*parts).ok()?))).collect()
 }
@@ -345,10 +364,9 @@ fn standby(
     question: &Question<'_>,
     mut figures: Vec<Figures>,
     outcome: &Outcome,
-    mut used: Vec<u32>,
 ) -> Vec<BTreeMap<Target, Share>> {
-    let mut standby = Vec::new();
-    if outcome.last_resort || outcome.shed {
+    let (mut standby, mut used) = (Vec::new(), tiers.parts(outcome));
+    if outcome.last_resort || outcome.shed > 0 {
         return standby;
     }
     figures.iter_mut().filter(|it| it.phase == Phase::Out).for_each(Figures::lose);
@@ -358,7 +376,7 @@ fn standby(
             break;
         }
         let next = tiers.spend(question.policy, &figures);
-        if next.last_resort || next.shed {
+        if next.last_resort || next.shed > 0 {
             break;
         }
         used = tiers.parts(&next);
@@ -374,11 +392,12 @@ fn keep_within_dead_band(plan: &mut Plan, previous: &Plan, dead_band: Share) {
                 target == old_target && share.distance(*old_share) <= dead_band.parts()
             })
     };
-    if plan.last_resort != previous.last_resort || plan.shed != previous.shed {
+    if plan.last_resort != previous.last_resort || plan.shed.is_none() != previous.shed.is_none() {
         return;
     }
-    if close(&plan.shares, &previous.shares) {
+    if plan.shed.distance(previous.shed) <= dead_band.parts() && close(&plan.shares, &previous.shares) {
         plan.shares.clone_from(&previous.shares);
+        plan.shed = previous.shed;
     }
     if plan.standby.len() == previous.standby.len()
         && plan.standby.iter().zip(&previous.standby).all(|(new, old)| close(new, old))
@@ -407,6 +426,7 @@ fn reasons(
             phase: candidate.phase,
             rule,
             origin: origin_of(rule, candidate.phase, tiers, question.policy),
+            budget: None,
         }
     };
     let mut reasons = Vec::with_capacity(figures.len());
@@ -423,6 +443,9 @@ fn origin_of(rule: Rule, phase: Phase, tiers: &Tiers, policy: &Policy) -> Origin
     match (rule, phase) {
         (Rule::Residency, _) => {
             policy.residency.as_ref().map(|written| written.origin.clone()).unwrap_or_default()
+        }
+        (Rule::BudgetSpent | Rule::WithinBudget | Rule::BeyondBudget, _) => {
+            policy.capacity.as_ref().map(|it| it.per_endpoint.origin.clone()).unwrap_or_default()
         }
         (Rule::LastResort, _) => policy.when_exhausted.origin.clone(),
         (Rule::NotAdmitted, Phase::Holding) if policy.failback.mode.value == FailbackMode::Manual => {
@@ -445,45 +468,4 @@ fn given_nothing(it: &Figures) -> Rule {
     } else {
         Rule::NotNeeded
     }
-}
-
-fn from_matches(from: &Places, source: &Source) -> bool {
-    (from.regions.is_empty() || from.regions.contains(&source.locality.region))
-        && (from.zones.is_empty() || from.zones.contains(&source.locality.zone))
-        && (from.clusters.is_empty() || from.clusters.contains(&source.cluster))
-}
-
-/// Whether a place is among `places`. Another cluster is in a zone if it has a pool there: it is steered to as a whole.
-fn places_name(places: &Places, candidate: &Candidate) -> bool {
-    (places.regions.is_empty() || places.regions.contains(&candidate.region))
-        && (places.clusters.is_empty() || places.clusters.contains(&candidate.cluster))
-        && (places.zones.is_empty() || candidate.pools.keys().any(|zone| places.zones.contains(zone)))
-}
-
-fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) -> bool {
-    match tier {
-        Tier::SameZone => candidate.target == Target::Zone(source.locality.zone.clone()),
-        Tier::SameRegion => candidate.region == source.locality.region,
-        Tier::Only(places) => places_name(places, candidate),
-        Tier::AnyExcept(places) => !places_name(places, candidate),
-        Tier::Any => true,
-    }
-}
-
-/// Splits into one tier per region, the nearest first; the source's own region is nearest, regions of unknown
-/// distance come last, in the order of their names.
-fn by_distance(named: &[usize], question: &Question<'_>) -> Vec<Vec<usize>> {
-    let place = |index: &usize| {
-        let region = &question.candidates[*index].region;
-        let distance = if *region == question.source.locality.region {
-            Duration::ZERO
-        } else {
-            question.distances.get(region).copied().unwrap_or(Duration::MAX)
-        };
-        (distance, region, *index)
-    };
-    let mut placed: Vec<(Duration, &Region, usize)> = named.iter().map(place).collect();
-    placed.sort_by_key(|(distance, region, _)| (*distance, *region));
-    let regions = placed.chunk_by(|(_, a, _), (_, b, _)| a == b);
-    regions.map(|region| region.iter().map(|(_, _, index)| *index).collect()).collect()
 }

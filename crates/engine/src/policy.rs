@@ -4,6 +4,7 @@
 //! Reading YAML, merging policies and applying their precedence is the business
 //! of the crate `api`.
 
+use crate::capacity::Capacity;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Region, Share, Zone};
@@ -65,6 +66,8 @@ pub struct Policy {
     pub partial_loss_delay: Written<Duration>,
     /// The only regions that may serve; `None` allows all. Nothing overrides it.
     pub residency: Option<Written<BTreeSet<Region>>>,
+    /// What an endpoint takes; `None` when nobody said: then nothing is ever too much for a pool that admits it.
+    pub capacity: Option<Capacity>,
     /// How a pool gets its load back.
     pub failback: Failback,
     /// What to do when no allowed pool has a healthy endpoint.
@@ -91,6 +94,9 @@ pub struct Failback {
     pub ramp_steps: Written<Vec<Fraction>>,
     /// How long each step lasts.
     pub ramp_interval: Written<Duration>,
+    /// Whether a step waits until the pool's healthy endpoints can take its share of the demand. Means something
+    /// only with declared capacity and known demand.
+    pub require_headroom: Written<bool>,
 }
 
 /// Who lets traffic back.
@@ -163,6 +169,7 @@ impl Default for Policy {
             minimum_healthy: Written::default_value(percent(25)),
             partial_loss_delay: Written::default_value(Duration::from_secs(2)),
             residency: None,
+            capacity: None,
             failback: Failback {
                 mode: Written::default_value(FailbackMode::Auto),
                 hold_down: Written::default_value(Duration::from_secs(30)),
@@ -170,6 +177,7 @@ impl Default for Policy {
                 quiet: Duration::from_secs(600),
                 ramp_steps: Written::default_value(vec![percent(10), percent(50), percent(100)]),
                 ramp_interval: Written::default_value(Duration::from_secs(10)),
+                require_headroom: Written::default_value(true),
             },
             when_exhausted: Written::default_value(WhenExhausted::Spread),
             dead_band: Share::new(100).unwrap_or(Share::NONE),

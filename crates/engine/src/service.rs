@@ -1,6 +1,9 @@
 //! One service as this cluster's agent sees it: its own pools, the other clusters' pools, and the plans.
 
+mod demand;
+
 use crate::{
+    demand::Demands,
     engine::{Decision, Fleet},
     governor::{Governor, Health, SavedGovernor},
     plan::{Plan, Source, Target},
@@ -24,6 +27,8 @@ pub(crate) struct ServiceState {
     pools: BTreeMap<Zone, Pool>,
     remotes: BTreeMap<ClusterName, Remote>,
     plans: BTreeMap<Source, Plan>,
+    /// What is asked for; empty while no capacity is declared.
+    demands: Demands,
     /// The pool statuses as last told, to tell what changed.
     told: BTreeMap<Zone, PoolStatus>,
 }
@@ -59,6 +64,7 @@ impl ServiceState {
             pools: BTreeMap::new(),
             remotes: BTreeMap::new(),
             plans: BTreeMap::new(),
+            demands: Demands::default(),
             told: BTreeMap::new(),
         }
     }
@@ -92,6 +98,7 @@ impl ServiceState {
     }
 
     pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.forget_other_units(&policy);
         self.policy = policy;
     }
 
@@ -175,11 +182,13 @@ impl ServiceState {
     /// Brings governors and plans up to `now`.
     pub(crate) fn update(&mut self, fleet: &Fleet, now: Time) -> Outcome {
         let mut outcome = Outcome::default();
+        self.limit_ramps();
         self.update_pools(fleet, now, &mut outcome);
         for (cluster, remote) in &mut self.remotes {
             let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
             remote.reach.observe(health, &self.policy, now);
         }
+        self.update_demands(fleet, now);
         self.update_plans(fleet, &mut outcome);
         outcome
     }
@@ -187,7 +196,7 @@ impl ServiceState {
     pub(crate) fn deadline(&self) -> Option<Time> {
         let pools = self.pools.values().filter_map(|pool| pool.deadline(&self.policy));
         let remotes = self.remotes.values().filter_map(|remote| remote.reach.deadline(&self.policy));
-        pools.chain(remotes).min()
+        pools.chain(remotes).chain(self.demands.deadline()).min()
     }
 
     fn update_pools(&mut self, fleet: &Fleet, now: Time, outcome: &mut Outcome) {
@@ -263,6 +272,7 @@ impl ServiceState {
             self.plans.remove(&source);
             outcome.plans_changed = true;
         }
+        let mut declared = self.declared_plans(fleet, &candidates);
         for source in &fleet.sources {
             let question = Question {
                 service: &self.name,
@@ -272,7 +282,7 @@ impl ServiceState {
                 distances: &fleet.distances,
             };
             let before = self.plans.get(source);
-            let after = plan(&question, before);
+            let after = declared.remove(source).unwrap_or_else(|| plan(&question, before));
             let moved =
                 before.is_none_or(|before| before.shares != after.shares || before.shed != after.shed);
             let differs = moved

@@ -451,3 +451,24 @@ fn what_changed_is_told_and_no_more() {
     let effects = world.handle(Event::Unreachable(cluster("west")));
     assert_eq!(effects.changed, [service("web")].into(), "it stood by for one of them");
 }
+
+/// Envoy's own table (docs, "Priority levels", overprovisioning factor 1.4): P0 healthy, and what P0 gets. Envoy rounds
+/// down after multiplying by 140 %; we divide by 71.43 %, which is a little more than 1 / 1.4, so that 50 % gets
+/// 69.997 %: compared to the nearest whole percent, all are the same.
+#[test]
+fn envoys_documented_priority_table_is_reproduced() {
+    for (healthy, to_first) in [(100, 100), (72, 100), (71, 99), (50, 70), (25, 35), (0, 0)] {
+        let mut world = World::new();
+        world.policy.failover_threshold = Written::default_value(fixture::percent(71.43));
+        world.policy.minimum_healthy = Written::default_value(fixture::percent(0.0));
+        world.add_up("web", &["a", "b"], 100).until(10.0);
+        for n in 1..=100 - healthy {
+            world.check("web", "a", n, false);
+        }
+        world.until(20.0);
+        let plan = world.plan("web", "a");
+        let share = |zone_name: &str| plan.shares.get(&Target::Zone(zone(zone_name))).copied();
+        let percent = |zone_name: &str| (share(zone_name).unwrap_or_default().parts() + 50) / 100;
+        assert_eq!((percent("a"), percent("b")), (to_first, 100 - to_first), "{healthy} % healthy");
+    }
+}

@@ -4,7 +4,7 @@
 use super::{
     MAX_ENTRIES,
     places::{self, Mention, Mentions},
-    policy_parts::{self, CheckFields, FailbackFields},
+    policy_parts::{self, CapacityFields, CheckFields, FailbackFields},
 };
 use crate::{
     duration,
@@ -13,7 +13,7 @@ use crate::{
     read,
 };
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_engine::{OrderRule, Tier, WhenExhausted};
+use tidegate_engine::{OrderRule, Spread, Tier, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// What a policy is about.
@@ -28,7 +28,7 @@ pub(crate) enum Target {
 }
 
 /// Fields that people look for right below `spec`.
-const NESTED: [&str; 14] = [
+const NESTED: [&str; 18] = [
     "spec.failover[].from",
     "spec.failover[].to",
     "spec.failoverDelay.partialLoss",
@@ -36,11 +36,15 @@ const NESTED: [&str; 14] = [
     "spec.healthCheck.active.interval",
     "spec.healthCheck.active.unhealthyThreshold",
     "spec.healthCheck.active.healthyThreshold",
+    "spec.capacity.requestsPerSecond",
+    "spec.capacity.concurrency",
+    "spec.capacity.targetUtilization",
     "spec.failback.mode",
     "spec.failback.holdDown",
     "spec.failback.maxHoldDown",
     "spec.failback.ramp",
     "spec.failback.ramp.steps",
+    "spec.failback.requireHeadroom",
     "spec.retry.perTryTimeout",
     "spec.retry.attempts",
 ];
@@ -54,6 +58,8 @@ pub(crate) struct PolicySpec {
     pub(crate) minimum_healthy: Option<Field<Fraction>>,
     pub(crate) partial_loss_delay: Option<Field<Duration>>,
     pub(crate) residency: Option<Field<BTreeSet<Region>>>,
+    pub(crate) capacity: CapacityFields,
+    pub(crate) spread: Option<Field<Spread>>,
     pub(crate) check: CheckFields,
     pub(crate) failback: FailbackFields,
     pub(crate) drain_timeout: Option<Field<Duration>>,
@@ -89,6 +95,9 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
         partial
     });
     let residency = read_residency(&mut spec, &mut mentions, issues);
+    let capacity = policy_parts::read_capacity(&mut spec, issues);
+    let spreads = &[("Waterfall", Spread::Waterfall), ("Spray", Spread::Spray)];
+    let spread = spec.value("spread", issues, read::word(spreads));
     let check = policy_parts::read_check(&mut spec, issues);
     let failback = policy_parts::read_failback(&mut spec, issues);
     let drain_timeout = spec.map("drain", issues).and_then(|mut drain| {
@@ -106,7 +115,6 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     }
     let words = &[("Spread", WhenExhausted::Spread), ("Shed", WhenExhausted::Shed)];
     let when_exhausted = spec.value("whenExhausted", issues, read::word(words));
-    spec.unsupported(&["capacity", "spread"], issues);
     spec.finish_knowing(&NESTED, issues);
     Some(PolicySpec {
         targets,
@@ -115,6 +123,8 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
         minimum_healthy,
         partial_loss_delay,
         residency,
+        capacity,
+        spread,
         check,
         failback,
         drain_timeout,

@@ -1,4 +1,4 @@
-//! The parts of a `FailoverPolicy` that are larger than one field: health checks and failback.
+//! The parts of a `FailoverPolicy` that are larger than one field: capacity, health checks and failback.
 
 use super::policy::duration_text;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     yaml::{Node, Value},
 };
 use std::{ops::RangeInclusive, time::Duration};
-use tidegate_engine::FailbackMode;
+use tidegate_engine::{FailbackMode, Load};
 use tidegate_model::Fraction;
 
 /// The most steps of a ramp: more than anybody watches, and a limit on what the engine walks through.
@@ -42,6 +42,35 @@ pub(crate) struct FailbackFields {
     pub(crate) max_hold_down: Option<Field<Duration>>,
     pub(crate) ramp_steps: Option<Field<Vec<Fraction>>>,
     pub(crate) ramp_interval: Option<Field<Duration>>,
+    pub(crate) require_headroom: Option<Field<bool>>,
+}
+
+/// `capacity`.
+#[derive(Debug, Default)]
+pub(crate) struct CapacityFields {
+    pub(crate) per_endpoint: Option<Field<Load>>,
+    pub(crate) target_utilization: Option<Field<Fraction>>,
+}
+
+pub(super) fn read_capacity(spec: &mut Fields<'_>, issues: &mut Issues) -> CapacityFields {
+    let Some(mut capacity) = spec.map("capacity", issues) else { return CapacityFields::default() };
+    let rate = capacity.value("requestsPerSecond", issues, read::thousandths);
+    let concurrency = capacity.value("concurrency", issues, read::thousandths);
+    let target_utilization = capacity.value("targetUtilization", issues, |node| {
+        let hint = "the part of the capacity that is planned with, in percent: write for example 80";
+        let least = Fraction::from_percentage(1.0).unwrap_or_default();
+        let percentage = read::percentage(node).ok().filter(|it| *it >= least);
+        percentage.ok_or_else(|| Wrong::new("a number from 1 to 100", hint))
+    });
+    if let (Some(_), Some(concurrency)) = (&rate, &concurrency) {
+        let message = "spec.capacity has both requestsPerSecond and concurrency";
+        issues.error(concurrency.at, message, "an endpoint is limited by one of them; remove the other");
+    }
+    capacity.finish(issues);
+    let rate = rate.map(|it| Field { value: Load::Rate { rps: it.value }, at: it.at });
+    let concurrency =
+        concurrency.map(|it| Field { value: Load::Concurrency { requests: it.value }, at: it.at });
+    CapacityFields { per_endpoint: rate.or(concurrency), target_utilization }
 }
 
 pub(super) fn read_check(spec: &mut Fields<'_>, issues: &mut Issues) -> CheckFields {
@@ -165,9 +194,9 @@ pub(super) fn read_failback(spec: &mut Fields<'_>, issues: &mut Issues) -> Failb
         ramp_interval = ramp.value("interval", issues, read::duration(range));
         ramp.finish(issues);
     }
-    failback.unsupported(&["requireHeadroom"], issues);
+    let require_headroom = failback.value("requireHeadroom", issues, read::boolean);
     failback.finish(issues);
-    FailbackFields { mode, hold_down, max_hold_down, ramp_steps, ramp_interval }
+    FailbackFields { mode, hold_down, max_hold_down, ramp_steps, ramp_interval, require_headroom }
 }
 
 fn read_steps(ramp: &mut Fields<'_>, issues: &mut Issues) -> Option<Field<Vec<Fraction>>> {

@@ -11,7 +11,7 @@ use crate::{
     problem::Problem,
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tidegate_engine::{Failback, Policy, Written};
+use tidegate_engine::{Capacity, Failback, Policy, Written};
 use tidegate_model::ServiceName;
 
 /// A policy and the object that holds it.
@@ -141,6 +141,8 @@ impl<'o> Chain<'_, 'o> {
             ramp_steps: self.written(|spec| spec.failback.ramp_steps.as_ref(), default.failback.ramp_steps),
             ramp_interval: self
                 .written(|spec| spec.failback.ramp_interval.as_ref(), default.failback.ramp_interval),
+            require_headroom: self
+                .written(|spec| spec.failback.require_headroom.as_ref(), default.failback.require_headroom),
         };
         let mut engine = Policy {
             failover: failover.unwrap_or_default(),
@@ -150,12 +152,14 @@ impl<'o> Chain<'_, 'o> {
             partial_loss_delay: self
                 .written(|spec| spec.partial_loss_delay.as_ref(), default.partial_loss_delay),
             residency,
+            capacity: self.capacity(),
             failback,
             when_exhausted: self.written(|spec| spec.when_exhausted.as_ref(), default.when_exhausted),
             dead_band: default.dead_band,
             retention: default.retention,
         };
         self.reconcile(&mut engine, problems);
+        self.need_capacity(&engine, problems);
         let plain = ServicePolicy::default();
         ServicePolicy {
             engine,
@@ -200,6 +204,31 @@ impl<'o> Chain<'_, 'o> {
                 problems.push(problem_in(object, field.at, message, "raise it, or lower holdDown here too"));
             }
             policy.failback.max_hold_down.value = hold_down.value;
+        }
+    }
+
+    /// The declared capacity: what an endpoint takes is one field, whichever unit it is in.
+    fn capacity(&self) -> Option<Capacity> {
+        let (object, load) = self.find(|spec| spec.capacity.per_endpoint.as_ref())?;
+        let default = Capacity::per_endpoint(load.value);
+        Some(Capacity {
+            per_endpoint: Written { value: load.value, origin: object.origin(load.at) },
+            target_utilization: self
+                .written(|spec| spec.capacity.target_utilization.as_ref(), default.target_utilization),
+            spread: self.written(|spec| spec.spread.as_ref(), default.spread),
+        })
+    }
+
+    /// Some fields mean nothing without capacity; who wrote one into the policy of that service is told.
+    fn need_capacity(&self, policy: &Policy, problems: &mut Vec<Problem>) {
+        let Some(&(object, spec)) = self.0.first().filter(|_| policy.capacity.is_none()) else { return };
+        let spread = spec.spread.as_ref().map(|field| ("spread", field.at));
+        let target = spec.capacity.target_utilization.as_ref();
+        let target = target.map(|field| ("capacity.targetUtilization", field.at));
+        for (name, at) in spread.into_iter().chain(target) {
+            let message = format!("{name} means nothing while no capacity is declared");
+            let hint = "add capacity.requestsPerSecond or capacity.concurrency, or remove it";
+            problems.push(problem_in(object, at, message, hint));
         }
     }
 

@@ -4,7 +4,8 @@ use crate::fixture::{cluster, percent, region, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::time::Duration;
 use tidegate_engine::{
-    CandidatePool, Failback, FailbackMode, OrderRule, Places, Policy, Tier, WhenExhausted, Written,
+    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Spread, Tier,
+    WhenExhausted, Written,
 };
 use tidegate_model::{Fraction, Phase, Share};
 
@@ -33,6 +34,9 @@ pub(crate) enum Step {
     Release { service: usize, zone: usize },
     ReleaseCluster { service: usize, cluster: usize },
     Policy { service: usize, policy: Box<Policy> },
+    Demand { service: usize, zone: usize, load: Load },
+    RemoteDemand { service: usize, cluster: usize, load: Load },
+    Arrivals { service: usize, at: usize, from: usize, load: Load },
     Restart,
 }
 
@@ -77,8 +81,27 @@ fn failback() -> impl Strategy<Value = Failback> {
             quiet,
             ramp_steps: Written::default_value(ramp_steps),
             ramp_interval: Written::default_value(ramp_interval),
+            // A ramp that lacks headroom asks again for ever, and these runs are to settle; it has tests of its own.
+            require_headroom: Written::default_value(false),
         },
     )
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    let amount = || prop_oneof![8 => 0..3_000_000_u64, 1 => Just(u64::MAX)];
+    prop_oneof![
+        5 => amount().prop_map(|rps| Load::Rate { rps }),
+        1 => amount().prop_map(|requests| Load::Concurrency { requests }),
+    ]
+}
+
+fn capacity() -> impl Strategy<Value = Capacity> {
+    let spread = prop_oneof![3 => Just(Spread::Waterfall), 1 => Just(Spread::Spray)];
+    (load(), fraction(), spread).prop_map(|(load, target, spread)| Capacity {
+        target_utilization: Written::default_value(target),
+        spread: Written::default_value(spread),
+        ..Capacity::per_endpoint(load)
+    })
 }
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
@@ -86,7 +109,8 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
     let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
     let fractions = (fraction(), fraction());
-    (vec(order(), 0..3), fractions, seconds(4), residency, failback(), exhausted, 0..300u32, retention)
+    let declared = (exhausted, proptest::option::weighted(0.5, capacity()));
+    (vec(order(), 0..3), fractions, seconds(4), residency, failback(), declared, 0..300u32, retention)
         .prop_map(
             |(
                 failover,
@@ -94,7 +118,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 delay,
                 residency,
                 failback,
-                exhausted,
+                (exhausted, capacity),
                 dead_band,
                 retention,
             )| Policy {
@@ -104,6 +128,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 partial_loss_delay: Written::default_value(delay),
                 residency: residency
                     .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                capacity,
                 failback,
                 when_exhausted: Written::default_value(exhausted),
                 dead_band: Share::new(dead_band).unwrap(),
@@ -141,9 +166,15 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => subsequence((0..CLUSTERS.len()).collect::<Vec<_>>(), 1..=4).prop_map(Step::Topology),
         1 => subsequence((0..ZONES.len()).collect::<Vec<_>>(), 0..=3).prop_map(Step::Sources),
         1 => in_service.clone().prop_map(Step::Removed),
-        1 => (in_service.clone(), in_zone).prop_map(|(service, zone)| Step::Release { service, zone }),
-        1 => (in_service.clone(), in_cluster)
+        1 => (in_service.clone(), in_zone.clone()).prop_map(|(service, zone)| Step::Release { service, zone }),
+        1 => (in_service.clone(), in_cluster.clone())
             .prop_map(|(service, cluster)| Step::ReleaseCluster { service, cluster }),
+        4 => (in_service.clone(), in_zone.clone(), load())
+            .prop_map(|(service, zone, load)| Step::Demand { service, zone, load }),
+        1 => (in_service.clone(), in_cluster.clone(), load())
+            .prop_map(|(service, cluster, load)| Step::RemoteDemand { service, cluster, load }),
+        1 => (in_service.clone(), in_cluster.clone(), in_cluster.clone(), load())
+            .prop_map(|(service, at, from, load)| Step::Arrivals { service, at, from, load }),
         1 => (in_service, policy())
             .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
         1 => Just(Step::Restart),

@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{
-    Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, Plan, Policy,
-    Question, Rule, Saved, Target, plan,
+    Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, FleetView, Plan,
+    Policy, Question, Rule, Saved, Target, WhenExhausted, plan,
 };
 use tidegate_model::{
     ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
@@ -209,6 +209,20 @@ impl Run {
                 }
                 self.tell_service(service);
             }
+            Step::Demand { service: position, zone: zone_at, load } => {
+                let (source, service) = (source(ZONES[zone_at]), service(SERVICES[position]));
+                self.handle(&Event::Demand { source, service, rate: load }, self.now);
+            }
+            Step::RemoteDemand { service: position, cluster: at, load } => {
+                let demand = BTreeMap::from([(service(SERVICES[position]), [(zone("x"), load)].into())]);
+                let cluster = cluster(CLUSTERS[at].0);
+                self.handle(&Event::RemoteDemand { cluster, view: FleetView::default(), demand }, self.now);
+            }
+            Step::Arrivals { service: position, at, from, load } => {
+                let from = BTreeMap::from([(cluster(CLUSTERS[from].0), load)]);
+                let from = BTreeMap::from([(service(SERVICES[position]), from)]);
+                self.handle(&Event::Arrivals { at: cluster(CLUSTERS[at].0), from }, self.now);
+            }
             Step::Restart => self.restart(),
         }
     }
@@ -323,7 +337,9 @@ fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
     }
     let is_healthy = |target: &Target| healthy.get(target).is_some_and(|healthy| *healthy > 0);
     if plan.reasons.iter().any(|it| it.tier.is_some() && is_healthy(&it.target)) {
-        assert!(!plan.last_resort && plan.shed.is_none(), "something healthy is allowed: {plan:#?}");
+        let may_shed = policy.capacity.is_some() && policy.when_exhausted.value == WhenExhausted::Shed;
+        let served = plan.shed.is_none() || may_shed;
+        assert!(!plan.last_resort && served, "something healthy is allowed: {plan:#?}");
         assert!(plan.shares.keys().all(is_healthy), "{healthy:?}: {plan:#?}");
     }
     for target in plan.standby.iter().flat_map(BTreeMap::keys) {

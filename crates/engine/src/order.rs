@@ -1,0 +1,50 @@
+//! Which pools a tier names, and in which order regions are asked.
+
+use crate::{
+    plan::{Source, Target},
+    planner::{Candidate, Question},
+    policy::{Places, Tier},
+};
+use std::time::Duration;
+use tidegate_model::Region;
+
+pub(crate) fn from_matches(from: &Places, source: &Source) -> bool {
+    (from.regions.is_empty() || from.regions.contains(&source.locality.region))
+        && (from.zones.is_empty() || from.zones.contains(&source.locality.zone))
+        && (from.clusters.is_empty() || from.clusters.contains(&source.cluster))
+}
+
+/// Whether a place is among `places`. Another cluster is in a zone if it has a pool there: it is steered to as a whole.
+fn places_name(places: &Places, candidate: &Candidate) -> bool {
+    (places.regions.is_empty() || places.regions.contains(&candidate.region))
+        && (places.clusters.is_empty() || places.clusters.contains(&candidate.cluster))
+        && (places.zones.is_empty() || candidate.pools.keys().any(|zone| places.zones.contains(zone)))
+}
+
+pub(crate) fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) -> bool {
+    match tier {
+        Tier::SameZone => candidate.target == Target::Zone(source.locality.zone.clone()),
+        Tier::SameRegion => candidate.region == source.locality.region,
+        Tier::Only(places) => places_name(places, candidate),
+        Tier::AnyExcept(places) => !places_name(places, candidate),
+        Tier::Any => true,
+    }
+}
+
+/// Splits into one tier per region, the nearest first; the source's own region is nearest, regions of unknown
+/// distance come last, in the order of their names.
+pub(crate) fn by_distance(named: &[usize], question: &Question<'_>) -> Vec<Vec<usize>> {
+    let place = |index: &usize| {
+        let region = &question.candidates[*index].region;
+        let distance = if *region == question.source.locality.region {
+            Duration::ZERO
+        } else {
+            question.distances.get(region).copied().unwrap_or(Duration::MAX)
+        };
+        (distance, region, *index)
+    };
+    let mut placed: Vec<(Duration, &Region, usize)> = named.iter().map(place).collect();
+    placed.sort_by_key(|(distance, region, _)| (*distance, *region));
+    let regions = placed.chunk_by(|(_, a, _), (_, b, _)| a == b);
+    regions.map(|region| region.iter().map(|(_, _, index)| *index).collect()).collect()
+}

@@ -1,0 +1,312 @@
+//! The waterfall: the demand of a whole fleet for one service, poured over the budgets of its pools.
+//!
+//! Every source first offers to its nearest tier; a pool accepts up to its budget, shared in proportion to the
+//! offers; what is refused is offered to the tier's other pools, and what the whole tier refuses goes to the next
+//! one. All sources go down their tiers in step, so that those who are near are served before those who come from
+//! far. The passes are those of DESIGN section 4.
+//!
+//! Whole numbers only: amounts are millionths of a request per second, or of a request in progress. Nothing is lost
+//! by rounding: what a division leaves over is given out unit by unit, to the first in order. So the caller gives
+//! streams and pools in an order of their own (by name), and the order in which things were heard decides nothing.
+//!
+//! Who the sources and pools are, and what follows for a plan, is the business of `declared`.
+
+use crate::{capacity::MOST, policy::WhenExhausted};
+
+/// What one source wants, and its way down the tiers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// Its demand.
+    pub demand: u64,
+    /// Whether it is one of the own cluster's, to which the gates apply.
+    pub own: bool,
+    /// The pools that it reaches, by index, tier by tier.
+    pub tiers: Vec<Vec<usize>>,
+}
+
+/// What one pool takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolBudget {
+    /// What it takes within its admit.
+    pub within: u64,
+    /// What its healthy endpoints take at the target utilisation, whatever is admitted; zero when none is healthy.
+    pub ceiling: u64,
+    /// What others, who are no streams, take of it already.
+    pub taken: u64,
+    /// What the own cluster's streams together may take within its admit, while our way to it ramps; `u64::MAX` else.
+    pub gate: u64,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How a pool stands, as far as the passes differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Neither of the others.
+    Settled,
+    /// Whole again and merely waiting or climbing: the first to serve beyond its admit.
+    Returning,
+    /// Traffic was moved away from it on purpose.
+    Shifted,
+}
+
+/// By which pass a pool was given something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pass {
+    /// Within its admit and its budget.
+    WithinAdmit,
+    /// Beyond its admit, within what its healthy endpoints take.
+    BeyondAdmit,
+    /// The same, though traffic was moved away from it.
+    Shifted,
+    /// Beyond what its healthy endpoints are declared to take.
+    BeyondBudget,
+}
+
+/// What became of the demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// Pool by pool, what each stream gets of it.
+    amounts: Vec<u64>,
+    /// The last pass by which it got it.
+    passes: Vec<Option<Pass>>,
+    streams: usize,
+    /// Per pool, what all streams and those who are none get of it.
+    pub loads: Vec<u64>,
+    /// Per stream, what nobody takes.
+    pub left: Vec<u64>,
+}
+
+impl Spending {
+    /// What the stream gets of the pool, and by which pass last.
+    #[must_use]
+    pub fn amount(&self, stream: usize, pool: usize) -> (u64, Option<Pass>) {
+        let at = pool * self.streams + stream;
+        (self.amounts[at], self.passes[at])
+    }
+}
+
+/// Pours the demand over the pools. What no budget takes is spread over the healthy pools that a stream reaches, in
+/// proportion to what they take, or left (to be shed). A stream that reaches no healthy pool is left with everything.
+/// A pool that is not there takes nothing; an amount above a billion requests (per second) is taken as that.
+#[must_use]
+pub fn spend(streams: &[Stream], pools: &[PoolBudget], exhausted: WhenExhausted) -> Spending {
+    let cells = streams.len() * pools.len();
+    let mut pouring = Pouring {
+        streams,
+        depth: streams.iter().map(|it| it.tiers.len()).max().unwrap_or(0),
+        offers: vec![0; cells],
+        offered: vec![Offered::default(); pools.len()],
+        spending: Spending {
+            amounts: vec![0; cells],
+            passes: vec![None; cells],
+            streams: streams.len(),
+            loads: pools.iter().map(|it| it.taken.min(MOST)).collect(),
+            left: streams.iter().map(|it| it.demand.min(MOST)).collect(),
+        },
+    };
+    let shifted = |it: &PoolBudget| it.standing == Standing::Shifted;
+    let gates: Vec<u64> = pools.iter().map(|it| it.gate).collect();
+    let none = vec![u64::MAX; pools.len()];
+    let room = |pouring: &Pouring<'_>, limit: &dyn Fn(&PoolBudget) -> u64| -> Vec<u64> {
+        pools
+            .iter()
+            .zip(&pouring.spending.loads)
+            .map(|(it, load)| limit(it).min(MOST).saturating_sub(*load))
+            .collect()
+    };
+    let within = room(&pouring, &|it| if shifted(it) { 0 } else { it.within });
+    pouring.pass(Pass::WithinAdmit, within, gates);
+    // Those that come back first, then whatever else is healthy, then those that somebody moved traffic away from.
+    let returns = |it: &PoolBudget| it.standing == Standing::Returning || it.gate < u64::MAX;
+    type Takes<'a> = &'a dyn Fn(&PoolBudget) -> bool;
+    let beyond: [(Pass, Takes<'_>); 3] = [
+        (Pass::BeyondAdmit, &|it| returns(it) && !shifted(it)),
+        (Pass::BeyondAdmit, &|it| !shifted(it)),
+        (Pass::Shifted, &shifted),
+    ];
+    for (pass, takes) in beyond {
+        if pouring.is_done() {
+            break;
+        }
+        let ceiling = room(&pouring, &|it| if takes(it) { it.ceiling } else { 0 });
+        pouring.pass(pass, ceiling, none.clone());
+    }
+    if exhausted == WhenExhausted::Spread && !pouring.is_done() {
+        pouring.spread(pools);
+    }
+    pouring.spending
+}
+
+/// What a pool is offered in a round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offered {
+    all: u64,
+    own: u64,
+}
+
+struct Pouring<'a> {
+    streams: &'a [Stream],
+    /// The tiers of the stream that has most.
+    depth: usize,
+    /// Pool by pool, what each stream offers in this round; all zero between rounds.
+    offers: Vec<u64>,
+    offered: Vec<Offered>,
+    spending: Spending,
+}
+
+impl Pouring<'_> {
+    fn is_done(&self) -> bool {
+        self.spending.left.iter().all(|left| *left == 0)
+    }
+
+    /// All streams go down their tiers in step. `room` is what each pool takes in this pass.
+    fn pass(&mut self, pass: Pass, mut room: Vec<u64>, mut gates: Vec<u64>) {
+        for tier in 0..self.depth {
+            // Each round that refuses something has filled a pool or a gate, so there are at most two per pool.
+            while self.offer(tier, &room, &gates) && self.accept(pass, &mut room, &mut gates) {}
+        }
+    }
+
+    /// Every stream divides what it has left over its tier, in proportion to the room there. Whether any had room.
+    fn offer(&mut self, tier: usize, room: &[u64], gates: &[u64]) -> bool {
+        let count = self.streams.len();
+        let mut any = false;
+        for (at, stream) in self.streams.iter().enumerate() {
+            let left = self.spending.left[at];
+            let Some(pools) = stream.tiers.get(tier).filter(|_| left > 0) else { continue };
+            let open = |pool: usize| match room.get(pool) {
+                Some(room) if stream.own => *room.min(&gates[pool]),
+                Some(room) => *room,
+                None => 0,
+            };
+            let total = pools.iter().map(|pool| open(*pool)).fold(0, u64::saturating_add);
+            let Some(first) = pools.iter().find(|pool| open(**pool) > 0) else { continue };
+            any = true;
+            let mut rest = left;
+            let mut put = |pool: usize, part: u64| {
+                if part == 0 {
+                    return;
+                }
+                self.offers[pool * count + at] += part;
+                let offered = &mut self.offered[pool];
+                offered.all += part;
+                offered.own += if stream.own { part } else { 0 };
+            };
+            for pool in pools {
+                let part = part_of(left, open(*pool), total);
+                rest -= part;
+                put(*pool, part);
+            }
+            put(*first, rest);
+        }
+        any
+    }
+
+    /// Every pool takes what it has room for, in proportion to the offers. Whether anything was refused.
+    fn accept(&mut self, pass: Pass, room: &mut [u64], gates: &mut [u64]) -> bool {
+        let (streams, count) = (self.streams, self.streams.len());
+        let mut refused = false;
+        for (pool, offered) in self.offered.iter_mut().enumerate().filter(|(_, it)| it.all > 0) {
+            let Offered { mut all, own } = std::mem::take(offered);
+            let cells = pool * count..(pool + 1) * count;
+            let offers = &mut self.offers[cells.clone()];
+            if own > gates[pool] {
+                let ours = offers.iter_mut().zip(streams).filter(|(_, stream)| stream.own);
+                scale_down(ours.map(|(offer, _)| offer), own, gates[pool]);
+                all -= own - gates[pool];
+                refused = true;
+            }
+            if all > room[pool] {
+                scale_down(offers.iter_mut(), all, room[pool]);
+                refused = true;
+            }
+            let given = self.spending.amounts[cells.clone()].iter_mut();
+            let given = given.zip(&mut self.spending.passes[cells]).zip(&mut self.spending.left);
+            for ((offer, stream), ((amount, by), left)) in offers.iter_mut().zip(streams).zip(given) {
+                let part = std::mem::take(offer);
+                if part == 0 {
+                    continue;
+                }
+                *amount += part;
+                *by = Some(pass);
+                *left -= part;
+                room[pool] -= part;
+                self.spending.loads[pool] += part;
+                if stream.own && gates[pool] < u64::MAX {
+                    gates[pool] -= part;
+                }
+            }
+        }
+        refused
+    }
+
+    /// What no budget takes is spread over the healthy pools, in proportion to what they take; those that traffic was
+    /// moved away from only when there is no other.
+    fn spread(&mut self, pools: &[PoolBudget]) {
+        let count = self.streams.len();
+        for (at, stream) in self.streams.iter().enumerate() {
+            for shifted in [false, true] {
+                let left = self.spending.left[at];
+                let weight = |pool: usize| {
+                    let it = pools.get(pool).filter(|it| (it.standing == Standing::Shifted) == shifted);
+                    it.map_or(0, |it| it.ceiling.min(MOST))
+                };
+                let all = || stream.tiers.iter().flatten().copied().filter(|pool| weight(*pool) > 0);
+                let total = all().map(weight).fold(0, u64::saturating_add);
+                let Some(first) = all().next().filter(|_| left > 0) else { continue };
+                let mut rest = left;
+                let mut give = |pool: usize, part: u64| {
+                    if part > 0 {
+                        let cell = pool * count + at;
+                        self.spending.amounts[cell] += part;
+                        self.spending.passes[cell] = Some(Pass::BeyondBudget);
+                        self.spending.loads[pool] += part;
+                    }
+                };
+                for pool in all() {
+                    let part = part_of(left, weight(pool), total);
+                    rest -= part;
+                    give(pool, part);
+                }
+                give(first, rest);
+                self.spending.left[at] = 0;
+            }
+        }
+    }
+}
+
+/// Scales amounts that sum to `from` so that they sum to `to`, which is less. What rounding leaves goes to the first,
+/// one unit each.
+fn scale_down<'a>(amounts: impl Iterator<Item = &'a mut u64>, from: u64, to: u64) {
+    let mut rest = to;
+    let mut cut: Vec<&mut u64> = Vec::new();
+    for amount in amounts.filter(|amount| **amount > 0) {
+        let part = part_of(*amount, to, from);
+        rest -= part;
+        let exact = part == *amount;
+        *amount = part;
+        if !exact {
+            cut.push(amount);
+        }
+    }
+    for amount in cut {
+        if rest == 0 {
+            break;
+        }
+        *amount += 1;
+        rest -= 1;
+    }
+}
+
+/// `amount * part / whole`, rounded down and at most `amount`; nothing of nothing.
+pub(crate) fn part_of(amount: u64, part: u64, whole: u64) -> u64 {
+    if part >= whole {
+        return if whole == 0 { 0 } else { amount };
+    }
+    // Nearly always it fits, and dividing 64 bits is several times faster.
+    match amount.checked_mul(part) {
+        Some(product) => product / whole,
+        None => u64::try_from(u128::from(amount) * u128::from(part) / u128::from(whole)).unwrap_or(amount),
+    }
+}

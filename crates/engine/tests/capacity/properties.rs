@@ -1,0 +1,203 @@
+//! What holds for every fleet with declared capacity.
+
+use crate::board::Board;
+use proptest::{collection::vec, prelude::*};
+use std::collections::BTreeMap;
+use tidegate_engine::{Pass, Plan, PoolBudget, Spread, Standing, Stream, WhenExhausted, spend};
+use tidegate_model::{Fraction, Phase};
+
+const CASES: u32 = 2000;
+const PLACES: [&str; 7] = ["east/a", "east/b", "east-2/c", "west/x", "west/z", "west-2/w", "eu/y"];
+
+fn amount() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => Just(0), 8 => 0..1_000_000_u64, 2 => 0..1_000_000_000_000_u64, 1 => Just(u64::MAX)]
+}
+
+fn pools() -> impl Strategy<Value = Vec<PoolBudget>> {
+    let standing = prop_oneof![Just(Standing::Settled), Just(Standing::Returning), Just(Standing::Shifted)];
+    let gate = prop_oneof![4 => Just(u64::MAX), 1 => amount()];
+    let pool = (amount(), amount(), prop_oneof![3 => Just(0), 1 => amount()], gate, standing);
+    let pool = pool.prop_map(|(one, other, taken, gate, standing)| PoolBudget {
+        within: one.min(other),
+        ceiling: one.max(other),
+        taken,
+        gate,
+        standing,
+    });
+    vec(pool, 0..7)
+}
+
+fn streams() -> impl Strategy<Value = Vec<Stream>> {
+    let tiers = Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle();
+    let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize);
+    let stream = stream.prop_map(|(demand, own, order, many, width)| Stream {
+        demand,
+        own,
+        tiers: order[..many].chunks(width).map(<[usize]>::to_vec).collect(),
+    });
+    vec(stream, 0..8)
+}
+
+fn exhausted() -> impl Strategy<Value = WhenExhausted> {
+    prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)]
+}
+
+const BILLION: u64 = 1_000_000_000_000_000;
+
+fn pool_state() -> impl Strategy<Value = (u32, u32, Fraction, Phase)> {
+    let phases = [Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping, Phase::Shifted];
+    let admit = prop_oneof![2 => Just(Fraction::ONE), 1 => Just(Fraction::ZERO), 2 => (0..=1_000_000_u32).prop_map(|it| Fraction::from_ppm(it).unwrap())];
+    (0..12_u32, 0..12_u32, admit, proptest::sample::select(phases.to_vec()))
+}
+
+fn fleet() -> impl Strategy<Value = Board> {
+    let load = prop_oneof![3 => 0..2_000_000_u64, 1 => Just(0), 1 => 0..20_000_u64];
+    let place = (pool_state(), load);
+    let residency = proptest::option::weighted(
+        0.3,
+        proptest::sample::subsequence(vec!["us-east", "us-west", "eu"], 0..=3),
+    );
+    let spread = prop_oneof![3 => Just(Spread::Waterfall), 1 => Just(Spread::Spray)];
+    let arrivals = vec((0..PLACES.len(), 0..PLACES.len(), 0..2000_u64), 0..4);
+    let per_endpoint = prop_oneof![Just(100_000_u64), 1..1_000_000_u64];
+    (vec(place, 7), exhausted(), residency, spread, arrivals, per_endpoint, any::<[bool; 3]>()).prop_map(
+        |(places, exhausted, residency, spread, arrivals, per_endpoint, cuts)| {
+            let lines = PLACES.map(|place| format!("{place} 1/1"));
+            let mut board = Board::new(&lines.each_ref().map(String::as_str));
+            for (pool, ((healthy, expected, admit, phase), _)) in board.pools.iter_mut().zip(&places) {
+                (pool.healthy, pool.expected, pool.admit, pool.phase) = (*healthy, *expected, *admit, *phase);
+            }
+            for (at, (_, load)) in PLACES.iter().zip(&places) {
+                board.demand.insert(crate::board::source(at), *load);
+            }
+            board.policy.when_exhausted.value = exhausted;
+            board.policy.residency = residency.map(|names| {
+                tidegate_engine::Written::default_value(
+                    names.into_iter().map(crate::fixture::region).collect(),
+                )
+            });
+            let cluster = |at: usize| PLACES[at].split('/').next().unwrap();
+            for (at, from, rps) in arrivals {
+                board = board.arrive(cluster(at), cluster(from), rps);
+            }
+            for ((a, b), cut) in [("east", "eu"), ("east", "west"), ("east-2", "eu")].into_iter().zip(cuts) {
+                if cut {
+                    board = board.cut(a, b);
+                }
+            }
+            board.capacity(|it| {
+                it.spread.value = spread;
+                it.per_endpoint.value = it.per_endpoint.value.like(per_endpoint);
+            })
+        },
+    )
+}
+
+fn sum(shares: &BTreeMap<tidegate_engine::Target, tidegate_model::Share>) -> u32 {
+    shares.values().map(|share| share.parts()).sum()
+}
+
+fn hold(board: &Board, plan: &Plan) {
+    assert_eq!(sum(&plan.shares) + plan.shed.parts(), 10_000, "{plan:#?}");
+    assert!(plan.shares.values().all(|share| !share.is_none()));
+    let healthy = |target: &tidegate_engine::Target| {
+        let seen = board.seen_from(&plan.source.cluster);
+        let it = seen.into_iter().find(|it| it.target == *target).unwrap();
+        let any = it.pools.values().any(|pool| pool.healthy > 0 && pool.expected > 0);
+        (it.reachable && any, it.region)
+    };
+    let only = board.policy.residency.as_ref().map(|it| &it.value);
+    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
+        assert!(only.is_none_or(|only| only.contains(&healthy(target).1)), "residency: {plan:#?}");
+    }
+    if plan.reasons.iter().any(|it| it.tier.is_some() && healthy(&it.target).0) {
+        assert!(!plan.last_resort && plan.shares.keys().all(|target| healthy(target).0), "{plan:#?}");
+        let spreads = board.policy.when_exhausted.value == WhenExhausted::Spread;
+        assert!(!spreads || plan.shed.is_none(), "{plan:#?}");
+    }
+    let mut used: std::collections::BTreeSet<_> = plan.shares.keys().collect();
+    for tier in &plan.standby {
+        assert_eq!(sum(tier), 10_000, "{plan:#?}");
+        for target in tier.keys() {
+            assert!(used.insert(target) && healthy(target).0, "{target} stands by: {plan:#?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_waterfall_gives_out_exactly_what_is_asked_and_never_more_than_a_budget_within_admit(
+        streams in streams(),
+        pools in pools(),
+        exhausted in exhausted(),
+    ) {
+        let spending = spend(&streams, &pools, exhausted);
+        prop_assert_eq!(&spending, &spend(&streams, &pools, exhausted));
+        let given = |stream: usize| (0..pools.len()).map(move |pool| (stream, pool));
+        for (at, stream) in streams.iter().enumerate() {
+            let sum: u64 = given(at).map(|(stream, pool)| spending.amount(stream, pool).0).sum();
+            prop_assert_eq!(sum + spending.left[at], stream.demand.min(BILLION), "exact");
+            for (_, pool) in given(at).filter(|(stream, pool)| spending.amount(*stream, *pool).0 > 0) {
+                prop_assert!(stream.tiers.iter().flatten().any(|it| *it == pool), "only where it may go");
+                prop_assert!(pools[pool].ceiling > 0, "only where something is healthy");
+            }
+        }
+        for (at, pool) in pools.iter().enumerate() {
+            let given = || (0..streams.len()).map(|stream| spending.amount(stream, at));
+            let sum: u64 = given().map(|(amount, _)| amount).sum();
+            prop_assert_eq!(spending.loads[at], sum + pool.taken.min(BILLION), "exact");
+            let last = given().filter_map(|(_, pass)| pass).max();
+            let (within, ceiling) = (pool.within.min(BILLION), pool.ceiling.min(BILLION));
+            if last == Some(Pass::WithinAdmit) {
+                prop_assert!(spending.loads[at] <= within, "beyond its budget");
+                let own = (0..streams.len()).filter(|it| streams[*it].own);
+                let own: u64 = own.map(|it| spending.amount(it, at).0).sum();
+                prop_assert!(own <= pool.gate, "beyond its gate");
+            } else if last.is_some_and(|pass| pass < Pass::BeyondBudget) {
+                prop_assert!(spending.loads[at] <= ceiling, "beyond its healthy endpoints");
+            }
+            // Nobody is left with something while a pool that it reaches has room.
+            let open = spending.loads[at] < ceiling;
+            for (stream, it) in streams.iter().enumerate().filter(|_| open) {
+                let reaches = it.tiers.iter().flatten().any(|pool| *pool == at);
+                prop_assert!(!reaches || spending.left[stream] == 0, "room is left");
+                let beyond = (0..pools.len()).any(|pool| spending.amount(stream, pool).1 == Some(Pass::BeyondBudget));
+                prop_assert!(!reaches || !beyond, "room is left");
+            }
+        }
+    }
+
+    #[test]
+    fn plans_hold_for_any_fleet(board in fleet(), turn in 0..7_usize, at in 0..4_usize) {
+        let own = ["east", "east-2", "west", "eu"][at];
+        let plans = board.plans(own, &BTreeMap::new());
+        plans.values().for_each(|plan| hold(&board, plan));
+        prop_assert_eq!(&board.plans(own, &plans), &plans, "planning again changes nothing");
+        let mut turned = board.clone();
+        turned.pools.rotate_left(turn);
+        prop_assert_eq!(&turned.plans(own, &BTreeMap::new()), &plans, "the order of the pools decides nothing");
+    }
+
+    #[test]
+    fn adding_health_never_lowers_what_is_served(
+        streams in streams(),
+        pools in pools(),
+        better in 0..7_usize,
+        more in 1..1_000_000_u64,
+    ) {
+        let served = |pools: &[PoolBudget]| {
+            let left: u128 = spend(&streams, pools, WhenExhausted::Shed).left.iter().map(|it| u128::from(*it)).sum();
+            streams.iter().map(|it| u128::from(it.demand.min(BILLION))).sum::<u128>() - left
+        };
+        let before = served(&pools);
+        let mut after = pools;
+        if let Some(pool) = after.get_mut(better) {
+            pool.ceiling = pool.ceiling.saturating_add(more);
+            pool.within = pool.within.saturating_add(more.min(pool.within));
+        }
+        // Whole units are given to the first in order, so one per stream and pool may turn out otherwise.
+        prop_assert!(served(&after) + 64 >= before, "{} {before}", served(&after));
+    }
+}
