@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod core;
+pub mod hearing;
 mod metrics;
 mod run;
 pub mod saved;

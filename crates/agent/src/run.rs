@@ -3,6 +3,7 @@
 use crate::{
     admin::{self, Ask},
     core::{self, Core, Input, Output, ProbeKey, scopes_of},
+    hearing::{Heard, heard},
     saved::{SavedAgent, StateDir, StateError},
     timeline::{Record, Timeline},
     view::{GatewayView, PeerStatus, Status},
@@ -18,7 +19,7 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{Folder, Snapshot};
 use tidegate_link::{
-    LinkEvent, PeerClient, PeerClientConfig, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic, Why,
+    LinkEvent, PeerClient, PeerClientConfig, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic,
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, PoolKey, PoolStatus, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
@@ -435,40 +436,11 @@ impl Shell {
     }
 
     async fn peer(&mut self, peer: ClusterName, event: &PeerEvent) {
-        let input = match event {
-            PeerEvent::Reachable { quick, first } => {
-                let detail = match (quick, first) {
-                    (true, _) => "heard again within 5 s, the same agent as before",
-                    (false, true) => "heard for the first time",
-                    (false, false) => "heard again",
-                };
-                // There is nothing to fail back from if it was never heard: a fleet that starts holds nothing down.
-                Input::Reachable { peer, quick: *quick || *first, detail: detail.to_owned() }
-            }
-            PeerEvent::Cleared => Input::Reachable { peer, quick: true, detail: "heard again".to_owned() },
-            PeerEvent::Suspect => Input::Suspect(peer),
-            PeerEvent::Unreachable { why } => Input::Unreachable(peer, why_text(*why).to_owned()),
-            PeerEvent::AgentDown | PeerEvent::AgentBack | PeerEvent::Restarted => {
-                let (state, reason) = match event {
-                    PeerEvent::AgentDown => {
-                        ("AgentDown", "its gateways answer, its agent does not: its last word stands")
-                    }
-                    PeerEvent::AgentBack => ("AgentBack", "its agent is heard again behind its gateways"),
-                    _ => ("Restarted", "its agent started anew"),
-                };
-                let record = Record {
-                    kind: "peerChanged",
-                    peer: Some(peer),
-                    state: Some(state),
-                    reason: reason.to_owned(),
-                    ..Record::default()
-                };
-                self.timeline.append([record], wall_clock());
-                return;
-            }
-            PeerEvent::Rtt(_) => return,
-        };
-        self.handle(input).await;
+        match heard(peer, event) {
+            Heard::Input(input) => self.handle(input).await,
+            Heard::Record(record) => self.timeline.append([record], wall_clock()),
+            Heard::Nothing => {}
+        }
     }
 
     async fn xds(&mut self, event: XdsEvent) {
@@ -613,14 +585,6 @@ fn gateway_view(status: &tidegate_xds::NodeStatus) -> GatewayView {
 
 fn key_of(cluster: &ClusterName, status: &PoolStatus) -> PoolKey {
     PoolKey { service: status.service.clone(), cluster: cluster.clone(), zone: status.locality.zone.clone() }
-}
-
-fn why_text(why: Why) -> &'static str {
-    match why {
-        Why::Corroborated => "its gateways are silent, and requests through them found no answer either",
-        Why::Silent => "its gateways have been silent for 0.9 s",
-        Why::NeverHeard => "it was not heard within 0.9 s after it was named",
-    }
 }
 
 fn wall_clock() -> SystemTime {

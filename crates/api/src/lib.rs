@@ -22,5 +22,6 @@ pub use config::{
     ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
     Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
 };
+pub use duration::parse as parse_duration;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use problem::{Problem, Severity};

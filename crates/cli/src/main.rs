@@ -9,6 +9,7 @@ mod agent;
 mod demo;
 mod envoy;
 mod explain;
+mod simulate;
 mod status;
 mod stop;
 mod table;
@@ -40,6 +41,8 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
+    /// Play a scenario against manifests in virtual time: what would happen if this broke.
+    Simulate(simulate::Args),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
+            Command::Simulate(args) => simulate::run(&args),
             Command::Demo(args) => demo::run(args).await,
         }
     });
