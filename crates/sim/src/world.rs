@@ -5,7 +5,11 @@ use crate::{
     fleet::Fleet,
     scenario::{Fault, FaultKind, Place},
 };
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, Region, ServiceName, Time, Zone};
 
 /// How an endpoint answers.
@@ -35,6 +39,8 @@ struct Site {
 #[derive(Debug)]
 pub(crate) struct World {
     faults: Vec<Fault>,
+    /// Which faults are in force from each moment on at which one begins or ends.
+    epochs: Vec<(Time, Vec<usize>)>,
     regions: BTreeMap<ClusterName, Region>,
     distances: BTreeMap<(ClusterName, ClusterName), Duration>,
     endpoints: BTreeMap<(ClusterName, ServiceName, SocketAddr), Site>,
@@ -91,7 +97,7 @@ impl World {
             return Answer::Nothing;
         };
         let mut answer = Answer::Well;
-        for fault in self.faults.iter().filter(|fault| fault.is_active(now)) {
+        for fault in self.active(now) {
             match &fault.kind {
                 FaultKind::Lose(place) if site.is_in(place, address) => return Answer::Nothing,
                 FaultKind::BrownOut(place, percent) if site.is_in(place, address) => {
@@ -117,7 +123,7 @@ impl World {
 
     /// Whether a cluster as a whole is gone: its agent, its gateways, its clients.
     pub(crate) fn is_lost(&self, cluster: &ClusterName, now: Time) -> bool {
-        self.faults.iter().filter(|fault| fault.is_active(now)).any(|fault| self.takes(fault, cluster))
+        self.active(now).any(|fault| self.takes(fault, cluster))
     }
 
     /// Whether a fault takes a whole cluster.
@@ -132,20 +138,18 @@ impl World {
     /// Whether the agent of a cluster runs.
     pub(crate) fn agent_runs(&self, cluster: &ClusterName, now: Time) -> bool {
         let restarted = |fault: &Fault| matches!(&fault.kind, FaultKind::RestartAgent(it) if it == cluster);
-        !self.is_lost(cluster, now)
-            && !self.faults.iter().any(|fault| fault.is_active(now) && restarted(fault))
+        !self.is_lost(cluster, now) && !self.active(now).any(restarted)
     }
 
     /// Whether connections from one cluster to the gateways of another are answered.
     pub(crate) fn is_open(&self, from: &ClusterName, to: &ClusterName, now: Time) -> bool {
         let cut = |fault: &Fault| matches!(&fault.kind, FaultKind::Partition { from: a, to: b } if a == from && b == to);
-        !self.is_lost(to, now) && !self.faults.iter().any(|fault| fault.is_active(now) && cut(fault))
+        !self.is_lost(to, now) && !self.active(now).any(cut)
     }
 
     /// How late a cluster's news comes.
     pub(crate) fn delay(&self, cluster: &ClusterName, now: Time) -> Duration {
-        let active = self.faults.iter().filter(|fault| fault.is_active(now));
-        active
+        self.active(now)
             .filter_map(|fault| match &fault.kind {
                 FaultKind::SlowTelemetry(it, delay) if it == cluster => Some(*delay),
                 _ => None,
@@ -159,10 +163,27 @@ impl World {
         self.distances.get(&(from.clone(), to.clone())).copied().unwrap_or(NEAR)
     }
 
+    /// The faults in force.
+    fn active(&self, now: Time) -> impl Iterator<Item = &Fault> {
+        let epoch = self.epochs.partition_point(|(at, _)| *at <= now).checked_sub(1);
+        let active = epoch.and_then(|index| self.epochs.get(index)).map(|(_, active)| active);
+        active.into_iter().flatten().filter_map(|index| self.faults.get(*index))
+    }
+
     /// The faults.
     pub(crate) fn faults(&self) -> &[Fault] {
         &self.faults
     }
+}
+
+fn epochs(faults: &[Fault]) -> Vec<(Time, Vec<usize>)> {
+    let turns: BTreeSet<Time> =
+        faults.iter().flat_map(|fault| [Some(fault.at), fault.until]).flatten().collect();
+    let active = |at: Time| {
+        let active = faults.iter().enumerate().filter(|(_, fault)| fault.is_active(at));
+        active.map(|(index, _)| index).collect()
+    };
+    turns.into_iter().map(|at| (at, active(at))).collect()
 }
 
 impl Site {
