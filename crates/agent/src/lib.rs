@@ -7,6 +7,7 @@
 mod admin;
 pub mod core;
 pub mod hearing;
+pub mod journal;
 mod metrics;
 mod run;
 pub mod saved;

@@ -4,6 +4,7 @@ use crate::{
     admin::{self, Ask},
     core::{self, Core, Input, Output, ProbeKey, scopes_of},
     hearing::{Heard, heard},
+    journal::{self, Header, Journal, Limits},
     saved::{SavedAgent, StateDir, StateError},
     timeline::{Record, Timeline},
     view::{GatewayView, PeerStatus, Status},
@@ -149,6 +150,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let http = tasks.spawn(guard(http, failed.clone()));
     let writer = tasks.spawn(write_state(state, save_rx));
 
+    let header = Header::first(config.cluster.clone(), saved.clone(), unix_micros(wall_clock()));
+    let folder = config.state_dir.join(journal::FOLDER);
+    let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
+    tasks.spawn_blocking(move || journal_writer.run());
     let core = Core::new(config.cluster.clone(), saved, Time::ZERO);
     let shell = Shell {
         origin,
@@ -164,6 +169,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         peer_server,
         gateways,
         timeline,
+        journal,
         save: save_tx,
         saved_at: None,
         dirty: false,
@@ -302,6 +308,7 @@ struct Shell {
     peer_server: PeerServer,
     gateways: Gateways,
     timeline: Arc<Timeline>,
+    journal: Journal,
     save: watch::Sender<Option<Arc<SavedAgent>>>,
     saved_at: Option<Time>,
     dirty: bool,
@@ -356,7 +363,9 @@ impl Shell {
 
     async fn handle(&mut self, input: Input) {
         let now = self.now();
+        let told = input.clone();
         let output = self.core.handle(input, now);
+        self.journal.note(now, told, output.records.clone(), &self.core);
         self.carry_out(output).await;
     }
 
@@ -585,6 +594,11 @@ fn gateway_view(status: &tidegate_xds::NodeStatus) -> GatewayView {
 
 fn key_of(cluster: &ClusterName, status: &PoolStatus) -> PoolKey {
     PoolKey { service: status.service.clone(), cluster: cluster.clone(), zone: status.locality.zone.clone() }
+}
+
+fn unix_micros(at: SystemTime) -> u64 {
+    let since_1970 = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn wall_clock() -> SystemTime {

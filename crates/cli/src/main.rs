@@ -9,6 +9,7 @@ mod agent;
 mod demo;
 mod envoy;
 mod explain;
+mod replay;
 mod simulate;
 mod status;
 mod stop;
@@ -41,6 +42,8 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
+    /// Feed an agent's journal to a fresh core: what it decided, and whether this version decides the same.
+    Replay(replay::Args),
     /// Play a scenario against manifests in virtual time: what would happen if this broke.
     Simulate(simulate::Args),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
+            Command::Replay(args) => replay::run(&args),
             Command::Simulate(args) => simulate::run(&args),
             Command::Demo(args) => demo::run(args).await,
         }

@@ -66,8 +66,8 @@ fn percent(part: f64) -> String {
 fn summary(report: &Report) -> String {
     let measures = &report.measures;
     let rto = match measures.rto_ms {
-        Some(0) => "99.9 % succeeded in every second".to_owned(),
-        Some(ms) => format!("recovered after {}", seconds(ms)),
+        _ if measures.worst_second <= 0.001 => "at least 99.9 % succeeded in every second".to_owned(),
+        Some(ms) => format!("the first fault was recovered from after {}", seconds(ms)),
         None if report.faults.is_empty() => "nothing broke".to_owned(),
         None => "not recovered while the fault lasted".to_owned(),
     };

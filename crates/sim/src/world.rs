@@ -51,8 +51,13 @@ const NEAR: Duration = Duration::from_millis(1);
 
 impl World {
     pub(crate) fn new(fleet: &Fleet, faults: Vec<Fault>) -> Self {
-        let mut world =
-            Self { faults, regions: BTreeMap::new(), distances: BTreeMap::new(), endpoints: BTreeMap::new() };
+        let mut world = Self {
+            epochs: epochs(&faults),
+            faults,
+            regions: BTreeMap::new(),
+            distances: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+        };
         for (name, config) in &fleet.configs {
             let Some(cluster) = config.clusters.get(name) else { continue };
             world.regions.insert(name.clone(), cluster.region.clone());

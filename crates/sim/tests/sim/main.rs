@@ -1,5 +1,7 @@
 //! Whole simulations: what agents do to a fleet that breaks, and that it is the same every time.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod determinism;
 mod incidents;
 
