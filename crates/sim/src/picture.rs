@@ -106,7 +106,8 @@ fn nice(value: f64) -> f64 {
     let mut unit = 1e-4;
     loop {
         for factor in [1.0, 2.0, 2.5, 4.0, 5.0] {
-            if unit * factor >= value {
+            // Sums of rounded means may be a hair above the number that they stand for.
+            if unit * factor >= value * 0.9999 {
                 return unit * factor;
             }
         }

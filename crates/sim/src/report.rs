@@ -82,7 +82,7 @@ pub struct Moves {
     pub back: u32,
 }
 
-/// How things stood at the end of a sample; rates are means over it, per second.
+/// How things stood at the start of a sample; rates are means over it, per second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sample {

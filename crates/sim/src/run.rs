@@ -404,18 +404,16 @@ impl Run<'_> {
         let steps = self.steps.len() as u64;
         let per_sample = millis(self.sample) / millis(STEP);
         if steps.is_multiple_of(per_sample) {
-            self.samples.push(Sample { at_ms: steps * millis(STEP), ..Sample::default() });
+            let mut sample = Sample { at_ms: steps * millis(STEP), ..Sample::default() };
+            self.stand(&mut sample, now);
+            self.samples.push(sample);
         }
-        let phases = self.phases(now);
         let Some(sample) = self.samples.last_mut() else { return };
         let rate = 1.0 / self.sample.as_secs_f64();
         let add = |sum: &mut f64, value: f64| *sum = rounded(*sum + value * rate);
         add(&mut sample.offered_rps, totals.offered);
         add(&mut sample.failed_rps, totals.failed);
         add(&mut sample.shed_rps, totals.shed);
-        for (pool, phase) in phases {
-            sample.pools.entry(pool.to_string()).or_default().phase = phase;
-        }
         for (pool, served) in &totals.served {
             add(&mut sample.pools.entry(pool.to_string()).or_default().rps, *served);
         }
@@ -426,6 +424,13 @@ impl Run<'_> {
             if self.peak.as_ref().is_none_or(|(_, peak)| used > *peak) {
                 self.peak = Some((pool.to_string(), used));
             }
+        }
+    }
+
+    /// Writes into a sample how things stand: phases and shares.
+    fn stand(&self, sample: &mut Sample, now: Time) {
+        for (pool, phase) in self.phases(now) {
+            sample.pools.entry(pool.to_string()).or_default().phase = phase;
         }
         for demand in &self.scenario.demand {
             let key = (demand.service.clone(), demand.zone.clone());

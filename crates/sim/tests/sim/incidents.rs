@@ -16,8 +16,7 @@ fn the_pictures_in_docs_are_those_of_the_scenarios() {
         let kept = root().join("docs/incidents").join(format!("{name}.svg"));
         assert!(
             fs::read_to_string(&kept).unwrap_or_default() == drawn,
-            "{name}.svg is not what the scenario gives; draw it anew and look at it:\n  \
-             tidegate simulate -f examples/incidents/{name}.yaml --svg docs/incidents/{name}.svg"
+            "{name}.svg is not what the scenario gives; draw it anew with `cargo xtask incidents` and look at it"
         );
         seen += 1;
     }
