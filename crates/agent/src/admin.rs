@@ -24,6 +24,8 @@ const PAGE: usize = 1000;
 /// A question to the loop that owns the state.
 #[derive(Debug)]
 pub(crate) enum Ask {
+    /// What is waited for; empty when ready.
+    Pending(oneshot::Sender<Vec<String>>),
     /// All of it.
     Status(oneshot::Sender<Status>),
     /// One service; `None` comes back if it is unknown.
@@ -70,12 +72,11 @@ async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -
 }
 
 async fn readyz(State(shared): State<Shared>) -> Result<Response, Failure> {
-    let status = ask(&shared, Ask::Status).await?;
-    if status.pending.is_empty() {
+    let pending = ask(&shared, Ask::Pending).await?;
+    if pending.is_empty() {
         return Ok("ready\n".into_response());
     }
-    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "pending": status.pending })))
-        .into_response())
+    Ok((StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "pending": pending }))).into_response())
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {

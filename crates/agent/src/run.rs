@@ -410,6 +410,7 @@ impl Shell {
         if self.generation != 0 || !problems.is_empty() {
             let reason = match problems.len() {
                 0 => "manifests loaded, nothing wrong with them".to_owned(),
+                1 => "manifests loaded with 1 problem; what it names stays as it last was good".to_owned(),
                 count => format!(
                     "manifests loaded with {count} problems; what they name stays as it last was good"
                 ),
@@ -501,6 +502,9 @@ impl Shell {
     async fn answer(&mut self, ask: Ask) {
         // Whoever asked may be gone; that is all an error here means.
         match ask {
+            Ask::Pending(answer) => {
+                let _ = answer.send(self.core.pending(self.now()));
+            }
             Ask::Status(answer) => {
                 let links = self.peer_client.view().await;
                 let _ = answer.send(self.status(&links));

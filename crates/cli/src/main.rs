@@ -17,10 +17,11 @@ mod table;
 
 use clap::{Parser, Subcommand};
 use std::{io::IsTerminal, process::ExitCode};
+use tracing_subscriber::EnvFilter;
 
 /// Service-level failover as platform policy, on unmodified Envoy.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
 struct Cli {
     /// How much to log: error, warn, info, debug, trace, or a filter like `tidegate_agent=debug`.
     #[arg(long, global = true, env = "TIDEGATE_LOG", default_value = "info")]
@@ -50,6 +51,15 @@ enum Command {
     Demo(demo::Args),
 }
 
+/// A word alone is a level: as a filter it would name a part of the program, and silence all others.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    if !text.contains(['=', ',']) {
+        text.parse::<tracing_subscriber::filter::LevelFilter>()
+            .map_err(|_| "there is no such level".to_owned())?;
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.command {
@@ -57,7 +67,7 @@ fn main() -> ExitCode {
         Command::Demo(_) => "warn",
         _ => cli.log.as_str(),
     };
-    let filter = match tracing_subscriber::EnvFilter::try_new(level) {
+    let filter = match filter(level) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!(

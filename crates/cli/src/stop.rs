@@ -3,7 +3,7 @@
 use std::io::Read;
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by SIGINT or SIGTERM, and, if `with_stdin`, when standard input reaches its end.
+/// A token that is cancelled by SIGINT, SIGTERM or SIGHUP, and, if `with_stdin`, when standard input reaches its end.
 ///
 /// A parent that holds the other end of the pipe takes its children with it however it ends, a crash included.
 pub(crate) fn token(with_stdin: bool) -> CancellationToken {
@@ -25,17 +25,18 @@ pub(crate) fn token(with_stdin: bool) -> CancellationToken {
     token
 }
 
+/// Until somebody asks for the end: SIGINT, SIGTERM, or SIGHUP (what a lost terminal and a dead parent send).
 async fn signal() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+    use tokio::signal::unix::{SignalKind, signal};
+    let one = async |kind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
         }
+        Err(_) => std::future::pending().await,
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
+        () = one(SignalKind::interrupt()) => {}
+        () = one(SignalKind::terminate()) => {}
+        () = one(SignalKind::hangup()) => {}
     }
 }

@@ -252,12 +252,18 @@ impl Tiers {
         left
     }
 
-    /// Pass 4: nothing that is allowed is healthy.
+    /// Pass 4: nothing that is allowed is healthy. If nothing is even in reach, what is out of reach is tried: that
+    /// verdict is ours and may be wrong, and refusing everything would make an outage of a mistake.
     fn exhausted(&self, policy: &Policy, figures: &[Figures], left: u64, outcome: &mut Outcome) {
-        let spread = policy.when_exhausted.value == WhenExhausted::Spread;
-        let members = self.tiers.iter().flatten().copied().filter(|index| figures[*index].reachable);
         let expected = |index: usize| figures[index].expected;
-        outcome.last_resort = spread && outcome.divide(left, members, expected, Rule::LastResort) > 0;
+        if policy.when_exhausted.value == WhenExhausted::Spread {
+            for reachable in [true, false] {
+                let members = self.tiers.iter().flatten().copied();
+                let members = members.filter(|index| figures[*index].reachable == reachable);
+                outcome.last_resort |=
+                    !outcome.last_resort && outcome.divide(left, members, expected, Rule::LastResort) > 0;
+            }
+        }
         outcome.shed = !outcome.last_resort;
     }
 

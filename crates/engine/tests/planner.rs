@@ -210,6 +210,17 @@ fn when_nothing_allowed_is_healthy_the_policy_says_spread_or_shed() {
 }
 
 #[test]
+fn when_nothing_at_all_is_in_reach_that_verdict_is_not_made_an_outage() {
+    let lines = ["cluster east us-east 10/10 unreachable", "cluster west us-west 30/30 unreachable"];
+    let spread = Board::new(&lines).plan();
+    assert_eq!(text(&spread.shares), "cluster east 2500, cluster west 7500");
+    assert!(spread.last_resort && spread.shed.is_none());
+    let one_in_reach =
+        Board::new(&["cluster east us-east 0/10", "cluster west us-west 30/30 unreachable"]).plan();
+    assert_eq!(text(&one_in_reach.shares), "cluster east 10000");
+}
+
+#[test]
 fn empty_pools_have_no_share_and_no_vote() {
     check(&[
         ("an empty zone", &["zone a 0/0", "zone b 10/10"], "zone b 10000"),

@@ -12,6 +12,9 @@ fn load(folders: &[&str], cluster: &str) -> Loaded {
     for folder in folders {
         for entry in fs::read_dir(examples.join(folder)).unwrap() {
             let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
             let name = path.strip_prefix(&examples).unwrap().to_str().unwrap().to_owned();
             files.push(SourceFile { path: name, text: fs::read_to_string(&path).unwrap() });
         }

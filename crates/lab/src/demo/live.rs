@@ -65,6 +65,8 @@ pub(super) struct View {
 struct Cell {
     /// As the agent of its cluster says, if it says anything.
     pool: Option<PoolView>,
+    /// What it is to the other clusters, where that is more than its own agent can know.
+    from_afar: Option<&'static str>,
     /// Requests in the last second.
     requests: u64,
     /// The part of the service's requests, in percent.
@@ -83,11 +85,16 @@ impl View {
         let total = |service: &ServiceName| -> u64 {
             requests.iter().filter(|((_, of), _)| of == service).map(|(_, requests)| requests).sum()
         };
-        let mut zones = Vec::new();
-        for cluster in fleet.spec().clusters.iter().filter(|cluster| cluster.workloads) {
-            // Each cluster's own agent knows its pools best. One that does not answer leaves them blank.
+        let mut statuses = Vec::new();
+        for cluster in &fleet.spec().clusters {
+            // One that does not answer leaves its pools blank.
             let status = fleet.agent_status(&cluster.name).await.unwrap_or_default();
-            let pools = agent::pools(&status);
+            statuses.push((cluster, agent::pools(&status)));
+        }
+        let mut zones = Vec::new();
+        for (cluster, pools) in statuses.iter().filter(|(cluster, _)| cluster.workloads) {
+            let others = statuses.iter().filter(|(other, _)| other.name != cluster.name);
+            let afar: Vec<&PoolView> = others.flat_map(|(_, pools)| pools).collect();
             for zone in &cluster.zones {
                 let cell = |service: &ServiceName| {
                     let requests = requests.get(&(zone.clone(), service.clone())).copied().unwrap_or(0);
@@ -98,6 +105,7 @@ impl View {
                     };
                     Cell {
                         pool: pools.iter().find(is_it).cloned(),
+                        from_afar: from_afar(afar.iter().copied().filter(is_it)),
                         requests,
                         percent: (requests * 100).checked_div(total(service)).unwrap_or(0),
                     }
@@ -133,6 +141,9 @@ impl View {
 
 impl Cell {
     fn phase(&self) -> &str {
+        if let Some(from_afar) = self.from_afar {
+            return from_afar;
+        }
         self.pool.as_ref().map_or("?", |pool| pool.phase.as_str())
     }
 
@@ -142,7 +153,18 @@ impl Cell {
             None => "?".to_owned(),
         };
         // Padded, so that the table keeps its width while its numbers change.
-        format!("{healthy:>5} {:>3} % {:<8}", self.percent, self.phase())
+        format!("{healthy:>5} {:>3} % {:<9}", self.percent, self.phase())
+    }
+}
+
+/// What the other clusters make of a pool, if they cannot reach it or have only just begun to again.
+fn from_afar<'a>(mut views: impl Iterator<Item = &'a PoolView> + Clone) -> Option<&'static str> {
+    if views.clone().any(|pool| !pool.reachable) {
+        Some("Cut off")
+    } else if views.any(|pool| pool.reach < 1.0) {
+        Some("Returning")
+    } else {
+        None
     }
 }
 
@@ -153,7 +175,7 @@ mod tests {
 
     fn view(requests: u64) -> View {
         let pool = PoolView { healthy: 2, expected: 2, phase: "Serving".to_owned(), ..PoolView::default() };
-        let cell = |pool| Cell { pool, requests, percent: 50 };
+        let cell = |pool| Cell { pool, from_afar: None, requests, percent: 50 };
         View {
             title: "12.0 s  steady".to_owned(),
             services: vec![known("shop/web"), known("shop/pay")],
@@ -174,6 +196,14 @@ mod tests {
         assert_eq!(text.matches(&format!("\x1b[{lines}A\x1b[J")).count(), 2);
         assert!(text.contains(&format!("\x1b[{lines}A\x1b[Jlost\n")), "{text}");
         assert!(text.contains("2/2  50 % Serving"), "{text}");
+    }
+
+    #[test]
+    fn a_pool_that_others_do_not_reach_is_shown_as_cut_off_and_then_as_returning() {
+        let seen = |reachable, reach| PoolView { reachable, reach, ..PoolView::default() };
+        assert_eq!(from_afar([seen(true, 1.0)].iter()), None);
+        assert_eq!(from_afar([seen(true, 1.0), seen(false, 0.0)].iter()), Some("Cut off"));
+        assert_eq!(from_afar([seen(true, 0.1), seen(true, 1.0)].iter()), Some("Returning"));
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub struct PoolView {
     pub phase: String,
     /// What remains of its hold-down.
     pub hold_remaining_ms: u64,
+    /// Whether the agent's cluster reaches it.
+    pub reachable: bool,
+    /// The part of `admit` that the cluster's reach allows, 0 to 1.
+    pub reach: f64,
 }
 
 /// A plan, from an agent's status.

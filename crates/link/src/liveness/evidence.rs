@@ -3,7 +3,8 @@
 //! Reports cover windows of time, not moments, so each is taken only for what it proves. A
 //! window that began before the silence says nothing: its successes may be older than the fault,
 //! and its failures too. One that began within the silence blames the peer if it has attempts and no
-//! success, and refutes the suspicion for as long as a success counts as recent.
+//! success; windows that blame it for 200 ms together, without a success among them, corroborate. A
+//! success ends that, and refutes the suspicion for as long as it counts as recent.
 
 use super::SUSPECT_AFTER;
 use std::time::Duration;
@@ -24,13 +25,17 @@ pub struct Traffic {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
-    /// Where the newest window with attempts and no success began.
-    blamed_from: Option<Time>,
+    /// From where to where requests were tried, window after window, and none was answered.
+    blamed: Option<(Time, Time)>,
     refuted_until: Option<Time>,
 }
 
+/// So long must requests go unanswered: one short window without an answer is common where requests are few, where the
+/// round trip is long, and on a machine that is short of time.
+const BLAMED_FOR: Duration = Duration::from_millis(200);
+
 impl Evidence {
-    pub(super) const NONE: Self = Self { blamed_from: None, refuted_until: None };
+    pub(super) const NONE: Self = Self { blamed: None, refuted_until: None };
 
     pub(super) fn report(&mut self, traffic: Traffic, silent_from: Time, at: Time) {
         // A window that reaches back beyond the origin began before any silence.
@@ -40,13 +45,15 @@ impl Evidence {
         }
         if traffic.successes > 0 {
             self.refuted_until = Some(at + SUSPECT_AFTER);
+            self.blamed = None;
         } else if traffic.attempts > 0 {
-            self.blamed_from = Some(from);
+            let since = self.blamed.map(|(since, _)| since).filter(|since| *since >= silent_from);
+            self.blamed = Some((since.unwrap_or(from), at));
         }
     }
 
     pub(super) fn corroborates(&self, silent_from: Time, now: Time) -> bool {
-        self.blamed_from.is_some_and(|from| from >= silent_from)
+        self.blamed.is_some_and(|(from, to)| from >= silent_from && to.since(from) >= BLAMED_FOR)
             && self.refuted_until.is_none_or(|until| until <= now)
     }
 

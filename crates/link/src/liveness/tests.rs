@@ -60,7 +60,11 @@ impl World {
     }
 
     fn traffic(&mut self, name: &str, attempts: u64, successes: u64) {
-        let traffic = Traffic { window: 50 * MS, attempts, successes };
+        self.traffic_in(200 * MS, name, attempts, successes);
+    }
+
+    fn traffic_in(&mut self, window: Duration, name: &str, attempts: u64, successes: u64) {
+        let traffic = Traffic { window, attempts, successes };
         self.core.handle_traffic(&peer(name), traffic, self.now, self.now);
         self.collect();
     }
@@ -207,6 +211,22 @@ fn traffic_corroborates_only_with_attempts_within_the_silence_and_no_recent_succ
     world.traffic("west", 0, 0);
     world.run(1000);
     assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, SILENT)]);
+}
+
+#[test]
+fn requests_must_go_unanswered_for_200_ms_without_a_success_among_them() {
+    let reports = |successes: [u64; 4]| {
+        let mut world = settled(&[("west", 1)]);
+        world.set("west", Way::Swallows);
+        world.run(300);
+        for success in successes {
+            world.run(100);
+            world.traffic_in(100 * MS, "west", 5, success);
+        }
+        world.take_of("west")
+    };
+    assert_eq!(reports([0, 0, 0, 0]), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
+    assert_eq!(reports([0, 1, 0, 1]), [(1300, PeerEvent::Suspect)], "single windows without an answer");
 }
 
 #[test]

@@ -1,0 +1,266 @@
+//! The agent's core, driven by hand: manifests, verdicts and peers in, resources and words out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use tidegate_agent::{
+    core::{Core, Input, Output, PeerState, START_LIMIT},
+    saved::SavedAgent,
+};
+use tidegate_api::{Config, Loader, SourceFile};
+use tidegate_model::{Fraction, Locality, Phase, PoolStatus, ProbeVerdict, Time};
+use tidegate_xds::{Change, ResourceType};
+
+const FLEET: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: east}
+spec: {region: east, proximity: [{region: west, rtt: 60ms}]}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: west}
+spec: {region: west, eastWestGateways: [{address: 127.0.9.9, port: 15443}]}
+";
+
+const WEB: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [127.0.1.1], zone: a}
+- {addresses: [127.0.1.2], zone: b}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {gatewayClassName: tidegate-edge, listeners: [{name: http, port: 10080, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+";
+
+fn config(files: &[&str]) -> Arc<Config> {
+    let files: Vec<SourceFile> = files
+        .iter()
+        .enumerate()
+        .map(|(number, text)| SourceFile { path: format!("{number}.yaml"), text: (*text).to_owned() })
+        .collect();
+    let loaded = Loader::new("east".parse().unwrap()).load(&files);
+    assert_eq!(loaded.problems, []);
+    Arc::new(loaded.config)
+}
+
+fn ms(ms: u64) -> Time {
+    Time::from_millis(ms)
+}
+
+fn start(saved: Option<SavedAgent>) -> (Core, Output) {
+    let mut core = Core::new("east".parse().unwrap(), saved, ms(0));
+    let output = core.handle(Input::Manifests(config(&[FLEET, WEB])), ms(0));
+    (core, output)
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([127, 0, 1, last], 8080))
+}
+
+fn check(core: &mut Core, last: u8, up: bool, at: Time) -> Output {
+    let verdict = if up { ProbeVerdict::Up } else { ProbeVerdict::Down("connection refused".to_owned()) };
+    core.handle(Input::Checked(("shop/web".parse().unwrap(), address(last)), verdict), at)
+}
+
+fn west_pool(healthy: u32) -> Vec<PoolStatus> {
+    vec![PoolStatus {
+        service: "shop/web".parse().unwrap(),
+        locality: Locality { region: "west".parse().unwrap(), zone: "w".parse().unwrap() },
+        expected: 2,
+        healthy,
+        admit: Fraction::ONE,
+        phase: Phase::Serving,
+        hold_remaining: Duration::ZERO,
+    }]
+}
+
+/// A core that knows all it wants to know.
+fn settled() -> Core {
+    let (mut core, _) = start(None);
+    check(&mut core, 1, true, ms(10));
+    check(&mut core, 2, true, ms(11));
+    let west = "west".parse().unwrap();
+    core.handle(Input::RemotePools(west, west_pool(2)), ms(12));
+    assert!(core.is_ready());
+    core
+}
+
+/// Who serves the requests of a zone, and how much, as text.
+fn plan(core: &Core, zone: &str) -> String {
+    let plans = core.plan_views();
+    let plan = plans.iter().find(|plan| plan.source == format!("east/{zone}")).unwrap();
+    let shares: Vec<String> = plan.shares.iter().map(|(target, share)| format!("{target} {share}")).collect();
+    shares.join(", ")
+}
+
+fn resources(output: &Output, kind: ResourceType) -> Vec<String> {
+    let named = output.xds.iter().filter_map(|change| match change {
+        Change::Set { scope, kind: of, name, .. } if *of == kind => Some(format!("{scope}: {name}")),
+        _ => None,
+    });
+    named.collect()
+}
+
+#[test]
+fn a_new_agent_is_ready_when_it_knows_its_endpoints_and_its_peers() {
+    let (mut core, _) = start(None);
+    assert_eq!(core.pending(ms(0)), ["the first check of 2 endpoints", "the first word of cluster west"]);
+    assert!(check(&mut core, 1, true, ms(10)).publish.is_none());
+    check(&mut core, 2, false, ms(20));
+    assert_eq!(core.pending(ms(20)), ["the first word of cluster west"]);
+    assert!(!core.is_ready());
+    let output = core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(30));
+    assert!(core.is_ready());
+    assert_eq!(output.publish.unwrap().len(), 2, "peers are told of both pools at once");
+    assert_eq!(output.records.len(), 2, "the plans of both zones are in the timeline");
+}
+
+#[test]
+fn a_new_agent_waits_no_longer_than_its_limit() {
+    let (mut core, _) = start(None);
+    let deadline = core.next_deadline().unwrap();
+    assert_eq!(deadline, Time::ZERO + START_LIMIT);
+    core.handle(Input::Tick, deadline);
+    assert!(core.is_ready());
+}
+
+#[test]
+fn before_it_is_ready_an_agent_calls_nothing_dead() {
+    let (mut core, output) = start(None);
+    assert!(output.publish.is_none() && output.records.is_empty());
+    let output = check(&mut core, 1, false, ms(5));
+    assert!(output.publish.is_none() && output.records.is_empty());
+}
+
+#[test]
+fn an_agent_that_restarts_is_ready_at_once_with_the_plans_it_had() {
+    let mut core = settled();
+    check(&mut core, 1, false, ms(100));
+    assert_eq!(plan(&core, "a"), "zone b 100 %");
+    let saved = core.save(ms(200)).unwrap();
+    let (restarted, output) = start(Some(saved));
+    assert!(restarted.is_ready());
+    assert_eq!(plan(&restarted, "a"), "zone b 100 %");
+    let known: BTreeMap<_, _> =
+        output.targets.unwrap().into_iter().map(|((_, address), target)| (address, target.known)).collect();
+    assert_eq!(known, BTreeMap::from([(address(1), Some(false)), (address(2), Some(true))]));
+}
+
+#[test]
+fn a_restart_keeps_what_was_left_of_a_hold_down() {
+    let mut core = settled();
+    check(&mut core, 1, false, ms(100));
+    check(&mut core, 1, true, ms(1_000));
+    let (restarted, _) = start(Some(core.save(ms(11_000)).unwrap()));
+    let pool = restarted.pool_views(ms(0)).into_iter().find(|pool| pool.zone.as_str() == "a").unwrap();
+    assert_eq!((pool.phase, pool.hold_remaining_ms), (Phase::Holding, 20_000));
+    assert_eq!(plan(&restarted, "a"), "zone b 100 %");
+}
+
+#[test]
+fn a_gateway_in_a_new_zone_is_answered_only_once_its_plans_are_made() {
+    let mut core = settled();
+    let output = core.handle(Input::Gateway("c".parse().unwrap()), ms(100));
+    assert_eq!(resources(&output, ResourceType::Endpoint).last().unwrap(), "edge/c: shop/web@c");
+    assert!(resources(&output, ResourceType::Cluster).contains(&"edge/c: shop/web".to_owned()));
+    let declared: Vec<String> = output.scopes.unwrap().iter().map(ToString::to_string).collect();
+    assert!(declared.contains(&"edge/c".to_owned()), "{declared:?}");
+    let again = core.handle(Input::Gateway("c".parse().unwrap()), ms(200));
+    assert!(again.xds.is_empty() && again.scopes.is_none(), "what is known is not made again");
+    let (restarted, output) = start(Some(core.save(ms(300)).unwrap()));
+    assert_eq!(plan(&restarted, "c"), "zone a 50 %, zone b 50 %");
+    assert!(output.scopes.unwrap().iter().any(|scope| scope.as_str() == "edge/c"));
+}
+
+#[test]
+fn a_health_change_touches_no_cluster_and_no_listener() {
+    let mut core = settled();
+    let output = check(&mut core, 1, false, ms(100));
+    assert_eq!(resources(&output, ResourceType::Cluster), Vec::<String>::new());
+    assert_eq!(resources(&output, ResourceType::Listener), Vec::<String>::new());
+    assert_eq!(
+        resources(&output, ResourceType::Endpoint),
+        ["eastwest: shop/web@local", "edge/a: shop/web@a", "edge/b: shop/web@b"]
+    );
+}
+
+#[test]
+fn a_silent_peer_moves_nothing_before_it_is_unreachable() {
+    let mut core = settled();
+    check(&mut core, 1, false, ms(50));
+    check(&mut core, 2, false, ms(51));
+    assert_eq!(plan(&core, "a"), "cluster west 100 %");
+    let west = || "west".parse().unwrap();
+    core.handle(Input::Reachable { peer: west(), quick: true, detail: "heard".to_owned() }, ms(60));
+    let output = core.handle(Input::Suspect(west()), ms(400));
+    assert!(output.xds.is_empty());
+    assert_eq!(core.peers()[&west()], PeerState::Suspect);
+    core.handle(Input::Unreachable(west(), "silent".to_owned()), ms(1_000));
+    // Nothing allowed is healthy any more: the own endpoints are tried all the same.
+    assert_eq!(plan(&core, "a"), "zone a 50 %, zone b 50 %");
+    core.handle(Input::Reachable { peer: west(), quick: true, detail: "heard".to_owned() }, ms(2_000));
+    assert_eq!(plan(&core, "a"), "cluster west 100 %");
+}
+
+#[test]
+fn what_is_told_of_a_cluster_that_no_manifest_names_is_not_listened_to() {
+    let mut core = settled();
+    let output = core.handle(Input::RemotePools("north".parse().unwrap(), west_pool(2)), ms(100));
+    assert!(output.xds.is_empty() && output.records.is_empty() && !output.save);
+}
+
+#[test]
+fn a_service_that_leaves_the_manifests_leaves_the_gateways() {
+    let mut core = settled();
+    let output = core.handle(Input::Manifests(config(&[FLEET])), ms(100));
+    let removed: Vec<String> = output
+        .xds
+        .iter()
+        .filter_map(|change| match change {
+            Change::Remove { scope, kind, name } => Some(format!("{scope}: {kind:?} {name}")),
+            Change::Set { .. } => None,
+        })
+        .collect();
+    assert_eq!(
+        removed,
+        [
+            "eastwest: Cluster shop/web",
+            "eastwest: Endpoint shop/web@local",
+            "edge/a: Cluster shop/web",
+            "edge/a: Endpoint shop/web@a",
+            "edge/b: Cluster shop/web",
+            "edge/b: Endpoint shop/web@b",
+            "gateway/shop/edge: Listener shop/edge/http",
+            "gateway/shop/edge: Route shop/edge/http",
+        ]
+    );
+    assert_eq!(output.targets.unwrap(), []);
+}
+
+#[test]
+fn manifests_that_lose_the_own_cluster_change_nothing() {
+    let mut core = settled();
+    let mut broken = (*config(&[FLEET, WEB])).clone();
+    broken.clusters.clear();
+    broken.services.clear();
+    let output = core.handle(Input::Manifests(Arc::new(broken)), ms(100));
+    assert!(output.xds.is_empty() && output.targets.is_none());
+    assert_eq!(plan(&core, "a"), "zone a 100 %");
+}
