@@ -11,6 +11,7 @@ mod demo;
 mod deps;
 mod envoy;
 mod floors;
+mod incidents;
 mod licence;
 mod metadata;
 mod progress;
@@ -61,6 +62,8 @@ enum Command {
     Deps,
     /// Install the system packages that the tests need
     Setup,
+    /// Draw the simulated incidents of docs/decision.md anew
+    Incidents,
     /// Run the benchmarks and show their results
     Bench {
         /// A benchmark target (planner, eds), or a part of a benchmark's name
@@ -108,6 +111,7 @@ fn run(command: Command) -> Result<()> {
         Command::Ci(envoy) => ci::run(&root, || envoy.find(&root)),
         Command::Deps => deps::run(&root),
         Command::Setup => setup::run(),
+        Command::Incidents => incidents::run(&root),
         Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     timeline::Record,
     translate::{self, Scopes},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -29,8 +30,9 @@ pub const START_LIMIT: Duration = Duration::from_secs(2);
 /// What is checked: an endpoint, for a service (two services may ask different things of one address).
 pub type ProbeKey = (ServiceName, SocketAddr);
 
-/// Something that the shell tells the core.
-#[derive(Debug)]
+/// Something that the shell tells the core. It can be written down: the journal does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind", content = "of")]
 pub enum Input {
     /// The manifests, all of them.
     Manifests(Arc<Config>),

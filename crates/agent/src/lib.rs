@@ -6,6 +6,8 @@
 
 mod admin;
 pub mod core;
+pub mod hearing;
+pub mod journal;
 mod metrics;
 mod run;
 pub mod saved;

@@ -3,6 +3,8 @@
 use crate::{
     admin::{self, Ask},
     core::{self, Core, Input, Output, ProbeKey, scopes_of},
+    hearing::{Heard, heard},
+    journal::{self, Header, Journal, Limits},
     saved::{SavedAgent, StateDir, StateError},
     timeline::{Record, Timeline},
     view::{GatewayView, PeerStatus, Status},
@@ -18,7 +20,7 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{Folder, Snapshot};
 use tidegate_link::{
-    LinkEvent, PeerClient, PeerClientConfig, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic, Why,
+    LinkEvent, PeerClient, PeerClientConfig, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic,
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, PoolKey, PoolStatus, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
@@ -148,6 +150,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let http = tasks.spawn(guard(http, failed.clone()));
     let writer = tasks.spawn(write_state(state, save_rx));
 
+    let header = Header::first(config.cluster.clone(), saved.clone(), unix_micros(wall_clock()));
+    let folder = config.state_dir.join(journal::FOLDER);
+    let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
+    tasks.spawn_blocking(move || journal_writer.run());
     let core = Core::new(config.cluster.clone(), saved, Time::ZERO);
     let shell = Shell {
         origin,
@@ -163,6 +169,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         peer_server,
         gateways,
         timeline,
+        journal,
         save: save_tx,
         saved_at: None,
         dirty: false,
@@ -301,6 +308,7 @@ struct Shell {
     peer_server: PeerServer,
     gateways: Gateways,
     timeline: Arc<Timeline>,
+    journal: Journal,
     save: watch::Sender<Option<Arc<SavedAgent>>>,
     saved_at: Option<Time>,
     dirty: bool,
@@ -355,7 +363,9 @@ impl Shell {
 
     async fn handle(&mut self, input: Input) {
         let now = self.now();
+        let told = input.clone();
         let output = self.core.handle(input, now);
+        self.journal.note(now, told, output.records.clone(), &self.core);
         self.carry_out(output).await;
     }
 
@@ -436,40 +446,11 @@ impl Shell {
     }
 
     async fn peer(&mut self, peer: ClusterName, event: &PeerEvent) {
-        let input = match event {
-            PeerEvent::Reachable { quick, first } => {
-                let detail = match (quick, first) {
-                    (true, _) => "heard again within 5 s, the same agent as before",
-                    (false, true) => "heard for the first time",
-                    (false, false) => "heard again",
-                };
-                // There is nothing to fail back from if it was never heard: a fleet that starts holds nothing down.
-                Input::Reachable { peer, quick: *quick || *first, detail: detail.to_owned() }
-            }
-            PeerEvent::Cleared => Input::Reachable { peer, quick: true, detail: "heard again".to_owned() },
-            PeerEvent::Suspect => Input::Suspect(peer),
-            PeerEvent::Unreachable { why } => Input::Unreachable(peer, why_text(*why).to_owned()),
-            PeerEvent::AgentDown | PeerEvent::AgentBack | PeerEvent::Restarted => {
-                let (state, reason) = match event {
-                    PeerEvent::AgentDown => {
-                        ("AgentDown", "its gateways answer, its agent does not: its last word stands")
-                    }
-                    PeerEvent::AgentBack => ("AgentBack", "its agent is heard again behind its gateways"),
-                    _ => ("Restarted", "its agent started anew"),
-                };
-                let record = Record {
-                    kind: "peerChanged",
-                    peer: Some(peer),
-                    state: Some(state),
-                    reason: reason.to_owned(),
-                    ..Record::default()
-                };
-                self.timeline.append([record], wall_clock());
-                return;
-            }
-            PeerEvent::Rtt(_) => return,
-        };
-        self.handle(input).await;
+        match heard(peer, event) {
+            Heard::Input(input) => self.handle(input).await,
+            Heard::Record(record) => self.timeline.append([record], wall_clock()),
+            Heard::Nothing => {}
+        }
     }
 
     async fn xds(&mut self, event: XdsEvent) {
@@ -627,12 +608,9 @@ fn key_of(cluster: &ClusterName, status: &PoolStatus) -> PoolKey {
     PoolKey { service: status.service.clone(), cluster: cluster.clone(), zone: status.locality.zone.clone() }
 }
 
-fn why_text(why: Why) -> &'static str {
-    match why {
-        Why::Corroborated => "its gateways are silent, and requests through them found no answer either",
-        Why::Silent => "its gateways have been silent for 0.9 s",
-        Why::NeverHeard => "it was not heard within 0.9 s after it was named",
-    }
+fn unix_micros(at: SystemTime) -> u64 {
+    let since_1970 = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn wall_clock() -> SystemTime {

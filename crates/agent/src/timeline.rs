@@ -95,6 +95,25 @@ impl Record {
             },
         }
     }
+
+    /// The record as one line of a log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let service = self.service.as_ref().map(ToString::to_string);
+        let zone = self.zone.as_ref().map(ToString::to_string);
+        let peer = self.peer.as_ref().map(|peer| format!("peer {peer}"));
+        let state = self.state.map(str::to_owned);
+        // A plan's reason names service and source itself.
+        let subject = match self.kind {
+            "planChanged" => Vec::new(),
+            _ => [service, zone, self.endpoint.clone(), peer, state].into_iter().flatten().collect(),
+        };
+        if subject.is_empty() {
+            self.reason.clone()
+        } else {
+            format!("{}: {}", subject.join(" "), self.reason)
+        }
+    }
 }
 
 /// The bounded log.
@@ -118,7 +137,7 @@ impl Timeline {
         for record in records {
             inner.next += 1;
             let seq = inner.next;
-            tracing::info!(seq, kind = record.kind, "{}", line(&record));
+            tracing::info!(seq, kind = record.kind, "{}", record.line());
             inner.records.push_back(Record { seq, unix_micros, ..record });
             if inner.records.len() > KEPT {
                 inner.records.pop_front();
@@ -143,24 +162,6 @@ impl Timeline {
     /// A panic while appending leaves a whole log, so a poisoned lock is taken all the same.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A record as one line of a log.
-fn line(record: &Record) -> String {
-    let service = record.service.as_ref().map(ToString::to_string);
-    let zone = record.zone.as_ref().map(ToString::to_string);
-    let peer = record.peer.as_ref().map(|peer| format!("peer {peer}"));
-    let state = record.state.map(str::to_owned);
-    // A plan's reason names service and source itself.
-    let subject = match record.kind {
-        "planChanged" => Vec::new(),
-        _ => [service, zone, record.endpoint.clone(), peer, state].into_iter().flatten().collect(),
-    };
-    if subject.is_empty() {
-        record.reason.clone()
-    } else {
-        format!("{}: {}", subject.join(" "), record.reason)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -13,7 +13,7 @@ use tidegate_engine::{Origin, Policy};
 use tidegate_model::{ClusterName, GatewayName, Region, ServiceName, Zone};
 
 /// Everything that one cluster's agent needs to know from manifests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     /// The clusters of the fleet, this one among them.
@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// A cluster of the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetCluster {
     /// Where it lies.
@@ -39,7 +39,7 @@ pub struct FleetCluster {
 }
 
 /// A service with its endpoints in this cluster and the policy in force for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
     /// Its endpoints in this cluster, from all its slices, each address once.
@@ -51,7 +51,7 @@ pub struct Service {
 }
 
 /// An endpoint as its slice describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// The zone it lies in.
@@ -63,7 +63,7 @@ pub struct Endpoint {
 }
 
 /// All that policy says about one service: what the engine decides by, and what gateways and checks do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePolicy {
     /// What the engine decides by.
@@ -77,7 +77,7 @@ pub struct ServicePolicy {
 }
 
 /// An active check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActiveCheck {
     /// What is asked.
@@ -93,7 +93,7 @@ pub struct ActiveCheck {
 }
 
 /// What a check asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CheckKind {
     /// An HTTP/1.1 GET.
@@ -110,7 +110,7 @@ pub enum CheckKind {
 }
 
 /// How gateways retry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// How long one try of a safe request may take before another is started beside it.
@@ -120,7 +120,7 @@ pub struct Retry {
 }
 
 /// A gateway of this cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gateway {
     /// What it is for, from its class.
@@ -135,7 +135,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum GatewayRole {
     /// Class `tidegate-edge`: clients from outside.
@@ -145,7 +145,7 @@ pub enum GatewayRole {
 }
 
 /// A listener of a gateway. Those written for one port with different host names are one here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Its name (of several on one port, the first one's), unique in the gateway.
@@ -158,7 +158,7 @@ pub struct Listener {
 
 /// An `HTTPRoute` rule set attached to a gateway. A route that has other host names on other listeners comes once
 /// for each set of host names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRoute {
     /// `namespace/name`.
@@ -174,7 +174,7 @@ pub struct HttpRoute {
 }
 
 /// A rule: any of the matches sends to the backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRule {
     /// Path matches; never empty (the default is the prefix `/`).
@@ -186,7 +186,7 @@ pub struct HttpRule {
 }
 
 /// How a path is matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PathMatch {
     /// The whole path.

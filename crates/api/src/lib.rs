@@ -24,6 +24,7 @@ pub use config::{
     Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
 };
 pub use fleet::fleet_state;
+pub use duration::parse as parse_duration;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use nearest::nearest_first;
 pub use problem::{Problem, Severity};

@@ -9,6 +9,8 @@ mod agent;
 mod demo;
 mod envoy;
 mod explain;
+mod replay;
+mod simulate;
 mod status;
 mod stop;
 mod table;
@@ -44,6 +46,10 @@ enum Command {
     Failback(explain::FailbackArgs),
     /// Say what would be if a zone, a cluster or a region were lost, before it happens.
     Whatif(whatif::Args),
+    /// Feed an agent's journal to a fresh core: what it decided, and whether this version decides the same.
+    Replay(replay::Args),
+    /// Play a scenario against manifests in virtual time: what would happen if this broke.
+    Simulate(simulate::Args),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -93,6 +99,8 @@ fn main() -> ExitCode {
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
             Command::Whatif(args) => Ok(whatif::run(&args).await),
+            Command::Replay(args) => replay::run(&args),
+            Command::Simulate(args) => simulate::run(&args),
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -1,0 +1,197 @@
+//! Writing: the end in the loop that never waits, and the thread that owns the files.
+
+use super::{Header, Line, values};
+use crate::{
+    core::{Core, Input},
+    timeline::Record,
+};
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tidegate_model::Time;
+use tokio::sync::mpsc;
+
+/// After a failure of the disk nothing is tried for so long.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Lines that wait for the disk; what comes when it is full is dropped. Most lines are below 1 KB.
+    pub queue: usize,
+    /// A file that has grown by so many bytes since its header is followed by another one.
+    pub file_bytes: u64,
+    /// So many files are kept; the oldest go first.
+    pub files: usize,
+}
+
+impl Default for Limits {
+    /// About 128 MiB in all: days of a quiet fleet, and an hour of one where everything flaps.
+    fn default() -> Self {
+        Self { queue: 1024, file_bytes: 16 << 20, files: 8 }
+    }
+}
+
+enum Message {
+    Told(Time, Box<Input>, Vec<Record>),
+    Missing(u64),
+    Checkpoint(Box<Header>),
+}
+
+/// The end that the loop holds.
+#[derive(Debug)]
+pub struct Journal {
+    sender: mpsc::Sender<Message>,
+    dropped: u64,
+    /// Set by the writer: it wants to begin another file.
+    wanted: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+/// The other end: [`Writer::run`] is to be run on a thread for blocking work.
+#[derive(Debug)]
+pub struct Writer {
+    receiver: mpsc::Receiver<Message>,
+    wanted: Arc<AtomicBool>,
+    folder: PathBuf,
+    limits: Limits,
+    header: Header,
+}
+
+impl Journal {
+    /// A journal in `folder` that begins with `header`. Nothing is written before the writer runs.
+    #[must_use]
+    pub fn new(folder: PathBuf, header: Header, limits: Limits) -> (Self, Writer) {
+        let (sender, receiver) = mpsc::channel(limits.queue.max(1));
+        let wanted = Arc::new(AtomicBool::new(false));
+        let journal = Self { sender, dropped: 0, wanted: Arc::clone(&wanted) };
+        (journal, Writer { receiver, wanted, folder, limits, header })
+    }
+
+    /// Notes what the core was told at `at`, and what it decided. Never waits.
+    pub fn note(&mut self, at: Time, input: Input, records: Vec<Record>, core: &Core) {
+        if self.dropped > 0 && self.sender.try_send(Message::Missing(self.dropped)).is_ok() {
+            self.dropped = 0;
+        }
+        let told = Message::Told(at, Box::new(input), records);
+        // A line behind a gap that is not told yet would hide it.
+        if self.dropped > 0 || self.sender.try_send(told).is_err() {
+            self.dropped += 1;
+            return;
+        }
+        if self.wanted.load(Ordering::Relaxed) {
+            let header = Message::Checkpoint(Box::new(Header::checkpoint(core, at)));
+            if self.sender.try_send(header).is_ok() {
+                self.wanted.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+struct Open {
+    file: BufWriter<File>,
+    /// Bytes since the header.
+    length: u64,
+}
+
+impl Writer {
+    /// Writes until the journal is dropped. What goes wrong is logged; the agent runs on without.
+    pub fn run(mut self) {
+        let mut part = 0;
+        let mut open = self.begin(&self.header.clone(), part);
+        let mut failed_at = open.is_none().then(Instant::now);
+        while let Some(message) = self.receiver.blocking_recv() {
+            let result = match (message, &mut open) {
+                (Message::Checkpoint(header), _) => {
+                    part += 1;
+                    open = self.begin(&header, part);
+                    failed_at = open.is_none().then(Instant::now);
+                    continue;
+                }
+                (_, None) => Ok(()),
+                (Message::Told(at, input, records), Some(open)) => {
+                    open.line(&Line::Told { at, input: *input, records: values(&records) })
+                }
+                (Message::Missing(count), Some(open)) => {
+                    // What follows cannot be repeated exactly, but a file that begins anew can be gone on with.
+                    self.wanted.store(true, Ordering::Relaxed);
+                    open.line(&Line::Missing(count))
+                }
+            };
+            let flushed = match &mut open {
+                Some(open) if self.receiver.is_empty() => open.file.flush(),
+                _ => Ok(()),
+            };
+            if let Err(error) = result.and(flushed) {
+                tracing::error!(%error, folder = %self.folder.display(), "the journal cannot be written; replay will miss this");
+                open = None;
+                failed_at = Some(Instant::now());
+            }
+            let full = open.as_ref().is_some_and(|open| open.length >= self.limits.file_bytes);
+            let again = failed_at.is_some_and(|at| at.elapsed() >= PAUSE);
+            if full || again {
+                self.wanted.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Begins a file and removes the oldest.
+    fn begin(&self, header: &Header, part: u32) -> Option<Open> {
+        let started = self.header.started_unix_micros;
+        let header = Header { part, started_unix_micros: started, ..header.clone() };
+        let name = format!("{started:020}-{part:06}.jsonl");
+        let result = fs::create_dir_all(&self.folder)
+            .and_then(|()| File::create(self.folder.join(name)))
+            .and_then(|file| {
+                let mut file = BufWriter::new(file);
+                write_line(&mut file, &header)?;
+                file.flush()?;
+                Ok(Open { file, length: 0 })
+            });
+        if let Err(error) = prune(&self.folder, self.limits.files) {
+            tracing::warn!(%error, folder = %self.folder.display(), "old journals cannot be removed");
+        }
+        result
+            .inspect_err(|error| {
+                tracing::error!(%error, folder = %self.folder.display(), "the journal cannot be written; replay will miss this");
+            })
+            .ok()
+    }
+}
+
+impl Open {
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        self.length += write_line(&mut self.file, line)?;
+        Ok(())
+    }
+}
+
+fn write_line(file: &mut BufWriter<File>, value: &impl serde::Serialize) -> io::Result<u64> {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Names sort by age: the life's start, then the part.
+fn prune(folder: &Path, keep: usize) -> io::Result<()> {
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    names.sort();
+    let old = names.len().saturating_sub(keep.max(1));
+    names.iter().take(old).try_for_each(fs::remove_file)
+}
