@@ -150,6 +150,7 @@ impl Core {
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, now: Time) -> Output {
         let mut output = Output::default();
+        let knew_itself = self.knows_itself();
         match input {
             Input::Manifests(config) => self.set_manifests(&config, now, &mut output),
             Input::Checked((service, address), verdict) => {
@@ -192,19 +193,27 @@ impl Core {
         }
         let was_ready = self.ready;
         self.ready = self.ready || self.pending(now).is_empty();
-        self.speak(was_ready, now, &mut output);
+        self.speak(knew_itself, was_ready, now, &mut output);
         output
     }
 
-    /// Before this agent knows how its pools are it tells nobody: a new agent calls nothing dead. Then it tells all.
-    fn speak(&self, was_ready: bool, now: Time, output: &mut Output) {
-        let Some(engine) = self.engine.as_ref().filter(|_| self.ready) else {
+    /// Whether it knows how its own pools are. Peers are told then, however little is known of theirs: if each
+    /// waited for the others' first word, a fleet that starts would wait for the limit.
+    fn knows_itself(&self) -> bool {
+        self.engine.is_some() && (self.ready || self.unchecked.is_empty())
+    }
+
+    /// A new agent calls nothing dead: peers hear of its pools once it knows them, people of its plans once it serves.
+    fn speak(&self, knew_itself: bool, was_ready: bool, now: Time, output: &mut Output) {
+        let Some(engine) = self.engine.as_ref() else { return };
+        if !self.knows_itself() {
             output.publish = None;
-            output.records.retain(|record| record.kind == "peerChanged");
-            return;
-        };
-        if !was_ready {
+        } else if !knew_itself {
             output.publish = Some(engine.statuses(now).collect());
+        }
+        if !self.ready {
+            output.records.retain(|record| record.kind == "peerChanged");
+        } else if !was_ready {
             let plans = engine.services().flat_map(|service| engine.plans(service));
             output.records =
                 plans.map(|plan| Record::of(&Decision::Plan { before: None, after: plan.clone() })).collect();

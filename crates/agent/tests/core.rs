@@ -123,12 +123,16 @@ fn a_new_agent_is_ready_when_it_knows_its_endpoints_and_its_peers() {
     let (mut core, _) = start(None);
     assert_eq!(core.pending(ms(0)), ["the first check of 2 endpoints", "the first word of cluster west"]);
     assert!(check(&mut core, 1, true, ms(10)).publish.is_none());
-    check(&mut core, 2, false, ms(20));
+    let output = check(&mut core, 2, false, ms(20));
+    assert_eq!(
+        output.publish.unwrap().len(),
+        2,
+        "peers are told of both pools, though they have not spoken yet"
+    );
     assert_eq!(core.pending(ms(20)), ["the first word of cluster west"]);
-    assert!(!core.is_ready());
+    assert!(!core.is_ready() && output.records.is_empty());
     let output = core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(30));
     assert!(core.is_ready());
-    assert_eq!(output.publish.unwrap().len(), 2, "peers are told of both pools at once");
     assert_eq!(output.records.len(), 2, "the plans of both zones are in the timeline");
 }
 

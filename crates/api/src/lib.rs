@@ -23,8 +23,8 @@ pub use config::{
     ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
     Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
 };
-pub use fleet::fleet_state;
 pub use duration::parse as parse_duration;
+pub use fleet::fleet_state;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use nearest::nearest_first;
 pub use problem::{Problem, Severity};
