@@ -3,6 +3,8 @@
 //! No I/O and no clock: the shell (`run`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod shifts;
+
 use crate::{
     saved::SavedAgent,
     timeline::Record,
@@ -14,8 +16,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{CheckKind, Config, GatewayRole, Service};
-use tidegate_engine::{Decision, Effects, EndpointFacts, Engine, Event, Saved, Source, Target};
+use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
+use tidegate_engine::{
+    Decision, Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target,
+};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -55,6 +59,12 @@ pub enum Input {
     Gateway(Zone),
     /// An operator lets traffic back.
     Release(ServiceName, Target),
+    /// The time of day, as the time since 1970: only for shifts that end at one.
+    WallClock(Duration),
+    /// Somebody moves traffic away.
+    Shift(Shift),
+    /// The shifts of this name end.
+    EndShift(String),
     /// Time has passed.
     Tick,
 }
@@ -89,6 +99,10 @@ pub struct Core {
     saved: Option<Saved>,
     config: Arc<Config>,
     sources: BTreeSet<Source>,
+    /// The shifts that the manifests declared and that were started.
+    declared: BTreeMap<String, TrafficShift>,
+    /// The time of day, and when it was told.
+    wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
     early_zones: BTreeSet<Zone>,
     peers: BTreeMap<ClusterName, PeerState>,
@@ -129,13 +143,15 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let (saved, sources) = saved.map_or_else(Default::default, |saved| (saved.engine, saved.sources));
+        let SavedAgent { engine: saved, sources, declared_shifts: declared } = saved.unwrap_or_default();
         Self {
             own,
             engine: None,
             saved: Some(saved),
             config: Arc::default(),
             sources,
+            declared,
+            wall: None,
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
             unchecked: BTreeSet::new(),
@@ -181,6 +197,9 @@ impl Core {
             Input::Release(service, target) => {
                 self.tell(Event::Release { service, target }, now, &mut output);
             }
+            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
+                self.handle_shift(input, now, &mut output);
+            }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
@@ -198,7 +217,7 @@ impl Core {
     fn speak(&self, was_ready: bool, now: Time, output: &mut Output) {
         let Some(engine) = self.engine.as_ref().filter(|_| self.ready) else {
             output.publish = None;
-            output.records.retain(|record| record.kind == "peerChanged");
+            output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
             return;
         };
         if !was_ready {
@@ -249,7 +268,8 @@ impl Core {
     #[must_use]
     pub fn save(&self, now: Time) -> Option<SavedAgent> {
         let engine = self.engine.as_ref()?.save(now);
-        Some(SavedAgent { engine, sources: self.sources.clone() })
+        let declared_shifts = self.declared.clone();
+        Some(SavedAgent { engine, sources: self.sources.clone(), declared_shifts })
     }
 
     /// The engine, once there is one.
@@ -346,6 +366,7 @@ impl Core {
         };
         let region = own.region.clone();
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
+        let first = self.engine.is_none();
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
@@ -364,9 +385,12 @@ impl Core {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
                 endpoints: facts(service),
+                // Workloads are not read yet.
+                replicas: None,
             };
             self.tell(event, now, output);
         }
+        self.declare_shifts(first, now, output);
         self.set_targets(output);
         output.xds.extend(self.scopes.gateways(config));
         output.scopes = Some(self.scopes.filled(&self.sources));
@@ -436,14 +460,15 @@ impl Core {
 fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
     let checked = service.policy.active_check.is_some();
     let endpoints = service.endpoints.iter();
-    endpoints
-        .map(|(address, it)| {
-            (
-                *address,
-                (it.zone.clone(), EndpointFacts { ready: it.ready, terminating: it.terminating, checked }),
-            )
-        })
-        .collect()
+    let facts = |it: &tidegate_api::Endpoint| EndpointFacts {
+        ready: it.ready,
+        terminating: it.terminating,
+        checked,
+        node: it.node.as_deref().map(NodeId::named),
+        // Nodes are not read yet.
+        node_ready: true,
+    };
+    endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()
 }
 
 /// The other clusters, and the declared distances to their regions: what this cluster declares, else what the

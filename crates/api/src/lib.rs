@@ -16,11 +16,13 @@ mod nearest;
 mod object;
 mod problem;
 mod read;
+mod time;
 mod yaml;
 
 pub use config::{
     ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
-    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
+    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy, ShiftExpiry, TrafficShift,
 };
+pub use duration::parse as parse_duration;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use problem::{Problem, Severity};

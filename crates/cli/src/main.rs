@@ -9,6 +9,7 @@ mod agent;
 mod demo;
 mod envoy;
 mod explain;
+mod shift;
 mod status;
 mod stop;
 mod table;
@@ -40,6 +41,9 @@ enum Command {
     Explain(explain::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
+    /// Move traffic away from a zone, a cluster or a region, for a time.
+    #[command(subcommand)]
+    Shift(shift::Command),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
+            Command::Shift(command) => shift::run(&command).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -51,6 +51,7 @@ fn twelve_pools() -> Vec<Candidate> {
         pools: BTreeMap::from([(zone(name), whole(10))]),
         phase: Phase::Serving,
         reachable: true,
+        hold: None,
     });
     let remote = CLUSTERS.iter().map(|(name, its_region)| Candidate {
         target: Target::Cluster(cluster(name)),
@@ -59,6 +60,7 @@ fn twelve_pools() -> Vec<Candidate> {
         pools: ZONES.iter().map(|name| (zone(name), whole(10))).collect(),
         phase: Phase::Serving,
         reachable: true,
+        hold: None,
     });
     local.chain(remote).collect()
 }
@@ -76,6 +78,7 @@ fn twelve_targets() -> Vec<Candidate> {
                 pools: BTreeMap::from([(zone("a"), whole(10))]),
                 phase: Phase::Serving,
                 reachable: true,
+                hold: None,
             });
         }
     }
@@ -125,12 +128,13 @@ fn fleet(services: usize) -> Engine {
     // Every second service lives in the region us-west alone as far as this cluster knows, so that losing it moves traffic.
     let policy = Arc::new(Policy::default());
     for (n, name) in names.into_iter().enumerate() {
-        let facts = EndpointFacts { ready: true, terminating: false, checked: false };
+        let facts = EndpointFacts::default();
         let own = if n % 2 == 0 { &ZONES[..] } else { &[] };
         let endpoints = own.iter().zip(1..).map(|(in_zone, host): (&&str, u8)| {
             (SocketAddr::from(([10, 0, 0, host], 8080)), (zone(in_zone), facts))
         });
-        let event = Event::Service { name, policy: Arc::clone(&policy), endpoints: endpoints.collect() };
+        let policy = Arc::clone(&policy);
+        let event = Event::Service { name, policy, endpoints: endpoints.collect(), replicas: None };
         engine.handle(event, Time::ZERO);
     }
     engine

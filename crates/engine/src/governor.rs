@@ -179,6 +179,11 @@ impl Governor {
         }
     }
 
+    /// What comes is a fall of its own: undoing it must not undo the one before.
+    pub(crate) fn forget_fall(&mut self) {
+        self.before_fall = None;
+    }
+
     /// The last fall was no fault (a peer was out of reach for a moment): back to before it, without a relapse.
     pub(crate) fn undo_fall(&mut self) {
         if let Some((admit, stage, relapses)) = self.before_fall.take() {

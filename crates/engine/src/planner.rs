@@ -4,10 +4,10 @@
 //! while anything healthy is allowed.
 
 use crate::{
-    plan::{Plan, Reason, Rule, Source, Target},
+    plan::{Hold, Plan, Reason, Rule, Source, Target},
     policy::{FailbackMode, Origin, Places, Policy, Tier, WhenExhausted},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
 
 /// A plan names at most so many standby tiers: Envoy walks them in order, and a source that has lost this many has no use for more.
@@ -34,6 +34,8 @@ pub struct Candidate {
     pub phase: Phase,
     /// Whether the source's cluster can reach it.
     pub reachable: bool,
+    /// What acts on it besides its health, if anything: for its reason alone, nothing is decided by it.
+    pub hold: Option<Hold>,
 }
 
 /// One pool of a candidate.
@@ -94,6 +96,10 @@ impl Figures {
     fn admit(&self) -> Fraction {
         let ppm = self.admitted.checked_div(self.expected).and_then(|ppm| u32::try_from(ppm).ok());
         ppm.and_then(|ppm| Fraction::from_ppm(ppm).ok()).unwrap_or(Fraction::ONE)
+    }
+
+    const fn is_away(&self) -> bool {
+        matches!(self.phase, Phase::Out | Phase::Shifted)
     }
 
     fn lose(&mut self) {
@@ -201,6 +207,7 @@ impl Tiers {
         };
         let left = self.within_admit(figures, &mut outcome);
         let left = self.beyond_admit(figures, left, &mut outcome);
+        let left = self.shifted(figures, left, &mut outcome);
         if left > 0 {
             self.exhausted(policy, figures, left, &mut outcome);
         }
@@ -242,7 +249,8 @@ impl Tiers {
             [|it| matches!(it.phase, Phase::Holding | Phase::Ramping), |it| it.admitted > 0, |_| true];
         for kind in kinds.into_iter().take_while(|_| left > 0) {
             for tier in &self.tiers {
-                let members = tier.iter().copied().filter(|index| kind(&figures[*index]));
+                let asked = |it: &Figures| it.phase != Phase::Shifted && kind(it);
+                let members = tier.iter().copied().filter(|index| asked(&figures[*index]));
                 let given = outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit);
                 if given > 0 {
                     return left - given;
@@ -250,6 +258,16 @@ impl Tiers {
             }
         }
         left
+    }
+
+    /// Pass 3: places that were emptied on purpose are still better than none.
+    fn shifted(&self, figures: &[Figures], left: u64, outcome: &mut Outcome) -> u64 {
+        let shifted = |index: &usize| figures[*index].phase == Phase::Shifted;
+        let given = self.tiers.iter().map(|tier| {
+            let members = tier.iter().copied().filter(shifted);
+            outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit)
+        });
+        left - given.into_iter().find(|given| *given > 0).unwrap_or(0)
     }
 
     /// Pass 4: nothing that is allowed is healthy.
@@ -345,7 +363,7 @@ fn standby(
     if outcome.last_resort || outcome.shed {
         return standby;
     }
-    figures.iter_mut().filter(|it| it.phase == Phase::Out).for_each(Figures::lose);
+    figures.iter_mut().filter(|it| it.is_away()).for_each(Figures::lose);
     while standby.len() < MAX_STANDBY {
         figures.iter_mut().zip(&used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
         if figures.iter().all(|it| it.healthy == 0) {
@@ -399,7 +417,8 @@ fn reasons(
             healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
             admit: it.admit(),
             phase: candidate.phase,
-            rule,
+            rule: Hold::told(candidate.hold.as_ref(), rule),
+            note: candidate.hold.as_ref().map(|hold| Arc::clone(&hold.note)),
             origin: origin_of(rule, candidate.phase, tiers, question.policy),
         }
     };
@@ -434,6 +453,8 @@ fn given_nothing(it: &Figures) -> Rule {
         Rule::Empty
     } else if !it.reachable {
         Rule::Unreachable
+    } else if it.phase == Phase::Shifted && it.healthy > 0 {
+        Rule::Shifted
     } else if it.admitted == 0 {
         Rule::NotAdmitted
     } else {

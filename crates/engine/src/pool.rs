@@ -6,8 +6,44 @@ use crate::{
     policy::Policy,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tidegate_model::{Phase, Time};
+
+/// So many nodes of a pool are remembered: more than any threshold asks for.
+const MAX_NODES: usize = 16;
+
+/// How long the history of a pool without endpoints is kept, so that a zone that is rebuilt after a long fault still
+/// gets its traffic back by hold-down and ramp.
+const HISTORY: Duration = Duration::from_secs(24 * 3600);
+
+/// Which node an endpoint runs on: a digest of its name, since all that is asked is whether two are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(u64);
+
+impl NodeId {
+    /// The node of this name (FNV-1a, the same on every machine).
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::digest(name.bytes())
+    }
+
+    /// Where nodes have no names, each host address counts as one.
+    fn of_host(host: IpAddr) -> Self {
+        match host {
+            IpAddr::V4(host) => Self::digest(host.octets().into_iter()),
+            IpAddr::V6(host) => Self::digest(host.octets().into_iter()),
+        }
+    }
+
+    fn digest(bytes: impl Iterator<Item = u8>) -> Self {
+        let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
 
 /// What discovery says of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +54,17 @@ pub struct EndpointFacts {
     pub terminating: bool,
     /// Whether active checks decide its health; if not, readiness alone does.
     pub checked: bool,
+    /// The node it runs on, if it has a name; else its host address counts as its node.
+    pub node: Option<NodeId>,
+    /// Whether that node is Ready: what goes terminating on a node that is not was lost, not removed.
+    pub node_ready: bool,
+}
+
+impl Default for EndpointFacts {
+    /// Ready, unchecked, on a Ready node without a name.
+    fn default() -> Self {
+        Self { ready: true, terminating: false, checked: false, node: None, node_ready: true }
+    }
 }
 
 /// An endpoint as it stands.
@@ -50,7 +97,24 @@ pub(crate) struct Pool {
     mark: HighWater,
     /// Expected as it was before the fault, while admit is below one.
     frozen: Option<u32>,
+    /// What the workload's known replicas make of this zone.
+    known: Option<u32>,
+    /// Since when there has been no endpoint.
+    gone_since: Option<Time>,
+    /// Nothing is expected any more, until an endpoint comes.
+    forgotten: bool,
+    /// The nodes of its endpoints, as discovery told last and before.
+    nodes: BTreeSet<NodeId>,
     pub(crate) governor: Governor,
+}
+
+/// What acts on a pool besides its own health.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acting {
+    /// A verdict on its place drains it.
+    pub(crate) drained: bool,
+    /// A shift leaves it less than everything.
+    pub(crate) shifted: bool,
 }
 
 /// A pool as it is kept on disk.
@@ -92,6 +156,10 @@ impl Pool {
             endpoints: BTreeMap::new(),
             mark: HighWater::default(),
             frozen: None,
+            known: None,
+            gone_since: None,
+            forgotten: false,
+            nodes: BTreeSet::new(),
             governor: Governor::new(),
         }
     }
@@ -103,6 +171,7 @@ impl Pool {
             mark: HighWater::restored(saved.mark, now),
             frozen: saved.frozen,
             governor: Governor::restored(&saved.governor, now),
+            ..Self::new()
         }
     }
 
@@ -125,6 +194,7 @@ impl Pool {
         facts: &BTreeMap<SocketAddr, EndpointFacts>,
         saved: Option<&SavedPool>,
     ) {
+        self.nodes = self.own_nodes();
         self.endpoints.retain(|address, _| facts.contains_key(address));
         for (address, facts) in facts {
             let known = saved.and_then(|saved| saved.endpoints.get(address));
@@ -132,7 +202,8 @@ impl Pool {
                 Some(known) => known.restored(*facts),
                 None => Endpoint { facts: *facts, up: None, seen_healthy: false, leaving: false },
             });
-            let leaves_on_purpose = facts.terminating && !endpoint.facts.terminating && endpoint.is_healthy();
+            let leaves_on_purpose =
+                facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.is_healthy();
             endpoint.facts = *facts;
             if leaves_on_purpose {
                 endpoint.leaving = true;
@@ -140,6 +211,27 @@ impl Pool {
             }
             endpoint.leaving &= facts.terminating;
         }
+        let nodes = self.own_nodes();
+        self.nodes.extend(nodes);
+    }
+
+    fn own_nodes(&self) -> BTreeSet<NodeId> {
+        let node = |(address, it): (&SocketAddr, &Endpoint)| {
+            it.facts.node.unwrap_or_else(|| NodeId::of_host(address.ip()))
+        };
+        let mut nodes = BTreeSet::new();
+        for endpoint in &self.endpoints {
+            if nodes.len() == MAX_NODES {
+                break;
+            }
+            nodes.insert(node(endpoint));
+        }
+        nodes
+    }
+
+    /// The nodes of its endpoints, also of those that vanished last; at most twice [`MAX_NODES`].
+    pub(crate) fn nodes(&self) -> &BTreeSet<NodeId> {
+        &self.nodes
     }
 
     /// Gives an endpoint away to the pool of another zone: nothing is missing here.
@@ -171,31 +263,69 @@ impl Pool {
         count(self.endpoints.values().filter(|endpoint| endpoint.is_healthy()))
     }
 
-    fn present(&self) -> u32 {
+    pub(crate) fn present(&self) -> u32 {
         count(self.endpoints.values().filter(|endpoint| endpoint.counts()))
     }
 
     /// Endpoints that should be there.
     pub(crate) fn expected(&self) -> u32 {
-        self.frozen.unwrap_or_else(|| self.mark.value().max(self.present()))
+        if self.forgotten {
+            return 0;
+        }
+        self.frozen.or(self.known).unwrap_or_else(|| self.mark.value().max(self.present()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
         self.governor.phase(self.expected())
     }
 
-    /// Brings mark, expected and governor up to `now`.
-    pub(crate) fn update(&mut self, policy: &Policy, now: Time) {
+    /// Takes note of the endpoints that are healthy now: they count from now on.
+    pub(crate) fn see(&mut self) {
         for endpoint in self.endpoints.values_mut() {
             endpoint.seen_healthy |= endpoint.is_healthy();
         }
+    }
+
+    /// What the workload's known replicas make of this zone.
+    pub(crate) fn set_known(&mut self, known: Option<u32>) {
+        self.known = known;
+    }
+
+    /// Brings mark, expected and governor up to `now`.
+    pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) {
         self.mark.observe(self.present(), policy.retention, now);
         let expected = self.expected();
         // Of nothing, nothing is missing.
-        let health = if expected == 0 { Health::WHOLE } else { Health { healthy: self.healthy(), expected } };
+        let health = match expected {
+            // But a pool that was given nothing does not get well by being empty.
+            0 if !self.governor.admit().is_one() => Health::LOST,
+            0 => Health::WHOLE,
+            _ if acting.drained => Health::LOST,
+            _ => Health { healthy: self.healthy(), expected },
+        };
         self.governor.observe(health, policy, now);
         // Frozen from the fall on: a drained zone that is scaled in must not come back "whole".
-        self.frozen = (!self.governor.admit().is_one()).then_some(expected);
+        let given_less = acting.shifted || !self.governor.admit().is_one();
+        self.frozen = (given_less && expected > 0).then_some(expected);
+        self.forget_what_is_gone(policy, now);
+    }
+
+    /// A zone that was given up after a fault is not missed for ever: without any endpoint for the retention time,
+    /// nothing is expected there any more.
+    fn forget_what_is_gone(&mut self, policy: &Policy, now: Time) {
+        self.gone_since = self.endpoints.is_empty().then(|| self.gone_since.unwrap_or(now));
+        self.forgotten &= self.endpoints.is_empty();
+        if self.frozen.is_some() && self.gone_since.is_some_and(|since| now.since(since) >= policy.retention)
+        {
+            (self.frozen, self.mark, self.forgotten) = (None, HighWater::default(), true);
+        }
+    }
+
+    /// Whether nothing is left of it that anybody needs.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        let history =
+            !self.governor.admit().is_one() && self.gone_since.is_none_or(|since| now.since(since) < HISTORY);
+        self.endpoints.is_empty() && self.expected() == 0 && !history
     }
 
     pub(crate) fn deadline(&self, policy: &Policy) -> Option<Time> {
@@ -203,7 +333,8 @@ impl Pool {
             Some(_) => None,
             None => self.mark.deadline(self.present(), policy.retention),
         };
-        [self.governor.deadline(policy), mark].into_iter().flatten().min()
+        let gone = self.frozen.and(self.gone_since).map(|since| since + policy.retention);
+        [self.governor.deadline(policy), mark, gone].into_iter().flatten().min()
     }
 }
 
