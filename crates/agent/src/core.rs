@@ -385,7 +385,6 @@ impl Core {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
                 endpoints: facts(service),
-                // Workloads are not read yet.
                 replicas: None,
             };
             self.tell(event, now, output);
@@ -457,6 +456,7 @@ impl Core {
     }
 }
 
+/// Nodes and workloads are not read yet: every node is taken to be Ready.
 fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
     let checked = service.policy.active_check.is_some();
     let endpoints = service.endpoints.iter();
@@ -465,7 +465,6 @@ fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
         terminating: it.terminating,
         checked,
         node: it.node.as_deref().map(NodeId::named),
-        // Nodes are not read yet.
         node_ready: true,
     };
     endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()

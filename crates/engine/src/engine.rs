@@ -5,15 +5,18 @@
 
 mod inputs;
 mod places;
+mod replicas;
 
 use crate::{
     location::{Location, LocationDecision, Locations},
+    merge::{Observations, Snapshot, ToldBy, Verdicts},
     plan::{Plan, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
     service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
     shift::{Shift, ShiftDecision, Shifts},
 };
+use inputs::by_service;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -129,6 +132,17 @@ pub enum Event {
     Shift(Shift),
     /// The shifts of this name end.
     ShiftEnded(String),
+    /// Another replica of this agent told all that its checks found.
+    ReplicaObserved {
+        /// Its name.
+        replica: Arc<str>,
+        /// What it found.
+        verdicts: Verdicts,
+        /// When, by our own clock.
+        at: Time,
+    },
+    /// Somebody else's word on the own pools, for an agent that starts or joins.
+    Merge(Snapshot),
 }
 
 /// Something that the engine decided, for the timeline.
@@ -220,6 +234,8 @@ pub enum Due {
     Location(Location),
     /// The time of the shift of this name is over.
     Shift(String),
+    /// The word of this replica becomes stale.
+    Replica(Arc<str>),
 }
 
 type RemotePools = BTreeMap<ServiceName, BTreeMap<Zone, PoolStatus>>;
@@ -237,6 +253,10 @@ pub struct Engine {
     saved: BTreeMap<ServiceName, SavedService>,
     /// What services say of places.
     locations: Locations,
+    /// What other replicas found.
+    observations: Observations,
+    /// Whose word `saved` is.
+    told_by: ToldBy,
     /// Shifts from before the restart: their time goes on with the first event.
     saved_shifts: Vec<Shift>,
     /// Times never step back inside the engine.
@@ -266,6 +286,8 @@ impl Engine {
             deadline_of: BTreeMap::new(),
             saved: saved.services,
             locations: Locations::default(),
+            observations: Observations::default(),
+            told_by: ToldBy::Disk,
             saved_shifts: saved.shifts,
             latest: Time::ZERO,
         }
@@ -295,7 +317,8 @@ impl Engine {
         let service = self.deadlines.first().map(|(at, name)| (*at, Due::Service(name.clone())));
         let location = self.locations.deadline().map(|(at, it)| (at, Due::Location(it.clone())));
         let shift = self.fleet.shifts.deadline().map(|(at, name)| (at, Due::Shift(name.to_owned())));
-        [service, location, shift].into_iter().flatten().min().map(|(at, due)| Deadline { at, due })
+        let vote = self.observations.deadline().map(|(at, replica)| (at, Due::Replica(Arc::clone(replica))));
+        [service, location, shift, vote].into_iter().flatten().min().map(|(at, due)| Deadline { at, due })
     }
 
     /// Lets time do its work: hold-downs end, ramps climb, delays pass.
@@ -312,6 +335,7 @@ impl Engine {
             self.update(&service, now, &mut effects);
         }
         self.expire_shifts(now, &mut effects);
+        self.expire_votes(now, &mut effects);
         self.judge_places(now, &mut effects);
         effects
     }
@@ -341,18 +365,7 @@ impl Engine {
                 }
             }
             Event::Checked { service, address, up, detail } => {
-                let zone = self.services.get_mut(&service).and_then(|state| state.set_up(address, up));
-                if let Some(zone) = zone {
-                    effects.changed.insert(service.clone());
-                    effects.decisions.push(Decision::Endpoint {
-                        service: service.clone(),
-                        address,
-                        zone,
-                        up,
-                        reason: detail,
-                    });
-                    self.update(&service, now, &mut effects);
-                }
+                self.checked((service, address), up, detail, now, &mut effects);
             }
             Event::RemotePools { cluster, pools } => {
                 self.set_remote_pools(&cluster, pools, now, &mut effects);
@@ -386,6 +399,10 @@ impl Engine {
             }
             Event::Shift(shift) => self.start_shift(shift, now, &mut effects),
             Event::ShiftEnded(name) => self.end_shift(&name, now, &mut effects),
+            Event::ReplicaObserved { replica, verdicts, at } => {
+                self.replica_observed(replica, verdicts, at, now, &mut effects);
+            }
+            Event::Merge(snapshot) => self.merge(&snapshot, now, &mut effects),
         }
         self.judge_places(now, &mut effects);
         effects
@@ -478,12 +495,4 @@ impl Engine {
             self.deadlines.insert((at, name.clone()));
         }
     }
-}
-
-fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
-    let mut by_service: RemotePools = BTreeMap::new();
-    for status in pools {
-        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
-    }
-    by_service
 }

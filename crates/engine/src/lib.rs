@@ -12,6 +12,7 @@ mod expected;
 mod explain;
 mod governor;
 mod location;
+mod merge;
 mod plan;
 mod planner;
 mod policy;
@@ -23,6 +24,7 @@ mod steer;
 
 pub use engine::{Deadline, Decision, Due, Effects, Engine, Event, Fleet, Saved};
 pub use location::{Evidence, Location, LocationDecision, LocationVerdict};
+pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};

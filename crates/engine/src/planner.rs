@@ -98,10 +98,6 @@ impl Figures {
         ppm.and_then(|ppm| Fraction::from_ppm(ppm).ok()).unwrap_or(Fraction::ONE)
     }
 
-    const fn is_away(&self) -> bool {
-        matches!(self.phase, Phase::Out | Phase::Shifted)
-    }
-
     fn lose(&mut self) {
         *self = Self { healthy: 0, admitted: 0, weight: 0, phase: Phase::Out, ..*self };
     }
@@ -363,7 +359,7 @@ fn standby(
     if outcome.last_resort || outcome.shed {
         return standby;
     }
-    figures.iter_mut().filter(|it| it.is_away()).for_each(Figures::lose);
+    figures.iter_mut().filter(|it| matches!(it.phase, Phase::Out | Phase::Shifted)).for_each(Figures::lose);
     while standby.len() < MAX_STANDBY {
         figures.iter_mut().zip(&used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
         if figures.iter().all(|it| it.healthy == 0) {

@@ -3,6 +3,7 @@
 use crate::{
     expected::{HighWater, SavedMark},
     governor::{Governor, Health, SavedGovernor},
+    merge::Told,
     policy::Policy,
 };
 use serde::{Deserialize, Serialize};
@@ -71,8 +72,10 @@ impl Default for EndpointFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) facts: EndpointFacts,
-    /// What the last active checks found; `None` before the first.
+    /// What active checks found last, by the majority of the replicas; `None` before the first.
     pub(crate) up: Option<bool>,
+    /// What our own checks found last.
+    own: Option<bool>,
     /// An endpoint counts once it has been healthy: the new pods of a scale-up lower nothing.
     seen_healthy: bool,
     /// It went terminating while healthy, so somebody wanted it gone.
@@ -101,7 +104,7 @@ pub(crate) struct Pool {
     known: Option<u32>,
     /// Since when there has been no endpoint.
     gone_since: Option<Time>,
-    /// Nothing is expected any more, until an endpoint comes.
+    /// What was expected before the fault is forgotten, so it grows with what comes back.
     forgotten: bool,
     /// The nodes of its endpoints, as discovery told last and before.
     nodes: BTreeSet<NodeId>,
@@ -146,7 +149,34 @@ impl SavedEndpoint {
     fn restored(self, facts: EndpointFacts) -> Endpoint {
         let Self { up, healthy, seen_healthy, leaving } = self;
         let before = EndpointFacts { ready: true, terminating: false, ..facts };
-        Endpoint { facts: if healthy { before } else { facts }, up, seen_healthy, leaving }
+        Endpoint { facts: if healthy { before } else { facts }, up, own: up, seen_healthy, leaving }
+    }
+}
+
+impl SavedPool {
+    /// By somebody else's word alone. Of a pool that is given everything nothing is expected before its endpoints are
+    /// known: none is called missing merely because this agent is new.
+    pub(crate) fn told(told: &Told) -> Self {
+        let frozen = (!told.governor.admit().is_one()).then_some(told.expected);
+        Self {
+            governor: told.governor.clone(),
+            mark: SavedMark(frozen.unwrap_or(0)),
+            frozen,
+            endpoints: BTreeMap::new(),
+        }
+    }
+
+    /// Takes somebody else's word, instead of what is known or merged with it.
+    pub(crate) fn merge(&mut self, told: &Told, replace: bool) {
+        self.governor = if replace { told.governor.clone() } else { self.governor.merged(&told.governor) };
+        self.mark = SavedMark(told.expected.max(self.mark.0));
+        let expected = self.frozen.unwrap_or(told.expected);
+        self.frozen = (!self.governor.admit().is_one()).then_some(expected);
+    }
+
+    /// The word of this agent on the pool.
+    pub(crate) fn word(&self) -> Told {
+        Told { governor: self.governor.clone(), expected: self.frozen.unwrap_or(self.mark.0) }
     }
 }
 
@@ -200,7 +230,7 @@ impl Pool {
             let known = saved.and_then(|saved| saved.endpoints.get(address));
             let endpoint = self.endpoints.entry(*address).or_insert_with(|| match known {
                 Some(known) => known.restored(*facts),
-                None => Endpoint { facts: *facts, up: None, seen_healthy: false, leaving: false },
+                None => Endpoint { facts: *facts, up: None, own: None, seen_healthy: false, leaving: false },
             });
             let leaves_on_purpose =
                 facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.is_healthy();
@@ -248,15 +278,23 @@ impl Pool {
         self.endpoints.insert(address, endpoint);
     }
 
-    /// Takes in a check's verdict; whether it is news.
-    pub(crate) fn set_up(&mut self, address: SocketAddr, up: bool) -> bool {
-        match self.endpoints.get_mut(&address) {
-            Some(endpoint) if endpoint.up != Some(up) => {
-                endpoint.up = Some(up);
-                true
-            }
-            _ => false,
+    /// Takes in the verdict of an own check.
+    pub(crate) fn set_own(&mut self, address: SocketAddr, up: bool) {
+        if let Some(endpoint) = self.endpoints.get_mut(&address) {
+            endpoint.own = Some(up);
         }
+    }
+
+    /// Counts the votes on an endpoint, given what we found and what it was; what it is now if that is news.
+    pub(crate) fn vote(
+        &mut self,
+        address: SocketAddr,
+        vote: impl Fn(Option<bool>, Option<bool>) -> Option<bool>,
+    ) -> Option<bool> {
+        let endpoint = self.endpoints.get_mut(&address)?;
+        let up = vote(endpoint.own, endpoint.up).filter(|up| endpoint.up != Some(*up))?;
+        endpoint.up = Some(up);
+        Some(up)
     }
 
     pub(crate) fn healthy(&self) -> u32 {
@@ -269,10 +307,9 @@ impl Pool {
 
     /// Endpoints that should be there.
     pub(crate) fn expected(&self) -> u32 {
-        if self.forgotten {
-            return 0;
-        }
-        self.frozen.or(self.known).unwrap_or_else(|| self.mark.value().max(self.present()))
+        // What a workload wants says nothing of a zone that was given up, until something comes there again.
+        let known = self.known.filter(|_| !self.forgotten || !self.endpoints.is_empty());
+        self.frozen.or(known).unwrap_or_else(|| self.mark.value().max(self.present()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -306,7 +343,8 @@ impl Pool {
         self.governor.observe(health, policy, now);
         // Frozen from the fall on: a drained zone that is scaled in must not come back "whole".
         let given_less = acting.shifted || !self.governor.admit().is_one();
-        self.frozen = (given_less && expected > 0).then_some(expected);
+        self.forgotten &= given_less;
+        self.frozen = (given_less && expected > 0 && !self.forgotten).then_some(expected);
         self.forget_what_is_gone(policy, now);
     }
 
@@ -314,7 +352,6 @@ impl Pool {
     /// nothing is expected there any more.
     fn forget_what_is_gone(&mut self, policy: &Policy, now: Time) {
         self.gone_since = self.endpoints.is_empty().then(|| self.gone_since.unwrap_or(now));
-        self.forgotten &= self.endpoints.is_empty();
         if self.frozen.is_some() && self.gone_since.is_some_and(|since| now.since(since) >= policy.retention)
         {
             (self.frozen, self.mark, self.forgotten) = (None, HighWater::default(), true);

@@ -5,6 +5,7 @@ mod acting;
 use crate::{
     engine::{Decision, Fleet},
     governor::{Governor, Health, SavedGovernor},
+    merge::Observations,
     plan::{Plan, Source, Target},
     planner::{Candidate, CandidatePool, Question, plan},
     policy::Policy,
@@ -154,9 +155,15 @@ impl ServiceState {
         }
     }
 
-    /// Takes in a verdict; the zone of the endpoint if it is news.
-    pub(crate) fn set_up(&mut self, address: SocketAddr, up: bool) -> Option<Zone> {
-        self.pools.iter_mut().find_map(|(zone, pool)| pool.set_up(address, up).then(|| zone.clone()))
+    /// Takes in the verdict of an own check.
+    pub(crate) fn set_own(&mut self, address: SocketAddr, up: bool) {
+        self.pools.values_mut().for_each(|pool| pool.set_own(address, up));
+    }
+
+    /// Counts the votes on an endpoint; its zone and what it is now if that is news.
+    pub(crate) fn vote(&mut self, address: SocketAddr, votes: &Observations) -> Option<(Zone, bool)> {
+        let vote = |own, before| votes.decide(&self.name, &address, own, before);
+        self.pools.iter_mut().find_map(|(zone, pool)| Some((zone.clone(), pool.vote(address, vote)?)))
     }
 
     pub(crate) fn set_remote(

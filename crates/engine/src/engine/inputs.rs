@@ -1,6 +1,6 @@
 //! What discovery and peers tell: the fleet, services with their endpoints, the pools of other clusters.
 
-use super::{Effects, Engine, by_service};
+use super::{Effects, Engine, RemotePools};
 use crate::{policy::Policy, pool::EndpointFacts, service::ServiceState};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +55,10 @@ impl Engine {
         });
         state.set_policy(policy, replicas);
         state.set_endpoints(endpoints, saved.as_ref(), now);
+        // What replicas found is known before our own first check.
+        if !self.observations.is_empty() {
+            endpoints.keys().for_each(|address| drop(state.vote(*address, &self.observations)));
+        }
         effects.changed.insert(name.clone());
         self.update(name, now, effects);
     }
@@ -78,4 +82,12 @@ impl Engine {
             }
         }
     }
+}
+
+pub(super) fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
+    let mut by_service: RemotePools = BTreeMap::new();
+    for status in pools {
+        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
+    }
+    by_service
 }

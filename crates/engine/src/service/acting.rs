@@ -4,14 +4,39 @@ use super::{SavedService, ServiceState};
 use crate::{
     engine::Fleet,
     location::{Location, Standing, Standings},
+    merge::Told,
     plan::Hold,
-    pool::Pool,
+    pool::{Pool, SavedPool},
     steer::{PoolPlace, Steering},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{ClusterName, Locality, Phase, Region, Time, Zone};
 
+impl SavedService {
+    /// Takes somebody else's word on a pool, instead of what is known or merged with it.
+    pub(crate) fn merge(&mut self, zone: &Zone, told: &Told, replace: bool) {
+        match self.pools.get_mut(zone) {
+            Some(pool) => pool.merge(told, replace),
+            None => {
+                self.pools.insert(zone.clone(), SavedPool::told(told));
+            }
+        }
+    }
+}
+
 impl ServiceState {
+    /// Takes over what is more careful in somebody else's word on a pool that is here.
+    pub(crate) fn merge(&mut self, zone: &Zone, told: &Told, now: Time) {
+        if let Some(pool) = self.pools.get_mut(zone) {
+            pool.governor.merge(&told.governor, now);
+        }
+    }
+
+    /// The word of this agent on its pools.
+    pub(crate) fn words(&self, now: Time) -> BTreeMap<Zone, Told> {
+        self.pools.iter().map(|(zone, pool)| (zone.clone(), pool.save(now).word())).collect()
+    }
+
     /// Takes up what acted on the pools before a restart.
     pub(crate) fn restore_steering(&mut self, saved: &SavedService, now: Time) {
         self.steering = Steering::restored(&saved.steering, now);
@@ -51,7 +76,9 @@ impl ServiceState {
             let places = self.places(fleet);
             self.steering.update(&self.name, fleet, &self.policy, &places, now);
             for zone in self.drained_zones(fleet).difference(&drained) {
-                self.pools.get_mut(zone).map(|pool| pool.governor.forget_fall());
+                if let Some(pool) = self.pools.get_mut(zone) {
+                    pool.governor.forget_fall();
+                }
             }
         }
     }
