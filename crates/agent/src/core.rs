@@ -59,7 +59,7 @@ pub enum Input {
     Gateway(Zone),
     /// An operator lets traffic back.
     Release(ServiceName, Target),
-    /// The time of day, as the time since 1970: only for shifts that end at one.
+    /// The time since 1970: only for shifts that end at a time of day.
     WallClock(Duration),
     /// Somebody moves traffic away.
     Shift(Shift),
@@ -101,7 +101,7 @@ pub struct Core {
     sources: BTreeSet<Source>,
     /// The shifts that the manifests declared and that were started.
     declared: BTreeMap<String, TrafficShift>,
-    /// The time of day, and when it was told.
+    /// The time since 1970, and when it was told.
     wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
     early_zones: BTreeSet<Zone>,
@@ -198,7 +198,7 @@ impl Core {
                 self.tell(Event::Release { service, target }, now, &mut output);
             }
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
-                self.handle_shift(input, now, &mut output);
+                self.handle_shift(input, now, &mut output)
             }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {

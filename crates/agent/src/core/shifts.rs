@@ -97,7 +97,8 @@ spec: {ports: [{name: http, port: 80}]}
             if shift.is_empty() { String::new() } else { format!("{head}spec: {{{shift}, comment: x}}\n") };
         let file = SourceFile { path: "f.yaml".into(), text: format!("{FLEET}{shift}") };
         let loaded = Loader::new("east".parse().unwrap()).load(&[file]);
-        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        // That no endpoint knows the zone is a warning.
+        assert!(!loaded.problems.iter().any(tidegate_api::Problem::is_error), "{:?}", loaded.problems);
         Arc::new(loaded.config)
     }
 
