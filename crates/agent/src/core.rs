@@ -198,7 +198,7 @@ impl Core {
                 self.tell(Event::Release { service, target }, now, &mut output);
             }
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
-                self.handle_shift(input, now, &mut output)
+                self.handle_shift(input, now, &mut output);
             }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
@@ -207,8 +207,7 @@ impl Core {
                 }
             }
         }
-        let was_ready = self.ready;
-        self.ready = self.ready || self.pending(now).is_empty();
+        let was_ready = std::mem::replace(&mut self.ready, self.ready || self.pending(now).is_empty());
         self.speak(was_ready, now, &mut output);
         output
     }
@@ -268,8 +267,8 @@ impl Core {
     #[must_use]
     pub fn save(&self, now: Time) -> Option<SavedAgent> {
         let engine = self.engine.as_ref()?.save(now);
-        let declared_shifts = self.declared.clone();
-        Some(SavedAgent { engine, sources: self.sources.clone(), declared_shifts })
+        let (sources, declared_shifts) = (self.sources.clone(), self.declared.clone());
+        Some(SavedAgent { engine, sources, declared_shifts })
     }
 
     /// The engine, once there is one.
@@ -465,7 +464,7 @@ fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
         terminating: it.terminating,
         checked,
         node: it.node.as_deref().map(NodeId::named),
-        node_ready: true,
+        ..EndpointFacts::default()
     };
     endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()
 }
