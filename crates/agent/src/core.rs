@@ -207,7 +207,8 @@ impl Core {
                 }
             }
         }
-        let was_ready = std::mem::replace(&mut self.ready, self.ready || self.pending(now).is_empty());
+        let was_ready = self.ready;
+        self.ready |= self.pending(now).is_empty();
         self.speak(was_ready, now, &mut output);
         output
     }
