@@ -2,15 +2,16 @@
 
 use crate::{
     metrics,
+    shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
     view::{Explanation, Status},
 };
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ pub(crate) enum Ask {
     Fleet(oneshot::Sender<Option<Box<FleetState>>>),
     /// Let traffic back to a target that waits for a word. What comes back is whether the service is known.
     Release(ServiceName, Target, oneshot::Sender<bool>),
+    /// The shifts in force.
+    Shifts(oneshot::Sender<Vec<ShiftView>>),
+    /// Move traffic away. What comes back is the shift in force, or why it is not.
+    Shift(Box<ShiftQuery>, oneshot::Sender<Result<ShiftView, String>>),
+    /// End a shift. What comes back is whether there was one of that name.
+    EndShift(String, oneshot::Sender<bool>),
 }
 
 #[derive(Clone)]
@@ -53,6 +60,9 @@ pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router
         .route("/api/v1/decisions", get(decisions))
         .route("/api/v1/contingency", get(contingency))
         .route("/api/v1/release", post(release))
+        .route("/api/v1/shifts", get(shifts).post(shift))
+        // Declared ones are called NAMESPACE/NAME.
+        .route("/api/v1/shifts/{*name}", delete(end_shift))
         .with_state(Shared { asks, timeline })
 }
 
@@ -120,6 +130,30 @@ struct After {
 
 async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> Json<Vec<Record>> {
     Json(shared.timeline.after(query.after, PAGE))
+}
+
+async fn shifts(State(shared): State<Shared>) -> Result<Json<Vec<ShiftView>>, Failure> {
+    ask(&shared, Ask::Shifts).await.map(Json)
+}
+
+async fn shift(
+    State(shared): State<Shared>,
+    query: Result<Query<ShiftQuery>, QueryRejection>,
+) -> Result<Json<ShiftView>, Failure> {
+    let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    let answer = ask(&shared, |answer| Ask::Shift(Box::new(query), answer)).await?;
+    answer.map(Json).map_err(bad)
+}
+
+async fn end_shift(State(shared): State<Shared>, Path(name): Path<String>) -> Result<&'static str, Failure> {
+    match ask(&shared, |answer| Ask::EndShift(name.clone(), answer)).await? {
+        true => Ok("ended\n"),
+        false => Err(Failure(
+            StatusCode::NOT_FOUND,
+            format!("no shift {name:?} is in force; GET /api/v1/shifts lists them"),
+        )),
+    }
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,8 @@
 //! No I/O and no clock: the shell (`run`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod shifts;
+
 use crate::{
     saved::SavedAgent,
     timeline::Record,
@@ -15,8 +17,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{CheckKind, Config, GatewayRole, Service};
-use tidegate_engine::{Decision, Effects, EndpointFacts, Engine, Event, Saved, Source, Target};
+use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
+use tidegate_engine::{
+    Decision, Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target,
+};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -57,6 +61,12 @@ pub enum Input {
     Gateway(Zone),
     /// An operator lets traffic back.
     Release(ServiceName, Target),
+    /// The time since 1970: only for shifts that end at a time of day.
+    WallClock(Duration),
+    /// Somebody moves traffic away.
+    Shift(Shift),
+    /// The shifts of this name end.
+    EndShift(String),
     /// Time has passed.
     Tick,
 }
@@ -91,6 +101,10 @@ pub struct Core {
     saved: Option<Saved>,
     config: Arc<Config>,
     sources: BTreeSet<Source>,
+    /// The shifts that the manifests declared and that were started.
+    declared: BTreeMap<String, TrafficShift>,
+    /// The time since 1970, and when it was told.
+    wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
     early_zones: BTreeSet<Zone>,
     peers: BTreeMap<ClusterName, PeerState>,
@@ -131,13 +145,15 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let (saved, sources) = saved.map_or_else(Default::default, |saved| (saved.engine, saved.sources));
+        let SavedAgent { engine: saved, sources, declared_shifts: declared } = saved.unwrap_or_default();
         Self {
             own,
             engine: None,
             saved: Some(saved),
             config: Arc::default(),
             sources,
+            declared,
+            wall: None,
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
             unchecked: BTreeSet::new(),
@@ -184,6 +200,9 @@ impl Core {
             Input::Release(service, target) => {
                 self.tell(Event::Release { service, target }, now, &mut output);
             }
+            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
+                self.handle_shift(input, now, &mut output);
+            }
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
@@ -212,7 +231,7 @@ impl Core {
             output.publish = Some(engine.statuses(now).collect());
         }
         if !self.ready {
-            output.records.retain(|record| record.kind == "peerChanged");
+            output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
         } else if !was_ready {
             let plans = engine.services().flat_map(|service| engine.plans(service));
             output.records =
@@ -260,7 +279,8 @@ impl Core {
     #[must_use]
     pub fn save(&self, now: Time) -> Option<SavedAgent> {
         let engine = self.engine.as_ref()?.save(now);
-        Some(SavedAgent { engine, sources: self.sources.clone() })
+        let (sources, declared_shifts) = (self.sources.clone(), self.declared.clone());
+        Some(SavedAgent { engine, sources, declared_shifts })
     }
 
     /// The engine, once there is one.
@@ -357,6 +377,7 @@ impl Core {
         };
         let region = own.region.clone();
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
+        let first = self.engine.is_none();
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
@@ -375,9 +396,11 @@ impl Core {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
                 endpoints: facts(service),
+                replicas: None,
             };
             self.tell(event, now, output);
         }
+        self.declare_shifts(first, now, output);
         self.set_targets(output);
         output.xds.extend(self.scopes.gateways(config));
         output.scopes = Some(self.scopes.filled(&self.sources));
@@ -444,17 +467,18 @@ impl Core {
     }
 }
 
+/// Nodes and workloads are not read yet: every node is taken to be Ready.
 fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
     let checked = service.policy.active_check.is_some();
     let endpoints = service.endpoints.iter();
-    endpoints
-        .map(|(address, it)| {
-            (
-                *address,
-                (it.zone.clone(), EndpointFacts { ready: it.ready, terminating: it.terminating, checked }),
-            )
-        })
-        .collect()
+    let facts = |it: &tidegate_api::Endpoint| EndpointFacts {
+        ready: it.ready,
+        terminating: it.terminating,
+        checked,
+        node: it.node.as_deref().map(NodeId::named),
+        ..EndpointFacts::default()
+    };
+    endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()
 }
 
 /// The other clusters, and the declared distances to their regions: what this cluster declares, else what the

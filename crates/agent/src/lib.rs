@@ -11,8 +11,10 @@ pub mod journal;
 mod metrics;
 mod run;
 pub mod saved;
+mod shifts;
 pub mod timeline;
 mod translate;
 pub mod view;
 
 pub use run::{AgentConfig, AgentError, run};
+pub use shifts::ShiftView;

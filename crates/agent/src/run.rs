@@ -6,6 +6,7 @@ use crate::{
     hearing::{Heard, heard},
     journal::{self, Header, Journal, Limits},
     saved::{SavedAgent, StateDir, StateError},
+    shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
     view::{GatewayView, PeerStatus, Status},
 };
@@ -420,6 +421,8 @@ impl Shell {
         }
         self.generation = snapshot.generation;
         self.problems = problems;
+        let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.handle(Input::WallClock(since_1970)).await;
         self.handle(Input::Manifests(Arc::new(snapshot.config.clone()))).await;
     }
 
@@ -527,6 +530,30 @@ impl Shell {
                 }
                 let _ = answer.send(known);
             }
+            Ask::Shifts(answer) => {
+                let shifts = self.core.shifts(self.now());
+                let _ = answer.send(shifts.into_iter().map(Into::into).collect());
+            }
+            Ask::Shift(query, answer) => {
+                let _ = answer.send(self.shift(*query).await);
+            }
+            Ask::EndShift(name, answer) => {
+                let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
+                self.handle(Input::EndShift(name)).await;
+                let _ = answer.send(known);
+            }
+        }
+    }
+
+    async fn shift(&mut self, query: ShiftQuery) -> Result<ShiftView, String> {
+        let region = self.core.region().ok_or("the manifests do not name this cluster's region yet")?;
+        let shift = query.shift(region)?;
+        self.handle(Input::Shift(shift.clone())).await;
+        let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
+        match in_force {
+            Some(found) if found.name == shift.name && found.by == shift.by => Ok(found.into()),
+            Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
+            None => Err("too many shifts are in force; end some".to_owned()),
         }
     }
 

@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
+use tidegate_api::TrafficShift;
 use tidegate_engine::{Saved, Source};
 
 const FILE: &str = "state.json";
@@ -24,6 +25,9 @@ pub struct SavedAgent {
     pub engine: Saved,
     /// Where requests were seen to enter, so that their plans are there before the gateways come back.
     pub sources: BTreeSet<Source>,
+    /// The shifts that the manifests declared and that were started: none is started twice.
+    #[serde(default)]
+    pub declared_shifts: BTreeMap<String, TrafficShift>,
 }
 
 /// The file around it.
@@ -137,7 +141,7 @@ mod tests {
             cluster: "c".parse().unwrap(),
             locality: tidegate_model::Locality { region: "r".parse().unwrap(), zone: "z".parse().unwrap() },
         };
-        SavedAgent { engine: Saved::default(), sources: BTreeSet::from([source]) }
+        SavedAgent { engine: Saved::default(), sources: BTreeSet::from([source]), ..SavedAgent::default() }
     }
 
     #[test]

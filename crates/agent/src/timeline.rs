@@ -20,7 +20,8 @@ pub struct Record {
     pub seq: u64,
     /// When, by this machine's wall clock, in microseconds since 1970.
     pub unix_micros: u64,
-    /// `endpointChanged`, `poolChanged`, `planChanged`, `peerChanged`, `manifestsChanged` or `refused`.
+    /// `endpointChanged`, `poolChanged`, `planChanged`, `locationChanged`, `shiftChanged`, `peerChanged`,
+    /// `manifestsChanged` or `refused`.
     pub kind: &'static str,
     /// The service it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,18 +68,19 @@ impl Record {
                 reason: reason.clone(),
                 ..Self::default()
             },
-            Decision::Pool { pool, before, status } => Self {
+            Decision::Pool { pool, before, status, note } => Self {
                 kind: "poolChanged",
                 service: Some(pool.service.clone()),
                 zone: Some(pool.zone.clone()),
                 phase: Some(status.phase),
                 reason: format!(
-                    "{}{}: {} of {} healthy, admit {}",
+                    "{}{}: {} of {} healthy, admit {}{}",
                     before.map(|before| format!("{before} to ")).unwrap_or_default(),
                     status.phase,
                     status.healthy,
                     status.expected,
-                    status.admit
+                    status.admit,
+                    note.as_ref().map(|note| format!("; {note}")).unwrap_or_default()
                 ),
                 ..Self::default()
             },
@@ -91,6 +93,15 @@ impl Record {
                 reason: before
                     .as_ref()
                     .map_or_else(|| after.to_string(), |before| explain_moves(before, after)),
+                ..Self::default()
+            },
+            Decision::Location(decision) => {
+                Self { kind: "locationChanged", reason: decision.to_string(), ..Self::default() }
+            }
+            Decision::Shift(decision) => Self {
+                kind: "shiftChanged",
+                service: decision.shift.target.service.clone(),
+                reason: decision.to_string(),
                 ..Self::default()
             },
         }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_engine::{Origin, Policy};
+use tidegate_engine::{Origin, Policy, ShiftTarget};
 use tidegate_model::{ClusterName, GatewayName, Region, ServiceName, Zone};
 
 /// Everything that one cluster's agent needs to know from manifests.
@@ -22,6 +22,34 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// The gateways of this cluster that are Tidegate's (by their class).
     pub gateways: BTreeMap<GatewayName, Gateway>,
+    /// The traffic shifts that were written, by `namespace/name`.
+    pub shifts: BTreeMap<String, TrafficShift>,
+}
+
+/// A traffic shift as it was written. Whether its time is over is for whoever has a clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficShift {
+    /// What traffic is moved away from.
+    pub target: ShiftTarget,
+    /// How much of it, 1 to 100.
+    pub percent: u32,
+    /// When it ends.
+    pub expiry: ShiftExpiry,
+    /// Why, for people.
+    pub comment: String,
+    /// Whether to move it even from the last healthy place of a service.
+    pub force: bool,
+}
+
+/// When a written shift ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ShiftExpiry {
+    /// At this time, in seconds since 1970 (UTC).
+    At(u64),
+    /// So long after an agent first read it.
+    For(Duration),
 }
 
 /// A cluster of the fleet.
@@ -60,6 +88,8 @@ pub struct Endpoint {
     pub ready: bool,
     /// The `terminating` condition; absent means false.
     pub terminating: bool,
+    /// The node that it runs on, if its slice names one.
+    pub node: Option<String>,
 }
 
 /// All that policy says about one service: what the engine decides by, and what gateways and checks do.

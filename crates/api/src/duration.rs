@@ -14,7 +14,9 @@ const UNITS: [(&str, u64); 8] = [
     ("s", 1_000_000_000),
 ];
 
-/// Reads a duration: one or more numbers, each with a unit. `None` when it is not one, or is longer than 584 years.
+/// Reads a duration as `30s` or `1m30s`: one or more numbers, each with a unit. `None` when it is not one, or is longer
+/// than 584 years.
+#[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);

@@ -9,6 +9,7 @@ mod policy;
 mod policy_parts;
 mod route;
 mod service;
+mod shift;
 mod slice;
 
 pub(crate) use fleet_cluster::ClusterSpec;
@@ -18,6 +19,7 @@ pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_parts::Check;
 pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
+pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
 
 use crate::{
@@ -39,6 +41,7 @@ pub(crate) enum Kind {
     EndpointSlice,
     Gateway,
     HttpRoute,
+    TrafficShift,
 }
 
 /// What an object says.
@@ -50,16 +53,18 @@ pub(crate) enum Spec {
     Slice(SliceSpec),
     Gateway(GatewaySpec),
     Route(RouteSpec),
+    Shift(ShiftSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::FleetCluster,
         Self::FailoverPolicy,
         Self::Service,
         Self::EndpointSlice,
         Self::Gateway,
         Self::HttpRoute,
+        Self::TrafficShift,
     ];
 
     /// As `kind:` names it.
@@ -71,12 +76,13 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::TrafficShift => "TrafficShift",
         }
     }
 
     const fn group_and_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::FleetCluster | Self::FailoverPolicy => (OURS, "v1alpha1"),
+            Self::FleetCluster | Self::FailoverPolicy | Self::TrafficShift => (OURS, "v1alpha1"),
             Self::Service => ("", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
@@ -92,7 +98,7 @@ impl Kind {
 
     /// Whether it is Tidegate's own, and so every unknown field is a mistake.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::FleetCluster | Self::FailoverPolicy)
+        matches!(self, Self::FleetCluster | Self::FailoverPolicy | Self::TrafficShift)
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
@@ -110,6 +116,7 @@ impl Kind {
             Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
             Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
+            Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
         }
     }
 }
@@ -140,12 +147,13 @@ accessors! {
     Slice slice SliceSpec,
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
+    Shift shift ShiftSpec,
 }
 
 const OURS: &str = "tidegate.dev";
 
 /// Kinds of DESIGN section 7 that are not read yet.
-const PLANNED: [&str; 5] = ["FailoverProfile", "GatewayTemplate", "TrafficShift", "Drill", "DrillSchedule"];
+const PLANNED: [&str; 4] = ["FailoverProfile", "GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.

@@ -17,11 +17,12 @@ mod nearest;
 mod object;
 mod problem;
 mod read;
+mod time;
 mod yaml;
 
 pub use config::{
     ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
-    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy,
+    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy, ShiftExpiry, TrafficShift,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

@@ -5,6 +5,7 @@ mod gateways;
 mod policies;
 mod routes;
 mod services;
+mod shifts;
 
 use crate::{
     config::Config,
@@ -23,7 +24,8 @@ pub(crate) fn lower(cluster: &ClusterName, objects: &[&Object], problems: &mut V
     fleet::check_mentions(objects, &clusters, &services, problems);
     let mut gateways = gateways::lower(objects, problems);
     routes::attach(objects, &services, &mut gateways, problems);
-    Config { clusters, services, gateways: gateways.into_config() }
+    let shifts = shifts::lower(objects, clusters.get(cluster), &services, problems);
+    Config { clusters, services, gateways: gateways.into_config(), shifts }
 }
 
 /// The objects of one kind, with what they say.

@@ -45,6 +45,27 @@ pub(crate) async fn post(admin: SocketAddr, path: &str) -> Result<()> {
     request(admin, Method::POST, path).await.map(drop)
 }
 
+/// POSTs to `path` and reads the JSON.
+pub(crate) async fn ask<T: DeserializeOwned>(admin: SocketAddr, path: &str) -> Result<T> {
+    let body = request(admin, Method::POST, path).await?;
+    serde_json::from_slice(&body)
+        .with_context(|| format!("the answer of {admin} is not what this version expects"))
+}
+
+/// DELETEs `path`.
+pub(crate) async fn delete(admin: SocketAddr, path: &str) -> Result<()> {
+    request(admin, Method::DELETE, path).await.map(drop)
+}
+
+/// Text as a part of an address: everything but letters, digits and `-._~` as `%XX`.
+pub(crate) fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
     let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path)).await;
     let Ok(answer) = answer else {

@@ -10,6 +10,7 @@ mod demo;
 mod envoy;
 mod explain;
 mod replay;
+mod shift;
 mod simulate;
 mod status;
 mod stop;
@@ -50,6 +51,9 @@ enum Command {
     Replay(replay::Args),
     /// Play a scenario against manifests in virtual time: what would happen if this broke.
     Simulate(simulate::Args),
+    /// Move traffic away from a zone, a cluster or a region, for a time.
+    #[command(subcommand)]
+    Shift(shift::Command),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
             Command::Whatif(args) => Ok(whatif::run(&args).await),
             Command::Replay(args) => replay::run(&args),
             Command::Simulate(args) => simulate::run(&args),
+            Command::Shift(command) => shift::run(&command).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

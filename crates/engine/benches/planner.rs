@@ -52,6 +52,7 @@ fn twelve_pools() -> Vec<Candidate> {
         pools: BTreeMap::from([(zone(name), whole(10))]),
         phase: Phase::Serving,
         reachable: true,
+        hold: None,
     });
     let remote = CLUSTERS.iter().map(|(name, its_region)| Candidate {
         target: Target::Cluster(cluster(name)),
@@ -60,6 +61,7 @@ fn twelve_pools() -> Vec<Candidate> {
         pools: ZONES.iter().map(|name| (zone(name), whole(10))).collect(),
         phase: Phase::Serving,
         reachable: true,
+        hold: None,
     });
     local.chain(remote).collect()
 }
@@ -77,6 +79,7 @@ fn twelve_targets() -> Vec<Candidate> {
                 pools: BTreeMap::from([(zone("a"), whole(10))]),
                 phase: Phase::Serving,
                 reachable: true,
+                hold: None,
             });
         }
     }
@@ -126,12 +129,13 @@ fn fleet(services: usize) -> Engine {
     // Every second service lives in the region us-west alone as far as this cluster knows, so that losing it moves traffic.
     let policy = Arc::new(Policy::default());
     for (n, name) in names.into_iter().enumerate() {
-        let facts = EndpointFacts { ready: true, terminating: false, checked: false };
+        let facts = EndpointFacts::default();
         let own = if n % 2 == 0 { &ZONES[..] } else { &[] };
         let endpoints = own.iter().zip(1..).map(|(in_zone, host): (&&str, u8)| {
             (SocketAddr::from(([10, 0, 0, host], 8080)), (zone(in_zone), facts))
         });
-        let event = Event::Service { name, policy: Arc::clone(&policy), endpoints: endpoints.collect() };
+        let policy = Arc::clone(&policy);
+        let event = Event::Service { name, policy, endpoints: endpoints.collect(), replicas: None };
         engine.handle(event, Time::ZERO);
     }
     engine
@@ -203,13 +207,16 @@ fn declared(criterion: &mut Criterion) {
     let policy =
         Policy { capacity: Some(Capacity::per_endpoint(Load::Rate { rps: 100_000 })), ..Policy::default() };
     let name = ServiceName::new("shop", "svc-0").unwrap();
-    let facts = EndpointFacts { ready: true, terminating: false, checked: false };
+    let facts = EndpointFacts { ready: true, terminating: false, checked: false, ..EndpointFacts::default() };
     let endpoints = ZONES.iter().zip(1..).flat_map(|(in_zone, net)| {
         (1..=10).map(move |host| (SocketAddr::from(([10, 0, net, host], 8080)), (zone(in_zone), facts)))
     });
     let endpoints = endpoints.collect();
     let now = Time::from_millis(1000);
-    engine.handle(Event::Service { name: name.clone(), policy: Arc::new(policy), endpoints }, now);
+    engine.handle(
+        Event::Service { name: name.clone(), policy: Arc::new(policy), endpoints, replicas: None },
+        now,
+    );
     for (remote, _) in CLUSTERS {
         let zones = ZONES.iter().map(|it| (zone(it), Load::Rate { rps: 700_000 })).collect();
         let demand = BTreeMap::from([(name.clone(), zones)]);

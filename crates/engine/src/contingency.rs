@@ -280,6 +280,7 @@ fn candidates(
                 phase,
                 // What is lost is not even a last resort.
                 reachable: !gone && !member.unreachable.contains(cluster),
+                hold: None,
             }),
         }
     }

@@ -358,6 +358,7 @@ fn seen_from(
             pools: members.iter().map(pool).collect(),
             phase: first.phase,
             reachable: first.cluster == *cluster || !unreachable.contains(&first.cluster),
+            hold: None,
         })
     };
     let mut candidates = Vec::with_capacity(pools.len());

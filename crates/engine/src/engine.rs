@@ -5,14 +5,23 @@
 
 mod demand;
 
+mod inputs;
+mod places;
+mod replicas;
+
 use crate::{
     capacity::Load,
+    contingency::Location,
     declared::FleetView,
+    location::{LocationDecision, Locations},
+    merge::{Observations, Snapshot, ToldBy, Verdicts},
     plan::{Plan, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
     service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
+    shift::{Shift, ShiftDecision, Shifts},
 };
+use inputs::by_service;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +29,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{ClusterName, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone};
+use tidegate_model::{
+    ClusterName, Locality, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone,
+};
 
 /// What the fleet looks like from the own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +50,17 @@ pub struct Fleet {
     pub(crate) unreachable: BTreeSet<ClusterName>,
     /// How other clusters see the fleet, as they told with their demand.
     pub(crate) views: BTreeMap<ClusterName, FleetView>,
+    /// Places that are declared out by service evidence, and the sentence of it.
+    pub(crate) out: BTreeMap<Location, Arc<str>>,
+    /// The shifts in force.
+    pub(crate) shifts: Shifts,
 }
 
 impl Fleet {
+    pub(crate) fn region_of(&self, cluster: &ClusterName) -> Option<&Region> {
+        if *cluster == self.own { Some(&self.region) } else { self.clusters.get(cluster) }
+    }
+
     pub(crate) fn is_reachable(&self, cluster: &ClusterName) -> bool {
         !self.unreachable.contains(cluster)
     }
@@ -67,6 +86,8 @@ pub enum Event {
         policy: Arc<Policy>,
         /// All its endpoints in the own cluster.
         endpoints: BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
+        /// How many its workload wants in the own cluster, if that is known.
+        replicas: Option<u32>,
     },
     /// A service is gone from the own cluster's manifests.
     ServiceRemoved(ServiceName),
@@ -134,6 +155,30 @@ pub enum Event {
         /// The target.
         target: Target,
     },
+    /// A request to a service was seen to succeed in a zone of the own cluster.
+    Succeeded {
+        /// The service.
+        service: ServiceName,
+        /// The zone.
+        zone: Zone,
+        /// When.
+        at: Time,
+    },
+    /// Traffic is moved away from a place. One that cannot be in force is refused by a decision.
+    Shift(Shift),
+    /// The shifts of this name end.
+    ShiftEnded(String),
+    /// Another replica of this agent told all that its checks found.
+    ReplicaObserved {
+        /// Its name.
+        replica: Arc<str>,
+        /// What it found.
+        verdicts: Verdicts,
+        /// When, by our own clock.
+        at: Time,
+    },
+    /// Somebody else's word on the own pools, for an agent that starts or joins.
+    Merge(Snapshot),
 }
 
 /// Something that the engine decided, for the timeline.
@@ -163,6 +208,9 @@ pub enum Decision {
         before: Option<Phase>,
         /// How it stands now.
         status: PoolStatus,
+        /// What acts on it besides its health, if anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<Arc<str>>,
     },
     /// A plan's shares changed.
     #[serde(rename = "planChanged")]
@@ -172,6 +220,12 @@ pub enum Decision {
         /// The plan now.
         after: Plan,
     },
+    /// A place is declared out, or is not any more.
+    #[serde(rename = "locationChanged")]
+    Location(LocationDecision),
+    /// A shift began, ended or was refused.
+    #[serde(rename = "shiftChanged")]
+    Shift(ShiftDecision),
 }
 
 /// What an event brought.
@@ -194,6 +248,8 @@ pub struct Saved {
     services: BTreeMap<ServiceName, SavedService>,
     remote_pools: BTreeMap<ClusterName, Vec<PoolStatus>>,
     unreachable: BTreeSet<ClusterName>,
+    /// With what remains of each.
+    shifts: Vec<Shift>,
 }
 
 /// Why the engine wants to be woken.
@@ -201,8 +257,21 @@ pub struct Saved {
 pub struct Deadline {
     /// When.
     pub at: Time,
-    /// The service whose hold-down, ramp step, delay or mark comes due.
-    pub service: ServiceName,
+    /// What comes due.
+    pub due: Due,
+}
+
+/// What comes due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A hold-down, ramp step, delay or mark of a service.
+    Service(ServiceName),
+    /// The evidence on a place has stood for long enough.
+    Location(Location),
+    /// The time of the shift of this name is over.
+    Shift(String),
+    /// The word of this replica becomes stale.
+    Replica(Arc<str>),
 }
 
 type RemotePools = BTreeMap<ServiceName, BTreeMap<Zone, PoolStatus>>;
@@ -218,6 +287,14 @@ pub struct Engine {
     deadline_of: BTreeMap<ServiceName, Time>,
     /// What was known before the restart, until each service has come back and taken its part.
     saved: BTreeMap<ServiceName, SavedService>,
+    /// What services say of places.
+    locations: Locations,
+    /// What other replicas found.
+    observations: Observations,
+    /// Whose word `saved` is.
+    told_by: ToldBy,
+    /// Shifts from before the restart: their time goes on with the first event.
+    saved_shifts: Vec<Shift>,
     /// Times never step back inside the engine.
     latest: Time,
 }
@@ -237,12 +314,18 @@ impl Engine {
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
                 views: BTreeMap::new(),
+                out: BTreeMap::new(),
+                shifts: Shifts::default(),
             },
             services: BTreeMap::new(),
             remote_pools,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             saved: saved.services,
+            locations: Locations::default(),
+            observations: Observations::default(),
+            told_by: ToldBy::Disk,
+            saved_shifts: saved.shifts,
             latest: Time::ZERO,
         }
     }
@@ -261,13 +344,18 @@ impl Engine {
                 .map(|(cluster, pools)| (cluster.clone(), flat(pools)))
                 .collect(),
             unreachable: self.fleet.unreachable.clone(),
+            shifts: self.saved_shifts.iter().cloned().chain(self.fleet.shifts.at(now)).collect(),
         }
     }
 
-    /// When to call [`Engine::tick`] next, and for which service.
+    /// When to call [`Engine::tick`] next, and what for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.deadlines.first().map(|(at, service)| Deadline { at: *at, service: service.clone() })
+        let service = self.deadlines.first().map(|(at, name)| (*at, Due::Service(name.clone())));
+        let location = self.locations.deadline().map(|(at, it)| (at, Due::Location(it.clone())));
+        let shift = self.fleet.shifts.deadline().map(|(at, name)| (at, Due::Shift(name.to_owned())));
+        let vote = self.observations.deadline().map(|(at, replica)| (at, Due::Replica(Arc::clone(replica))));
+        [service, location, shift, vote].into_iter().flatten().min().map(|(at, due)| Deadline { at, due })
     }
 
     /// Lets time do its work: hold-downs end, ramps climb, delays pass.
@@ -283,6 +371,9 @@ impl Engine {
         for service in due {
             self.update(&service, now, &mut effects);
         }
+        self.expire_shifts(now, &mut effects);
+        self.expire_votes(now, &mut effects);
+        self.judge_places(now, &mut effects);
         effects
     }
 
@@ -298,36 +389,27 @@ impl Engine {
                 self.fleet.sources = sources;
                 self.update_all(now, &mut effects);
             }
-            Event::Service { name, policy, endpoints } => {
-                self.set_service(&name, policy, &endpoints, now, &mut effects);
+            Event::Service { name, policy, endpoints, replicas } => {
+                self.set_service(&name, (policy, replicas), &endpoints, now, &mut effects);
             }
             Event::ServiceRemoved(name) => {
                 self.saved.remove(&name);
                 if self.services.remove(&name).is_some() {
                     self.set_deadline(&name, None);
+                    self.locations.observe(&name, BTreeMap::new(), now);
                     effects.removed.insert(name);
                     effects.statuses_changed = true;
                 }
             }
             Event::Checked { service, address, up, detail } => {
-                let zone = self.services.get_mut(&service).and_then(|state| state.set_up(address, up));
-                if let Some(zone) = zone {
-                    effects.changed.insert(service.clone());
-                    effects.decisions.push(Decision::Endpoint {
-                        service: service.clone(),
-                        address,
-                        zone,
-                        up,
-                        reason: detail,
-                    });
-                    self.update(&service, now, &mut effects);
-                }
+                self.checked((service, address), up, detail, now, &mut effects);
             }
             Event::RemotePools { cluster, pools } => {
                 self.set_remote_pools(&cluster, pools, now, &mut effects);
             }
             Event::Reachable { cluster, quick } => {
                 if self.fleet.unreachable.remove(&cluster) {
+                    Self::tell_reach(&cluster, true, &mut effects);
                     if quick {
                         self.services.values_mut().for_each(|service| service.undo_unreachable(&cluster));
                     }
@@ -335,7 +417,8 @@ impl Engine {
                 }
             }
             Event::Unreachable(cluster) => {
-                if self.fleet.unreachable.insert(cluster) {
+                if self.fleet.unreachable.insert(cluster.clone()) {
+                    Self::tell_reach(&cluster, false, &mut effects);
                     self.update_all(now, &mut effects);
                 }
             }
@@ -352,7 +435,20 @@ impl Engine {
                     self.update(&service, now, &mut effects);
                 }
             }
+            Event::Succeeded { service, zone, at } => {
+                let locality = Locality { region: self.fleet.region.clone(), zone };
+                if let Some(state) = self.services.get_mut(&service) {
+                    state.succeeded(locality, at.min(now));
+                }
+            }
+            Event::Shift(shift) => self.start_shift(shift, now, &mut effects),
+            Event::ShiftEnded(name) => self.end_shift(&name, now, &mut effects),
+            Event::ReplicaObserved { replica, verdicts, at } => {
+                self.replica_observed(replica, verdicts, at, now, &mut effects);
+            }
+            Event::Merge(snapshot) => self.merge(&snapshot, now, &mut effects),
         }
+        self.judge_places(now, &mut effects);
         effects
     }
 
@@ -402,73 +498,10 @@ impl Engine {
     /// A clock that steps back is taken to stand still.
     fn advance(&mut self, now: Time) -> Time {
         self.latest = self.latest.max(now);
+        for shift in std::mem::take(&mut self.saved_shifts) {
+            self.fleet.shifts.start(shift, self.latest);
+        }
         self.latest
-    }
-
-    fn set_topology(
-        &mut self,
-        clusters: BTreeMap<ClusterName, Region>,
-        distances: BTreeMap<Region, Duration>,
-        now: Time,
-        effects: &mut Effects,
-    ) {
-        // A cluster that was taken out of the fleet is not a fault: its pools are simply no longer asked.
-        let gone: Vec<ClusterName> =
-            self.remote_pools.keys().filter(|cluster| !clusters.contains_key(*cluster)).cloned().collect();
-        for cluster in gone {
-            self.set_remote_pools(&cluster, Vec::new(), now, effects);
-            self.remote_pools.remove(&cluster);
-        }
-        self.fleet.unreachable.retain(|cluster| clusters.contains_key(cluster));
-        self.fleet.views.retain(|cluster, _| clusters.contains_key(cluster));
-        self.fleet.clusters = clusters;
-        self.fleet.distances = distances;
-        self.update_all(now, effects);
-    }
-
-    fn set_service(
-        &mut self,
-        name: &ServiceName,
-        policy: Arc<Policy>,
-        endpoints: &BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
-        now: Time,
-        effects: &mut Effects,
-    ) {
-        let saved = self.saved.remove(name);
-        let remote_pools = &self.remote_pools;
-        let state = self.services.entry(name.clone()).or_insert_with(|| {
-            let mut state = ServiceState::new(name.clone(), Arc::clone(&policy));
-            for (cluster, pools) in remote_pools {
-                if let Some(pools) = pools.get(name) {
-                    state.set_remote(cluster, pools.clone(), saved.as_ref(), now);
-                }
-            }
-            state
-        });
-        state.set_policy(policy);
-        state.set_endpoints(endpoints, saved.as_ref(), now);
-        effects.changed.insert(name.clone());
-        self.update(name, now, effects);
-    }
-
-    fn set_remote_pools(
-        &mut self,
-        cluster: &ClusterName,
-        pools: Vec<PoolStatus>,
-        now: Time,
-        effects: &mut Effects,
-    ) {
-        let new = by_service(pools);
-        let old = self.remote_pools.insert(cluster.clone(), new.clone()).unwrap_or_default();
-        let names: BTreeSet<&ServiceName> =
-            old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
-        for name in names {
-            let saved = self.saved.get(name);
-            if let Some(state) = self.services.get_mut(name) {
-                state.set_remote(cluster, new.get(name).cloned().unwrap_or_default(), saved, now);
-                self.update(name, now, effects);
-            }
-        }
     }
 
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
@@ -482,6 +515,7 @@ impl Engine {
         let Some(state) = self.services.get_mut(name) else { return };
         let Outcome { decisions, plans_changed, statuses_changed } = state.update(&self.fleet, now);
         let deadline = state.deadline();
+        self.locations.observe(name, state.standings(&self.fleet), now);
         if plans_changed {
             effects.changed.insert(name.clone());
         }
@@ -505,12 +539,4 @@ impl Engine {
             self.deadlines.insert((at, name.clone()));
         }
     }
-}
-
-fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
-    let mut by_service: RemotePools = BTreeMap::new();
-    for status in pools {
-        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
-    }
-    by_service
 }

@@ -33,6 +33,9 @@ impl fmt::Display for Reason {
             (Rule::BeyondAdmit, Phase::Ramping) => {
                 "healthy and nothing better is left, so it serves more than its ramp allows yet"
             }
+            (Rule::BeyondAdmit, Phase::Shifted) => {
+                "nothing better is left, so it serves although its traffic was moved away"
+            }
             (Rule::BeyondAdmit, Phase::Serving) => {
                 "nothing better is left, so it serves more than its normal load"
             }
@@ -57,9 +60,15 @@ impl fmt::Display for Reason {
             }
             (Rule::Residency, _) => "its region is forbidden by residency",
             (Rule::NotInOrder, _) => "the order does not name it",
+            (Rule::LocationOut, _) => "it leaves with its place",
+            (Rule::Shifted, _) => "its traffic was moved away",
+            (Rule::LastPlace, _) => "a shift is refused for it",
         })?;
         if let Some(budget) = &self.budget {
             write!(f, ", {budget}")?;
+        }
+        if let Some(note) = &self.note {
+            write!(f, "; {note}")?;
         }
         write!(f, " [{}]", self.origin)
     }

@@ -7,6 +7,8 @@
 //! The same machine governs a pool of the own cluster (its input is healthy of expected) and the
 //! reach of another cluster (its input is 1 of 1 or 0 of 1).
 
+mod merged;
+
 use crate::policy::{FailbackMode, Policy};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -88,6 +90,15 @@ enum SavedStage {
 }
 
 impl Governor {
+    /// Takes over what is more careful in somebody else's word.
+    pub(crate) fn merge(&mut self, told: &SavedGovernor, now: Time) {
+        let own = self.save(now);
+        let merged = own.merged(told);
+        if merged != own {
+            *self = Self { falling_since: self.falling_since, ..Self::restored(&merged, now) };
+        }
+    }
+
     /// A pool without a history starts with its whole load.
     pub(crate) const fn new() -> Self {
         Self {
@@ -188,6 +199,11 @@ impl Governor {
         if let Stage::Holding { until, .. } = &mut self.stage {
             *until = Some(now);
         }
+    }
+
+    /// What comes is a fall of its own: undoing it must not undo the one before.
+    pub(crate) fn forget_fall(&mut self) {
+        self.before_fall = None;
     }
 
     /// The last fall was no fault (a peer was out of reach for a moment): back to before it, without a relapse.

@@ -16,12 +16,17 @@ mod expected;
 mod explain;
 mod explain_change;
 mod governor;
+mod location;
+mod merge;
 mod order;
 mod plan;
 mod planner;
 mod policy;
 mod pool;
+mod replicas;
 mod service;
+mod shift;
+mod steer;
 mod waterfall;
 
 pub use capacity::{Budget, Capacity, Load, Spread};
@@ -32,11 +37,14 @@ pub use contingency::{
     n_minus_1, n_minus_2, plans,
 };
 pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet};
-pub use engine::{Deadline, Decision, Effects, Engine, Event, Fleet, Saved};
+pub use engine::{Deadline, Decision, Due, Effects, Engine, Event, Fleet, Saved};
 pub use explain_change::{explain_change, explain_moves};
-pub use plan::{Plan, Reason, Rule, Source, Target, TargetError};
+pub use location::{Evidence, LocationDecision, LocationVerdict};
+pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
+pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
-pub use pool::EndpointFacts;
+pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};
+pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
 pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};

@@ -2,7 +2,7 @@
 
 use crate::{capacity::Budget, policy::Origin};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Share, Zone};
 
 /// Where requests enter: gateways and clients of one zone of this cluster.
@@ -120,6 +120,28 @@ pub struct Reason {
     /// What it may take and what the fleet sends it, where capacity is declared and demand is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What acts on it besides its health, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Arc<str>>,
+}
+
+/// What acts on a target besides its health: a verdict on its place, a shift, or why one does not act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The rule that its reason names, if it is given nothing; [`Rule::LastPlace`] in any case.
+    pub rule: Rule,
+    /// The same for people.
+    pub note: Arc<str>,
+}
+
+impl Hold {
+    /// The rule as it is told: what acts on a target is the better explanation of its getting nothing.
+    pub(crate) fn told(hold: Option<&Self>, rule: Rule) -> Rule {
+        match hold {
+            Some(hold) if rule == Rule::NotAdmitted || hold.rule == Rule::LastPlace => hold.rule,
+            _ => rule,
+        }
+    }
 }
 
 /// The rules of the planner, by which a target got its share or was refused one.
@@ -153,4 +175,10 @@ pub enum Rule {
     Residency,
     /// No tier of the policy's order names it.
     NotInOrder,
+    /// Its place is declared out, and it leaves with the others.
+    LocationOut,
+    /// An operator or a drill moved its traffic away.
+    Shifted,
+    /// A shift is refused: it is the last healthy place of the service.
+    LastPlace,
 }

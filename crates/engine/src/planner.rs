@@ -6,10 +6,10 @@
 
 use crate::{
     order::{by_distance, from_matches, tier_names},
-    plan::{Plan, Reason, Rule, Source, Target},
+    plan::{Hold, Plan, Reason, Rule, Source, Target},
     policy::{FailbackMode, Origin, Policy, Tier, WhenExhausted},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
 
 /// A plan names at most so many standby tiers: Envoy walks them in order, and a source that has lost this many has no use for more.
@@ -36,6 +36,8 @@ pub struct Candidate {
     pub phase: Phase,
     /// Whether the source's cluster can reach it.
     pub reachable: bool,
+    /// What acts on it besides its health, if anything: for its reason alone, nothing is decided by it.
+    pub hold: Option<Hold>,
 }
 
 /// One pool of a candidate.
@@ -55,6 +57,8 @@ pub(crate) struct Figures {
     expected: u64,
     /// Healthy endpoints that the source can reach.
     healthy: u64,
+    /// Healthy endpoints by their owner's last word, in reach or not.
+    last_word: u64,
     /// `sum(admit * expected)` of what the source can reach, in parts of [`ENDPOINT`].
     admitted: u64,
     /// `sum(min(admit * expected, healthy))`, in the same parts: the weight inside a tier.
@@ -66,9 +70,11 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn of(candidate: &Candidate) -> Self {
         let Candidate { phase, reachable, .. } = *candidate;
-        let mut sum = Self { expected: 0, healthy: 0, admitted: 0, weight: 0, phase, reachable };
+        let mut sum =
+            Self { expected: 0, healthy: 0, last_word: 0, admitted: 0, weight: 0, phase, reachable };
         for pool in candidate.pools.values() {
             sum.expected += u64::from(pool.expected);
+            sum.last_word += u64::from(pool.healthy);
             if reachable {
                 let admitted = u64::from(pool.admit.ppm()) * u64::from(pool.expected);
                 sum.healthy += u64::from(pool.healthy);
@@ -99,7 +105,7 @@ impl Figures {
     }
 
     fn lose(&mut self) {
-        *self = Self { healthy: 0, admitted: 0, weight: 0, phase: Phase::Out, ..*self };
+        *self = Self { healthy: 0, last_word: 0, admitted: 0, weight: 0, phase: Phase::Out, ..*self };
     }
 }
 
@@ -218,6 +224,7 @@ impl Tiers {
         };
         let left = self.within_admit(figures, &mut outcome);
         let left = self.beyond_admit(figures, left, &mut outcome);
+        let left = self.shifted(figures, left, &mut outcome);
         if left > 0 {
             self.exhausted(policy, figures, left, &mut outcome);
         }
@@ -259,7 +266,8 @@ impl Tiers {
             [|it| matches!(it.phase, Phase::Holding | Phase::Ramping), |it| it.admitted > 0, |_| true];
         for kind in kinds.into_iter().take_while(|_| left > 0) {
             for tier in &self.tiers {
-                let members = tier.iter().copied().filter(|index| kind(&figures[*index]));
+                let asked = |it: &Figures| it.phase != Phase::Shifted && kind(it);
+                let members = tier.iter().copied().filter(|index| asked(&figures[*index]));
                 let given = outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit);
                 if given > 0 {
                     return left - given;
@@ -269,18 +277,28 @@ impl Tiers {
         left
     }
 
-    /// Pass 4: nothing that is allowed is healthy. If nothing is even in reach, what is out of reach is tried: that
-    /// verdict is ours and may be wrong, and refusing everything would make an outage of a mistake.
+    /// Pass 3: places that were emptied on purpose are still better than none.
+    fn shifted(&self, figures: &[Figures], left: u64, outcome: &mut Outcome) -> u64 {
+        let shifted = |index: &usize| figures[*index].phase == Phase::Shifted;
+        let given = self.tiers.iter().map(|tier| {
+            let members = tier.iter().copied().filter(shifted);
+            outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit)
+        });
+        left - given.into_iter().find(|given| *given > 0).unwrap_or(0)
+    }
+
+    /// Pass 4: nothing that is allowed is healthy. If nothing is even in reach, what is out of reach and was healthy
+    /// when it was last heard is tried: that verdict is ours and may be wrong, and refusing everything would make an
+    /// outage of a mistake.
     fn exhausted(&self, policy: &Policy, figures: &[Figures], left: u64, outcome: &mut Outcome) {
+        let kinds: [fn(&Figures) -> bool; 2] = [|it| it.reachable, |it| !it.reachable && it.last_word > 0];
+        let spread = policy.when_exhausted.value == WhenExhausted::Spread;
         let expected = |index: usize| figures[index].expected;
-        if policy.when_exhausted.value == WhenExhausted::Spread {
-            for reachable in [true, false] {
-                let members = self.tiers.iter().flatten().copied();
-                let members = members.filter(|index| figures[*index].reachable == reachable);
-                outcome.last_resort |=
-                    !outcome.last_resort && outcome.divide(left, members, expected, Rule::LastResort) > 0;
-            }
-        }
+        outcome.last_resort = spread
+            && kinds.into_iter().any(|kind| {
+                let members = self.tiers.iter().flatten().copied().filter(|index| kind(&figures[*index]));
+                outcome.divide(left, members, expected, Rule::LastResort) > 0
+            });
         outcome.shed = if outcome.last_resort { 0 } else { left };
     }
 
@@ -369,7 +387,7 @@ fn standby(
     if outcome.last_resort || outcome.shed > 0 {
         return standby;
     }
-    figures.iter_mut().filter(|it| it.phase == Phase::Out).for_each(Figures::lose);
+    figures.iter_mut().filter(|it| matches!(it.phase, Phase::Out | Phase::Shifted)).for_each(Figures::lose);
     while standby.len() < MAX_STANDBY {
         figures.iter_mut().zip(&used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
         if figures.iter().all(|it| it.healthy == 0) {
@@ -424,7 +442,8 @@ fn reasons(
             healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
             admit: it.admit(),
             phase: candidate.phase,
-            rule,
+            rule: Hold::told(candidate.hold.as_ref(), rule),
+            note: candidate.hold.as_ref().map(|hold| Arc::clone(&hold.note)),
             origin: origin_of(rule, candidate.phase, tiers, question.policy),
             budget: None,
         }
@@ -463,6 +482,8 @@ fn given_nothing(it: &Figures) -> Rule {
         Rule::Empty
     } else if !it.reachable {
         Rule::Unreachable
+    } else if it.phase == Phase::Shifted && it.healthy > 0 {
+        Rule::Shifted
     } else if it.admitted == 0 {
         Rule::NotAdmitted
     } else {

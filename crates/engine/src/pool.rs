@@ -3,11 +3,48 @@
 use crate::{
     expected::{HighWater, SavedMark},
     governor::{Governor, Health, SavedGovernor},
+    merge::Told,
     policy::Policy,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tidegate_model::{Phase, Time};
+
+/// So many nodes of a pool are remembered: more than any threshold asks for.
+const MAX_NODES: usize = 16;
+
+/// How long the history of a pool without endpoints is kept, so that a zone that is rebuilt after a long fault still
+/// gets its traffic back by hold-down and ramp.
+const HISTORY: Duration = Duration::from_secs(24 * 3600);
+
+/// Which node an endpoint runs on: a digest of its name, since all that is asked is whether two are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(u64);
+
+impl NodeId {
+    /// The node of this name (FNV-1a, the same on every machine).
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::digest(name.bytes())
+    }
+
+    /// Where nodes have no names, each host address counts as one.
+    fn of_host(host: IpAddr) -> Self {
+        match host {
+            IpAddr::V4(host) => Self::digest(host.octets().into_iter()),
+            IpAddr::V6(host) => Self::digest(host.octets().into_iter()),
+        }
+    }
+
+    fn digest(bytes: impl Iterator<Item = u8>) -> Self {
+        let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+    }
+}
 
 /// What discovery says of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +55,27 @@ pub struct EndpointFacts {
     pub terminating: bool,
     /// Whether active checks decide its health; if not, readiness alone does.
     pub checked: bool,
+    /// The node it runs on, if it has a name; else its host address counts as its node.
+    pub node: Option<NodeId>,
+    /// Whether that node is Ready: what goes terminating on a node that is not was lost, not removed.
+    pub node_ready: bool,
+}
+
+impl Default for EndpointFacts {
+    /// Ready, unchecked, on a Ready node without a name.
+    fn default() -> Self {
+        Self { ready: true, terminating: false, checked: false, node: None, node_ready: true }
+    }
 }
 
 /// An endpoint as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) facts: EndpointFacts,
-    /// What the last active checks found; `None` before the first.
+    /// What active checks found last, by the majority of the replicas; `None` before the first.
     pub(crate) up: Option<bool>,
+    /// What our own checks found last.
+    own: Option<bool>,
     /// An endpoint counts once it has been healthy: the new pods of a scale-up lower nothing.
     seen_healthy: bool,
     /// It went terminating while healthy, so somebody wanted it gone.
@@ -50,7 +100,24 @@ pub(crate) struct Pool {
     mark: HighWater,
     /// Expected as it was before the fault, while admit is below one.
     frozen: Option<u32>,
+    /// What the workload's known replicas make of this zone.
+    known: Option<u32>,
+    /// Since when there has been no endpoint.
+    gone_since: Option<Time>,
+    /// What was expected before the fault is forgotten, so it grows with what comes back.
+    forgotten: bool,
+    /// The nodes of its endpoints, as discovery told last and before.
+    nodes: BTreeSet<NodeId>,
     pub(crate) governor: Governor,
+}
+
+/// What acts on a pool besides its own health.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acting {
+    /// A verdict on its place drains it.
+    pub(crate) drained: bool,
+    /// A shift leaves it less than everything.
+    pub(crate) shifted: bool,
 }
 
 /// A pool as it is kept on disk.
@@ -82,7 +149,34 @@ impl SavedEndpoint {
     fn restored(self, facts: EndpointFacts) -> Endpoint {
         let Self { up, healthy, seen_healthy, leaving } = self;
         let before = EndpointFacts { ready: true, terminating: false, ..facts };
-        Endpoint { facts: if healthy { before } else { facts }, up, seen_healthy, leaving }
+        Endpoint { facts: if healthy { before } else { facts }, up, own: up, seen_healthy, leaving }
+    }
+}
+
+impl SavedPool {
+    /// By somebody else's word alone. Of a pool that is given everything nothing is expected before its endpoints are
+    /// known: none is called missing merely because this agent is new.
+    pub(crate) fn told(told: &Told) -> Self {
+        let frozen = (!told.governor.admit().is_one()).then_some(told.expected);
+        Self {
+            governor: told.governor.clone(),
+            mark: SavedMark(frozen.unwrap_or(0)),
+            frozen,
+            endpoints: BTreeMap::new(),
+        }
+    }
+
+    /// Takes somebody else's word, instead of what is known or merged with it.
+    pub(crate) fn merge(&mut self, told: &Told, replace: bool) {
+        self.governor = if replace { told.governor.clone() } else { self.governor.merged(&told.governor) };
+        self.mark = SavedMark(told.expected.max(self.mark.0));
+        let expected = self.frozen.unwrap_or(told.expected);
+        self.frozen = (!self.governor.admit().is_one()).then_some(expected);
+    }
+
+    /// The word of this agent on the pool.
+    pub(crate) fn word(&self) -> Told {
+        Told { governor: self.governor.clone(), expected: self.frozen.unwrap_or(self.mark.0) }
     }
 }
 
@@ -92,6 +186,10 @@ impl Pool {
             endpoints: BTreeMap::new(),
             mark: HighWater::default(),
             frozen: None,
+            known: None,
+            gone_since: None,
+            forgotten: false,
+            nodes: BTreeSet::new(),
             governor: Governor::new(),
         }
     }
@@ -103,6 +201,7 @@ impl Pool {
             mark: HighWater::restored(saved.mark, now),
             frozen: saved.frozen,
             governor: Governor::restored(&saved.governor, now),
+            ..Self::new()
         }
     }
 
@@ -125,14 +224,16 @@ impl Pool {
         facts: &BTreeMap<SocketAddr, EndpointFacts>,
         saved: Option<&SavedPool>,
     ) {
+        self.nodes = self.own_nodes();
         self.endpoints.retain(|address, _| facts.contains_key(address));
         for (address, facts) in facts {
             let known = saved.and_then(|saved| saved.endpoints.get(address));
             let endpoint = self.endpoints.entry(*address).or_insert_with(|| match known {
                 Some(known) => known.restored(*facts),
-                None => Endpoint { facts: *facts, up: None, seen_healthy: false, leaving: false },
+                None => Endpoint { facts: *facts, up: None, own: None, seen_healthy: false, leaving: false },
             });
-            let leaves_on_purpose = facts.terminating && !endpoint.facts.terminating && endpoint.is_healthy();
+            let leaves_on_purpose =
+                facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.is_healthy();
             endpoint.facts = *facts;
             if leaves_on_purpose {
                 endpoint.leaving = true;
@@ -140,6 +241,27 @@ impl Pool {
             }
             endpoint.leaving &= facts.terminating;
         }
+        let nodes = self.own_nodes();
+        self.nodes.extend(nodes);
+    }
+
+    fn own_nodes(&self) -> BTreeSet<NodeId> {
+        let node = |(address, it): (&SocketAddr, &Endpoint)| {
+            it.facts.node.unwrap_or_else(|| NodeId::of_host(address.ip()))
+        };
+        let mut nodes = BTreeSet::new();
+        for endpoint in &self.endpoints {
+            if nodes.len() == MAX_NODES {
+                break;
+            }
+            nodes.insert(node(endpoint));
+        }
+        nodes
+    }
+
+    /// The nodes of its endpoints, also of those that vanished last; at most twice [`MAX_NODES`].
+    pub(crate) fn nodes(&self) -> &BTreeSet<NodeId> {
+        &self.nodes
     }
 
     /// Gives an endpoint away to the pool of another zone: nothing is missing here.
@@ -156,46 +278,91 @@ impl Pool {
         self.endpoints.insert(address, endpoint);
     }
 
-    /// Takes in a check's verdict; whether it is news.
-    pub(crate) fn set_up(&mut self, address: SocketAddr, up: bool) -> bool {
-        match self.endpoints.get_mut(&address) {
-            Some(endpoint) if endpoint.up != Some(up) => {
-                endpoint.up = Some(up);
-                true
-            }
-            _ => false,
+    /// Takes in the verdict of an own check.
+    pub(crate) fn set_own(&mut self, address: SocketAddr, up: bool) {
+        if let Some(endpoint) = self.endpoints.get_mut(&address) {
+            endpoint.own = Some(up);
         }
+    }
+
+    /// Counts the votes on an endpoint, given what we found and what it was; what it is now if that is news.
+    pub(crate) fn vote(
+        &mut self,
+        address: SocketAddr,
+        vote: impl Fn(Option<bool>, Option<bool>) -> Option<bool>,
+    ) -> Option<bool> {
+        let endpoint = self.endpoints.get_mut(&address)?;
+        let up = vote(endpoint.own, endpoint.up).filter(|up| endpoint.up != Some(*up))?;
+        endpoint.up = Some(up);
+        Some(up)
     }
 
     pub(crate) fn healthy(&self) -> u32 {
         count(self.endpoints.values().filter(|endpoint| endpoint.is_healthy()))
     }
 
-    fn present(&self) -> u32 {
+    pub(crate) fn present(&self) -> u32 {
         count(self.endpoints.values().filter(|endpoint| endpoint.counts()))
     }
 
     /// Endpoints that should be there.
     pub(crate) fn expected(&self) -> u32 {
-        self.frozen.unwrap_or_else(|| self.mark.value().max(self.present()))
+        // What a workload wants says nothing of a zone that was given up, until something comes there again.
+        let known = self.known.filter(|_| !self.forgotten || !self.endpoints.is_empty());
+        self.frozen.or(known).unwrap_or_else(|| self.mark.value().max(self.present()))
     }
 
     pub(crate) fn phase(&self) -> Phase {
         self.governor.phase(self.expected())
     }
 
-    /// Brings mark, expected and governor up to `now`.
-    pub(crate) fn update(&mut self, policy: &Policy, now: Time) {
+    /// Takes note of the endpoints that are healthy now: they count from now on.
+    pub(crate) fn see(&mut self) {
         for endpoint in self.endpoints.values_mut() {
             endpoint.seen_healthy |= endpoint.is_healthy();
         }
+    }
+
+    /// What the workload's known replicas make of this zone.
+    pub(crate) fn set_known(&mut self, known: Option<u32>) {
+        self.known = known;
+    }
+
+    /// Brings mark, expected and governor up to `now`.
+    pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) {
         self.mark.observe(self.present(), policy.retention, now);
         let expected = self.expected();
         // Of nothing, nothing is missing.
-        let health = if expected == 0 { Health::WHOLE } else { Health { healthy: self.healthy(), expected } };
+        let health = match expected {
+            // But a pool that was given nothing does not get well by being empty.
+            0 if !self.governor.admit().is_one() => Health::LOST,
+            0 => Health::WHOLE,
+            _ if acting.drained => Health::LOST,
+            _ => Health { healthy: self.healthy(), expected },
+        };
         self.governor.observe(health, policy, now);
         // Frozen from the fall on: a drained zone that is scaled in must not come back "whole".
-        self.frozen = (!self.governor.admit().is_one()).then_some(expected);
+        let given_less = acting.shifted || !self.governor.admit().is_one();
+        self.forgotten &= given_less;
+        self.frozen = (given_less && expected > 0 && !self.forgotten).then_some(expected);
+        self.forget_what_is_gone(policy, now);
+    }
+
+    /// A zone that was given up after a fault is not missed for ever: without any endpoint for the retention time,
+    /// nothing is expected there any more.
+    fn forget_what_is_gone(&mut self, policy: &Policy, now: Time) {
+        self.gone_since = self.endpoints.is_empty().then(|| self.gone_since.unwrap_or(now));
+        if self.frozen.is_some() && self.gone_since.is_some_and(|since| now.since(since) >= policy.retention)
+        {
+            (self.frozen, self.mark, self.forgotten) = (None, HighWater::default(), true);
+        }
+    }
+
+    /// Whether nothing is left of it that anybody needs.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        let history =
+            !self.governor.admit().is_one() && self.gone_since.is_none_or(|since| now.since(since) < HISTORY);
+        self.endpoints.is_empty() && self.expected() == 0 && !history
     }
 
     pub(crate) fn deadline(&self, policy: &Policy) -> Option<Time> {
@@ -203,7 +370,8 @@ impl Pool {
             Some(_) => None,
             None => self.mark.deadline(self.present(), policy.retention),
         };
-        [self.governor.deadline(policy), mark].into_iter().flatten().min()
+        let gone = self.frozen.and(self.gone_since).map(|since| since + policy.retention);
+        [self.governor.deadline(policy), mark, gone].into_iter().flatten().min()
     }
 }
 

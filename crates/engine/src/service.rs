@@ -1,15 +1,19 @@
 //! One service as this cluster's agent sees it: its own pools, the other clusters' pools, and the plans.
 
+mod acting;
 mod demand;
 
 use crate::{
     demand::Demands,
     engine::{Decision, Fleet},
     governor::{Governor, Health, SavedGovernor},
+    merge::Observations,
     plan::{Plan, Source, Target},
     planner::{Candidate, CandidatePool, Question, plan},
     policy::Policy,
-    pool::{EndpointFacts, Pool, SavedPool},
+    pool::{Acting, EndpointFacts, Pool, SavedPool},
+    replicas::Replicas,
+    steer::{self, SavedSteering, Steering},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -31,6 +35,11 @@ pub(crate) struct ServiceState {
     demands: Demands,
     /// The pool statuses as last told, to tell what changed.
     told: BTreeMap<Zone, PoolStatus>,
+    /// What moves traffic away from pools that are healthy.
+    steering: Steering,
+    /// The workload's known replicas, and how they were spread.
+    wanted: Option<u32>,
+    replicas: Replicas,
 }
 
 /// The pools of another cluster, as its agents told us, and how far we trust our way to it.
@@ -46,6 +55,10 @@ struct Remote {
 pub(crate) struct SavedService {
     pools: BTreeMap<Zone, SavedPool>,
     remotes: BTreeMap<ClusterName, SavedGovernor>,
+    #[serde(default)]
+    steering: SavedSteering,
+    #[serde(default)]
+    replicas: Replicas,
 }
 
 /// What an update of a service brought.
@@ -66,6 +79,9 @@ impl ServiceState {
             plans: BTreeMap::new(),
             demands: Demands::default(),
             told: BTreeMap::new(),
+            steering: Steering::default(),
+            wanted: None,
+            replicas: Replicas::default(),
         }
     }
 
@@ -73,6 +89,8 @@ impl ServiceState {
         SavedService {
             pools: self.pools.iter().map(|(zone, pool)| (zone.clone(), pool.save(now))).collect(),
             remotes: self.remotes.iter().map(|(cluster, it)| (cluster.clone(), it.reach.save(now))).collect(),
+            steering: self.steering.save(now),
+            replicas: self.replicas.clone(),
         }
     }
 
@@ -97,9 +115,10 @@ impl ServiceState {
         })
     }
 
-    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>) {
+    pub(crate) fn set_policy(&mut self, policy: Arc<Policy>, replicas: Option<u32>) {
         self.forget_other_units(&policy);
         self.policy = policy;
+        self.wanted = replicas;
     }
 
     pub(crate) fn set_endpoints(
@@ -142,9 +161,15 @@ impl ServiceState {
         }
     }
 
-    /// Takes in a verdict; the zone of the endpoint if it is news.
-    pub(crate) fn set_up(&mut self, address: SocketAddr, up: bool) -> Option<Zone> {
-        self.pools.iter_mut().find_map(|(zone, pool)| pool.set_up(address, up).then(|| zone.clone()))
+    /// Takes in the verdict of an own check.
+    pub(crate) fn set_own(&mut self, address: SocketAddr, up: bool) {
+        self.pools.values_mut().for_each(|pool| pool.set_own(address, up));
+    }
+
+    /// Counts the votes on an endpoint; its zone and what it is now if that is news.
+    pub(crate) fn vote(&mut self, address: SocketAddr, votes: &Observations) -> Option<(Zone, bool)> {
+        let vote = |own, before| votes.decide(&self.name, &address, own, before);
+        self.pools.iter_mut().find_map(|(zone, pool)| Some((zone.clone(), pool.vote(address, vote)?)))
     }
 
     pub(crate) fn set_remote(
@@ -183,6 +208,7 @@ impl ServiceState {
     pub(crate) fn update(&mut self, fleet: &Fleet, now: Time) -> Outcome {
         let mut outcome = Outcome::default();
         self.limit_ramps();
+        self.see(fleet, now);
         self.update_pools(fleet, now, &mut outcome);
         for (cluster, remote) in &mut self.remotes {
             let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
@@ -196,15 +222,18 @@ impl ServiceState {
     pub(crate) fn deadline(&self) -> Option<Time> {
         let pools = self.pools.values().filter_map(|pool| pool.deadline(&self.policy));
         let remotes = self.remotes.values().filter_map(|remote| remote.reach.deadline(&self.policy));
-        pools.chain(remotes).chain(self.demands.deadline()).min()
+        pools.chain(remotes).chain(self.steering.deadline()).chain(self.demands.deadline()).min()
     }
 
     fn update_pools(&mut self, fleet: &Fleet, now: Time, outcome: &mut Outcome) {
-        for pool in self.pools.values_mut() {
-            pool.update(&self.policy, now);
+        for (zone, pool) in &mut self.pools {
+            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+            let drained = self.steering.drained(&locality).is_some();
+            let shifted = !self.steering.away(&fleet.own, &locality).kept.is_one();
+            pool.update(Acting { drained, shifted }, &self.policy, now);
         }
         // A pool that nothing is expected of any more is forgotten with its last endpoint.
-        self.pools.retain(|_, pool| !pool.endpoints().is_empty() || pool.expected() > 0);
+        self.pools.retain(|_, pool| !pool.is_over(now));
         let statuses: BTreeMap<Zone, PoolStatus> = self
             .pools
             .iter()
@@ -221,6 +250,7 @@ impl ServiceState {
                     },
                     before: before.map(|before| before.phase),
                     status: status.clone(),
+                    note: self.hold(fleet, &fleet.own, &status.locality).map(|hold| hold.note),
                 });
             }
         }
@@ -231,13 +261,15 @@ impl ServiceState {
     }
 
     fn status(&self, zone: &Zone, pool: &Pool, fleet: &Fleet, now: Time) -> PoolStatus {
+        let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+        let away = self.steering.away(&fleet.own, &locality);
         PoolStatus {
             service: self.name.clone(),
-            locality: Locality { region: fleet.region.clone(), zone: zone.clone() },
+            locality,
             expected: pool.expected(),
             healthy: pool.healthy(),
-            admit: pool.governor.admit(),
-            phase: pool.phase(),
+            admit: pool.governor.admit().times(away.kept),
+            phase: steer::phase(pool.phase(), away),
             hold_remaining: pool.governor.hold_remaining(now),
         }
     }
@@ -301,26 +333,31 @@ impl ServiceState {
 
     fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
         let local = self.pools.iter().map(|(zone, pool)| {
+            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+            let away = self.steering.away(&fleet.own, &locality);
             let it = CandidatePool {
                 expected: pool.expected(),
                 healthy: pool.healthy(),
-                admit: pool.governor.admit(),
+                admit: pool.governor.admit().times(away.kept),
             };
             Candidate {
                 target: Target::Zone(zone.clone()),
                 cluster: fleet.own.clone(),
                 region: fleet.region.clone(),
                 pools: BTreeMap::from([(zone.clone(), it)]),
-                phase: pool.phase(),
+                phase: steer::phase(pool.phase(), away),
                 reachable: true,
+                hold: self.hold(fleet, &fleet.own, &locality),
             }
         });
         let remote = self.remotes.iter().filter_map(|(cluster, remote)| {
             let region = fleet.clusters.get(cluster)?.clone();
+            let away = |status: &PoolStatus| self.steering.away(cluster, &status.locality);
             let pool = |status: &PoolStatus| CandidatePool {
                 expected: status.expected,
                 healthy: status.healthy,
-                admit: status.admit.times(remote.reach.admit()),
+                // The least of both: the owner may tell of the very shift that we know too.
+                admit: status.admit.min(away(status).kept).times(remote.reach.admit()),
             };
             let pools: BTreeMap<Zone, CandidatePool> =
                 remote.pools.iter().map(|(zone, status)| (zone.clone(), pool(status))).collect();
@@ -328,7 +365,8 @@ impl ServiceState {
                 target: Target::Cluster(cluster.clone()),
                 cluster: cluster.clone(),
                 region,
-                phase: remote.phase(),
+                phase: remote.phase(|status| steer::phase(status.phase, away(status))),
+                hold: remote.pools.values().find_map(|it| self.hold(fleet, cluster, &it.locality)),
                 pools,
                 reachable: fleet.is_reachable(cluster),
             })
@@ -340,13 +378,14 @@ impl ServiceState {
 impl Remote {
     /// The phase of the whole cluster as this one sees it: out if its owner says so, else by our reach, else by what
     /// its pools have in common.
-    fn phase(&self) -> Phase {
+    fn phase(&self, of: impl Fn(&PoolStatus) -> Phase) -> Phase {
         let expected = self.pools.values().any(|status| status.expected > 0);
         let reach = self.reach.phase(u32::from(expected));
         let phases: BTreeSet<Phase> =
-            self.pools.values().map(|status| status.phase).filter(|phase| *phase != Phase::Empty).collect();
+            self.pools.values().map(of).filter(|phase| *phase != Phase::Empty).collect();
         match (phases.first(), phases.len()) {
             (Some(Phase::Out), 1) if expected => Phase::Out,
+            _ if reach != Phase::Out && steer::is_emptied(&phases) => Phase::Shifted,
             _ if reach != Phase::Serving => reach,
             (Some(only), 1) => *only,
             _ if phases.contains(&Phase::Ramping) => Phase::Ramping,

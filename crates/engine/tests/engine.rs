@@ -252,7 +252,12 @@ fn a_restart_in_mid_rollout_does_not_expect_what_is_leaving() {
         let mut after = world.restarted();
         after.discover("web", |endpoints| {
             for n in 1..=10 {
-                let facts = EndpointFacts { ready: n > 5, terminating: n <= 5, checked: true };
+                let facts = EndpointFacts {
+                    ready: n > 5,
+                    terminating: n <= 5,
+                    checked: true,
+                    ..EndpointFacts::default()
+                };
                 endpoints.insert(address("a", n), (zone("a"), facts));
             }
         });

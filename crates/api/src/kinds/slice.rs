@@ -107,6 +107,7 @@ fn read_endpoint(
         terminating = conditions.value("terminating", issues, read::boolean).is_some_and(|field| field.value);
     }
     let zone = endpoint.value("zone", issues, read::name("zone", Zone::new));
+    let node = endpoint.value("nodeName", issues, read::text).map(|node| node.value);
     let zone_unreadable = zone.is_none() && endpoint.node("zone").is_some();
     issues.bad = whole;
     let Some(zone) = zone else {
@@ -130,7 +131,10 @@ fn read_endpoint(
             issues.omit(address.at, format!("{} is not of the slice's addressType", address.value), hint);
             continue;
         }
-        into.push((address.value, Endpoint { zone: zone.value.clone(), ready, terminating }));
+        into.push((
+            address.value,
+            Endpoint { zone: zone.value.clone(), ready, terminating, node: node.clone() },
+        ));
     }
 }
 

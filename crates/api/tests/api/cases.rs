@@ -44,6 +44,12 @@ fn every_case_says_what_it_should() {
                     routes.collect::<String>()
                 )
             }))
+            .chain(loaded.config.shifts.iter().map(|(name, it)| {
+                format!(
+                    "shift {name}: {} % away from {}, {:?}, {}",
+                    it.percent, it.target, it.expiry, it.comment
+                )
+            }))
             .collect();
         let clusters = loaded
             .config

@@ -93,7 +93,7 @@ pub(super) fn of_source(state: &FleetState, service: &FleetService, plan: &Plan,
         Why::Residency { healthy, origin }
     } else if let Some((healthy, origin)) = by(Rule::NotInOrder) {
         Why::OrderEnds { healthy, origin }
-    } else if let Some((healthy, _)) = by(Rule::Unreachable) {
+    } else if let Some((healthy, _)) = by(Rule::Unreachable).or_else(|| by(Rule::LastResort)) {
         Why::Unreachable { healthy }
     } else {
         match of_all(state, service, lost) {

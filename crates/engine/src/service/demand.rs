@@ -9,6 +9,7 @@ use crate::{
     plan::{Plan, Source},
     planner::Candidate,
     policy::Policy,
+    steer,
 };
 use std::collections::BTreeMap;
 use tidegate_model::{ClusterName, Fraction, Locality, Time, Zone};
@@ -164,24 +165,32 @@ impl ServiceState {
             .collect()
     }
 
+    /// All pools of the fleet, with what verdicts and shifts take from them.
     fn fleet_pools(&self, fleet: &Fleet) -> Vec<FleetPool> {
-        let own = self.pools.iter().map(|(zone, pool)| FleetPool {
-            cluster: fleet.own.clone(),
-            locality: Locality { region: fleet.region.clone(), zone: zone.clone() },
-            expected: pool.expected(),
-            healthy: pool.healthy(),
-            admit: pool.governor.admit(),
-            phase: pool.phase(),
+        let own = self.pools.iter().map(|(zone, pool)| {
+            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+            let away = self.steering.away(&fleet.own, &locality);
+            FleetPool {
+                cluster: fleet.own.clone(),
+                locality,
+                expected: pool.expected(),
+                healthy: pool.healthy(),
+                admit: pool.governor.admit().times(away.kept),
+                phase: steer::phase(pool.phase(), away),
+            }
         });
         let others = self.remotes.iter().filter(|(cluster, _)| fleet.clusters.contains_key(*cluster));
         let others = others.flat_map(|(cluster, remote)| {
-            remote.pools.values().map(move |status| FleetPool {
-                cluster: cluster.clone(),
-                locality: status.locality.clone(),
-                expected: status.expected,
-                healthy: status.healthy,
-                admit: status.admit,
-                phase: status.phase,
+            remote.pools.values().map(move |status| {
+                let away = self.steering.away(cluster, &status.locality);
+                FleetPool {
+                    cluster: cluster.clone(),
+                    locality: status.locality.clone(),
+                    expected: status.expected,
+                    healthy: status.healthy,
+                    admit: status.admit.min(away.kept),
+                    phase: steer::phase(status.phase, away),
+                }
             })
         });
         own.chain(others).collect()

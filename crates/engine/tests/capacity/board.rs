@@ -137,6 +137,7 @@ impl Board {
                 region: pool.locality.region.clone(),
                 pools: BTreeMap::new(),
                 phase: pool.phase,
+                hold: None,
                 reachable: !self.unreachable(own).contains(&pool.cluster),
             });
             let FleetPool { expected, healthy, .. } = *pool;

@@ -40,11 +40,12 @@ impl Trio {
             let clusters = others.map(|it| (it.cluster.clone(), it.locality.region.clone())).collect();
             engine.handle(Event::Topology { clusters, distances: distances(&region) }, trio.now);
             engine.handle(Event::Sources([it.clone()].into()), trio.now);
-            let facts = EndpointFacts { ready: true, terminating: false, checked: true };
+            let facts = EndpointFacts { ready: true, checked: true, ..EndpointFacts::default() };
             let address = |n: u8| SocketAddr::from(([10, 0, host, n], 8080));
             let endpoints = (1..=10).map(|n| (address(n), (it.locality.zone.clone(), facts))).collect();
             let policy = Arc::new(policy.clone());
-            engine.handle(Event::Service { name: service("web"), policy, endpoints }, trio.now);
+            engine
+                .handle(Event::Service { name: service("web"), policy, endpoints, replicas: None }, trio.now);
             trio.engines.insert(it.cluster.clone(), engine);
             trio.check(it.cluster.as_str(), 10, true);
         }

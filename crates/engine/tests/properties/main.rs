@@ -92,7 +92,7 @@ impl Run {
         run.topology(&[0, 1, 2, 3]);
         run.handle(&Event::Sources([source("a"), source("b")].into()), run.now);
         for (position, policy) in policies.into_iter().enumerate() {
-            let facts = EndpointFacts { ready: true, terminating: false, checked: true };
+            let facts = EndpointFacts { checked: true, ..EndpointFacts::default() };
             let endpoints = (0..2).flat_map(|zone_at| (1..4).map(move |n| (zone_at, n)));
             let endpoints =
                 endpoints.map(|(at, n)| (address(at, n), (zone(ZONES[at]), facts))).collect::<Endpoints>();
@@ -124,7 +124,8 @@ impl Run {
     fn tell_service(&mut self, position: usize) {
         let Some((policy, endpoints)) = self.services.get(&position) else { return };
         let (policy, endpoints) = (Arc::new(policy.clone()), endpoints.clone());
-        self.handle(&Event::Service { name: service(SERVICES[position]), policy, endpoints }, self.now);
+        let name = service(SERVICES[position]);
+        self.handle(&Event::Service { name, policy, endpoints, replicas: None }, self.now);
     }
 
     fn check(&mut self, position: usize, address: SocketAddr, up: bool, at: Time) {
@@ -277,7 +278,13 @@ impl Run {
 }
 
 fn endpoint((at, n, state): (usize, u8, u8)) -> (SocketAddr, (Zone, EndpointFacts)) {
-    let facts = EndpointFacts { ready: state != 0, terminating: state == 1, checked: state != 2 };
+    let facts = EndpointFacts {
+        ready: state != 0,
+        terminating: state == 1,
+        checked: state != 2,
+        node_ready: state != 4,
+        ..EndpointFacts::default()
+    };
     // Now and then an address appears in another zone than the one it is named for.
     let in_zone = if state == 3 { (at + 1) % ZONES.len() } else { at };
     (address(at, n), (zone(ZONES[in_zone]), facts))
@@ -418,6 +425,7 @@ fn board(zones: &[(CandidatePool, usize)], clusters: &[(Vec<CandidatePool>, usiz
         pools: BTreeMap::from([(zone(name), *pool)]),
         phase: PHASES[*phase],
         reachable: true,
+        hold: None,
     });
     let remote =
         clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
@@ -427,6 +435,7 @@ fn board(zones: &[(CandidatePool, usize)], clusters: &[(Vec<CandidatePool>, usiz
             pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
             phase: PHASES[*phase],
             reachable: *reachable,
+            hold: None,
         });
     local.chain(remote).collect()
 }

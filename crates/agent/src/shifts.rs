@@ -1,0 +1,172 @@
+//! Traffic shifts as people ask for them at the admin address, and as they are shown.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tidegate_engine::{Location, MAX_SHIFT, Shift, ShiftTarget, ShiftedBy};
+use tidegate_model::{ClusterName, Locality, Region, ServiceName, Zone};
+
+/// The longest comment.
+const MAX_COMMENT: usize = 512;
+
+/// What somebody asks for: the fields of `POST /api/v1/shifts`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShiftQuery {
+    zone: Option<String>,
+    /// Alone: the region. Beside a zone: the zone's region, if it is not the agent's own.
+    region: Option<String>,
+    cluster: Option<String>,
+    service: Option<String>,
+    percent: Option<u32>,
+    r#for: Option<String>,
+    comment: Option<String>,
+    #[serde(default)]
+    force: bool,
+    name: Option<String>,
+    /// `operator`, or `drill`, which an operator's shift outranks.
+    by: Option<String>,
+}
+
+/// A shift in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShiftView {
+    /// Its name, by which it is ended.
+    pub name: String,
+    /// What traffic is moved away from, for people.
+    pub away_from: String,
+    /// How much of it.
+    pub percent: u32,
+    /// How long it still lasts.
+    pub remaining_ms: u64,
+    /// `operator` or `drill`.
+    pub by: String,
+    /// Why.
+    pub comment: String,
+    /// Whether it may drain the last healthy place of a service.
+    pub force: bool,
+}
+
+impl From<Shift> for ShiftView {
+    fn from(shift: Shift) -> Self {
+        let Shift { name, target, percent, remaining, by, comment, force } = shift;
+        let by = match by {
+            ShiftedBy::Operator => "operator",
+            ShiftedBy::Drill => "drill",
+        };
+        Self {
+            name,
+            away_from: target.to_string(),
+            percent,
+            remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
+            by: by.to_owned(),
+            comment,
+            force,
+        }
+    }
+}
+
+impl ShiftQuery {
+    /// The shift that is asked for, or what is wrong with it.
+    pub(crate) fn shift(self, own_region: &Region) -> Result<Shift, String> {
+        let target = self.target(own_region)?;
+        let Self { percent, r#for: lasts, comment, force, name, by, .. } = self;
+        let percent = percent.unwrap_or(100);
+        if !(1..=100).contains(&percent) {
+            return Err(format!("percent is 1 to 100, not {percent}"));
+        }
+        let lasts = lasts.ok_or("say how long: for=30m, at most 72 hours")?;
+        let remaining = tidegate_api::parse_duration(&lasts)
+            .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
+            .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {lasts:?}"))?;
+        let comment = comment.unwrap_or_default();
+        if comment.trim().is_empty() || comment.chars().count() > MAX_COMMENT {
+            return Err(format!("say why: comment is a text of 1 to {MAX_COMMENT} characters"));
+        }
+        let by = match by.as_deref() {
+            None | Some("operator") => ShiftedBy::Operator,
+            Some("drill") => ShiftedBy::Drill,
+            Some(other) => return Err(format!("by is operator or drill, not {other:?}")),
+        };
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| name_of(&target));
+        Ok(Shift { name, target, percent, remaining, by, comment, force })
+    }
+
+    fn target(&self, own_region: &Region) -> Result<ShiftTarget, String> {
+        let said = |error: tidegate_model::NameError| error.to_string();
+        let region = self.region.as_deref().map(Region::new).transpose().map_err(said)?;
+        let location = match (&self.zone, region, &self.cluster) {
+            (Some(zone), region, None) => {
+                let region = region.unwrap_or_else(|| own_region.clone());
+                Location::Zone(Locality { region, zone: Zone::new(zone).map_err(said)? })
+            }
+            (None, Some(region), None) => Location::Region(region),
+            (None, None, Some(cluster)) => Location::Cluster(ClusterName::new(cluster).map_err(said)?),
+            _ => return Err("name one place: zone, cluster or region".to_owned()),
+        };
+        let service: Option<ServiceName> =
+            self.service.as_deref().map(str::parse).transpose().map_err(said)?;
+        Ok(ShiftTarget { location, service })
+    }
+}
+
+/// One shift per target, so the target gives it a name that is easy to type.
+fn name_of(target: &ShiftTarget) -> String {
+    let place = match &target.location {
+        Location::Zone(locality) => format!("zone-{}", locality.zone),
+        Location::Cluster(cluster) => format!("cluster-{cluster}"),
+        Location::Region(region) => format!("region-{region}"),
+    };
+    match &target.service {
+        Some(service) => format!("{place}-{}-{}", service.namespace(), service.name()),
+        None => place,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(change: impl FnOnce(&mut ShiftQuery)) -> Result<Shift, String> {
+        let mut query = ShiftQuery {
+            zone: Some("a".to_owned()),
+            r#for: Some("30m".to_owned()),
+            comment: Some("rack work".to_owned()),
+            ..ShiftQuery::default()
+        };
+        change(&mut query);
+        query.shift(&"us-east".parse().unwrap())
+    }
+
+    #[test]
+    fn a_zone_is_one_of_the_own_region_unless_another_is_named() {
+        let shift = asked(|_| {}).unwrap();
+        assert_eq!((shift.name.as_str(), shift.percent), ("zone-a", 100));
+        assert_eq!(shift.target.to_string(), "zone us-east/a");
+        assert_eq!(shift.remaining, Duration::from_secs(1800));
+        let far = asked(|query| query.region = Some("us-west".to_owned())).unwrap();
+        assert_eq!(far.target.to_string(), "zone us-west/a");
+        let one = asked(|query| query.service = Some("shop/web".to_owned())).unwrap();
+        assert_eq!(
+            (one.name.as_str(), one.target.to_string().as_str()),
+            ("zone-a-shop-web", "shop/web in zone us-east/a")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (what, found) in [
+            ("name one place", asked(|query| query.zone = None)),
+            ("name one place", asked(|query| query.cluster = Some("west".to_owned()))),
+            ("percent is 1 to 100", asked(|query| query.percent = Some(0))),
+            ("say how long", asked(|query| query.r#for = None)),
+            ("1s to 72h", asked(|query| query.r#for = Some("73h".to_owned()))),
+            ("say why", asked(|query| query.comment = Some(" ".to_owned()))),
+            ("NAMESPACE/NAME", asked(|query| query.service = Some("web".to_owned()))),
+            ("operator or drill", asked(|query| query.by = Some("me".to_owned()))),
+        ] {
+            let error = found.unwrap_err();
+            assert!(error.contains(what), "{error}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `tidegate shift`: move traffic away from a place, see what is moved, end it.
+
+use crate::{admin, table};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use tidegate_agent::ShiftView;
+use tidegate_model::{ClusterName, Region, ServiceName, Zone};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move traffic away from a zone, a cluster or a region.
+    Away(Away),
+    /// Show the shifts in force.
+    List(List),
+    /// End a shift: traffic comes back by the ramp of each service's policy.
+    End(End),
+}
+
+#[derive(Debug, Parser)]
+#[command(group(clap::ArgGroup::new("place").args(["zone", "cluster", "region"]).required(true).multiple(true)))]
+pub(crate) struct Away {
+    /// The zone; of the agent's own region unless --region names another.
+    #[arg(long, value_name = "NAME", conflicts_with = "cluster")]
+    zone: Option<Zone>,
+    /// The cluster.
+    #[arg(long, value_name = "NAME", conflicts_with = "region")]
+    cluster: Option<ClusterName>,
+    /// The region.
+    #[arg(long, value_name = "NAME")]
+    region: Option<Region>,
+    /// Only this service.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    service: Option<ServiceName>,
+    /// How long, as 30m or 1h30m; at most 72h.
+    #[arg(long = "for", value_name = "DURATION")]
+    lasts: String,
+    /// How much of the traffic.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    percent: u32,
+    /// Why, for whoever finds the traffic gone.
+    #[arg(long, value_name = "TEXT")]
+    comment: String,
+    /// Move it even from the last healthy place of a service.
+    #[arg(long)]
+    force: bool,
+    /// The agent's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct List {
+    #[command(flatten)]
+    options: admin::Options,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct End {
+    /// Its name, as `tidegate shift list` shows it.
+    name: String,
+    /// The agent's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
+    admin: SocketAddr,
+}
+
+pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Away(args) => away(args).await?,
+        Command::List(args) => list(args).await?,
+        Command::End(args) => {
+            admin::delete(args.admin, &format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
+            println!("{} has ended; the traffic comes back by the ramp", args.name);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn away(args: &Away) -> Result<()> {
+    let mut fields = vec![
+        ("for", args.lasts.clone()),
+        ("percent", args.percent.to_string()),
+        ("comment", args.comment.clone()),
+        ("force", args.force.to_string()),
+    ];
+    fields.extend(args.zone.iter().map(|it| ("zone", it.to_string())));
+    fields.extend(args.cluster.iter().map(|it| ("cluster", it.to_string())));
+    fields.extend(args.region.iter().map(|it| ("region", it.to_string())));
+    fields.extend(args.service.iter().map(|it| ("service", it.to_string())));
+    let query: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{name}={}", admin::encoded(value))).collect();
+    let view: ShiftView = admin::ask(args.admin, &format!("/api/v1/shifts?{}", query.join("&"))).await?;
+    println!(
+        "{} % of the traffic leaves {} for {:?}; end it with: tidegate shift end {}",
+        view.percent,
+        view.away_from,
+        Duration::from_secs(view.remaining_ms / 1000),
+        view.name
+    );
+    Ok(())
+}
+
+async fn list(args: &List) -> Result<()> {
+    let views: Vec<ShiftView> = admin::get(args.options.admin, "/api/v1/shifts").await?;
+    if args.options.output == admin::Output::Json {
+        println!("{}", serde_json::to_string_pretty(&views)?);
+        return Ok(());
+    }
+    if views.is_empty() {
+        println!("no shift is in force");
+        return Ok(());
+    }
+    let mut shifts = table::new(&["NAME", "AWAY FROM", "PERCENT", "REMAINING", "BY", "COMMENT"]);
+    for view in views {
+        let forced = if view.force { " (force)" } else { "" };
+        shifts.add_row([
+            view.name,
+            view.away_from,
+            format!("{} %{forced}", view.percent),
+            format!("{:?}", Duration::from_secs(view.remaining_ms / 1000)),
+            view.by,
+            view.comment,
+        ]);
+    }
+    println!("{shifts}");
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What moves traffic away from a service's pools although they are healthy: location verdicts and shifts.
+//!
+//! One [`Steering`] per service decides which of its pools they act on. Both spare the last healthy place of the
+//! service: a pool that is healthy, allowed, in reach and not emptied itself. Once they act they go on acting, even
+//! if the other places fail later: the planner then uses the emptied pools before it panics, and nothing flaps.
+
+use crate::{
+    engine::Fleet,
+    location::Location,
+    plan::{Hold, Rule},
+    policy::Policy,
+    shift::{Away, SavedAway, Shift, ShiftTarget},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, ServiceName, Time};
+
+/// A service whose requests succeeded somewhere within this time is not drained from there by a verdict on the place.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// A pool of the service, own or told by another cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolPlace {
+    pub(crate) cluster: ClusterName,
+    pub(crate) locality: Locality,
+    /// Whether anything there is healthy.
+    pub(crate) healthy: bool,
+    /// Whether traffic may and can go there, and its owner lets it.
+    pub(crate) usable: bool,
+}
+
+impl PoolPlace {
+    fn is_in(&self, location: &Location) -> bool {
+        location.covers(&self.cluster, &self.locality)
+    }
+
+    fn key(&self) -> Key {
+        (self.cluster.clone(), self.locality.clone())
+    }
+}
+
+type Key = (ClusterName, Locality);
+
+/// Where a pool stands once shifts are looked at too. While a part of its traffic is moved away its phase stays.
+pub(crate) fn phase(phase: Phase, away: Away) -> Phase {
+    match phase {
+        Phase::Empty => Phase::Empty,
+        _ if away.kept.is_zero() => Phase::Shifted,
+        Phase::Serving if away.is_returning() => Phase::Ramping,
+        phase => phase,
+    }
+}
+
+/// Whether a cluster of pools in these phases is emptied by shifts: by them alone, or beside pools that are out.
+pub(crate) fn is_emptied(phases: &BTreeSet<Phase>) -> bool {
+    phases.contains(&Phase::Shifted) && phases.iter().all(|it| matches!(it, Phase::Shifted | Phase::Out))
+}
+
+/// What acts on the pools of one service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Steering {
+    /// Pools that shifts leave less than everything.
+    aways: BTreeMap<Key, Away>,
+    in_effect: BTreeSet<ShiftTarget>,
+    /// Own pools that only a verdict on their place drains, and the sentence of it.
+    drained: BTreeMap<Locality, Arc<str>>,
+    /// When a request was last seen to succeed.
+    successes: BTreeMap<Locality, Time>,
+    /// When a success will be too old to spare its pool.
+    recheck: Option<Time>,
+}
+
+/// The same on disk. Verdicts are not kept: a new agent holds their pools down and ramps them as after any fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SavedSteering {
+    aways: Vec<(Key, SavedAway)>,
+    in_effect: Vec<ShiftTarget>,
+}
+
+impl Steering {
+    pub(crate) fn restored(saved: &SavedSteering, now: Time) -> Self {
+        let aways = saved.aways.iter().map(|(key, away)| (key.clone(), Away::restored(*away, now)));
+        let in_effect = saved.in_effect.iter().cloned().collect();
+        Self { aways: aways.collect(), in_effect, ..Self::default() }
+    }
+
+    pub(crate) fn save(&self, now: Time) -> SavedSteering {
+        SavedSteering {
+            aways: self.aways.iter().map(|(key, away)| (key.clone(), away.save(now))).collect(),
+            in_effect: self.in_effect.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether nothing acts and nothing is about to.
+    pub(crate) fn is_idle(&self, service: &ServiceName, fleet: &Fleet) -> bool {
+        self.aways.is_empty()
+            && self.in_effect.is_empty()
+            && self.drained.is_empty()
+            && fleet.out.is_empty()
+            && fleet.shifts.about(service).next().is_none()
+    }
+
+    pub(crate) fn succeeded(&mut self, locality: Locality, at: Time) {
+        let last = self.successes.entry(locality).or_default();
+        *last = at.max(*last);
+    }
+
+    /// Brings what acts on the pools up to `now`.
+    pub(crate) fn update(
+        &mut self,
+        service: &ServiceName,
+        fleet: &Fleet,
+        policy: &Policy,
+        places: &[PoolPlace],
+        now: Time,
+    ) {
+        let shifts: Vec<&Shift> = fleet.shifts.about(service).collect();
+        self.in_effect.retain(|target| fleet.shifts.has(target));
+        self.drain(fleet, places, &shifts, now);
+        for shift in &shifts {
+            // A part of the traffic stays, so it drains nothing.
+            let spares = shift.percent < 100 || shift.force;
+            if spares || self.other_place(&shift.target.location, places, &shifts) {
+                self.in_effect.insert(shift.target.clone());
+            }
+        }
+        for place in places {
+            let covering = shifts.iter().filter(|it| self.acts(it) && place.is_in(&it.target.location));
+            let kept = covering.map(|shift| shift.kept()).min().unwrap_or(Fraction::ONE);
+            if kept.is_one() && !self.aways.contains_key(&place.key()) {
+                continue;
+            }
+            self.aways.entry(place.key()).or_insert(Away::NOT).observe(kept, policy, now);
+        }
+        // A pool that is gone takes its shift along.
+        let there: BTreeSet<Key> = places.iter().map(PoolPlace::key).collect();
+        self.aways.retain(|key, away| *away != Away::NOT && there.contains(key));
+    }
+
+    fn drain(&mut self, fleet: &Fleet, places: &[PoolPlace], shifts: &[&Shift], now: Time) {
+        self.recheck = None;
+        for place in places.iter().filter(|place| place.cluster == fleet.own) {
+            let zone = &place.locality;
+            let Some((location, why)) = fleet.out.iter().find(|(it, _)| place.is_in(it)) else {
+                self.drained.remove(zone);
+                continue;
+            };
+            if self.drained.contains_key(zone)
+                || !place.healthy
+                || !self.other_place(location, places, shifts)
+            {
+                continue;
+            }
+            match self.successes.get(zone).filter(|at| now.since(**at) < RECENT) {
+                Some(at) => self.recheck = self.recheck.into_iter().chain([*at + RECENT]).min(),
+                None => {
+                    self.drained.insert(zone.clone(), Arc::clone(why));
+                }
+            }
+        }
+    }
+
+    /// Whether the service has a healthy place outside of `location` that nothing empties.
+    fn other_place(&self, location: &Location, places: &[PoolPlace], shifts: &[&Shift]) -> bool {
+        let emptied = |place: &PoolPlace| {
+            self.drained.contains_key(&place.locality)
+                || shifts
+                    .iter()
+                    .any(|it| it.kept().is_zero() && self.acts(it) && place.is_in(&it.target.location))
+        };
+        places.iter().any(|it| it.usable && it.healthy && !it.is_in(location) && !emptied(it))
+    }
+
+    fn acts(&self, shift: &Shift) -> bool {
+        self.in_effect.contains(&shift.target)
+    }
+
+    /// The verdict on `location` was wrong: its pools are drained no more. Which.
+    pub(crate) fn withdraw(&mut self, location: &Location, own: &ClusterName) -> Vec<Locality> {
+        let drained = self.drained.extract_if(.., |zone, _| location.covers(own, zone));
+        drained.map(|(zone, _)| zone).collect()
+    }
+
+    pub(crate) fn drained(&self, locality: &Locality) -> Option<&Arc<str>> {
+        self.drained.get(locality)
+    }
+
+    /// What shifts leave the pool.
+    pub(crate) fn away(&self, cluster: &ClusterName, locality: &Locality) -> Away {
+        if self.aways.is_empty() {
+            return Away::NOT;
+        }
+        self.aways.get(&(cluster.clone(), locality.clone())).copied().unwrap_or(Away::NOT)
+    }
+
+    /// What acts on the pool, for its reason.
+    pub(crate) fn hold(
+        &self,
+        service: &ServiceName,
+        fleet: &Fleet,
+        cluster: &ClusterName,
+        locality: &Locality,
+    ) -> Option<Hold> {
+        if *cluster == fleet.own
+            && let Some(why) = self.drained(locality)
+        {
+            return Some(Hold { rule: Rule::LocationOut, note: Arc::clone(why) });
+        }
+        let covering = || {
+            let shifts = fleet.shifts.about(service);
+            shifts.filter(|shift| shift.target.location.covers(cluster, locality))
+        };
+        if let Some(shift) = covering().filter(|shift| self.acts(shift)).max_by_key(|shift| shift.percent) {
+            return Some(Hold { rule: Rule::Shifted, note: shift.note().into() });
+        }
+        if let Some(shift) = covering().next() {
+            let note = format!(
+                "shift {} is refused for this service: no other healthy place of it is left; force moves it all the same",
+                shift.name
+            );
+            return Some(Hold { rule: Rule::LastPlace, note: note.into() });
+        }
+        self.away(cluster, locality).is_returning().then(|| Hold {
+            rule: Rule::Shifted,
+            note: "a shift ended, its traffic comes back by the ramp".into(),
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.aways.values().filter_map(|away| away.deadline()).chain(self.recheck).min()
+    }
+}
