@@ -43,7 +43,7 @@ pub struct ShiftTarget {
 impl fmt::Display for ShiftTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.service {
-            Some(service) => f.pad(&format!("{service} in {}", self.location)),
+            Some(service) => f.pad(&format!("{service} in {}", self.location.words())),
             None => f.pad(&self.location.words()),
         }
     }
