@@ -99,7 +99,7 @@ impl Gateway {
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Bootstrap(gateway) => {
-            println!("{}", serde_json::to_string_pretty(&bootstrap(&gateway.spec()))?);
+            say!("{}", serde_json::to_string_pretty(&bootstrap(&gateway.spec()))?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(run) => supervise(run).await,

@@ -21,30 +21,30 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let path = format!("/api/v1/explain/{}", args.service);
     let explanation: Explanation = admin::get(args.options.admin, &path).await?;
     match args.options.output {
-        admin::Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
+        admin::Output::Json => say!("{}", serde_json::to_string_pretty(&explanation)?),
         admin::Output::Table => print(&explanation),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print(explanation: &Explanation) {
-    println!(
+    say!(
         "{}, as cluster {} sees it\n\n{}",
         explanation.service,
         explanation.cluster,
         table::pools(&explanation.pools)
     );
     for plan in &explanation.plans {
-        println!(
+        say!(
             "\nfrom {}: {}",
             plan.source,
             if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) }
         );
         for reason in &plan.reasons {
-            println!("  - {reason}");
+            say!("  - {reason}");
         }
         for (position, standby) in plan.standby.iter().enumerate() {
-            println!("  standby {}: {}", position + 1, table::shares(standby));
+            say!("  standby {}: {}", position + 1, table::shares(standby));
         }
     }
 }
@@ -65,9 +65,10 @@ pub(crate) struct FailbackArgs {
 pub(crate) async fn failback(args: &FailbackArgs) -> Result<ExitCode> {
     let target = args.to.to_string().replace(' ', "%20");
     admin::post(args.admin, &format!("/api/v1/release?service={}&target={target}", args.service)).await?;
-    println!(
+    say!(
         "{} may have its traffic for {} back; its ramp begins as soon as its health allows",
-        args.to, args.service
+        args.to,
+        args.service
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,10 @@
 //!
 //! Exit codes: 0 done, 1 it failed (a demo: an objective was missed; whatif: it does not hold), 2 the command line is wrong.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks")]
+#![allow(clippy::print_stderr, reason = "a command line talks")]
+
+#[macro_use]
+mod out;
 
 mod admin;
 mod agent;

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             );
             return Ok(ExitCode::FAILURE);
         }
-        println!(
+        say!(
             "{} inputs, {} decisions: the replay decides as the agent did",
             replayed.inputs,
             replayed.decisions.len()
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for (at, record) in &replayed.decisions {
-        println!("{at:>12}  {}", record.line());
+        say!("{at:>12}  {}", record.line());
     }
     Ok(ExitCode::SUCCESS)
 }

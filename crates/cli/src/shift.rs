@@ -70,7 +70,7 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::List(args) => list(args).await?,
         Command::End(args) => {
             admin::delete(args.admin, &format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
-            println!("{} has ended; the traffic comes back by the ramp", args.name);
+            say!("{} has ended; the traffic comes back by the ramp", args.name);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -90,7 +90,7 @@ async fn away(args: &Away) -> Result<()> {
     let query: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}={}", admin::encoded(value))).collect();
     let view: ShiftView = admin::ask(args.admin, &format!("/api/v1/shifts?{}", query.join("&"))).await?;
-    println!(
+    say!(
         "{} % of the traffic leaves {} for {:?}; end it with: tidegate shift end {}",
         view.percent,
         view.away_from,
@@ -103,11 +103,11 @@ async fn away(args: &Away) -> Result<()> {
 async fn list(args: &List) -> Result<()> {
     let views: Vec<ShiftView> = admin::get(args.options.admin, "/api/v1/shifts").await?;
     if args.options.output == admin::Output::Json {
-        println!("{}", serde_json::to_string_pretty(&views)?);
+        say!("{}", serde_json::to_string_pretty(&views)?);
         return Ok(());
     }
     if views.is_empty() {
-        println!("no shift is in force");
+        say!("no shift is in force");
         return Ok(());
     }
     let mut shifts = table::new(&["NAME", "AWAY FROM", "PERCENT", "REMAINING", "BY", "COMMENT"]);
@@ -122,6 +122,6 @@ async fn list(args: &List) -> Result<()> {
             view.comment,
         ]);
     }
-    println!("{shifts}");
+    say!("{shifts}");
     Ok(())
 }

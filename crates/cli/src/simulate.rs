@@ -30,16 +30,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         fs::write(path, picture(&report)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
         Output::Table => print(&report),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print(report: &Report) {
-    println!("{}\n", report.title);
+    say!("{}\n", report.title);
     for fault in &report.faults {
-        println!("{:>8.1} s to {:>6.1} s  {}", seconds(fault.at_ms), seconds(fault.until_ms), fault.what);
+        say!("{:>8.1} s to {:>6.1} s  {}", seconds(fault.at_ms), seconds(fault.until_ms), fault.what);
     }
     let measures = &report.measures;
     let time = |ms: Option<u64>, none: &str| {
@@ -56,21 +56,21 @@ fn print(report: &Report) {
     if let Some((pool, peak)) = &measures.peak_utilisation {
         numbers.add_row(["highest utilisation".to_owned(), format!("{} ({pool})", percent(*peak))]);
     }
-    println!("\n{numbers}\n");
+    say!("\n{numbers}\n");
     let mut moves = table::new(&["SERVICE", "SOURCE", "AWAY", "BACK"]);
     for it in report.moves.iter().filter(|it| it.away + it.back > 0) {
         moves.add_row([it.service.clone(), it.source.clone(), it.away.to_string(), it.back.to_string()]);
     }
     if moves.row_count() > 0 {
-        println!("{moves}\n");
+        say!("{moves}\n");
     }
     let first = report.faults.iter().map(|fault| fault.at_ms).min().unwrap_or(0) * 1000;
     let after: Vec<&Decided> = report.decisions.iter().filter(|it| it.at_micros >= first).collect();
     for decided in after.iter().take(SHOWN) {
-        println!("{}", line(decided));
+        say!("{}", line(decided));
     }
     if after.len() > SHOWN {
-        println!("... and {} more decisions: -o json has them all", after.len() - SHOWN);
+        say!("... and {} more decisions: -o json has them all", after.len() - SHOWN);
     }
 }
 

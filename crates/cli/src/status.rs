@@ -15,7 +15,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let status: Status = admin::get(args.options.admin, "/api/v1/status").await?;
     match args.options.output {
-        admin::Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+        admin::Output::Json => say!("{}", serde_json::to_string_pretty(&status)?),
         admin::Output::Table => print(&status),
     }
     Ok(ExitCode::SUCCESS)
@@ -24,11 +24,11 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
 fn print(status: &Status) {
     let region = status.region.as_ref().map_or_else(String::new, |region| format!(" in {region}"));
     let uptime = Duration::from_secs(status.uptime_ms / 1000);
-    println!("cluster {}{region}, agent up {uptime:?}", status.cluster);
+    say!("cluster {}{region}, agent up {uptime:?}", status.cluster);
     if !status.pending.is_empty() {
-        println!("not ready, waiting for: {}", status.pending.join("; "));
+        say!("not ready, waiting for: {}", status.pending.join("; "));
     }
-    println!("\nPOOLS\n{}", table::pools(&status.pools));
+    say!("\nPOOLS\n{}", table::pools(&status.pools));
     let mut plans = table::new(&["SERVICE", "FROM", "GOES TO", "STANDS BY"]);
     for plan in &status.plans {
         let mut goes = table::shares(&plan.shares);
@@ -41,13 +41,13 @@ fn print(status: &Status) {
         let standby: Vec<String> = plan.standby.iter().map(table::shares).collect();
         plans.add_row([plan.service.to_string(), plan.source.clone(), goes, standby.join(" > ")]);
     }
-    println!("\nPLANS\n{plans}");
+    say!("\nPLANS\n{plans}");
     if !status.peers.is_empty() {
         let mut peers = table::new(&["PEER", "STATE", "LINKS"]);
         for peer in &status.peers {
             peers.add_row([peer.cluster.to_string(), peer.state.clone(), peer.links.join("\n")]);
         }
-        println!("\nPEERS\n{peers}");
+        say!("\nPEERS\n{peers}");
     }
     let mut gateways = table::new(&["GATEWAY", "NODE", "ZONE", "CONNECTED", "REFUSED"]);
     for gateway in &status.gateways {
@@ -59,12 +59,12 @@ fn print(status: &Status) {
             gateway.refused.join("\n"),
         ]);
     }
-    println!("\nGATEWAYS\n{gateways}");
+    say!("\nGATEWAYS\n{gateways}");
     if !status.problems.is_empty() {
-        println!("\nPROBLEMS in the manifests (what they name stays as it last was good)");
+        say!("\nPROBLEMS in the manifests (what they name stays as it last was good)");
         for problem in &status.problems {
-            println!("{problem}");
+            say!("{problem}");
         }
     }
-    println!("\nwhy: tidegate explain NAMESPACE/NAME");
+    say!("\nwhy: tidegate explain NAMESPACE/NAME");
 }

@@ -72,13 +72,13 @@ async fn answer(args: &Args) -> Result<bool> {
         None => from_manifests(args, clients)?,
     };
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&foresight)?),
+        Output::Json => say!("{}", serde_json::to_string_pretty(&foresight)?),
         Output::Table => {
             let text = match foresight.contingencies.as_slice() {
                 [one] if !args.lose.is_empty() => print::one(one),
                 all => print::all(all, args.pairs),
             };
-            println!("{text}{}\n{}", print::findings(&foresight.findings), print::verdict(&foresight));
+            say!("{text}{}\n{}", print::findings(&foresight.findings), print::verdict(&foresight));
         }
     }
     Ok(foresight.holds)
