@@ -18,9 +18,6 @@ use std::{
     process::Stdio,
 };
 
-/// How cargo names crates.io, by whatever protocol or mirror it asks it.
-pub(crate) const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
 /// What `deny.toml` says.
 #[derive(Debug, Deserialize)]
 struct Rules {
@@ -127,6 +124,7 @@ fn judge(metadata: &Metadata, rules: &Rules) -> Result<Findings> {
             .collect::<Vec<_>>()
     };
     let mut findings = Findings::default();
+    let registry = registry(&reached(Follow::All));
     for package in reached(Follow::All) {
         let why = || metadata.why(&package.id, Follow::All);
         let Package { name, version, .. } = package;
@@ -145,15 +143,25 @@ fn judge(metadata: &Metadata, rules: &Rules) -> Result<Findings> {
                 ));
             }
         }
-        if let Some(source) = package.source.as_deref().filter(|source| *source != CRATES_IO) {
+        if let Some(source) = package.source.as_deref().filter(|source| Some(*source) != registry) {
             findings.offences.push(format!(
-                "source: {name} {version} comes from {source}; only crates.io is allowed ({})",
+                "source: {name} {version} comes from {source}; only the registry of all the others is allowed ({})",
                 why()
             ));
         }
     }
     doubled(metadata, &reached(Follow::NormalAndBuild), &rules.bans.skip, &mut findings)?;
     Ok(findings)
+}
+
+/// The registry that most packages come from: which one that is, a mirror perhaps, is the builder's business.
+fn registry<'a>(packages: &[&'a Package]) -> Option<&'a str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let sources = packages.iter().filter_map(|package| package.source.as_deref());
+    for source in sources.filter(|source| !source.starts_with("git+")) {
+        *counts.entry(source).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(source, _)| source)
 }
 
 fn licence_problem(package: &Package, allowed: &BTreeSet<String>) -> Option<String> {

@@ -175,7 +175,7 @@ pub(crate) mod fixture {
             name: name(text),
             version: text.split_whitespace().nth(1).unwrap().parse().unwrap(),
             license: Some("MIT".to_owned()),
-            source: (!is_member(text)).then(|| crate::deps::CRATES_IO.to_owned()),
+            source: (!is_member(text)).then(|| "registry+https://registry.example".to_owned()),
             dependencies: deps.iter().map(|d| Dependency { name: name(d), kind: kind(d) }).collect(),
             targets: Vec::new(),
         };
