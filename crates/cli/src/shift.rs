@@ -94,7 +94,7 @@ async fn away(args: &Away) -> Result<()> {
         "{} % of the traffic leaves {} for {:?}; end it with: tidegate shift end {}",
         view.percent,
         view.away_from,
-        Duration::from_secs(view.remaining_ms / 1000),
+        Duration::from_secs(view.remaining_ms.div_ceil(1000)),
         view.name
     );
     Ok(())
@@ -117,7 +117,7 @@ async fn list(args: &List) -> Result<()> {
             view.name,
             view.away_from,
             format!("{} %{forced}", view.percent),
-            format!("{:?}", Duration::from_secs(view.remaining_ms / 1000)),
+            format!("{:?}", Duration::from_secs(view.remaining_ms.div_ceil(1000))),
             view.by,
             view.comment,
         ]);
