@@ -155,7 +155,16 @@ impl Drop for Agent {
 
 #[test]
 fn an_agent_answers_for_how_things_stand_now() {
-    let agent = Agent::start("examples/one-cluster", "home");
+    // At addresses of its own: those of the example may be in use by whoever walks through it just now.
+    let folder = tempfile::tempdir().unwrap();
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/one-cluster")).unwrap()
+    {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap().replace("127.0.0.", "127.7.7.");
+        fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    let agent = Agent::start(folder.path().to_str().unwrap(), "home");
     let ask = |more: &[&str]| whatif(&[&["--admin", &agent.admin], more].concat());
     // No endpoint of the example is running, so the agent finds no healthy one, and has said so once it is ready.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
