@@ -1,6 +1,6 @@
 //! The pure core of the agent: inputs in, outputs out. It owns all state that decisions depend on.
 //!
-//! No I/O and no clock: the shell (`run`) feeds it manifests, verdicts, peer news and time, and
+//! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
 mod shifts;

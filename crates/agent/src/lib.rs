@@ -11,6 +11,7 @@ pub mod journal;
 mod metrics;
 mod run;
 pub mod saved;
+mod shell;
 mod shifts;
 pub mod timeline;
 mod translate;
