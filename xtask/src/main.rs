@@ -16,6 +16,7 @@ mod licence;
 mod metadata;
 mod progress;
 mod setup;
+mod soak;
 mod table;
 mod test;
 
@@ -64,6 +65,9 @@ enum Command {
     Setup,
     /// Draw the simulated incidents of docs/decision.md anew
     Incidents,
+    /// Test for as long as it takes, with many more cases than CI draws
+    #[command(subcommand)]
+    Soak(soak::Soak),
     /// Run the benchmarks and show their results
     Bench {
         /// A benchmark target (planner, eds), or a part of a benchmark's name
@@ -112,6 +116,7 @@ fn run(command: Command) -> Result<()> {
         Command::Deps => deps::run(&root),
         Command::Setup => setup::run(),
         Command::Incidents => incidents::run(&root),
+        Command::Soak(what) => soak::run(&root, &what),
         Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
     }
 }
@@ -140,6 +145,13 @@ mod tests {
         let Command::Demo { envoy, args } = cli.command else { panic!("not a demo") };
         assert_eq!(envoy.envoy, Some("/e".into()));
         assert_eq!(args, ["--port", "80"]);
+    }
+
+    #[test]
+    fn a_soak_draws_ten_million_cases_unless_told_otherwise() {
+        let cli = Cli::parse_from(["xtask", "soak", "engine"]);
+        let Command::Soak(soak::Soak::Engine { cases, .. }) = cli.command else { panic!("not a soak") };
+        assert_eq!(cases, 10_000_000);
     }
 
     #[test]

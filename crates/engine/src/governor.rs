@@ -217,6 +217,10 @@ impl Governor {
     fn fall(&mut self, target: Fraction, total: bool, policy: &Policy, now: Time) {
         let since = *self.falling_since.get_or_insert(now);
         if !total && now.since(since) < policy.partial_loss_delay.value {
+            // Too short a loss to count is still no steady health: the hold-down begins anew.
+            if matches!(self.stage, Stage::Holding { .. }) {
+                self.stage = Stage::Steady;
+            }
             return;
         }
         self.before_fall = Some((self.admit, self.stage, self.relapses));
@@ -363,6 +367,17 @@ mod tests {
         fn admits(&self) -> (Fraction, Phase) {
             (self.governor.admit(), self.governor.phase(self.health.expected))
         }
+    }
+
+    #[test]
+    fn a_loss_too_short_to_count_begins_the_hold_down_anew() {
+        let mut rig = Rig::new();
+        rig.health(S, 5).until(3 * S);
+        assert_eq!(rig.admits(), (percent(71.4285), Phase::Reduced));
+        assert_eq!(rig.health(10 * S, 10).admits(), (percent(71.4285), Phase::Holding));
+        rig.health(39 * S, 4).health(40 * S, 10);
+        assert_eq!(rig.until(70 * S - 1).admits(), (percent(71.4285), Phase::Holding));
+        assert_eq!(rig.until(70 * S).admits(), (Fraction::ONE, Phase::Serving));
     }
 
     #[test]

@@ -331,6 +331,16 @@ impl Pool {
     /// Brings mark, expected and governor up to `now`.
     pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) {
         self.mark.observe(self.present(), policy.retention, now);
+        let before = self.expected();
+        self.govern(acting, policy, now);
+        // Whole again, so nothing is frozen any more: what came meanwhile counts from now on, also if it is not healthy.
+        if self.expected() != before {
+            self.govern(acting, policy, now);
+        }
+        self.forget_what_is_gone(policy, now);
+    }
+
+    fn govern(&mut self, acting: Acting, policy: &Policy, now: Time) {
         let expected = self.expected();
         // Of nothing, nothing is missing.
         let health = match expected {
@@ -345,7 +355,6 @@ impl Pool {
         let given_less = acting.shifted || !self.governor.admit().is_one();
         self.forgotten &= given_less;
         self.frozen = (given_less && expected > 0 && !self.forgotten).then_some(expected);
-        self.forget_what_is_gone(policy, now);
     }
 
     /// A zone that was given up after a fault is not missed for ever: without any endpoint for the retention time,

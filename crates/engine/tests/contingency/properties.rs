@@ -2,7 +2,7 @@
 
 use crate::{
     drawn::policy,
-    fixture::{cluster, service, zone},
+    fixture::{cases, cluster, service, zone},
     fleet::{FLEET, fleet},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -64,7 +64,7 @@ fn lies_in(location: &Location, of: &str, at: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(cases(400)))]
 
     #[test]
     fn losing_nothing_gives_the_plans_as_they_stand(state in any_fleet()) {

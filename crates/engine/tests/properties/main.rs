@@ -7,7 +7,7 @@ mod fixture;
 
 use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, policy, remote_pool, step};
 
-use fixture::{cluster, region, service, source, zone};
+use fixture::{cases, cluster, region, service, source, zone};
 use proptest::{collection::vec, prelude::*};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,10 @@ use tidegate_model::{
     ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
 };
 
-const CASES: u32 = 2000;
+/// Runs of events; a soak draws more.
+const RUNS: u32 = 2000;
+/// Single plans, which are cheap.
+const PLANS: u32 = 10_000;
 /// Wake-ups after the last event, by when the engine has settled.
 const SETTLES_WITHIN: usize = 1000;
 
@@ -370,8 +373,17 @@ fn hold_shares(plan: &Plan) {
     }
 }
 
+fn config(usual: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases: cases(usual),
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(RUNS))]
 
     #[test]
     fn invariants_hold_after_every_event(
@@ -385,6 +397,10 @@ proptest! {
         run.follow(None);
         prop_assert_eq!(run.engines[0].next_deadline(), None);
     }
+}
+
+proptest! {
+    #![proptest_config(config(PLANS))]
 
     #[test]
     fn a_plan_holds_for_any_candidates(
