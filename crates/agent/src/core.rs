@@ -234,8 +234,9 @@ impl Core {
             output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
         } else if !was_ready {
             let plans = engine.services().flat_map(|service| engine.plans(service));
-            output.records =
-                plans.map(|plan| Record::of(&Decision::Plan { before: None, after: plan.clone() })).collect();
+            output.records = plans
+                .map(|plan| Record::of(&Decision::Plan { before: None, after: Arc::new(plan.clone()) }))
+                .collect();
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     policy::{Policy, WhenExhausted},
     waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend},
 };
+use std::borrow::Borrow;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -96,10 +97,14 @@ const LEAST_DEMAND: u64 = 10_000;
 
 /// The plans of the own cluster's sources. `previous` are the plans in force (see [`crate::plan()`]).
 #[must_use]
-pub fn plan_fleet(question: &FleetQuestion<'_>, previous: &BTreeMap<Source, Plan>) -> BTreeMap<Source, Plan> {
+pub fn plan_fleet<P: Borrow<Plan>>(
+    question: &FleetQuestion<'_>,
+    previous: &BTreeMap<Source, P>,
+) -> BTreeMap<Source, Plan> {
     let fleet = Poured::of(question);
     let own = fleet.sources.iter().enumerate().filter(|(_, it)| it.source.cluster == *question.own);
-    own.map(|(at, it)| (it.source.clone(), fleet.plan(at, it, previous.get(it.source)))).collect()
+    own.map(|(at, it)| (it.source.clone(), fleet.plan(at, it, previous.get(it.source).map(P::borrow))))
+        .collect()
 }
 
 /// The fleet, and what became of its demand.

@@ -3,35 +3,34 @@
 //! It owns every service's state. The agent tells it what discovery, checks and peers report, asks for the
 //! next deadline, and translates what changed. It performs no I/O and reads no clock; times are passed in.
 
+mod deadlines;
 mod demand;
-
+mod event;
 mod inputs;
 mod places;
 mod replicas;
 
 use crate::{
-    capacity::Load,
     contingency::Location,
     declared::FleetView,
-    location::{LocationDecision, Locations},
-    merge::{Observations, Snapshot, ToldBy, Verdicts},
-    plan::{Plan, Source, Target},
+    location::Locations,
+    merge::{Observations, ToldBy},
+    plan::{Plan, Source},
+    planner::Candidate,
     policy::Policy,
-    pool::EndpointFacts,
     service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
-    shift::{Shift, ShiftDecision, Shifts},
+    shift::{Shift, Shifts},
 };
+use deadlines::Deadlines;
+pub use event::{Decision, Effects, Event};
 use inputs::by_service;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{
-    ClusterName, Locality, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone,
-};
+use tidegate_model::{ClusterName, Locality, PoolStatus, Region, ServiceName, Time, Zone};
 
 /// What the fleet looks like from the own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,181 +63,6 @@ impl Fleet {
     pub(crate) fn is_reachable(&self, cluster: &ClusterName) -> bool {
         !self.unreachable.contains(cluster)
     }
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Other clusters, or the ways to them, are these now.
-    Topology {
-        /// The other clusters, with their regions.
-        clusters: BTreeMap<ClusterName, Region>,
-        /// Round-trip times from the own region.
-        distances: BTreeMap<Region, Duration>,
-    },
-    /// Requests enter at these places now.
-    Sources(BTreeSet<Source>),
-    /// A service is there, or changed.
-    Service {
-        /// Its name.
-        name: ServiceName,
-        /// The policy in force.
-        policy: Arc<Policy>,
-        /// All its endpoints in the own cluster.
-        endpoints: BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
-        /// How many its workload wants in the own cluster, if that is known.
-        replicas: Option<u32>,
-    },
-    /// A service is gone from the own cluster's manifests.
-    ServiceRemoved(ServiceName),
-    /// A check changed its mind about an endpoint. An unknown endpoint means nothing (it may just have gone).
-    Checked {
-        /// The service for which it was checked.
-        service: ServiceName,
-        /// The endpoint.
-        address: SocketAddr,
-        /// Whether it is up.
-        up: bool,
-        /// Why, for people.
-        detail: String,
-    },
-    /// The agents of another cluster told of these pools: all of them, per service and zone.
-    RemotePools {
-        /// The cluster.
-        cluster: ClusterName,
-        /// All its pools.
-        pools: Vec<PoolStatus>,
-    },
-    /// Another cluster came in reach. `quick`: it was the same agent all the time and it never fell, so
-    /// the silence was no fault.
-    Reachable {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Whether to return without hold-down.
-        quick: bool,
-    },
-    /// Another cluster went out of reach.
-    Unreachable(ClusterName),
-    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
-    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
-    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
-    Demand {
-        /// Where the requests enter.
-        source: Source,
-        /// What they ask for.
-        service: ServiceName,
-        /// How much.
-        rate: Load,
-    },
-    /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
-    /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.
-    RemoteDemand {
-        /// The cluster.
-        cluster: ClusterName,
-        /// How it sees the fleet.
-        view: FleetView,
-        /// All its demand, per service and zone.
-        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
-    },
-    /// What arrives at the east-west gateways of a cluster (the own or another) from others, per service: all of it.
-    /// Needed only for what comes from clusters that this one cannot hear.
-    Arrivals {
-        /// The cluster that serves.
-        at: ClusterName,
-        /// From where, and how much.
-        from: BTreeMap<ServiceName, BTreeMap<ClusterName, Load>>,
-    },
-    /// An operator lets traffic back to a target that waits for a word.
-    Release {
-        /// The service.
-        service: ServiceName,
-        /// The target.
-        target: Target,
-    },
-    /// A request to a service was seen to succeed in a zone of the own cluster.
-    Succeeded {
-        /// The service.
-        service: ServiceName,
-        /// The zone.
-        zone: Zone,
-        /// When.
-        at: Time,
-    },
-    /// Traffic is moved away from a place. One that cannot be in force is refused by a decision.
-    Shift(Shift),
-    /// The shifts of this name end.
-    ShiftEnded(String),
-    /// Another replica of this agent told all that its checks found.
-    ReplicaObserved {
-        /// Its name.
-        replica: Arc<str>,
-        /// What it found.
-        verdicts: Verdicts,
-        /// When, by our own clock.
-        at: Time,
-    },
-    /// Somebody else's word on the own pools, for an agent that starts or joins.
-    Merge(Snapshot),
-}
-
-/// Something that the engine decided, for the timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-pub enum Decision {
-    /// An endpoint is healthy or not.
-    #[serde(rename = "endpointChanged")]
-    Endpoint {
-        /// The service.
-        service: ServiceName,
-        /// The endpoint.
-        address: SocketAddr,
-        /// Its zone.
-        zone: Zone,
-        /// Whether it is up.
-        up: bool,
-        /// Why.
-        reason: String,
-    },
-    /// A pool's phase or admit changed.
-    #[serde(rename = "poolChanged")]
-    Pool {
-        /// The pool.
-        pool: PoolKey,
-        /// The phase before; `None` for a new pool.
-        before: Option<Phase>,
-        /// How it stands now.
-        status: PoolStatus,
-        /// What acts on it besides its health, if anything.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        note: Option<Arc<str>>,
-    },
-    /// A plan's shares changed.
-    #[serde(rename = "planChanged")]
-    Plan {
-        /// The shares before; `None` for a new plan.
-        before: Option<BTreeMap<Target, Share>>,
-        /// The plan now.
-        after: Plan,
-    },
-    /// A place is declared out, or is not any more.
-    #[serde(rename = "locationChanged")]
-    Location(LocationDecision),
-    /// A shift began, ended or was refused.
-    #[serde(rename = "shiftChanged")]
-    Shift(ShiftDecision),
-}
-
-/// What an event brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// Services whose plans or endpoints changed: their gateways must be told.
-    pub changed: BTreeSet<ServiceName>,
-    /// Services that are gone.
-    pub removed: BTreeSet<ServiceName>,
-    /// Whether the statuses of the own pools changed: peers must be told.
-    pub statuses_changed: bool,
-    /// What was decided, in order.
-    pub decisions: Vec<Decision>,
 }
 
 /// What must survive a restart.
@@ -283,8 +107,7 @@ pub struct Engine {
     services: BTreeMap<ServiceName, ServiceState>,
     /// What other clusters told, also of services that this cluster does not know (yet).
     remote_pools: BTreeMap<ClusterName, RemotePools>,
-    deadlines: BTreeSet<(Time, ServiceName)>,
-    deadline_of: BTreeMap<ServiceName, Time>,
+    deadlines: Deadlines,
     /// What was known before the restart, until each service has come back and taken its part.
     saved: BTreeMap<ServiceName, SavedService>,
     /// What services say of places.
@@ -319,8 +142,7 @@ impl Engine {
             },
             services: BTreeMap::new(),
             remote_pools,
-            deadlines: BTreeSet::new(),
-            deadline_of: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             saved: saved.services,
             locations: Locations::default(),
             observations: Observations::default(),
@@ -362,13 +184,7 @@ impl Engine {
     pub fn tick(&mut self, now: Time) -> Effects {
         let now = self.advance(now);
         let mut effects = Effects::default();
-        let due: Vec<ServiceName> = self
-            .deadlines
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .map(|(_, service)| service.clone())
-            .collect();
-        for service in due {
+        for service in self.deadlines.due(now) {
             self.update(&service, now, &mut effects);
         }
         self.expire_shifts(now, &mut effects);
@@ -394,8 +210,8 @@ impl Engine {
             }
             Event::ServiceRemoved(name) => {
                 self.saved.remove(&name);
-                if self.services.remove(&name).is_some() {
-                    self.set_deadline(&name, None);
+                if let Some(state) = self.services.remove(&name) {
+                    self.deadlines.replace(&name, state.due, None);
                     self.locations.observe(&name, BTreeMap::new(), now);
                     effects.removed.insert(name);
                     effects.statuses_changed = true;
@@ -459,7 +275,7 @@ impl Engine {
 
     /// The plans of a service, one per source.
     pub fn plans(&self, service: &ServiceName) -> impl Iterator<Item = &Plan> {
-        self.services.get(service).into_iter().flat_map(|state| state.plans().values())
+        self.services.get(service).into_iter().flat_map(ServiceState::plans)
     }
 
     /// The policy in force for a service.
@@ -505,38 +321,45 @@ impl Engine {
     }
 
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
-        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
-        for name in names {
-            self.update(&name, now, effects);
+        // A lost region may change every plan: growing step by step would copy what was decided again and again.
+        effects.decisions.reserve(self.services.len() * self.fleet.sources.len());
+        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
+        for (name, state) in &mut self.services {
+            asked.update(name, state, now, effects);
         }
     }
 
     fn update(&mut self, name: &ServiceName, now: Time, effects: &mut Effects) {
-        let Some(state) = self.services.get_mut(name) else { return };
-        let Outcome { decisions, plans_changed, statuses_changed } = state.update(&self.fleet, now);
-        let deadline = state.deadline();
-        self.locations.observe(name, state.standings(&self.fleet), now);
+        if let Some(state) = self.services.get_mut(name) {
+            let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
+            asked.update(name, state, now, effects);
+        }
+    }
+}
+
+/// What of the engine an update of one service needs besides the service.
+struct Asked<'a> {
+    fleet: &'a Fleet,
+    locations: &'a mut Locations,
+    deadlines: &'a mut Deadlines,
+    board: Vec<Candidate>,
+}
+
+impl<'a> Asked<'a> {
+    const fn of(fleet: &'a Fleet, locations: &'a mut Locations, deadlines: &'a mut Deadlines) -> Self {
+        Self { fleet, locations, deadlines, board: Vec::new() }
+    }
+
+    fn update(&mut self, name: &ServiceName, state: &mut ServiceState, now: Time, effects: &mut Effects) {
+        let Outcome { plans_changed, statuses_changed } =
+            state.update(self.fleet, now, &mut self.board, &mut effects.decisions);
+        self.locations.observe(name, state.standings(self.fleet), now);
         if plans_changed {
             effects.changed.insert(name.clone());
         }
         effects.statuses_changed |= statuses_changed;
-        effects.decisions.extend(decisions);
-        self.set_deadline(name, deadline);
-    }
-
-    fn set_deadline(&mut self, name: &ServiceName, deadline: Option<Time>) {
-        let before = match deadline {
-            Some(at) => self.deadline_of.insert(name.clone(), at),
-            None => self.deadline_of.remove(name),
-        };
-        if before == deadline {
-            return;
-        }
-        if let Some(before) = before {
-            self.deadlines.remove(&(before, name.clone()));
-        }
-        if let Some(at) = deadline {
-            self.deadlines.insert((at, name.clone()));
-        }
+        let due = state.deadline();
+        self.deadlines.replace(name, state.due, due);
+        state.due = due;
     }
 }

@@ -154,6 +154,18 @@ pub(crate) struct Standing {
     pub(crate) nodes: BTreeSet<NodeId>,
 }
 
+impl Standing {
+    /// Takes in how the service stands in another part of the same place.
+    pub(crate) fn join(&mut self, part: &Self) {
+        self.healthy |= part.healthy;
+        if self.healthy {
+            self.nodes.clear();
+        } else {
+            self.nodes.extend(&part.nodes);
+        }
+    }
+}
+
 /// How a service stands at all places where it is expected.
 pub(crate) type Standings = BTreeMap<Location, Standing>;
 
@@ -249,7 +261,12 @@ impl Locations {
                 place.forget(service);
             }
         }
-        for (location, standing) in &standings {
+        // The sets of a place are as large as the fleet: they are asked only about what changed.
+        let same = |location: &Location, standing: &Standing| {
+            before.and_then(|before| before.get(location)).is_some_and(|before| before == standing)
+        };
+        for (location, standing) in standings.iter().filter(|(location, standing)| !same(location, standing))
+        {
             self.places.entry(location.clone()).or_default().observe(service, standing, now);
         }
         self.places.retain(|_, it| !it.healthy.is_empty() || !it.lost.is_empty() || it.stage != Stage::Quiet);

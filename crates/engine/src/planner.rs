@@ -4,12 +4,15 @@
 //! while anything healthy is allowed. Where capacity is declared, `declared` asks the waterfall instead, and takes
 //! from here the order of the tiers and the making of the plan.
 
+mod reasons;
+
 use crate::{
     order::{by_distance, from_matches, tier_names},
-    plan::{Hold, Plan, Reason, Rule, Source, Target},
-    policy::{FailbackMode, Origin, Policy, Tier, WhenExhausted},
+    plan::{Hold, Plan, Rule, Source, Target},
+    policy::{Origin, Policy, Tier, WhenExhausted},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use reasons::reasons;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
 
 /// A plan names at most so many standby tiers: Envoy walks them in order, and a source that has lost this many has no use for more.
@@ -128,11 +131,41 @@ pub struct Question<'a> {
 /// the dead band and no target enters or leaves.
 #[must_use]
 pub fn plan(question: &Question<'_>, previous: Option<&Plan>) -> Plan {
-    let tiers = Tiers::of(question);
-    let figures: Vec<Figures> = question.candidates.iter().map(Figures::of).collect();
-    let outcome = tiers.spend(question.policy, &figures);
-    let standby = standby(&tiers, question, figures.clone(), &outcome);
-    assemble(question, &tiers, &figures, &outcome, standby, previous)
+    Planning::of(question.candidates).plan(question, previous)
+}
+
+/// Plans for one source after another over the same candidates, under the same policy: what the one before found out
+/// holds for the next if both turn to the candidates in the same order, as they do to those of other regions.
+pub(crate) struct Planning {
+    figures: Vec<Figures>,
+    last: Option<Answer>,
+}
+
+/// What comes of turning to the candidates in one order.
+struct Answer {
+    tiers: Tiers,
+    outcome: Outcome,
+    standby: Vec<BTreeMap<Target, Share>>,
+}
+
+impl Planning {
+    pub(crate) fn of(candidates: &[Candidate]) -> Self {
+        Self { figures: candidates.iter().map(Figures::of).collect(), last: None }
+    }
+
+    pub(crate) fn plan(&mut self, question: &Question<'_>, previous: Option<&Plan>) -> Plan {
+        let tiers = Tiers::of(question);
+        let known = self.last.take().filter(|last| last.tiers == tiers);
+        let answer = known.unwrap_or_else(|| {
+            let outcome = tiers.spend(question.policy, &self.figures);
+            let standby = standby(&tiers, question, self.figures.clone(), &outcome);
+            Answer { tiers, outcome, standby }
+        });
+        let Answer { tiers, outcome, standby } = &answer;
+        let plan = assemble(question, tiers, &self.figures, outcome, standby.clone(), previous);
+        self.last = Some(answer);
+        plan
+    }
 }
 
 /// Makes the plan of what became of the traffic.
@@ -164,6 +197,7 @@ pub(crate) fn assemble(
 
 /// The candidates, by index, in the order in which this source turns to them; inside a tier by target, so that the
 /// order in which they were given decides nothing.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Tiers {
     /// Each candidate in one tier only; tiers without candidates left out.
     pub(crate) tiers: Vec<Vec<usize>>,
@@ -421,72 +455,5 @@ fn keep_within_dead_band(plan: &mut Plan, previous: &Plan, dead_band: Share) {
         && plan.standby.iter().zip(&previous.standby).all(|(new, old)| close(new, old))
     {
         plan.standby.clone_from(&previous.standby);
-    }
-}
-
-fn reasons(
-    tiers: &Tiers,
-    question: &Question<'_>,
-    figures: &[Figures],
-    outcome: &Outcome,
-    plan: &Plan,
-) -> Vec<Reason> {
-    let reason = |index: usize, tier: Option<usize>, rule: Rule| {
-        let (candidate, it) = (&question.candidates[index], &figures[index]);
-        Reason {
-            target: candidate.target.clone(),
-            region: candidate.region.clone(),
-            tier: tier.and_then(|tier| u32::try_from(tier + 1).ok()),
-            share: plan.shares.get(&candidate.target).copied().unwrap_or_default(),
-            expected: u32::try_from(it.expected).unwrap_or(u32::MAX),
-            healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
-            admit: it.admit(),
-            phase: candidate.phase,
-            rule: Hold::told(candidate.hold.as_ref(), rule),
-            note: candidate.hold.as_ref().map(|hold| Arc::clone(&hold.note)),
-            origin: origin_of(rule, candidate.phase, tiers, question.policy),
-            budget: None,
-        }
-    };
-    let mut reasons = Vec::with_capacity(figures.len());
-    for (tier, members) in tiers.tiers.iter().enumerate() {
-        let rule = |index: usize| outcome.rules[index].unwrap_or_else(|| given_nothing(&figures[index]));
-        reasons.extend(members.iter().map(|index| reason(*index, Some(tier), rule(*index))));
-    }
-    reasons.extend(tiers.forbidden.iter().map(|index| reason(*index, None, Rule::Residency)));
-    reasons.extend(tiers.unnamed.iter().map(|index| reason(*index, None, Rule::NotInOrder)));
-    reasons
-}
-
-fn origin_of(rule: Rule, phase: Phase, tiers: &Tiers, policy: &Policy) -> Origin {
-    match (rule, phase) {
-        (Rule::Residency, _) => {
-            policy.residency.as_ref().map(|written| written.origin.clone()).unwrap_or_default()
-        }
-        (Rule::BudgetSpent | Rule::WithinBudget | Rule::BeyondBudget, _) => {
-            policy.capacity.as_ref().map(|it| it.per_endpoint.origin.clone()).unwrap_or_default()
-        }
-        (Rule::LastResort, _) => policy.when_exhausted.origin.clone(),
-        (Rule::NotAdmitted, Phase::Holding) if policy.failback.mode.value == FailbackMode::Manual => {
-            policy.failback.mode.origin.clone()
-        }
-        (Rule::NotAdmitted, Phase::Holding) => policy.failback.hold_down.origin.clone(),
-        (Rule::NotAdmitted, _) => policy.minimum_healthy.origin.clone(),
-        _ => tiers.origin.clone(),
-    }
-}
-
-/// What is said of a candidate that no pass reached.
-fn given_nothing(it: &Figures) -> Rule {
-    if it.expected == 0 {
-        Rule::Empty
-    } else if !it.reachable {
-        Rule::Unreachable
-    } else if it.phase == Phase::Shifted && it.healthy > 0 {
-        Rule::Shifted
-    } else if it.admitted == 0 {
-        Rule::NotAdmitted
-    } else {
-        Rule::NotNeeded
     }
 }

@@ -1,6 +1,7 @@
 //! One service as this cluster's agent sees it: its own pools, the other clusters' pools, and the plans.
 
 mod acting;
+mod candidates;
 mod demand;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     governor::{Governor, Health, SavedGovernor},
     merge::Observations,
     plan::{Plan, Source, Target},
-    planner::{Candidate, CandidatePool, Question, plan},
+    planner::{Candidate, Planning, Question},
     policy::Policy,
     pool::{Acting, EndpointFacts, Pool, SavedPool},
     replicas::Replicas,
@@ -30,7 +31,8 @@ pub(crate) struct ServiceState {
     policy: Arc<Policy>,
     pools: BTreeMap<Zone, Pool>,
     remotes: BTreeMap<ClusterName, Remote>,
-    plans: BTreeMap<Source, Plan>,
+    /// Shared with the decisions that tell of them: a lost region changes every plan at once.
+    plans: BTreeMap<Source, Arc<Plan>>,
     /// What is asked for; empty while no capacity is declared.
     demands: Demands,
     /// The pool statuses as last told, to tell what changed.
@@ -40,6 +42,8 @@ pub(crate) struct ServiceState {
     /// The workload's known replicas, and how they were spread.
     wanted: Option<u32>,
     replicas: Replicas,
+    /// When it wants to be woken, as the engine was told last.
+    pub(crate) due: Option<Time>,
 }
 
 /// The pools of another cluster, as its agents told us, and how far we trust our way to it.
@@ -64,7 +68,6 @@ pub(crate) struct SavedService {
 /// What an update of a service brought.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) decisions: Vec<Decision>,
     pub(crate) plans_changed: bool,
     pub(crate) statuses_changed: bool,
 }
@@ -82,6 +85,7 @@ impl ServiceState {
             steering: Steering::default(),
             wanted: None,
             replicas: Replicas::default(),
+            due: None,
         }
     }
 
@@ -98,8 +102,8 @@ impl ServiceState {
         &self.policy
     }
 
-    pub(crate) fn plans(&self) -> &BTreeMap<Source, Plan> {
-        &self.plans
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.values().map(Arc::as_ref)
     }
 
     /// Endpoints of the own cluster with their zone and whether they are healthy and being shut down.
@@ -204,19 +208,26 @@ impl ServiceState {
         };
     }
 
-    /// Brings governors and plans up to `now`.
-    pub(crate) fn update(&mut self, fleet: &Fleet, now: Time) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Brings governors and plans up to `now`, and tells what was decided.
+    /// `board` is where candidates are laid out; what it holds means nothing.
+    pub(crate) fn update(
+        &mut self,
+        fleet: &Fleet,
+        now: Time,
+        board: &mut Vec<Candidate>,
+        decisions: &mut Vec<Decision>,
+    ) -> Outcome {
         self.limit_ramps();
         self.see(fleet, now);
-        self.update_pools(fleet, now, &mut outcome);
+        let statuses_changed = self.update_pools(fleet, now, decisions);
         for (cluster, remote) in &mut self.remotes {
             let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
             remote.reach.observe(health, &self.policy, now);
         }
         self.update_demands(fleet, now);
-        self.update_plans(fleet, &mut outcome);
-        outcome
+        self.candidates(fleet, board);
+        let plans_changed = self.update_plans(fleet, board, decisions);
+        Outcome { plans_changed, statuses_changed }
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -225,7 +236,8 @@ impl ServiceState {
         pools.chain(remotes).chain(self.steering.deadline()).chain(self.demands.deadline()).min()
     }
 
-    fn update_pools(&mut self, fleet: &Fleet, now: Time, outcome: &mut Outcome) {
+    /// Brings the own pools up to `now`; whether what is told of them changed.
+    fn update_pools(&mut self, fleet: &Fleet, now: Time, decisions: &mut Vec<Decision>) -> bool {
         for (zone, pool) in &mut self.pools {
             let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
             let drained = self.steering.drained(&locality).is_some();
@@ -234,30 +246,31 @@ impl ServiceState {
         }
         // A pool that nothing is expected of any more is forgotten with its last endpoint.
         self.pools.retain(|_, pool| !pool.is_over(now));
-        let statuses: BTreeMap<Zone, PoolStatus> = self
-            .pools
-            .iter()
-            .map(|(zone, pool)| (zone.clone(), self.status(zone, pool, fleet, now)))
+        let statuses = self.pools.iter().map(|(zone, pool)| (zone, self.status(zone, pool, fleet, now)));
+        let news: Vec<(Zone, PoolStatus)> = statuses
+            .filter(|(zone, status)| self.told.get(*zone) != Some(status))
+            .map(|(zone, status)| (zone.clone(), status))
             .collect();
-        for (zone, status) in &statuses {
-            let before = self.told.get(zone);
+        let mut changed = !news.is_empty();
+        for (zone, status) in news {
+            let before = self.told.get(&zone);
             if before.is_none_or(|before| before.phase != status.phase || before.admit != status.admit) {
-                outcome.decisions.push(Decision::Pool {
-                    pool: PoolKey {
-                        service: self.name.clone(),
-                        cluster: fleet.own.clone(),
-                        zone: zone.clone(),
-                    },
+                let (service, cluster) = (self.name.clone(), fleet.own.clone());
+                decisions.push(Decision::Pool {
+                    pool: PoolKey { service, cluster, zone: zone.clone() },
                     before: before.map(|before| before.phase),
                     status: status.clone(),
                     note: self.hold(fleet, &fleet.own, &status.locality).map(|hold| hold.note),
                 });
             }
+            self.told.insert(zone, status);
         }
-        if statuses != self.told {
-            outcome.statuses_changed = true;
-            self.told = statuses;
+        // All that is there has been told by now, so a zone too many is one that was forgotten.
+        if self.told.len() > self.pools.len() {
+            self.told.retain(|zone, _| self.pools.contains_key(zone));
+            changed = true;
         }
+        changed
     }
 
     fn status(&self, zone: &Zone, pool: &Pool, fleet: &Fleet, now: Time) -> PoolStatus {
@@ -295,83 +308,48 @@ impl ServiceState {
             .collect()
     }
 
-    fn update_plans(&mut self, fleet: &Fleet, outcome: &mut Outcome) {
-        let candidates = self.candidates(fleet);
-        let known: BTreeSet<&Source> = self.plans.keys().collect();
-        let gone: Vec<Source> =
-            known.into_iter().filter(|source| !fleet.sources.contains(*source)).cloned().collect();
-        for source in gone {
-            self.plans.remove(&source);
-            outcome.plans_changed = true;
-        }
-        let mut declared = self.declared_plans(fleet, &candidates);
+    /// Plans for every source; whether anything of a plan changed that gateways must be told.
+    fn update_plans(
+        &mut self,
+        fleet: &Fleet,
+        candidates: &[Candidate],
+        decisions: &mut Vec<Decision>,
+    ) -> bool {
+        let planned = self.plans.len();
+        self.plans.retain(|source, _| fleet.sources.contains(source));
+        let mut changed = self.plans.len() < planned;
+        let mut declared = self.declared_plans(fleet, candidates);
+        let mut planning = Planning::of(candidates);
         for source in &fleet.sources {
             let question = Question {
                 service: &self.name,
                 source,
                 policy: &self.policy,
-                candidates: &candidates,
+                candidates,
                 distances: &fleet.distances,
             };
-            let before = self.plans.get(source);
-            let after = declared.remove(source).unwrap_or_else(|| plan(&question, before));
-            let moved =
-                before.is_none_or(|before| before.shares != after.shares || before.shed != after.shed);
-            let differs = moved
+            let before = self.plans.get_mut(source);
+            let in_force = before.as_deref().map(Arc::as_ref);
+            let after = declared.remove(source).unwrap_or_else(|| planning.plan(&question, in_force));
+            let after = Arc::new(after);
+            let moved = before
+                .as_ref()
+                .is_none_or(|before| before.shares != after.shares || before.shed != after.shed);
+            changed |= moved
                 || before
+                    .as_ref()
                     .is_some_and(|it| it.standby != after.standby || it.last_resort != after.last_resort);
+            let in_force = Arc::clone(&after);
+            let before = match before {
+                Some(before) => Some(std::mem::replace(before, in_force)),
+                None => self.plans.insert(source.clone(), in_force),
+            };
             if moved {
-                outcome.decisions.push(Decision::Plan {
-                    before: before.map(|before| before.shares.clone()),
-                    after: after.clone(),
-                });
+                let before = before.map(|before| Arc::unwrap_or_clone(before).shares);
+                decisions.push(Decision::Plan { before, after });
             }
-            outcome.plans_changed |= differs;
-            self.plans.insert(source.clone(), after);
         }
-    }
-
-    fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
-        let local = self.pools.iter().map(|(zone, pool)| {
-            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-            let away = self.steering.away(&fleet.own, &locality);
-            let it = CandidatePool {
-                expected: pool.expected(),
-                healthy: pool.healthy(),
-                admit: pool.governor.admit().times(away.kept),
-            };
-            Candidate {
-                target: Target::Zone(zone.clone()),
-                cluster: fleet.own.clone(),
-                region: fleet.region.clone(),
-                pools: BTreeMap::from([(zone.clone(), it)]),
-                phase: steer::phase(pool.phase(), away),
-                reachable: true,
-                hold: self.hold(fleet, &fleet.own, &locality),
-            }
-        });
-        let remote = self.remotes.iter().filter_map(|(cluster, remote)| {
-            let region = fleet.clusters.get(cluster)?.clone();
-            let away = |status: &PoolStatus| self.steering.away(cluster, &status.locality);
-            let pool = |status: &PoolStatus| CandidatePool {
-                expected: status.expected,
-                healthy: status.healthy,
-                // The least of both: the owner may tell of the very shift that we know too.
-                admit: status.admit.min(away(status).kept).times(remote.reach.admit()),
-            };
-            let pools: BTreeMap<Zone, CandidatePool> =
-                remote.pools.iter().map(|(zone, status)| (zone.clone(), pool(status))).collect();
-            Some(Candidate {
-                target: Target::Cluster(cluster.clone()),
-                cluster: cluster.clone(),
-                region,
-                phase: remote.phase(|status| steer::phase(status.phase, away(status))),
-                hold: remote.pools.values().find_map(|it| self.hold(fleet, cluster, &it.locality)),
-                pools,
-                reachable: fleet.is_reachable(cluster),
-            })
-        });
-        local.chain(remote).collect()
+        changed
     }
 }
 

@@ -122,29 +122,32 @@ impl ServiceState {
     /// Where the service lives and whether anything of it is healthy there; what is out of reach says nothing.
     pub(crate) fn standings(&self, fleet: &Fleet) -> Standings {
         let mut standings = Standings::new();
-        let mut add = |location: Location, healthy: bool, pool: Option<&Pool>| {
-            let it =
-                standings.entry(location).or_insert_with(|| Standing { healthy, nodes: BTreeSet::new() });
-            it.healthy |= healthy;
-            if it.healthy {
-                it.nodes.clear();
-            } else if let Some(pool) = pool {
-                it.nodes.extend(pool.nodes());
-            }
-        };
+        let mut own = Standing { healthy: false, nodes: BTreeSet::new() };
         for (zone, pool) in self.pools.iter().filter(|(_, pool)| pool.expected() > 0) {
-            let healthy = pool.healthy() > 0;
+            let mut it = Standing { healthy: pool.healthy() > 0, nodes: BTreeSet::new() };
+            if !it.healthy {
+                it.nodes.clone_from(pool.nodes());
+            }
+            own.join(&it);
             let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-            add(Location::Zone(locality), healthy, Some(pool));
-            add(Location::Cluster(fleet.own.clone()), healthy, Some(pool));
-            add(Location::Region(fleet.region.clone()), healthy, Some(pool));
+            standings.insert(Location::Zone(locality), it);
+        }
+        if !standings.is_empty() {
+            standings.insert(Location::Cluster(fleet.own.clone()), own.clone());
+            standings.insert(Location::Region(fleet.region.clone()), own);
         }
         for (cluster, remote) in self.remotes.iter().filter(|(cluster, _)| fleet.is_reachable(cluster)) {
             let Some(region) = fleet.clusters.get(cluster) else { continue };
-            for status in remote.pools.values().filter(|status| status.expected > 0) {
-                add(Location::Cluster(cluster.clone()), status.healthy > 0, None);
-                add(Location::Region(region.clone()), status.healthy > 0, None);
+            let mut expected = remote.pools.values().filter(|status| status.expected > 0).peekable();
+            if expected.peek().is_none() {
+                continue;
             }
+            let it = Standing { healthy: expected.any(|status| status.healthy > 0), nodes: BTreeSet::new() };
+            standings
+                .entry(Location::Region(region.clone()))
+                .and_modify(|region| region.join(&it))
+                .or_insert_with(|| it.clone());
+            standings.insert(Location::Cluster(cluster.clone()), it);
         }
         standings
     }

@@ -1,0 +1,195 @@
+//! What goes into the engine, and what comes out.
+
+use crate::{
+    capacity::Load,
+    declared::FleetView,
+    location::LocationDecision,
+    merge::{Snapshot, Verdicts},
+    plan::{Plan, Source, Target},
+    policy::Policy,
+    pool::EndpointFacts,
+    shift::{Shift, ShiftDecision},
+};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_model::{ClusterName, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Other clusters, or the ways to them, are these now.
+    Topology {
+        /// The other clusters, with their regions.
+        clusters: BTreeMap<ClusterName, Region>,
+        /// Round-trip times from the own region.
+        distances: BTreeMap<Region, Duration>,
+    },
+    /// Requests enter at these places now.
+    Sources(BTreeSet<Source>),
+    /// A service is there, or changed.
+    Service {
+        /// Its name.
+        name: ServiceName,
+        /// The policy in force.
+        policy: Arc<Policy>,
+        /// All its endpoints in the own cluster.
+        endpoints: BTreeMap<SocketAddr, (Zone, EndpointFacts)>,
+        /// How many its workload wants in the own cluster, if that is known.
+        replicas: Option<u32>,
+    },
+    /// A service is gone from the own cluster's manifests.
+    ServiceRemoved(ServiceName),
+    /// A check changed its mind about an endpoint. An unknown endpoint means nothing (it may just have gone).
+    Checked {
+        /// The service for which it was checked.
+        service: ServiceName,
+        /// The endpoint.
+        address: SocketAddr,
+        /// Whether it is up.
+        up: bool,
+        /// Why, for people.
+        detail: String,
+    },
+    /// The agents of another cluster told of these pools: all of them, per service and zone.
+    RemotePools {
+        /// The cluster.
+        cluster: ClusterName,
+        /// All its pools.
+        pools: Vec<PoolStatus>,
+    },
+    /// Another cluster came in reach. `quick`: it was the same agent all the time and it never fell, so
+    /// the silence was no fault.
+    Reachable {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Whether to return without hold-down.
+        quick: bool,
+    },
+    /// Another cluster went out of reach.
+    Unreachable(ClusterName),
+    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
+    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
+    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
+    Demand {
+        /// Where the requests enter.
+        source: Source,
+        /// What they ask for.
+        service: ServiceName,
+        /// How much.
+        rate: Load,
+    },
+    /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
+    /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.
+    RemoteDemand {
+        /// The cluster.
+        cluster: ClusterName,
+        /// How it sees the fleet.
+        view: FleetView,
+        /// All its demand, per service and zone.
+        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
+    },
+    /// What arrives at the east-west gateways of a cluster (the own or another) from others, per service: all of it.
+    /// Needed only for what comes from clusters that this one cannot hear.
+    Arrivals {
+        /// The cluster that serves.
+        at: ClusterName,
+        /// From where, and how much.
+        from: BTreeMap<ServiceName, BTreeMap<ClusterName, Load>>,
+    },
+    /// An operator lets traffic back to a target that waits for a word.
+    Release {
+        /// The service.
+        service: ServiceName,
+        /// The target.
+        target: Target,
+    },
+    /// A request to a service was seen to succeed in a zone of the own cluster.
+    Succeeded {
+        /// The service.
+        service: ServiceName,
+        /// The zone.
+        zone: Zone,
+        /// When.
+        at: Time,
+    },
+    /// Traffic is moved away from a place. One that cannot be in force is refused by a decision.
+    Shift(Shift),
+    /// The shifts of this name end.
+    ShiftEnded(String),
+    /// Another replica of this agent told all that its checks found.
+    ReplicaObserved {
+        /// Its name.
+        replica: Arc<str>,
+        /// What it found.
+        verdicts: Verdicts,
+        /// When, by our own clock.
+        at: Time,
+    },
+    /// Somebody else's word on the own pools, for an agent that starts or joins.
+    Merge(Snapshot),
+}
+
+/// Something that the engine decided, for the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Decision {
+    /// An endpoint is healthy or not.
+    #[serde(rename = "endpointChanged")]
+    Endpoint {
+        /// The service.
+        service: ServiceName,
+        /// The endpoint.
+        address: SocketAddr,
+        /// Its zone.
+        zone: Zone,
+        /// Whether it is up.
+        up: bool,
+        /// Why.
+        reason: String,
+    },
+    /// A pool's phase or admit changed.
+    #[serde(rename = "poolChanged")]
+    Pool {
+        /// The pool.
+        pool: PoolKey,
+        /// The phase before; `None` for a new pool.
+        before: Option<Phase>,
+        /// How it stands now.
+        status: PoolStatus,
+        /// What acts on it besides its health, if anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<Arc<str>>,
+    },
+    /// A plan's shares changed.
+    #[serde(rename = "planChanged")]
+    Plan {
+        /// The shares before; `None` for a new plan.
+        before: Option<BTreeMap<Target, Share>>,
+        /// The plan now.
+        after: Arc<Plan>,
+    },
+    /// A place is declared out, or is not any more.
+    #[serde(rename = "locationChanged")]
+    Location(LocationDecision),
+    /// A shift began, ended or was refused.
+    #[serde(rename = "shiftChanged")]
+    Shift(ShiftDecision),
+}
+
+/// What an event brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Services whose plans or endpoints changed: their gateways must be told.
+    pub changed: BTreeSet<ServiceName>,
+    /// Services that are gone.
+    pub removed: BTreeSet<ServiceName>,
+    /// Whether the statuses of the own pools changed: peers must be told.
+    pub statuses_changed: bool,
+    /// What was decided, in order.
+    pub decisions: Vec<Decision>,
+}
