@@ -44,6 +44,15 @@ pub enum Input {
     Checked(ProbeKey, ProbeVerdict),
     /// All pools of another cluster.
     RemotePools(ClusterName, Vec<PoolStatus>),
+    /// What is new of another cluster's pools.
+    RemotePoolsChanged {
+        /// Which.
+        peer: ClusterName,
+        /// Pools that are new or changed.
+        changed: Vec<PoolStatus>,
+        /// Pools that are gone.
+        removed: Vec<(ServiceName, Zone)>,
+    },
     /// Another cluster can be reached.
     Reachable {
         /// Which.
@@ -85,11 +94,29 @@ pub struct Output {
     /// The gateways of this cluster, if they changed.
     pub gateways: Option<BTreeMap<GatewayName, GatewayRole>>,
     /// The statuses of the own pools, if they changed.
-    pub publish: Option<Vec<PoolStatus>>,
+    pub publish: Option<Publish>,
     /// Entries for the timeline.
     pub records: Vec<Record>,
     /// Whether the saved state is out of date.
     pub save: bool,
+    touched: Touched,
+}
+
+/// What peers are told of the own pools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// All pools there are.
+    All(Vec<PoolStatus>),
+    /// All pools of some services; of a service that is gone none.
+    Changed(BTreeMap<ServiceName, Vec<PoolStatus>>),
+}
+
+/// The services that an input changed, gathered first, so that each is told once however often it changed.
+#[derive(Debug, Default)]
+struct Touched {
+    plans: BTreeSet<ServiceName>,
+    removed: BTreeSet<ServiceName>,
+    statuses: BTreeSet<ServiceName>,
 }
 
 /// The core.
@@ -183,6 +210,12 @@ impl Core {
                     self.tell(Event::RemotePools { cluster, pools }, now, &mut output);
                 }
             }
+            Input::RemotePoolsChanged { peer: cluster, changed, removed } => {
+                if self.peers.contains_key(&cluster) {
+                    let event = Event::RemotePoolsChanged { cluster, changed, removed };
+                    self.tell(event, now, &mut output);
+                }
+            }
             Input::Reachable { peer, quick, detail } => {
                 if self.set_peer(&peer, PeerState::Reachable, detail, &mut output) {
                     self.tell(Event::Reachable { cluster: peer, quick }, now, &mut output);
@@ -206,10 +239,11 @@ impl Core {
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
-                    self.take(&effects, now, &mut output);
+                    take(effects, &mut output);
                 }
             }
         }
+        self.translate(&mut output);
         let was_ready = self.ready;
         self.ready = self.ready || self.pending(now).is_empty();
         self.speak(knew_itself, was_ready, now, &mut output);
@@ -225,10 +259,17 @@ impl Core {
     /// A new agent calls nothing dead: peers hear of its pools once it knows them, people of its plans once it serves.
     fn speak(&self, knew_itself: bool, was_ready: bool, now: Time, output: &mut Output) {
         let Some(engine) = self.engine.as_ref() else { return };
+        let changed = std::mem::take(&mut output.touched.statuses);
         if !self.knows_itself() {
             output.publish = None;
         } else if !knew_itself {
-            output.publish = Some(engine.statuses(now).collect());
+            output.publish = Some(Publish::All(engine.statuses(now).collect()));
+        } else if !changed.is_empty() {
+            let of = |name: ServiceName| {
+                let statuses = engine.statuses_of(&name, now).collect();
+                (name, statuses)
+            };
+            output.publish = Some(Publish::Changed(changed.into_iter().map(of).collect()));
         }
         if !self.ready {
             output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
@@ -316,25 +357,23 @@ impl Core {
 
     fn tell(&mut self, event: Event, now: Time, output: &mut Output) {
         if let Some(engine) = &mut self.engine {
-            let effects = engine.handle(event, now);
-            self.take(&effects, now, output);
+            take(engine.handle(event, now), output);
         }
     }
 
-    /// Carries the engine's effects over into what the shell has to do.
-    fn take(&mut self, effects: &Effects, now: Time, output: &mut Output) {
+    /// What gateways are told of the services that changed.
+    fn translate(&mut self, output: &mut Output) {
         let Some(engine) = &self.engine else { return };
-        output.save |= !effects.decisions.is_empty() || effects.statuses_changed;
-        output.records.extend(effects.decisions.iter().map(Record::of));
-        if effects.statuses_changed {
-            output.publish = Some(engine.statuses(now).collect());
+        let mut xds = Vec::new();
+        for service in std::mem::take(&mut output.touched.removed) {
+            xds.extend(self.scopes.remove_service(&service));
         }
-        for service in &effects.removed {
-            output.xds.extend(self.scopes.remove_service(service));
+        for service in std::mem::take(&mut output.touched.plans) {
+            xds.extend(self.scopes.service(&service, engine, &self.config));
         }
-        for service in &effects.changed {
-            output.xds.extend(self.scopes.service(service, engine, &self.config));
-        }
+        // What routes name comes before them.
+        xds.append(&mut output.xds);
+        output.xds = xds;
     }
 
     fn set_peer(&mut self, peer: &ClusterName, new: PeerState, reason: String, output: &mut Output) -> bool {
@@ -379,9 +418,12 @@ impl Core {
         let region = own.region.clone();
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
+        // The addresses of other clusters' gateways are told with each service.
+        let mut is_new = first || before.clusters != config.clusters;
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
+            is_new = true;
         }
         self.set_sources(&region);
         self.set_peers(&before, output);
@@ -391,8 +433,10 @@ impl Core {
         for name in before.services.keys().filter(|name| !config.services.contains_key(*name)) {
             self.tell(Event::ServiceRemoved(name.clone()), now, output);
         }
-        for (name, service) in &config.services {
-            // The own engine may be new even where the manifests are not, so all are told; what is the same changes nothing.
+        let changed = |(name, service): &(&ServiceName, &Service)| {
+            is_new || before.services.get(*name).is_none_or(|before| before != *service)
+        };
+        for (name, service) in config.services.iter().filter(changed) {
             let event = Event::Service {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
@@ -466,6 +510,16 @@ impl Core {
         self.unchecked = known.map(|(key, _)| key.clone()).collect();
         output.targets = Some(targets);
     }
+}
+
+/// Carries the engine's effects over into what the shell has to do.
+fn take(effects: Effects, output: &mut Output) {
+    let Effects { mut changed, mut removed, mut statuses_changed, decisions } = effects;
+    output.save |= !decisions.is_empty() || !statuses_changed.is_empty();
+    output.records.extend(decisions.iter().map(Record::of));
+    output.touched.removed.append(&mut removed);
+    output.touched.plans.append(&mut changed);
+    output.touched.statuses.append(&mut statuses_changed);
 }
 
 /// Nodes and workloads are not read yet: every node is taken to be Ready.

@@ -168,7 +168,6 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         dirty: false,
         generation: 0,
         problems: Vec::new(),
-        peer_pools: BTreeMap::new(),
         store,
         released: false,
     };

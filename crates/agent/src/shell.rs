@@ -2,7 +2,7 @@
 
 use crate::{
     admin::Ask,
-    core::{Core, Input, Output, ProbeKey},
+    core::{Core, Input, Output, ProbeKey, Publish},
     hearing::{Heard, heard},
     journal::Journal,
     run::{Gateways, gateway_of},
@@ -19,7 +19,7 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::Snapshot;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
-use tidegate_model::{ClusterName, PeerBoot, PoolKey, PoolStatus, Time};
+use tidegate_model::{ClusterName, PeerBoot, Time};
 use tidegate_probe::{Prober, Verdict};
 use tidegate_xds::{LoadReport, Store, Transport, XdsEvent, XdsServer};
 use tokio::{
@@ -59,8 +59,6 @@ pub(crate) struct Shell {
     pub(crate) dirty: bool,
     pub(crate) generation: u64,
     pub(crate) problems: Vec<String>,
-    /// What each peer told of its pools, deltas applied.
-    pub(crate) peer_pools: BTreeMap<ClusterName, BTreeMap<PoolKey, PoolStatus>>,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -115,7 +113,7 @@ impl Shell {
     }
 
     async fn carry_out(&mut self, output: Output) {
-        let Output { xds, scopes, targets, peers, gateways, publish, records, save } = output;
+        let Output { xds, scopes, targets, peers, gateways, publish, records, save, .. } = output;
         if !xds.is_empty() {
             self.store.apply(xds);
         }
@@ -133,7 +131,10 @@ impl Shell {
             self.peer_client.set_peers(peers).await;
         }
         if let Some(statuses) = publish {
-            self.peer_server.publish(statuses);
+            match statuses {
+                Publish::All(statuses) => self.peer_server.publish(statuses),
+                Publish::Changed(services) => self.peer_server.publish_changed(services),
+            }
         }
         self.timeline.append(records, wall_clock());
         self.dirty |= save;
@@ -175,16 +176,12 @@ impl Shell {
             LinkEvent::Liveness { peer, event, .. } => self.peer(peer, &event).await,
             LinkEvent::Status { peer, status, .. } => {
                 let StatusDelta { full, changed, removed, .. } = status;
-                let pools = self.peer_pools.entry(peer.clone()).or_default();
-                if full {
-                    pools.clear();
-                }
-                for key in removed {
-                    pools.remove(&key);
-                }
-                pools.extend(changed.into_iter().map(|status| (key_of(&peer, &status), status)));
-                let pools = pools.values().cloned().collect();
-                self.handle(Input::RemotePools(peer, pools)).await;
+                let removed = removed.into_iter().map(|key| (key.service, key.zone)).collect();
+                let input = match full {
+                    true => Input::RemotePools(peer, changed),
+                    false => Input::RemotePoolsChanged { peer, changed, removed },
+                };
+                self.handle(input).await;
             }
             LinkEvent::Link { peer, address, state, .. } => {
                 tracing::debug!(%peer, %address, %state, "peer link");
@@ -373,10 +370,6 @@ fn gateway_view(status: &tidegate_xds::NodeStatus) -> GatewayView {
         },
         refused: status.types.iter().filter_map(refused).collect(),
     }
-}
-
-fn key_of(cluster: &ClusterName, status: &PoolStatus) -> PoolKey {
-    PoolKey { service: status.service.clone(), cluster: cluster.clone(), zone: status.locality.zone.clone() }
 }
 
 pub(crate) fn unix_micros(at: SystemTime) -> u64 {

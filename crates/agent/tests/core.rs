@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_agent::{
-    core::{Core, Input, Output, PeerState, START_LIMIT},
+    core::{Core, Input, Output, PeerState, Publish, START_LIMIT},
     saved::SavedAgent,
 };
 use tidegate_api::{Config, Loader, SourceFile};
@@ -124,11 +124,8 @@ fn a_new_agent_is_ready_when_it_knows_its_endpoints_and_its_peers() {
     assert_eq!(core.pending(ms(0)), ["the first check of 2 endpoints", "the first word of cluster west"]);
     assert!(check(&mut core, 1, true, ms(10)).publish.is_none());
     let output = check(&mut core, 2, false, ms(20));
-    assert_eq!(
-        output.publish.unwrap().len(),
-        2,
-        "peers are told of both pools, though they have not spoken yet"
-    );
+    let Some(Publish::All(statuses)) = output.publish else { panic!("{output:?}") };
+    assert_eq!(statuses.len(), 2, "peers are told of both pools, though they have not spoken yet");
     assert_eq!(core.pending(ms(20)), ["the first word of cluster west"]);
     assert!(!core.is_ready() && output.records.is_empty());
     let output = core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(30));
@@ -267,4 +264,30 @@ fn manifests_that_lose_the_own_cluster_change_nothing() {
     let output = core.handle(Input::Manifests(Arc::new(broken)), ms(100));
     assert!(output.xds.is_empty() && output.targets.is_none());
     assert_eq!(plan(&core, "a"), "zone a 100 %");
+}
+
+/// With thousands of services, what one of them costs must not grow with the others.
+#[test]
+fn a_change_of_one_service_is_told_of_that_service_only() {
+    let mut core = settled();
+    let cart = WEB.replace("name: web", "name: cart").replace("service-name: web", "service-name: cart");
+    let cart = cart.replace("web-1", "cart-1").replace("127.0.1.", "127.0.2.");
+    let cart = cart.split("---").take(2).collect::<Vec<_>>().join("---");
+    let both = config(&[FLEET, WEB, &cart]);
+    let output = core.handle(Input::Manifests(both.clone()), ms(20));
+    let told = resources(&output, ResourceType::Endpoint);
+    assert!(!told.is_empty() && told.iter().all(|it| it.contains("cart")), "{told:?}");
+    for last in [1, 2] {
+        let key = ("shop/cart".parse().unwrap(), SocketAddr::from(([127, 0, 2, last], 8080)));
+        core.handle(Input::Checked(key, ProbeVerdict::Up), ms(30));
+    }
+    let output = check(&mut core, 1, false, ms(40));
+    let Some(Publish::Changed(services)) = output.publish else { panic!("{output:?}") };
+    assert_eq!(services.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/web"]);
+    assert_eq!(services.values().map(Vec::len).sum::<usize>(), 2, "all its pools, changed or not");
+    let again = core.handle(Input::Manifests(both), ms(50));
+    assert!(resources(&again, ResourceType::Cluster).is_empty(), "the same manifests are no news");
+    let output = core.handle(Input::Manifests(config(&[FLEET, WEB])), ms(60));
+    let Some(Publish::Changed(services)) = output.publish else { panic!("{output:?}") };
+    assert_eq!(services, [("shop/cart".parse().unwrap(), vec![])].into());
 }

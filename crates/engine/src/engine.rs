@@ -213,8 +213,8 @@ impl Engine {
                 if let Some(state) = self.services.remove(&name) {
                     self.deadlines.replace(&name, state.due, None);
                     self.locations.observe(&name, BTreeMap::new(), now);
-                    effects.removed.insert(name);
-                    effects.statuses_changed = true;
+                    effects.removed.insert(name.clone());
+                    effects.statuses_changed.insert(name);
                 }
             }
             Event::Checked { service, address, up, detail } => {
@@ -222,6 +222,9 @@ impl Engine {
             }
             Event::RemotePools { cluster, pools } => {
                 self.set_remote_pools(&cluster, pools, now, &mut effects);
+            }
+            Event::RemotePoolsChanged { cluster, changed, removed } => {
+                self.change_remote_pools(&cluster, changed, &removed, now, &mut effects);
             }
             Event::Reachable { cluster, quick } => {
                 if self.fleet.unreachable.remove(&cluster) {
@@ -294,6 +297,11 @@ impl Engine {
         self.services.values().flat_map(move |state| state.statuses(&self.fleet, now))
     }
 
+    /// The own cluster's pools of one service; none when it is not known.
+    pub fn statuses_of(&self, service: &ServiceName, now: Time) -> impl Iterator<Item = PoolStatus> {
+        self.services.get(service).into_iter().flat_map(move |state| state.statuses(&self.fleet, now))
+    }
+
     /// The pools of other clusters, of the services that this one knows.
     pub fn remote_pools(&self) -> impl Iterator<Item = RemotePoolView> {
         self.services.values().flat_map(|state| state.remote_views(&self.fleet))
@@ -357,7 +365,9 @@ impl<'a> Asked<'a> {
         if plans_changed {
             effects.changed.insert(name.clone());
         }
-        effects.statuses_changed |= statuses_changed;
+        if statuses_changed {
+            effects.statuses_changed.insert(name.clone());
+        }
         let due = state.deadline();
         self.deadlines.replace(name, state.due, due);
         state.due = due;

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{World, address, cluster, runs, service, text, zone};
+use fixture::{World, address, cluster, remote_pool, runs, service, text, zone};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_engine::{EndpointFacts, Event, FailbackMode, Plan, Policy, Saved, Target, Written};
 use tidegate_model::{Phase, Share, Time};
@@ -301,7 +301,10 @@ fn what_nobody_knows_is_ignored() {
     ] {
         let effects = world.handle(event.clone());
         assert!(effects.changed.is_empty() && effects.removed.is_empty(), "{event:?}: {effects:?}");
-        assert!(effects.decisions.is_empty() && !effects.statuses_changed, "{event:?}: {effects:?}");
+        assert!(
+            effects.decisions.is_empty() && effects.statuses_changed.is_empty(),
+            "{event:?}: {effects:?}"
+        );
     }
     assert_eq!(world.engine.save(world.now), before);
 }
@@ -311,7 +314,7 @@ fn a_service_that_is_removed_and_added_starts_without_a_history() {
     let mut world = shop();
     world.check_all("web", "a", false).until(20.0);
     let effects = world.handle(Event::ServiceRemoved(service("web")));
-    assert!(effects.removed.contains(&service("web")) && effects.statuses_changed);
+    assert!(effects.removed.contains(&service("web")) && effects.statuses_changed.contains(&service("web")));
     assert_eq!((world.engine.services().count(), world.engine.next_deadline()), (0, None));
     world.add_up("web", &["a", "b"], 10);
     assert_eq!(world.pool("web", "a"), "Serving 10/10 100 %");
@@ -475,5 +478,32 @@ fn envoys_documented_priority_table_is_reproduced() {
         let share = |zone_name: &str| plan.shares.get(&Target::Zone(zone(zone_name))).copied();
         let percent = |zone_name: &str| (share(zone_name).unwrap_or_default().parts() + 50) / 100;
         assert_eq!((percent("a"), percent("b")), (to_first, 100 - to_first), "{healthy} % healthy");
+    }
+}
+
+/// Peers send what changed; whoever hears that, change by change, must stand where one does who hears everything anew.
+#[test]
+fn what_changed_of_other_clusters_comes_to_the_same_as_all_of_it() {
+    let pool = |name: &str, healthy| remote_pool("west", name, healthy, 100.0, Phase::Serving);
+    let zone_x = || pool("web", 1).locality.zone;
+    let mut whole = shop();
+    whole.add_up("cart", &["a", "b"], 10);
+    let mut told = shop();
+    told.add_up("cart", &["a", "b"], 10);
+    let steps = [
+        (vec![pool("cart", 10)], vec![], vec![pool("web", 10), pool("cart", 10)]),
+        (vec![pool("web", 0)], vec![], vec![pool("web", 0), pool("cart", 10)]),
+        (vec![pool("web", 4)], vec![("cart", "nowhere")], vec![pool("web", 4), pool("cart", 10)]),
+        (vec![], vec![("web", "x"), ("nobody", "x")], vec![pool("cart", 10)]),
+        (vec![pool("cart", 3)], vec![("cart", "x")], vec![pool("cart", 3)]),
+        (vec![], vec![("cart", "x")], vec![]),
+    ];
+    for (changed, removed, pools) in steps {
+        let zone_of = |name: &str| if name == "x" { zone_x() } else { zone(name) };
+        let removed = removed.iter().map(|(name, at)| (service(name), zone_of(at))).collect();
+        let by_change = told.handle(Event::RemotePoolsChanged { cluster: cluster("west"), changed, removed });
+        let by_all = whole.handle(Event::RemotePools { cluster: cluster("west"), pools });
+        assert_eq!(by_change, by_all);
+        assert_eq!(told.engine.save(told.now), whole.engine.save(whole.now));
     }
 }

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
-use tidegate_model::{PoolStatus, Region, Time};
+use tidegate_model::{PoolStatus, Region, ServiceName, Time, Zone};
 use wire::PoolName;
 
 /// A hold-down that runs down as it should is no change. Rounding and a late loop may move it by this much.
@@ -30,7 +30,9 @@ pub(crate) struct Ledger {
     /// Zero until the first publication: "not known yet" is not "no pools".
     version: u64,
     falls: u64,
-    pools: BTreeMap<PoolName, Entry>,
+    pools: BTreeMap<ServiceName, BTreeMap<Zone, Entry>>,
+    /// How many pools there are.
+    count: usize,
     /// For each of the last versions the pools that changed in it, the newest last.
     log: VecDeque<(u64, Vec<PoolName>)>,
     logged: usize,
@@ -59,41 +61,77 @@ impl Ledger {
     /// The pools are now exactly these. Returns whether that is news.
     pub(crate) fn publish(&mut self, pools: Vec<PoolStatus>, now: Time) -> bool {
         let mut news = Vec::new();
-        let mut named = BTreeSet::new();
+        let mut services: BTreeMap<ServiceName, Vec<PoolStatus>> =
+            self.pools.keys().map(|service| (service.clone(), Vec::new())).collect();
         for status in pools {
-            let name = wire::name(&status);
-            named.insert(name.clone());
-            match self.pools.get_mut(&name) {
-                Some(entry) if entry.says(&status, now) => {}
-                Some(entry) => {
-                    self.falls += u64::from(status.admit < entry.status.admit);
-                    *entry = Entry { status, at: now };
-                    news.push(name);
-                }
-                None => {
-                    self.pools.insert(name.clone(), Entry { status, at: now });
-                    news.push(name);
-                }
-            }
+            services.entry(status.service.clone()).or_default().push(status);
         }
-        self.pools.retain(|name, _| {
-            named.contains(name) || {
-                news.push(name.clone());
-                false
-            }
-        });
+        for (service, pools) in services {
+            self.set(&service, pools, now, &mut news);
+        }
         if news.is_empty() && self.version > 0 {
             return false;
         }
+        self.note(news);
+        true
+    }
+
+    /// The pools of these services are now exactly these; those of others are as they were. Returns whether that is
+    /// news. It is not before the first publication of all: what was never told whole cannot be added to.
+    pub(crate) fn publish_changed(
+        &mut self,
+        services: BTreeMap<ServiceName, Vec<PoolStatus>>,
+        now: Time,
+    ) -> bool {
+        if self.version == 0 {
+            return false;
+        }
+        let mut news = Vec::new();
+        for (service, pools) in services {
+            self.set(&service, pools, now, &mut news);
+        }
+        if news.is_empty() {
+            return false;
+        }
+        self.note(news);
+        true
+    }
+
+    /// The pools of a service are now exactly these; says in `news` which are new, changed or gone.
+    fn set(&mut self, service: &ServiceName, pools: Vec<PoolStatus>, now: Time, news: &mut Vec<PoolName>) {
+        let mut old = self.pools.remove(service).unwrap_or_default();
+        self.count -= old.len();
+        let mut new = BTreeMap::new();
+        for status in pools {
+            let zone = status.locality.zone.clone();
+            let entry = match old.remove(&zone) {
+                Some(entry) if entry.says(&status, now) => entry,
+                before => {
+                    let fell = before.is_some_and(|entry| status.admit < entry.status.admit);
+                    self.falls += u64::from(fell);
+                    news.push((service.clone(), zone.clone()));
+                    Entry { status, at: now }
+                }
+            };
+            new.insert(zone, entry);
+        }
+        news.extend(old.into_keys().map(|zone| (service.clone(), zone)));
+        self.count += new.len();
+        if !new.is_empty() {
+            self.pools.insert(service.clone(), new);
+        }
+    }
+
+    /// Another version, in which these pools are new, changed or gone.
+    fn note(&mut self, news: Vec<PoolName>) {
         self.version += 1;
         self.logged += news.len();
         self.log.push_back((self.version, news));
-        let keep = self.pools.len().max(LOG_AT_LEAST);
+        let keep = self.count.max(LOG_AT_LEAST);
         while self.logged > keep || self.log.len() > LOG_AT_LEAST {
             let Some((_, oldest)) = self.log.pop_front() else { break };
             self.logged -= oldest.len();
         }
-        true
     }
 
     /// What whoever has version `base` (nothing at all if `None`) lacks.
@@ -104,14 +142,14 @@ impl Ledger {
         let encode = |entry: &Entry| wire::encode(&entry.status, own_region, now.since(entry.at));
         let logged_from = self.log.front().map_or(self.version + 1, |(version, _)| *version);
         let Some(base) = base.filter(|base| base + 1 >= logged_from && *base < self.version) else {
-            let changed = self.pools.values().map(encode).collect();
+            let changed = self.pools.values().flat_map(BTreeMap::values).map(encode).collect();
             return Some(Lack { version: self.version, full: true, changed, ..Lack::default() });
         };
         let after = self.log.iter().filter(|(version, _)| *version > base);
         let names: BTreeSet<&PoolName> = after.flat_map(|(_, names)| names).collect();
         let mut lack = Lack { version: self.version, base_version: base, ..Lack::default() };
         for name in names {
-            match self.pools.get(name) {
+            match self.pools.get(&name.0).and_then(|zones| zones.get(&name.1)) {
                 Some(entry) => lack.changed.push(encode(entry)),
                 None => lack.removed.push(wire::encode_name(name)),
             }
@@ -180,6 +218,25 @@ mod tests {
         assert_eq!(lack.removed[0].service, "a/y");
         assert_eq!(ledger.lack(Some(4), &region(), Time::ZERO), None);
         assert!(!ledger.publish(vec![pool("a/x", 1, ONE), pool("a/z", 4, ONE)], Time::ZERO));
+    }
+
+    #[test]
+    fn a_publication_of_some_services_leaves_the_others_as_they_were() {
+        let mut ledger = Ledger::default();
+        let of = |service: &str, pools: Vec<PoolStatus>| BTreeMap::from([(service.parse().unwrap(), pools)]);
+        assert!(
+            !ledger.publish_changed(of("a/x", vec![pool("a/x", 1, ONE)]), Time::ZERO),
+            "nothing whole yet"
+        );
+        ledger.publish(vec![pool("a/x", 4, ONE), pool("a/y", 4, ONE), pool("a/z", 4, ONE)], Time::ZERO);
+        assert!(ledger.publish_changed(of("a/y", vec![pool("a/y", 3, 500_000)]), Time::ZERO));
+        assert!(!ledger.publish_changed(of("a/y", vec![pool("a/y", 3, 500_000)]), Time::ZERO));
+        assert!(ledger.publish_changed(of("a/x", vec![]), Time::ZERO));
+        assert_eq!((ledger.falls(), ledger.count), (1, 2));
+        let lack = ledger.lack(Some(1), &region(), Time::ZERO).unwrap();
+        assert_eq!((changed(&lack), lack.removed.len(), lack.version), (vec![("a/y", 3)], 1, 3));
+        // It is what a publication of everything would have come to.
+        assert!(!ledger.publish(vec![pool("a/y", 3, 500_000), pool("a/z", 4, ONE)], Time::ZERO));
     }
 
     #[test]

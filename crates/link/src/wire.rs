@@ -23,10 +23,6 @@ pub(crate) enum WireError {
     Phase { pool: String, phase: i32 },
 }
 
-pub(crate) fn name(status: &PoolStatus) -> PoolName {
-    (status.service.clone(), status.locality.zone.clone())
-}
-
 pub(crate) fn encode_name((service, zone): &PoolName) -> proto::PoolName {
     proto::PoolName { service: service.to_string(), zone: zone.to_string() }
 }

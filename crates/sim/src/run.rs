@@ -204,8 +204,8 @@ impl Run<'_> {
         let fresh = output.targets.map(|targets| agent.set_targets(targets)).unwrap_or_default();
         let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
         let interval = tidegate_probe::CheckConfig::DEFAULT_INTERVAL;
-        if let Some(statuses) = output.publish {
-            agent.publish(statuses, now);
+        if let Some(publish) = output.publish {
+            agent.publish(publish, now);
             let others: Vec<ClusterName> = self.sites.keys().filter(|it| *it != name).cloned().collect();
             for to in others {
                 self.send(name, to, now);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use tidegate_agent::{
-    core::{Core, ProbeKey},
+    core::{Core, ProbeKey, Publish},
     saved::SavedAgent,
 };
 use tidegate_api::Config;
@@ -124,7 +124,17 @@ impl Agent {
     }
 
     /// Takes new statuses of the own pools, and counts the admits that fell.
-    pub(crate) fn publish(&mut self, statuses: Vec<PoolStatus>, now: Time) {
+    pub(crate) fn publish(&mut self, publish: Publish, now: Time) {
+        let statuses = match publish {
+            Publish::All(statuses) => statuses,
+            Publish::Changed(services) => {
+                let others = self.published.iter().filter(|it| !services.contains_key(&it.service));
+                let mut statuses: Vec<PoolStatus> = others.cloned().collect();
+                statuses.extend(services.values().flatten().cloned());
+                statuses.sort_by(|a, b| a.service.cmp(&b.service).then(a.locality.cmp(&b.locality)));
+                statuses
+            }
+        };
         let admits = |statuses: &[PoolStatus]| -> BTreeMap<(ServiceName, Zone), Fraction> {
             let key = |status: &PoolStatus| (status.service.clone(), status.locality.zone.clone());
             statuses.iter().map(|status| (key(status), status.admit)).collect()

@@ -62,6 +62,15 @@ pub enum Event {
         /// All its pools.
         pools: Vec<PoolStatus>,
     },
+    /// The agents of another cluster told what is new of its pools; the others are as they were.
+    RemotePoolsChanged {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Pools that are new or changed.
+        changed: Vec<PoolStatus>,
+        /// Pools that are gone; one that is in `changed` too is there.
+        removed: Vec<(ServiceName, Zone)>,
+    },
     /// Another cluster came in reach. `quick`: it was the same agent all the time and it never fell, so
     /// the silence was no fault.
     Reachable {
@@ -188,8 +197,8 @@ pub struct Effects {
     pub changed: BTreeSet<ServiceName>,
     /// Services that are gone.
     pub removed: BTreeSet<ServiceName>,
-    /// Whether the statuses of the own pools changed: peers must be told.
-    pub statuses_changed: bool,
+    /// Services whose own pools have other statuses than before, or are gone: peers must be told.
+    pub statuses_changed: BTreeSet<ServiceName>,
     /// What was decided, in order.
     pub decisions: Vec<Decision>,
 }

@@ -2,12 +2,7 @@
 
 use super::{Effects, Engine, RemotePools};
 use crate::{policy::Policy, pool::EndpointFacts, service::ServiceState};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, PoolStatus, Region, ServiceName, Time, Zone};
 
 impl Engine {
@@ -71,16 +66,62 @@ impl Engine {
         now: Time,
         effects: &mut Effects,
     ) {
-        let new = by_service(pools);
-        let old = self.remote_pools.insert(cluster.clone(), new.clone()).unwrap_or_default();
-        let names: BTreeSet<&ServiceName> =
-            old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
-        for name in names {
-            let saved = self.saved.get(name);
-            if let Some(state) = self.services.get_mut(name) {
-                state.set_remote(cluster, new.get(name).cloned().unwrap_or_default(), saved, now);
-                self.update(name, now, effects);
-            }
+        let mut new = by_service(pools);
+        let old = self.remote_pools.entry(cluster.clone()).or_default();
+        let gone = old.keys().filter(|name| !new.contains_key(*name)).cloned().collect::<Vec<_>>();
+        new.extend(gone.into_iter().map(|name| (name, BTreeMap::new())));
+        for (name, pools) in new {
+            self.set_remote_service(cluster, &name, pools, now, effects);
+        }
+    }
+
+    /// As [`Engine::set_remote_pools`], but only services that are named are looked at.
+    pub(super) fn change_remote_pools(
+        &mut self,
+        cluster: &ClusterName,
+        changed: Vec<PoolStatus>,
+        removed: &[(ServiceName, Zone)],
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let old = self.remote_pools.entry(cluster.clone()).or_default();
+        let named = changed.iter().map(|it| &it.service).chain(removed.iter().map(|(name, _)| name));
+        let mut new: RemotePools =
+            named.map(|name| (name.clone(), old.get(name).cloned().unwrap_or_default())).collect();
+        for (name, zone) in removed {
+            new.entry(name.clone()).or_default().remove(zone);
+        }
+        for status in changed {
+            let zone = status.locality.zone.clone();
+            new.entry(status.service.clone()).or_default().insert(zone, status);
+        }
+        for (name, pools) in new {
+            self.set_remote_service(cluster, &name, pools, now, effects);
+        }
+    }
+
+    /// A service's pools in another cluster are now exactly these.
+    fn set_remote_service(
+        &mut self,
+        cluster: &ClusterName,
+        name: &ServiceName,
+        pools: BTreeMap<Zone, PoolStatus>,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let of_cluster = self.remote_pools.entry(cluster.clone()).or_default();
+        if of_cluster.get(name).map_or(pools.is_empty(), |old| *old == pools) {
+            return;
+        }
+        if pools.is_empty() {
+            of_cluster.remove(name);
+        } else {
+            of_cluster.insert(name.clone(), pools.clone());
+        }
+        let saved = self.saved.get(name);
+        if let Some(state) = self.services.get_mut(name) {
+            state.set_remote(cluster, pools, saved, now);
+            self.update(name, now, effects);
         }
     }
 }

@@ -163,7 +163,7 @@ impl Fleet {
 
     /// What one cluster decided reaches the other one, as far as that one hears it.
     fn tell(&mut self, of: usize, effects: &Effects) {
-        let (mut from, mut changed) = (of, effects.statuses_changed);
+        let (mut from, mut changed) = (of, !effects.statuses_changed.is_empty());
         for _ in 0..MOST_EXCHANGES {
             if !changed || !self.reaches[1 - from] {
                 return;
@@ -178,7 +178,7 @@ impl Fleet {
     fn hear(&mut self, by: usize) -> bool {
         let pools: Vec<PoolStatus> = self.engines[1 - by].statuses(self.now).collect();
         let event = Event::RemotePools { cluster: cluster(CLUSTERS[1 - by].0), pools };
-        self.reaches[by] && self.engines[by].handle(event, self.now).statuses_changed
+        self.reaches[by] && !self.engines[by].handle(event, self.now).statuses_changed.is_empty()
     }
 
     /// All that can happen now.

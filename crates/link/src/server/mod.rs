@@ -18,8 +18,8 @@ use crate::{
     wire::MAX_UPDATE_BYTES,
 };
 use observers::Observers;
-use std::sync::Arc;
-use tidegate_model::{ClusterName, PeerBoot, PoolStatus, Region, Time};
+use std::{collections::BTreeMap, sync::Arc};
+use tidegate_model::{ClusterName, PeerBoot, PoolStatus, Region, ServiceName, Time};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -68,6 +68,13 @@ impl PeerServer {
     pub fn publish(&self, pools: Vec<PoolStatus>) {
         let now = self.shared.now();
         self.shared.ledger.send_if_modified(|ledger| ledger.publish(pools, now));
+    }
+
+    /// The pools of these services are now exactly these (none: they are gone); those of others are as they were.
+    /// Nothing is published before [`PeerServer::publish`] said once what all pools are.
+    pub fn publish_changed(&self, services: BTreeMap<ServiceName, Vec<PoolStatus>>) {
+        let now = self.shared.now();
+        self.shared.ledger.send_if_modified(|ledger| ledger.publish_changed(services, now));
     }
 
     /// The version of the last publication; zero before the first.
