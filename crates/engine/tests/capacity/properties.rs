@@ -1,9 +1,15 @@
 //! What holds for every fleet with declared capacity.
 
-use crate::{board::Board, fixture::cases};
+use crate::{
+    board::{Board, source},
+    fixture::{cases, clusters},
+};
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
-use tidegate_engine::{Pass, Plan, PoolBudget, Spread, Standing, Stream, WhenExhausted, spend};
+use tidegate_engine::{
+    Budget, OrderRule, Pass, Plan, PoolBudget, Source, Spread, Standing, Stream, Target, Tier, WhenExhausted,
+    Written, spend,
+};
 use tidegate_model::{Fraction, Phase};
 
 pub(crate) const CASES: u32 = 10_000;
@@ -51,6 +57,16 @@ fn pool_state() -> impl Strategy<Value = (u32, u32, Fraction, Phase)> {
     (0..12_u32, 0..12_u32, admit, proptest::sample::select(phases.to_vec()))
 }
 
+/// The sources of some clusters reach some clusters only, in one tier each or all in one.
+fn order() -> impl Strategy<Value = Written<OrderRule>> {
+    let some = || proptest::sample::subsequence(vec!["east", "east-2", "west", "west-2", "eu"], 1..=3);
+    (some(), some(), any::<bool>()).prop_map(|(from, to, together)| {
+        let tiers = to.chunks(if together { to.len() } else { 1 });
+        let to = std::iter::once(Tier::SameZone).chain(tiers.map(|it| Tier::Only(clusters(it)))).collect();
+        Written::default_value(OrderRule { from: clusters(&from), to })
+    })
+}
+
 fn fleet() -> impl Strategy<Value = Board> {
     let load = prop_oneof![3 => 0..2_000_000_u64, 1 => Just(0), 1 => 0..20_000_u64];
     let place = (pool_state(), load);
@@ -61,15 +77,16 @@ fn fleet() -> impl Strategy<Value = Board> {
     let spread = prop_oneof![3 => Just(Spread::Waterfall), 1 => Just(Spread::Spray)];
     let arrivals = vec((0..PLACES.len(), 0..PLACES.len(), 0..2000_u64), 0..4);
     let per_endpoint = prop_oneof![Just(100_000_u64), 1..1_000_000_u64];
-    (vec(place, 7), exhausted(), residency, spread, arrivals, per_endpoint, any::<[bool; 3]>()).prop_map(
-        |(places, exhausted, residency, spread, arrivals, per_endpoint, cuts)| {
+    let drawn = (vec(place, 7), exhausted(), residency, spread, arrivals, per_endpoint, any::<[bool; 3]>());
+    (drawn, vec(order(), 0..3)).prop_map(
+        |((places, exhausted, residency, spread, arrivals, per_endpoint, cuts), orders)| {
             let lines = PLACES.map(|place| format!("{place} 1/1"));
             let mut board = Board::new(&lines.each_ref().map(String::as_str));
             for (pool, ((healthy, expected, admit, phase), _)) in board.pools.iter_mut().zip(&places) {
                 (pool.healthy, pool.expected, pool.admit, pool.phase) = (*healthy, *expected, *admit, *phase);
             }
             for (at, (_, load)) in PLACES.iter().zip(&places) {
-                board.demand.insert(crate::board::source(at), *load);
+                board.demand.insert(source(at), *load);
             }
             board.policy.when_exhausted.value = exhausted;
             board.policy.residency = residency.map(|names| {
@@ -77,6 +94,7 @@ fn fleet() -> impl Strategy<Value = Board> {
                     names.into_iter().map(crate::fixture::region).collect(),
                 )
             });
+            board.policy.failover = orders;
             let cluster = |at: usize| PLACES[at].split('/').next().unwrap();
             for (at, from, rps) in arrivals {
                 board = board.arrive(cluster(at), cluster(from), rps);
@@ -179,5 +197,54 @@ proptest! {
         let mut turned = board.clone();
         turned.pools.rotate_left(turn);
         prop_assert_eq!(&turned.plans(own, &BTreeMap::new()), &plans, "the order of the pools decides nothing");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(CASES / 5), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_hears_the_same_plans_the_same_for_everybody(mut board in fleet()) {
+        board.cut.clear();
+        // What a place is sent, as the sources that look at it have it in their plans.
+        let mut loads: BTreeMap<&str, Budget> = BTreeMap::new();
+        let mut sources = 0;
+        for own in ["east", "east-2", "west", "west-2", "eu"] {
+            for plan in board.plans(own, &BTreeMap::new()).into_values() {
+                sources += 1;
+                for (reason, budget) in plan.reasons.iter().filter_map(|it| Some((it, it.budget?))) {
+                    // Clusters of one zone are told of alike by those who are in them and by others.
+                    let place = ["east-2/c", "west-2/w", "eu/y"].into_iter().find(|place| {
+                        let (cluster, zone) = place.split_once('/').unwrap();
+                        match &reason.target {
+                            Target::Zone(it) => it.as_str() == zone && plan.source.cluster.as_str() == cluster,
+                            Target::Cluster(it) => it.as_str() == cluster,
+                        }
+                    });
+                    let Some(place) = place else { continue };
+                    prop_assert_eq!(*loads.entry(place).or_insert(budget), budget, "{} {:#?}", place, plan);
+                }
+            }
+        }
+        prop_assert_eq!(sources, PLACES.len());
+    }
+
+    /// Sheds are rounded down to a ten-thousandth of a source's demand, which is a hundredth of a request at least.
+    #[test]
+    fn adding_an_endpoint_never_lowers_what_the_plans_serve(mut board in fleet(), better in 0..7_usize) {
+        board.cut.clear();
+        board.arrivals.clear();
+        board.policy.when_exhausted.value = WhenExhausted::Shed;
+        let asked = |at: &Source| board.demand[at].max(10);
+        let rounding: u64 = board.demand.keys().map(asked).sum();
+        let shed = |board: &Board| -> u64 {
+            let plans = ["east", "east-2", "west", "west-2", "eu"].map(|own| board.plans(own, &BTreeMap::new()));
+            plans.iter().flatten().map(|(at, plan)| asked(at) * u64::from(plan.shed.parts())).sum()
+        };
+        // More are healthy than are expected only while replicas are taken away.
+        board.pools.iter_mut().for_each(|pool| pool.expected = pool.expected.max(pool.healthy + 1));
+        let mut better_off = board.clone();
+        better_off.pools[better].healthy += 1;
+        prop_assert!(shed(&better_off) <= shed(&board) + rounding, "{:?}", board);
     }
 }

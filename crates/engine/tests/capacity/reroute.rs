@@ -1,16 +1,11 @@
 //! Re-routing: who has a choice moves on, so that who has none is served. Against cuts of the network, which need no ways.
 
 use crate::{
-    board::Board,
-    fixture::{cases, cluster, regions},
+    fixture::cases,
     properties::{BILLION, CASES, pools, streams},
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
-use tidegate_engine::{
-    Move, OrderRule, Pass, PoolBudget, Reason, Rule, Spending, Standing, Stream, Tier, WhenExhausted,
-    Written, explain_change, spend,
-};
+use tidegate_engine::{Move, Pass, PoolBudget, Spending, Standing, Stream, WhenExhausted, spend};
 
 /// What is served within ceilings.
 pub(crate) fn served(streams: &[Stream], pools: &[PoolBudget]) -> u128 {
