@@ -5,6 +5,9 @@
 //! one. All sources go down their tiers in step, so that those who are near are served before those who come from
 //! far. The passes are those of DESIGN section 4.
 //!
+//! Pouring alone is greedy: who has a choice may fill what another one needs. So each pass ends with `reroute`, by
+//! which as much is served as the pass allows to any distribution, and more health never serves less.
+//!
 //! Whole numbers only: amounts are millionths of a request per second, or of a request in progress. Nothing is lost
 //! by rounding: what a division leaves over is given out unit by unit, to the first in order. So the caller gives
 //! streams and pools in an order of their own (by name), and the order in which things were heard decides nothing.
