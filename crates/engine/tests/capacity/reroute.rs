@@ -104,6 +104,22 @@ proptest! {
         prop_assert!(served(&streams, &open) >= served(&streams, &after));
     }
 
+    /// Else demand that sways would send others back and forth. A share of a full pool may change by some units besides.
+    #[test]
+    fn a_small_change_of_demand_moves_little(
+        mut streams in streams(),
+        pools in pools(),
+        at in 0..8_usize,
+        by in 1..10_000_u64,
+    ) {
+        let before = amounts(&spend(&streams, &pools, WhenExhausted::Shed), streams.len(), pools.len());
+        streams.iter_mut().skip(at).take(1).for_each(|it| it.demand = it.demand.saturating_add(by));
+        let after = amounts(&spend(&streams, &pools, WhenExhausted::Shed), streams.len(), pools.len());
+        for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
+            prop_assert!(before.abs_diff(*after) <= 10 * by + 64, "{before} {after}");
+        }
+    }
+
     #[test]
     fn moves_say_who_moved_on_for_whom(streams in streams(), pools in pools()) {
         let spending = spend(&streams, &pools, WhenExhausted::Shed);
