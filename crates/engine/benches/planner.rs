@@ -178,13 +178,18 @@ fn region_lost(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn whole_budget(ceiling: u64) -> PoolBudget {
+    let standing = Standing::Settled;
+    PoolBudget { within: ceiling, ceiling, taken: 0, gate: u64::MAX, standing, heard: true }
+}
+
 /// Twenty sources over sixty pools (twenty clusters of three zones), a third of them out and the rest near their limit, so
 /// that demand falls through several tiers.
 fn waterfall(criterion: &mut Criterion) {
     let pools: Vec<PoolBudget> = (0..60_u64)
         .map(|n| {
             let ceiling = if n % 3 == 0 { 0 } else { 700_000_000 + n * 1_000_000 };
-            PoolBudget { within: ceiling, ceiling, taken: 0, gate: u64::MAX, standing: Standing::Settled }
+            whole_budget(ceiling)
         })
         .collect();
     let stream = |n: usize| {
@@ -199,6 +204,57 @@ fn waterfall(criterion: &mut Criterion) {
     criterion.bench_function("waterfall_20_sources_60_pools", |bencher| {
         bencher.iter(|| spend(black_box(&streams), black_box(&pools), WhenExhausted::Spread));
     });
+}
+
+/// Twenty sources over sixty pools, every second of which reaches its own cluster and the next one only, and is left with
+/// something unless others move on.
+fn squeezed(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("waterfall_20_sources_60_pools");
+    let cluster = |n: usize| (n % 20 * 3..n % 20 * 3 + 3).collect::<Vec<_>>();
+    let way = |n: usize, farthest: usize| {
+        let near = [vec![n * 3], vec![n * 3 + 1, n * 3 + 2]];
+        near.into_iter().chain((1..=farthest).map(|far| cluster(n + far))).collect::<Vec<_>>()
+    };
+    let full: Vec<PoolBudget> = (0..60).map(|n| whole_budget(700_000_000 + n * 1_000_000)).collect();
+    let demand = |n: usize, choosy: u64, free: u64| match n {
+        14.. => 800_000_000,
+        n if n.is_multiple_of(2) => choosy,
+        _ => free,
+    };
+    let streams = |choosy: u64, free: u64| -> Vec<Stream> {
+        let stream = |n: usize| Stream {
+            demand: demand(n, choosy, free),
+            own: n == 0,
+            tiers: way(n, if n.is_multiple_of(2) { 1 } else { 19 }),
+        };
+        (0..20).map(stream).collect()
+    };
+    let mut bench = |name: &str, streams: &[Stream], pools: &[PoolBudget]| {
+        let spending = spend(streams, pools, WhenExhausted::Shed);
+        assert!(!spending.moves.is_empty(), "{name}: somebody is moved on");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| spend(black_box(streams), black_box(pools), WhenExhausted::Spread));
+        });
+    };
+    bench("moved_on", &streams(2_700_000_000, 1_900_000_000), &full);
+    // A third comes back and a third was emptied on purpose, so that every pass leaves something over, the last one too.
+    let mut coming_back = full.clone();
+    for (n, pool) in coming_back.iter_mut().enumerate() {
+        match n % 3 {
+            1 => (pool.within, pool.standing) = (pool.ceiling / 2, Standing::Returning),
+            2 => (pool.within, pool.standing) = (0, Standing::Shifted),
+            _ => {}
+        }
+    }
+    bench("moved_on_in_every_pass", &streams(4_300_000_000, 1_200_000_000), &coming_back);
+    // Each reaches the next cluster only, and the room is twenty clusters on: the longest way.
+    let mut chain: Vec<Stream> =
+        (0..20).map(|n| Stream { demand: 2_000_000_000, own: n == 0, tiers: way(n, 1) }).collect();
+    chain[0].demand = 2_900_000_000;
+    chain[19].tiers.pop();
+    chain[19].demand = 1_000_000_000;
+    bench("moved_on_along_a_chain", &chain, &full);
+    group.finish();
 }
 
 /// The same through the engine: what one report of demand costs a service, plans, standby tiers and reasons included.
@@ -233,5 +289,5 @@ fn declared(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, one_plan, region_lost, waterfall, declared);
+criterion_group!(benches, one_plan, region_lost, waterfall, squeezed, declared);
 criterion_main!(benches);

@@ -7,17 +7,20 @@
 //! Clusters that we cannot hear (or that tell no demand) are no sources here: what arrives from them at a cluster
 //! that we do hear comes off that cluster's budgets first. Where that is more than there is room for, those who
 //! arrive share the room in proportion to what arrives, so that two clusters that cannot hear each other neither
-//! spend a third one twice nor chase each other out of it.
+//! spend a third one twice nor chase each other out of it. What room they have nobody tells us, so we do not count on
+//! others to move on to them for our sake.
+
+mod told;
 
 use crate::{
     capacity::{Budget, Capacity, millionths},
-    plan::{Plan, Rule, Source, Target},
+    plan::{Plan, Source, Target},
     planner::{
         Candidate, CandidatePool, Figures, MAX_STANDBY, Outcome, Question, Tiers, WHOLE, assemble, part_of,
         shares,
     },
     policy::{Policy, WhenExhausted},
-    waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend},
+    waterfall::{PoolBudget, Spending, Standing, Stream, spend},
 };
 use std::borrow::Borrow;
 use std::{
@@ -155,6 +158,7 @@ impl<'a> Poured<'a> {
             let budget = sum(&|pool| self.budgets[pool].within);
             let load = sum(&|pool| self.spending.loads[pool]);
             reason.budget = Some(Budget::of(unit, budget, load));
+            reason.note = self.note(at, pools, reason.note.take());
         }
         plan
     }
@@ -175,10 +179,9 @@ impl<'a> Poured<'a> {
             shed: whole(spending.left[at]),
         };
         for pools in &self.pools_of {
-            let given = pools.iter().map(|pool| spending.amount(at, *pool));
-            let amount = given.clone().map(|(amount, _)| amount).sum();
+            let amount = pools.iter().map(|pool| spending.amount(at, *pool).0).sum();
             outcome.amounts.push(whole(amount));
-            outcome.rules.push(self.rule(pools, given.filter_map(|(_, pass)| pass).max(), spending));
+            outcome.rules.push(self.rule(at, pools, spending));
         }
         // Rounding lost a few parts of 10^12: they go where most goes.
         let rest = WHOLE.saturating_sub(outcome.amounts.iter().sum::<u64>() + outcome.shed);
@@ -188,21 +191,6 @@ impl<'a> Poured<'a> {
             None => outcome.shed += rest,
         }
         outcome
-    }
-
-    /// By which rule a candidate was given something or nothing; `None` when the figures of the plain planner say it.
-    fn rule(&self, pools: &[usize], pass: Option<Pass>, spending: &Spending) -> Option<Rule> {
-        let within = |pool: &usize| self.budgets[*pool].within;
-        let spent = pools.iter().any(|pool| within(pool) > 0)
-            && pools.iter().all(|pool| spending.loads[*pool] >= within(pool));
-        match pass {
-            Some(Pass::WithinAdmit) if spent => Some(Rule::BudgetSpent),
-            Some(Pass::WithinAdmit) => Some(Rule::WithinBudget),
-            Some(Pass::BeyondAdmit | Pass::Shifted) => Some(Rule::BeyondAdmit),
-            Some(Pass::BeyondBudget) => Some(Rule::BeyondBudget),
-            None if spent => Some(Rule::BudgetSpent),
-            None => None,
-        }
     }
 
     /// The plans of losing what serves, then what serves after that, and so on, each one poured anew for the whole
@@ -252,6 +240,8 @@ fn budgets(
     sources: &[&FleetSource<'_>],
 ) -> Vec<PoolBudget> {
     let capacity = question.capacity;
+    let silent: BTreeSet<&ClusterName> =
+        question.candidates.iter().filter(|it| !it.reachable).map(|it| &it.cluster).collect();
     let budget = |pool: &&FleetPool| {
         // Nothing is expected of it, so it is Empty, whatever is healthy there.
         let healthy = if pool.expected == 0 { 0 } else { pool.healthy };
@@ -268,6 +258,7 @@ fn budgets(
                 Phase::Holding | Phase::Ramping => Standing::Returning,
                 Phase::Serving | Phase::Reduced | Phase::Out | Phase::Empty => Standing::Settled,
             },
+            heard: !silent.contains(&pool.cluster),
         }
     };
     let mut budgets: Vec<PoolBudget> = pools.iter().map(budget).collect();

@@ -45,6 +45,9 @@ impl fmt::Display for Reason {
                 "what its healthy endpoints take is given to those who are nearer"
             }
             (Rule::BudgetSpent, _) => "gets all that its healthy endpoints take, the rest goes on",
+            (Rule::MovedOn, _) => "takes what was moved on from another place",
+            (Rule::MadeRoom, _) if share.is_none() => "all that it took was moved on to another place",
+            (Rule::MadeRoom, _) => "a part of what it took was moved on to another place",
             (Rule::BeyondBudget, _) => {
                 "all that healthy endpoints take is spent, so it serves more than it is declared to"
             }
@@ -83,8 +86,13 @@ impl fmt::Display for Plan {
         let mut parts: Vec<String> =
             shares.iter().map(|(target, share)| format!("{target} {share}")).collect();
         if self.shed > Share::NONE {
+            // Where nothing is healthy, a part is never served.
             let spent = self.reasons.iter().any(|it| it.rule == Rule::BudgetSpent);
-            let why = if spent { "all that is allowed is full" } else { "nothing allowed is healthy" };
+            let why = if spent || self.shed < Share::ALL {
+                "all that is allowed is full"
+            } else {
+                "nothing allowed is healthy"
+            };
             parts.push(format!("{} answered with 503 ({why})", self.shed));
         }
         f.write_str(&parts.join(", "))?;

@@ -116,6 +116,7 @@ fn fault(reason: &Reason) -> Option<String> {
         Rule::NoForeignTraffic if !admit.is_one() => {
             format!("{stands}, admit {admit}) and another place is whole")
         }
+        Rule::MadeRoom => format!("{target} is needed by others{}", noted(reason)),
         // It serves less of its own than before.
         Rule::Preferred if matches!(phase, Phase::Reduced) => format!("{stands}, admit {admit})"),
         _ => return None,
@@ -135,9 +136,14 @@ fn gain(reason: &Reason) -> String {
         (Rule::Overflow, _) => {
             format!("{target} is {phase} ({counts}) and takes what the places before it do not keep")
         }
+        (Rule::MovedOn, _) => format!("{target} has room for what was moved on{}", noted(reason)),
         (Rule::BeyondAdmit, _) => format!("nothing better than {target} is left ({phase}, {counts})"),
         _ => format!("{target} is {phase} ({counts})"),
     }
+}
+
+fn noted(reason: &Reason) -> String {
+    reason.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default()
 }
 
 fn written(origin: &Origin) -> String {

@@ -47,4 +47,4 @@ pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
-pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};
+pub use waterfall::{Move, Pass, PoolBudget, Spending, Standing, Stream, spend};

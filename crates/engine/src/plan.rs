@@ -161,6 +161,10 @@ pub enum Rule {
     WithinBudget,
     /// It is given all that its healthy endpoints are declared to take; the rest goes on.
     BudgetSpent,
+    /// Traffic was moved on to it, so that requests of another source, which find room nowhere else, are served.
+    MovedOn,
+    /// Traffic was moved on from it, to make room for requests of another source, which find room nowhere else.
+    MadeRoom,
     /// All budgets are spent, so it serves beyond its own.
     BeyondBudget,
     /// Nothing allowed is healthy, so its endpoints are tried all the same.

@@ -5,13 +5,22 @@
 //! one. All sources go down their tiers in step, so that those who are near are served before those who come from
 //! far. The passes are those of DESIGN section 4.
 //!
+//! Pouring alone is greedy: who has a choice may fill what another one needs. So each pass ends with `reroute`, by
+//! which as much is served as the pass allows to any distribution, and more health never serves less.
+//!
 //! Whole numbers only: amounts are millionths of a request per second, or of a request in progress. Nothing is lost
 //! by rounding: what a division leaves over is given out unit by unit, to the first in order. So the caller gives
 //! streams and pools in an order of their own (by name), and the order in which things were heard decides nothing.
 //!
 //! Who the sources and pools are, and what follows for a plan, is the business of `declared`.
 
+mod reroute;
+#[cfg(test)]
+mod tests;
+
 use crate::{capacity::MOST, policy::WhenExhausted};
+pub use reroute::Move;
+use reroute::reroute;
 
 /// What one source wants, and its way down the tiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +46,9 @@ pub struct PoolBudget {
     pub gate: u64,
     /// How it stands.
     pub standing: Standing,
+    /// Whether its cluster is heard. Else nobody knows what room there is, and no stream is counted on to move on to
+    /// it for another's sake.
+    pub heard: bool,
 }
 
 /// How a pool stands, as far as the passes differ by it.
@@ -75,6 +87,8 @@ pub struct Spending {
     pub loads: Vec<u64>,
     /// Per stream, what nobody takes.
     pub left: Vec<u64>,
+    /// Who was moved on for whom, by stream, pool left and pool taken.
+    pub moves: Vec<Move>,
 }
 
 impl Spending {
@@ -91,32 +105,10 @@ impl Spending {
 /// A pool that is not there takes nothing; an amount above a billion requests (per second) is taken as that.
 #[must_use]
 pub fn spend(streams: &[Stream], pools: &[PoolBudget], exhausted: WhenExhausted) -> Spending {
-    let cells = streams.len() * pools.len();
-    let mut pouring = Pouring {
-        streams,
-        depth: streams.iter().map(|it| it.tiers.len()).max().unwrap_or(0),
-        offers: vec![0; cells],
-        offered: vec![Offered::default(); pools.len()],
-        spending: Spending {
-            amounts: vec![0; cells],
-            passes: vec![None; cells],
-            streams: streams.len(),
-            loads: pools.iter().map(|it| it.taken.min(MOST)).collect(),
-            left: streams.iter().map(|it| it.demand.min(MOST)).collect(),
-        },
-    };
+    let mut pouring = Pouring::new(streams, pools);
     let shifted = |it: &PoolBudget| it.standing == Standing::Shifted;
-    let gates: Vec<u64> = pools.iter().map(|it| it.gate).collect();
-    let none = vec![u64::MAX; pools.len()];
-    let room = |pouring: &Pouring<'_>, limit: &dyn Fn(&PoolBudget) -> u64| -> Vec<u64> {
-        pools
-            .iter()
-            .zip(&pouring.spending.loads)
-            .map(|(it, load)| limit(it).min(MOST).saturating_sub(*load))
-            .collect()
-    };
-    let within = room(&pouring, &|it| if shifted(it) { 0 } else { it.within });
-    pouring.pass(Pass::WithinAdmit, within, gates);
+    let gates = pools.iter().map(|it| it.gate).collect();
+    pouring.pass(Pass::WithinAdmit, &|it| if shifted(it) { 0 } else { it.within }, gates);
     // Those that come back first, then whatever else is healthy, then those that somebody moved traffic away from.
     let returns = |it: &PoolBudget| it.standing == Standing::Returning || it.gate < u64::MAX;
     type Takes<'a> = &'a dyn Fn(&PoolBudget) -> bool;
@@ -129,11 +121,11 @@ pub fn spend(streams: &[Stream], pools: &[PoolBudget], exhausted: WhenExhausted)
         if pouring.is_done() {
             break;
         }
-        let ceiling = room(&pouring, &|it| if takes(it) { it.ceiling } else { 0 });
-        pouring.pass(pass, ceiling, none.clone());
+        let ceiling = |it: &PoolBudget| if takes(it) { it.ceiling } else { 0 };
+        pouring.pass(pass, &ceiling, vec![u64::MAX; pools.len()]);
     }
     if exhausted == WhenExhausted::Spread && !pouring.is_done() {
-        pouring.spread(pools);
+        pouring.spread();
     }
     pouring.spending
 }
@@ -147,6 +139,7 @@ struct Offered {
 
 struct Pouring<'a> {
     streams: &'a [Stream],
+    pools: &'a [PoolBudget],
     /// The tiers of the stream that has most.
     depth: usize,
     /// Pool by pool, what each stream offers in this round; all zero between rounds.
@@ -155,16 +148,45 @@ struct Pouring<'a> {
     spending: Spending,
 }
 
-impl Pouring<'_> {
+impl<'a> Pouring<'a> {
+    fn new(streams: &'a [Stream], pools: &'a [PoolBudget]) -> Self {
+        let cells = streams.len() * pools.len();
+        Self {
+            streams,
+            pools,
+            depth: streams.iter().map(|it| it.tiers.len()).max().unwrap_or(0),
+            offers: vec![0; cells],
+            offered: vec![Offered::default(); pools.len()],
+            spending: Spending {
+                amounts: vec![0; cells],
+                passes: vec![None; cells],
+                streams: streams.len(),
+                loads: pools.iter().map(|it| it.taken.min(MOST)).collect(),
+                left: streams.iter().map(|it| it.demand.min(MOST)).collect(),
+                moves: Vec::new(),
+            },
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.spending.left.iter().all(|left| *left == 0)
     }
 
-    /// All streams go down their tiers in step. `room` is what each pool takes in this pass.
-    fn pass(&mut self, pass: Pass, mut room: Vec<u64>, mut gates: Vec<u64>) {
+    /// All streams go down their tiers in step; then those that have a choice move on, while that helps others.
+    /// `limit` is what each pool takes by the end of this pass.
+    fn pass(&mut self, pass: Pass, limit: &dyn Fn(&PoolBudget) -> u64, mut gates: Vec<u64>) {
+        let rooms = self.pools.iter().zip(&self.spending.loads);
+        let mut room: Vec<u64> = rooms.map(|(it, load)| limit(it).min(MOST).saturating_sub(*load)).collect();
+        self.pour(pass, &mut room, &mut gates);
+        if !self.is_done() {
+            reroute(self.streams, self.pools, &mut self.spending, pass, &mut room, &mut gates);
+        }
+    }
+
+    fn pour(&mut self, pass: Pass, room: &mut [u64], gates: &mut [u64]) {
         for tier in 0..self.depth {
             // Each round that refuses something has filled a pool or a gate, so there are at most two per pool.
-            while self.offer(tier, &room, &gates) && self.accept(pass, &mut room, &mut gates) {}
+            while self.offer(tier, room, gates) && self.accept(pass, room, gates) {}
         }
     }
 
@@ -243,8 +265,8 @@ impl Pouring<'_> {
 
     /// What no budget takes is spread over the healthy pools, in proportion to what they take; those that traffic was
     /// moved away from only when there is no other.
-    fn spread(&mut self, pools: &[PoolBudget]) {
-        let count = self.streams.len();
+    fn spread(&mut self) {
+        let (pools, count) = (self.pools, self.streams.len());
         for (at, stream) in self.streams.iter().enumerate() {
             for shifted in [false, true] {
                 let left = self.spending.left[at];

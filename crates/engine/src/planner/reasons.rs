@@ -47,7 +47,7 @@ fn origin_of(rule: Rule, phase: Phase, tiers: &Tiers, policy: &Policy) -> Origin
         (Rule::Residency, _) => {
             policy.residency.as_ref().map(|written| written.origin.clone()).unwrap_or_default()
         }
-        (Rule::BudgetSpent | Rule::WithinBudget | Rule::BeyondBudget, _) => {
+        (Rule::BudgetSpent | Rule::WithinBudget | Rule::BeyondBudget | Rule::MovedOn | Rule::MadeRoom, _) => {
             policy.capacity.as_ref().map(|it| it.per_endpoint.origin.clone()).unwrap_or_default()
         }
         (Rule::LastResort, _) => policy.when_exhausted.origin.clone(),

@@ -209,17 +209,19 @@ fn zero_and_absurd_numbers_plan_all_the_same() {
     }
 }
 
+/// A plan and its reasons, line by line.
+pub(crate) fn sentences(board: &Board, place: &str) -> String {
+    let plan = board.plan(place);
+    let reasons = plan.reasons.iter().map(|reason| format!("  {reason}"));
+    std::iter::once(plan.to_string()).chain(reasons).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn what_serves_last_and_why_is_said() {
     let board = Board::new(&["east/a 10/10 1000", "east/b 5/10@71.4285% Reduced 700", "west/x 10/10 800"]);
     let shedding = board.clone().policy(|policy| policy.when_exhausted.value = WhenExhausted::Shed);
-    let sentences = |board: &Board| {
-        let plan = board.plan("east/a");
-        let reasons = plan.reasons.iter().map(|reason| format!("  {reason}"));
-        std::iter::once(plan.to_string()).chain(reasons).collect::<Vec<_>>().join("\n")
-    };
-    insta::assert_snapshot!("spread_beyond_budgets", sentences(&board));
-    insta::assert_snapshot!("shed_when_budgets_are_spent", sentences(&shedding));
+    insta::assert_snapshot!("spread_beyond_budgets", sentences(&board, "east/a"));
+    insta::assert_snapshot!("shed_when_budgets_are_spent", sentences(&shedding, "east/a"));
     let within = Board::new(&["east/a 10/10 1000", "east/b 10/10 400", "west/x 10/10 800"]);
-    insta::assert_snapshot!("within_budgets", sentences(&within));
+    insta::assert_snapshot!("within_budgets", sentences(&within, "east/a"));
 }

@@ -1,7 +1,8 @@
 //! Demand fed back second by second: after a step the shares settle, and nothing swings.
 
+use crate::fixture::regions;
 use crate::trio::{PLACES, Trio};
-use tidegate_engine::{Capacity, Load, Policy, WhenExhausted};
+use tidegate_engine::{Capacity, Load, OrderRule, Policy, Rule, Tier, WhenExhausted, Written};
 
 fn policy(exhausted: WhenExhausted) -> Policy {
     let mut policy =
@@ -64,5 +65,37 @@ fn no_place_is_planned_beyond_its_budget_while_another_has_room() {
     trio.step(60);
     for place in PLACES {
         assert!(trio.load(place) <= 812, "{place}: {}", trio.load(place));
+    }
+}
+
+/// eu reaches itself and east, which reaches everything: what eu has over is served at east, and east moves on to west.
+#[test]
+fn who_moves_on_for_another_settles_within_ten_recomputations_and_stays() {
+    for exhausted in [WhenExhausted::Spread, WhenExhausted::Shed] {
+        let mut policy = policy(exhausted);
+        let to = vec![Tier::SameRegion, Tier::Only(regions(&["us-east"]))];
+        policy.failover.push(Written::default_value(OrderRule { from: regions(&["eu"]), to }));
+        let mut trio = Trio::new(&policy, [500, 300, 500]);
+        settles(&mut trio, "at rest");
+        for offered in [[700, 300, 1000], [1000, 300, 1000], [800, 700, 900], [900, 300, 1150]] {
+            trio.offered.values_mut().zip([offered[0], offered[2], offered[1]]).for_each(|(it, to)| *it = to);
+            settles(&mut trio, &format!("{offered:?}"));
+            let plan = trio.plan("east/a");
+            let rule = plan.reasons.iter().find(|it| it.target == "zone a".parse().unwrap()).unwrap().rule;
+            assert_eq!(rule, Rule::MadeRoom, "{offered:?}: {plan:#?}");
+            let most = PLACES.map(|place| trio.load(place)).into_iter().max().unwrap();
+            assert!(most <= 808, "{offered:?}: {most} {:?}", trio.shares());
+        }
+        // Half of east goes, and comes back by its ramp; where everybody ends is where everybody was.
+        trio.offered.values_mut().zip([700, 1000, 300]).for_each(|(it, to)| *it = to);
+        settles(&mut trio, "before the fault");
+        let before = trio.shares();
+        trio.check("east", 5, false);
+        settles(&mut trio, "half of east is gone");
+        trio.check("east", 5, true);
+        trio.step(120);
+        settles(&mut trio, "east is whole again");
+        let close = |(now, then): (&u64, &u64)| now.abs_diff(*then) <= 100;
+        assert!(trio.shares().iter().zip(&before).all(close), "{before:?} {:?}", trio.shares());
     }
 }

@@ -8,5 +8,6 @@ mod feedback;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod properties;
+mod reroute;
 mod trio;
 mod worked;

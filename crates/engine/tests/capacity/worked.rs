@@ -1,6 +1,6 @@
 //! docs/decision-waterfall.md: the numbers there were worked by hand; these tests hold the engine to them.
 
-use crate::board::Board;
+use crate::{board::Board, fixture::regions};
 use tidegate_engine::{OrderRule, Places, Spread, Tier, WhenExhausted, Written};
 
 /// Four pools of ten endpoints: each takes 10 * 100 * 80 % = 800 requests/s.
@@ -80,4 +80,44 @@ fn a_zone_is_lost_and_the_rest_is_filled_no_further_than_its_budget() {
     board.pools[0].phase = tidegate_model::Phase::Out;
     assert_eq!(board.shares("east/a"), "zone b 4000, cluster eu 2000, cluster west 4000");
     assert_eq!(board.shares("east/b"), "zone b 10000", "those who are near are not pushed out");
+}
+
+/// eu's order names eu and us-east only.
+fn eu_stays_out_of_the_west(board: Board) -> Board {
+    board.policy(|policy| {
+        let to = vec![Tier::SameRegion, Tier::Only(regions(&["us-east"]))];
+        policy.failover.push(Written::default_value(OrderRule { from: regions(&["eu"]), to }));
+    })
+}
+
+#[test]
+fn who_has_a_choice_moves_on_for_who_has_none_those_from_afar_first() {
+    let board = eu_stays_out_of_the_west(fleet(600, 900, 300, 1000));
+    let expected =
+        ["zone a 10000", "zone b 8889, cluster west 1111", "zone x 10000", "zone y 8000, cluster east 2000"];
+    assert_eq!(all(&board), expected);
+    let loads = |place: &str| -> Vec<String> {
+        board.plan(place).reasons.iter().map(|it| it.budget.unwrap().to_string()).collect()
+    };
+    let [full, west] = ["800 of 800 requests/s (100 %)", "400 of 800 requests/s (50 %)"];
+    assert_eq!(loads("east/b"), [full, full, west, full]);
+}
+
+#[test]
+fn who_has_a_choice_leaves_his_own_zone_when_nobody_from_afar_is_left_there() {
+    let board = eu_stays_out_of_the_west(fleet(600, 900, 300, 1100));
+    let expected = [
+        "zone a 8333, cluster west 1667",
+        "zone b 8889, cluster west 1111",
+        "zone x 10000",
+        "zone y 7273, cluster east 2727",
+    ];
+    assert_eq!(all(&board), expected);
+    insta::assert_snapshot!("moved_on", crate::cases::sentences(&board, "east/a"));
+    insta::assert_snapshot!("moved_on_wholly", crate::cases::sentences(&board, "east/b"));
+    let before = eu_stays_out_of_the_west(fleet(600, 900, 300, 900)).plan("east/a");
+    insta::assert_snapshot!(
+        "moved_on_since",
+        tidegate_engine::explain_change(&before, &board.plan("east/a"))
+    );
 }
