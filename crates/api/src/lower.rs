@@ -2,7 +2,9 @@
 
 mod fleet;
 mod gateways;
+mod layers;
 mod policies;
+mod profile;
 mod routes;
 mod services;
 mod shifts;

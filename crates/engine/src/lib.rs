@@ -43,7 +43,9 @@ pub use location::{Evidence, LocationDecision, LocationVerdict};
 pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
-pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
+pub use policy::{
+    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Tier, WhenExhausted, Written,
+};
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};

@@ -25,6 +25,27 @@ pub enum Origin {
         /// The line, from 1.
         line: u32,
     },
+    /// In a `FailoverProfile`, for the whole fleet.
+    Profile {
+        /// Which half of it.
+        part: ProfilePart,
+        /// The object that holds it, as `Kind name`.
+        object: Arc<str>,
+        /// The file, as it was given to the loader.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+/// The halves of a `FailoverProfile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProfilePart {
+    /// No policy may change it.
+    Override,
+    /// It holds where no policy says anything.
+    Default,
 }
 
 impl fmt::Display for Origin {
@@ -32,6 +53,13 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::File { object, file, line } => write!(f, "{object} at {file}:{line}"),
+            Self::Profile { part, object, file, line } => {
+                let part = match part {
+                    ProfilePart::Override => "override",
+                    ProfilePart::Default => "default",
+                };
+                write!(f, "{part} of {object} at {file}:{line}")
+            }
         }
     }
 }

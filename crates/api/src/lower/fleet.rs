@@ -64,6 +64,7 @@ pub(super) fn check_mentions(
         let mentions = match &object.spec {
             Spec::Cluster(spec) => &spec.mentions,
             Spec::Policy(spec) => &spec.mentions,
+            Spec::Profile(spec) => &spec.mentions,
             Spec::Shift(spec) => &spec.mentions,
             _ => continue,
         };

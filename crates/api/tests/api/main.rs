@@ -9,6 +9,7 @@ mod cases;
 mod examples;
 mod keeping;
 mod merging;
+mod profile;
 
 use tidegate_api::{Loaded, Loader, SourceFile};
 

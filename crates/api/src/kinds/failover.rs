@@ -1,0 +1,94 @@
+//! `failover`: which tiers serve which callers, in which order.
+
+use super::{
+    MAX_ENTRIES,
+    places::{self, Mentions},
+};
+use crate::{
+    fields::{Field, Fields, Issues},
+    read,
+};
+use tidegate_engine::{OrderRule, Tier};
+
+pub(super) fn read(
+    spec: &mut Fields<'_>,
+    mentions: &mut Mentions,
+    issues: &mut Issues,
+) -> Option<Field<Vec<Field<OrderRule>>>> {
+    let list_at = spec.node("failover")?.at;
+    let mut rules: Vec<Field<OrderRule>> = Vec::new();
+    for mut rule in spec.maps_up_to(MAX_ENTRIES, "failover", issues) {
+        let at = rule.at;
+        if let Some(catch_all) = rules.iter().find(|rule| places::is_empty(&rule.value.from)) {
+            let message =
+                format!("the rule never applies: the one at line {} takes all callers", catch_all.at.line);
+            issues.warn(
+                at,
+                message,
+                "the first rule whose `from` matches the caller applies; put this one before",
+            );
+        }
+        let from = rule.map("from", issues).map(|mut from| {
+            let places = places::read(&mut from, mentions, issues);
+            from.finish(issues);
+            places
+        });
+        let hint =
+            "list the tiers in order, for example `to: [{type: SameZone}, {type: SameRegion}, {type: Any}]`";
+        let has_to = rule.required("to", hint, issues).is_some();
+        let entries = rule.maps_up_to(MAX_ENTRIES, "to", issues);
+        let count = entries.len();
+        let to: Vec<Tier> =
+            entries.into_iter().filter_map(|tier| read_tier(tier, mentions, issues)).collect();
+        if has_to && count == 0 {
+            issues.error(
+                rule.key_at("to"),
+                "the rule has no tiers, so its callers would have no service",
+                hint,
+            );
+        }
+        rule.finish(issues);
+        rules.push(Field { value: OrderRule { from: from.unwrap_or_default(), to }, at });
+    }
+    Some(Field { value: rules, at: list_at })
+}
+
+fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues) -> Option<Tier> {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum TierType {
+        SameZone,
+        SameRegion,
+        Only,
+        AnyExcept,
+        Any,
+    }
+    const TYPES: &[(&str, TierType)] = &[
+        ("SameZone", TierType::SameZone),
+        ("SameRegion", TierType::SameRegion),
+        ("Only", TierType::Only),
+        ("AnyExcept", TierType::AnyExcept),
+        ("Any", TierType::Any),
+    ];
+
+    let hint = "SameZone, SameRegion, Only, AnyExcept or Any";
+    let written = tier.required_value("type", hint, issues, read::word(TYPES));
+    let places = places::read(&mut tier, mentions, issues);
+    let at = tier.at;
+    tier.finish(issues);
+    let named = matches!(written.as_ref()?.value, TierType::Only | TierType::AnyExcept);
+    let empty = places::is_empty(&places);
+    if named && empty {
+        let hint = "name at least one of regions, zones or clusters";
+        issues.error(at, "a tier of type Only or AnyExcept needs places", hint);
+    } else if !named && !empty {
+        let hint = "remove regions, zones and clusters, or use type Only or AnyExcept";
+        issues.error(at, "a tier of this type takes no places", hint);
+    }
+    Some(match written?.value {
+        TierType::SameZone => Tier::SameZone,
+        TierType::SameRegion => Tier::SameRegion,
+        TierType::Only => Tier::Only(places),
+        TierType::AnyExcept => Tier::AnyExcept(places),
+        TierType::Any => Tier::Any,
+    })
+}
