@@ -235,6 +235,23 @@ impl<'n> Fields<'n> {
         Some(Field { value, at })
     }
 
+    /// The entries of a mapping whose keys are the user's own, each with its value as far as `read` understands it;
+    /// absent reads as empty.
+    pub(crate) fn entries<T>(
+        &mut self,
+        name: &'static str,
+        issues: &mut Issues,
+        read: impl Fn(&Node) -> Result<T, Wrong>,
+    ) -> Vec<(&'n Key, Option<T>)> {
+        let Some(map) = self.map(name, issues) else { return Vec::new() };
+        let mut seen: Vec<(&Key, Option<T>)> = Vec::new();
+        for (key, node) in map.entries {
+            let value = checked(node, || map.path_of(&key.name), issues, &read);
+            seen.push((key, value.map(|field| field.value)));
+        }
+        seen
+    }
+
     /// Fields that exist for others and mean nothing here.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
         self.quiet.extend_from_slice(names);

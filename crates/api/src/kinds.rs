@@ -14,6 +14,7 @@ mod route;
 mod service;
 mod shift;
 mod slice;
+mod weights;
 
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;

@@ -44,9 +44,10 @@ pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{
-    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Tier, WhenExhausted, Written,
+    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Tier, Weights, WhenExhausted,
+    Written,
 };
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
-pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};
+pub use waterfall::{OfferWeight, Pass, PoolBudget, Spending, Standing, Stream, spend};

@@ -6,7 +6,12 @@
 
 use crate::capacity::Capacity;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, Fraction, Region, Share, Zone};
 
 /// Where a value was written.
@@ -165,6 +170,8 @@ pub enum Tier {
     SameRegion,
     /// These places.
     Only(Places),
+    /// These places, dividing what reaches them by weight.
+    Weighted(Places, Weights),
     /// All places but these, the nearest region first.
     AnyExcept(Places),
     /// All places, the nearest region first.
@@ -174,6 +181,19 @@ pub enum Tier {
 impl Tier {
     /// Local first: the default order (DESIGN, section 7).
     pub const DEFAULT: [Self; 3] = [Self::SameZone, Self::SameRegion, Self::Any];
+}
+
+/// The weights of the members of a tier, 0 to 1000000, not all 0: what share each is to have of what reaches the tier
+/// while all are whole. What else they mean is told in `planner::weights`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Weights {
+    /// By region, over all its clusters.
+    Regions(BTreeMap<Region, u32>),
+    /// By zone, of whichever cluster. Another cluster counts as the sum of its zones that are named.
+    Zones(BTreeMap<Zone, u32>),
+    /// By cluster, over all its zones.
+    Clusters(BTreeMap<ClusterName, u32>),
 }
 
 /// Places by name. A field that is empty does not restrict; the fields together must all match.

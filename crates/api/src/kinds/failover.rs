@@ -3,6 +3,7 @@
 use super::{
     MAX_ENTRIES,
     places::{self, Mentions},
+    weights,
 };
 use crate::{
     fields::{Field, Fields, Issues},
@@ -73,6 +74,16 @@ fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues)
     let hint = "SameZone, SameRegion, Only, AnyExcept or Any";
     let written = tier.required_value("type", hint, issues, read::word(TYPES));
     let places = places::read(&mut tier, mentions, issues);
+    let only = written.as_ref().is_none_or(|written| written.value == TierType::Only);
+    let weights = if only {
+        weights::read(&mut tier, &places, issues)
+    } else {
+        if tier.node("weights").is_some() {
+            let hint = "name the members: `{type: Only, clusters: [a, b], weights: {a: 90, b: 10}}`";
+            issues.error(tier.key_at("weights"), "only a tier of type Only takes weights", hint);
+        }
+        None
+    };
     let at = tier.at;
     tier.finish(issues);
     let named = matches!(written.as_ref()?.value, TierType::Only | TierType::AnyExcept);
@@ -87,7 +98,10 @@ fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues)
     Some(match written?.value {
         TierType::SameZone => Tier::SameZone,
         TierType::SameRegion => Tier::SameRegion,
-        TierType::Only => Tier::Only(places),
+        TierType::Only => match weights {
+            Some(weights) => Tier::Weighted(places, weights),
+            None => Tier::Only(places),
+        },
         TierType::AnyExcept => Tier::AnyExcept(places),
         TierType::Any => Tier::Any,
     })

@@ -9,4 +9,5 @@ mod feedback;
 mod fixture;
 mod properties;
 mod trio;
+mod weights;
 mod worked;

@@ -3,7 +3,7 @@
 use crate::{board::Board, fixture::cases};
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
-use tidegate_engine::{Pass, Plan, PoolBudget, Spread, Standing, Stream, WhenExhausted, spend};
+use tidegate_engine::{OfferWeight, Pass, Plan, PoolBudget, Spread, Standing, Stream, WhenExhausted, spend};
 use tidegate_model::{Fraction, Phase};
 
 const CASES: u32 = 10_000;
@@ -29,11 +29,15 @@ fn pools() -> impl Strategy<Value = Vec<PoolBudget>> {
 
 fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let tiers = Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle();
-    let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize);
-    let stream = stream.prop_map(|(demand, own, order, many, width)| Stream {
+    let weight = prop_oneof![Just(0u64), 1..5u64, Just(1_000_000_000_000u64)];
+    let weight = (weight.clone(), weight).prop_map(|(within, beyond)| OfferWeight { within, beyond });
+    let weights = proptest::option::weighted(0.5, vec(weight, 7));
+    let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize, weights);
+    let stream = stream.prop_map(|(demand, own, order, many, width, weights)| Stream {
         demand,
         own,
         tiers: order[..many].chunks(width).map(<[usize]>::to_vec).collect(),
+        weights: weights.map(|it| it[..many].chunks(width).map(<[_]>::to_vec).collect()).unwrap_or_default(),
     });
     vec(stream, 0..8)
 }
@@ -214,7 +218,7 @@ fn served(streams: &[Stream], pools: &[PoolBudget]) -> u128 {
 /// gets 50 there, so pool 0 gives only 50, and the choosy one finds 10 more: 160.
 #[test]
 fn a_source_that_has_a_choice_may_take_what_another_one_needs() {
-    let stream = |tiers: Vec<Vec<usize>>| Stream { demand: 100, own: false, tiers };
+    let stream = |tiers: Vec<Vec<usize>>| Stream { demand: 100, own: false, tiers, ..Stream::default() };
     let streams = [stream(vec![vec![1]]), stream(vec![vec![1], vec![0]])];
     let pool = |within, ceiling, standing| PoolBudget { within, ceiling, taken: 0, gate: u64::MAX, standing };
     let returning = pool(0, 100, Standing::Returning);
