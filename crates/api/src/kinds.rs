@@ -16,11 +16,12 @@ mod shift;
 mod slice;
 mod weights;
 
+pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
-pub(crate) use places::Mention;
+pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
-pub(crate) use policy_fields::PolicyFields;
+pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
 pub(crate) use policy_parts::Check;
 pub(crate) use profile::ProfileSpec;
 pub(crate) use route::{ParentRef, RouteSpec};

@@ -26,8 +26,11 @@ impl ServicePolicy {
         let delay = &engine.partial_loss_delay;
         say("failoverDelay.partialLoss", &duration::text(delay.value), &delay.origin);
         if let Some(Written { value, origin }) = residency {
-            let names: Vec<&str> = value.iter().map(tidegate_model::Region::as_str).collect();
-            say("residency", &names.join(", "), origin);
+            let regions = value.regions.iter().flatten().map(|region| format!("region {region}"));
+            let clusters = value.clusters.iter().flatten().map(|cluster| format!("cluster {cluster}"));
+            let names: Vec<String> = regions.chain(clusters).collect();
+            let names = if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") };
+            say("residency", &names, origin);
         }
         if let Some(capacity) = capacity {
             say("capacity", &capacity.per_endpoint.value, &capacity.per_endpoint.origin);

@@ -236,8 +236,8 @@ impl Tiers {
             None => (Tier::DEFAULT.as_slice(), Origin::Default),
         };
         let forbids = |index: &mut usize| {
-            let region = &candidates[*index].region;
-            policy.residency.as_ref().is_some_and(|only| !only.value.contains(region))
+            let Candidate { region, cluster, .. } = &candidates[*index];
+            policy.residency.as_ref().is_some_and(|only| !only.value.allows(region, cluster))
         };
         let mut left: Vec<usize> = (0..candidates.len()).collect();
         left.sort_by(|a, b| candidates[*a].target.cmp(&candidates[*b].target));

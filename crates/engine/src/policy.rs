@@ -97,8 +97,8 @@ pub struct Policy {
     pub minimum_healthy: Written<Fraction>,
     /// How long a partial loss lasts before it counts; a total loss counts at once.
     pub partial_loss_delay: Written<Duration>,
-    /// The only regions that may serve; `None` allows all. Nothing overrides it.
-    pub residency: Option<Written<BTreeSet<Region>>>,
+    /// The only places that may serve; `None` allows all. Nothing overrides it.
+    pub residency: Option<Written<Residency>>,
     /// What an endpoint takes; `None` when nobody said: then nothing is ever too much for a pool that admits it.
     pub capacity: Option<Capacity>,
     /// How a pool gets its load back.
@@ -194,6 +194,38 @@ pub enum Weights {
     Zones(BTreeMap<Zone, u32>),
     /// By cluster, over all its zones.
     Clusters(BTreeMap<ClusterName, u32>),
+}
+
+/// The only places that may serve. Both parts must allow a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Residency {
+    /// The regions; `None` allows all.
+    pub regions: Option<BTreeSet<Region>>,
+    /// The clusters, as their labels say; `None` allows all.
+    #[serde(default)]
+    pub clusters: Option<BTreeSet<ClusterName>>,
+}
+
+impl Residency {
+    /// Whether a cluster in a region may serve.
+    #[must_use]
+    pub fn allows(&self, region: &Region, cluster: &ClusterName) -> bool {
+        self.regions.as_ref().is_none_or(|only| only.contains(region))
+            && self.clusters.as_ref().is_none_or(|only| only.contains(cluster))
+    }
+}
+
+impl FromIterator<Region> for Residency {
+    fn from_iter<I: IntoIterator<Item = Region>>(regions: I) -> Self {
+        Self { regions: Some(regions.into_iter().collect()), clusters: None }
+    }
+}
+
+impl<const N: usize> From<[Region; N]> for Residency {
+    fn from(regions: [Region; N]) -> Self {
+        regions.into_iter().collect()
+    }
 }
 
 /// Places by name. A field that is empty does not restrict; the fields together must all match.

@@ -2,25 +2,41 @@
 
 use super::{
     MAX_ENTRIES,
-    places::{self, Mentions},
+    places::{self, Mentions, Selector},
     weights,
 };
 use crate::{
     fields::{Field, Fields, Issues},
     read,
 };
-use tidegate_engine::{OrderRule, Tier};
+use tidegate_engine::{Tier, Weights};
+
+/// A rule whose labels are not resolved yet.
+#[derive(Clone, Debug)]
+pub(crate) struct RawRule {
+    pub(crate) from: Selector,
+    pub(crate) to: Vec<RawTier>,
+}
+
+/// A tier whose labels are not resolved yet.
+#[derive(Clone, Debug)]
+pub(crate) enum RawTier {
+    /// One that names nothing.
+    Plain(Tier),
+    Only(Selector, Option<Weights>),
+    AnyExcept(Selector),
+}
 
 pub(super) fn read(
     spec: &mut Fields<'_>,
     mentions: &mut Mentions,
     issues: &mut Issues,
-) -> Option<Field<Vec<Field<OrderRule>>>> {
+) -> Option<Field<Vec<Field<RawRule>>>> {
     let list_at = spec.node("failover")?.at;
-    let mut rules: Vec<Field<OrderRule>> = Vec::new();
+    let mut rules: Vec<Field<RawRule>> = Vec::new();
     for mut rule in spec.maps_up_to(MAX_ENTRIES, "failover", issues) {
         let at = rule.at;
-        if let Some(catch_all) = rules.iter().find(|rule| places::is_empty(&rule.value.from)) {
+        if let Some(catch_all) = rules.iter().find(|rule| rule.value.from.is_empty()) {
             let message =
                 format!("the rule never applies: the one at line {} takes all callers", catch_all.at.line);
             issues.warn(
@@ -39,7 +55,7 @@ pub(super) fn read(
         let has_to = rule.required("to", hint, issues).is_some();
         let entries = rule.maps_up_to(MAX_ENTRIES, "to", issues);
         let count = entries.len();
-        let to: Vec<Tier> =
+        let to: Vec<RawTier> =
             entries.into_iter().filter_map(|tier| read_tier(tier, mentions, issues)).collect();
         if has_to && count == 0 {
             issues.error(
@@ -49,12 +65,12 @@ pub(super) fn read(
             );
         }
         rule.finish(issues);
-        rules.push(Field { value: OrderRule { from: from.unwrap_or_default(), to }, at });
+        rules.push(Field { value: RawRule { from: from.unwrap_or_default(), to }, at });
     }
     Some(Field { value: rules, at: list_at })
 }
 
-fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues) -> Option<Tier> {
+fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues) -> Option<RawTier> {
     #[derive(Clone, Copy, PartialEq, Eq)]
     enum TierType {
         SameZone,
@@ -76,7 +92,7 @@ fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues)
     let places = places::read(&mut tier, mentions, issues);
     let only = written.as_ref().is_none_or(|written| written.value == TierType::Only);
     let weights = if only {
-        weights::read(&mut tier, &places, issues)
+        weights::read(&mut tier, &places.places, issues)
     } else {
         if tier.node("weights").is_some() {
             let hint = "name the members: `{type: Only, clusters: [a, b], weights: {a: 90, b: 10}}`";
@@ -87,22 +103,19 @@ fn read_tier(mut tier: Fields<'_>, mentions: &mut Mentions, issues: &mut Issues)
     let at = tier.at;
     tier.finish(issues);
     let named = matches!(written.as_ref()?.value, TierType::Only | TierType::AnyExcept);
-    let empty = places::is_empty(&places);
+    let empty = places.is_empty();
     if named && empty {
-        let hint = "name at least one of regions, zones or clusters";
+        let hint = "name at least one of regions, zones, clusters or matchLabels";
         issues.error(at, "a tier of type Only or AnyExcept needs places", hint);
     } else if !named && !empty {
-        let hint = "remove regions, zones and clusters, or use type Only or AnyExcept";
+        let hint = "remove regions, zones, clusters and matchLabels, or use type Only or AnyExcept";
         issues.error(at, "a tier of this type takes no places", hint);
     }
     Some(match written?.value {
-        TierType::SameZone => Tier::SameZone,
-        TierType::SameRegion => Tier::SameRegion,
-        TierType::Only => match weights {
-            Some(weights) => Tier::Weighted(places, weights),
-            None => Tier::Only(places),
-        },
-        TierType::AnyExcept => Tier::AnyExcept(places),
-        TierType::Any => Tier::Any,
+        TierType::SameZone => RawTier::Plain(Tier::SameZone),
+        TierType::SameRegion => RawTier::Plain(Tier::SameRegion),
+        TierType::Only => RawTier::Only(places, weights),
+        TierType::AnyExcept => RawTier::AnyExcept(places),
+        TierType::Any => RawTier::Plain(Tier::Any),
     })
 }

@@ -2,8 +2,8 @@
 //! absent fields stay absent, so that `lower` can merge layer by layer, field by field.
 
 use super::{
-    failover,
-    places::{self, Mention, Mentions},
+    failover::{self, RawRule},
+    places::{self, Labels, Mention, Mentions},
     policy_parts::{self, CapacityFields, CheckFields, FailbackFields},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     yaml::Pos,
 };
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_engine::{Load, OrderRule, Spread, WhenExhausted};
+use tidegate_engine::{Load, Spread, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// Fields that people look for one level too high.
@@ -38,14 +38,21 @@ pub(super) const NESTED: [&str; 18] = [
     "retry.attempts",
 ];
 
+/// `residency`, its labels not resolved yet; what is not written allows all.
+#[derive(Clone, Debug)]
+pub(crate) struct LabelledRegions {
+    pub(crate) regions: Option<BTreeSet<Region>>,
+    pub(crate) labels: Option<Labels>,
+}
+
 /// What policy says, as far as it says it.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyFields {
-    pub(crate) failover: Option<Field<Vec<Field<OrderRule>>>>,
+    pub(crate) failover: Option<Field<Vec<Field<RawRule>>>>,
     pub(crate) failover_threshold: Option<Field<Fraction>>,
     pub(crate) minimum_healthy: Option<Field<Fraction>>,
     pub(crate) partial_loss_delay: Option<Field<Duration>>,
-    pub(crate) residency: Option<Field<BTreeSet<Region>>>,
+    pub(crate) residency: Option<Field<LabelledRegions>>,
     pub(crate) capacity: CapacityFields,
     pub(crate) spread: Option<Field<Spread>>,
     pub(crate) check: CheckFields,
@@ -175,19 +182,23 @@ fn read_residency(
     spec: &mut Fields<'_>,
     mentions: &mut Mentions,
     issues: &mut Issues,
-) -> Option<Field<BTreeSet<Region>>> {
+) -> Option<Field<LabelledRegions>> {
     let mut residency = spec.map("residency", issues)?;
     let (at, before) = (residency.at, issues.list.len());
-    let hint = "list the regions that may serve; leave residency out to allow all";
-    residency.required("regions", hint, issues);
+    let hint = "list the regions that may serve, or write matchLabels; leave residency out to allow all";
+    if residency.node("matchLabels").is_none() {
+        residency.required("regions", hint, issues);
+    }
     let regions = residency.values("regions", issues, read::name("region", Region::new));
+    let labels = places::read_labels(&mut residency, mentions, issues);
     residency.finish(issues);
     let empty = regions.as_ref().filter(|regions| regions.value.is_empty()).map(|regions| regions.at);
     if let (Some(at), true) = (empty, issues.list.len() == before) {
         let path = spec.path_of("residency.regions");
         issues.error(at, format!("no region could serve: {path} is empty"), hint);
     }
-    Some(Field { value: places::set(regions, Mention::Region, mentions), at })
+    let regions = regions.map(|regions| places::set(Some(regions), Mention::Region, mentions));
+    Some(Field { value: LabelledRegions { regions, labels }, at })
 }
 
 /// The field's value as text, for messages.

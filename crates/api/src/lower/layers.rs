@@ -1,18 +1,18 @@
 //! Layers of policy merged field by field: a profile's overrides, then the policies of a service, of its namespace and
 //! of the fleet, then the profile's defaults, then what is built in.
 
-use super::problem_in;
+use super::{fleet::Clusters, labels, problem_in};
 use crate::{
     config::{ActiveCheck, CheckKind, Retry, ServicePolicy},
     duration,
     fields::Field,
-    kinds::{Check, PolicyFields},
+    kinds::{Check, PolicyFields, RawRule},
     object::Object,
     problem::Problem,
     yaml::Pos,
 };
 use std::sync::Arc;
-use tidegate_engine::{Capacity, Failback, OrderRule, Origin, Policy, ProfilePart, Written};
+use tidegate_engine::{Capacity, Failback, Origin, Policy, ProfilePart, Written};
 use tidegate_model::Fraction;
 
 /// One layer: some fields, and who wrote them.
@@ -78,18 +78,19 @@ impl<'o> Chain<'_, 'o> {
         })
     }
 
-    pub(super) fn merge(&self, problems: &mut Vec<Problem>) -> ServicePolicy {
+    pub(super) fn merge(&self, clusters: &Clusters, problems: &mut Vec<Problem>) -> ServicePolicy {
         let default = Policy::default();
         let failover = self.find(|spec| spec.failover.as_ref()).map(|(layer, rules)| {
-            let rule = |rule: &Field<OrderRule>| Written {
-                value: rule.value.clone(),
-                origin: layer.origin(rule.at),
+            let rule = |rule: &Field<RawRule>| {
+                let value = labels::rule(&rule.value, clusters)?;
+                Some(Written { value, origin: layer.origin(rule.at) })
             };
-            rules.value.iter().map(rule).collect()
+            rules.value.iter().filter_map(rule).collect()
         });
-        let residency = self
-            .find(|spec| spec.residency.as_ref())
-            .map(|(layer, found)| Written { value: found.value.clone(), origin: layer.origin(found.at) });
+        let residency = self.find(|spec| spec.residency.as_ref()).map(|(layer, found)| Written {
+            value: labels::residency(&found.value, clusters),
+            origin: layer.origin(found.at),
+        });
         let failback = Failback {
             mode: self.written(|spec| spec.failback.mode.as_ref(), default.failback.mode),
             hold_down: self.written(|spec| spec.failback.hold_down.as_ref(), default.failback.hold_down),

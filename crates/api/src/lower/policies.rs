@@ -1,6 +1,7 @@
 //! The policy in force for a service: which policies and which profile have a say in it.
 
 use super::{
+    fleet::Clusters,
     layers::{Chain, Layer, Rank},
     of_kind, problem_in, profile,
 };
@@ -22,14 +23,19 @@ pub(super) struct Policies<'o> {
     by_target: BTreeMap<(&'o str, &'o Target), Policied<'o>>,
     fleet: Option<Policied<'o>>,
     profile: Option<(&'o Object, &'o ProfileSpec)>,
+    clusters: &'o Clusters,
 }
 
 impl<'o> Policies<'o> {
-    pub(super) fn new(objects: &'o [&'o Object], problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn new(
+        objects: &'o [&'o Object],
+        clusters: &'o Clusters,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let mut policies: Vec<Policied<'o>> = of_kind(objects, Spec::policy).collect();
         policies.sort_by_key(|&(object, _)| object.seniority());
         let profile = profile::in_force(objects, problems);
-        let mut found = Self { by_target: BTreeMap::new(), fleet: None, profile };
+        let mut found = Self { by_target: BTreeMap::new(), fleet: None, profile, clusters };
         for (object, spec) in policies {
             for target in &spec.targets {
                 let holder = match target.value {
@@ -99,6 +105,10 @@ impl Merger<'_, '_> {
     ) -> Arc<ServicePolicy> {
         let chain = self.policies.chain_of(service);
         let key = chain.iter().map(|layer| &*layer.object.title).collect();
-        Arc::clone(self.merged.entry(key).or_insert_with(|| Arc::new(Chain(&chain).merge(problems))))
+        Arc::clone(
+            self.merged
+                .entry(key)
+                .or_insert_with(|| Arc::new(Chain(&chain).merge(self.policies.clusters, problems))),
+        )
     }
 }

@@ -69,6 +69,6 @@ fn two_regions_see_each_other_and_share_their_policies() {
             (pay.failback.mode.value, pay.when_exhausted.value),
             (FailbackMode::Manual, WhenExhausted::Shed)
         );
-        assert_eq!(pay.residency.as_ref().unwrap().value.len(), 2);
+        assert_eq!(pay.residency.as_ref().unwrap().value.regions.as_ref().unwrap().len(), 2);
     }
 }

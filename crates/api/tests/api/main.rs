@@ -8,6 +8,7 @@
 mod cases;
 mod examples;
 mod keeping;
+mod labels;
 mod merging;
 mod profile;
 

@@ -96,7 +96,7 @@ fn what_a_service_is_under_is_told_with_its_place() {
     let lines = policy.sentences();
     let has = |line: &str| assert!(lines.iter().any(|it| it == line), "{line}: {lines:#?}");
     has("failback.holdDown 2m, by override of FailoverProfile fleet at case.yaml:5");
-    has("residency us-east, by default of FailoverProfile fleet at case.yaml:6");
+    has("residency region us-east, by default of FailoverProfile fleet at case.yaml:6");
     has("whenExhausted Shed, by FailoverPolicy platform/all at case.yaml:11");
     has("failoverThreshold 70 %, by default");
 }

@@ -108,11 +108,12 @@ fn hold(board: &Board, plan: &Plan) {
         let seen = board.seen_from(&plan.source.cluster);
         let it = seen.into_iter().find(|it| it.target == *target).unwrap();
         let any = it.pools.values().any(|pool| pool.healthy > 0 && pool.expected > 0);
-        (it.reachable && any, it.region)
+        (it.reachable && any, it.region, it.cluster)
     };
     let only = board.policy.residency.as_ref().map(|it| &it.value);
     for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
-        assert!(only.is_none_or(|only| only.contains(&healthy(target).1)), "residency: {plan:#?}");
+        let (_, region, cluster) = healthy(target);
+        assert!(only.is_none_or(|only| only.allows(&region, &cluster)), "residency: {plan:#?}");
     }
     if plan.reasons.iter().any(|it| it.tier.is_some() && healthy(&it.target).0) {
         assert!(!plan.last_resort && plan.shares.keys().all(|target| healthy(target).0), "{plan:#?}");

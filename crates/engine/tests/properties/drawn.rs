@@ -4,8 +4,8 @@ use crate::fixture::{cluster, percent, region, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::time::Duration;
 use tidegate_engine::{
-    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Spread, Tier, Weights,
-    WhenExhausted, Written,
+    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Residency, Spread,
+    Tier, Weights, WhenExhausted, Written,
 };
 use tidegate_model::{Fraction, Phase, Share};
 
@@ -138,7 +138,16 @@ fn capacity() -> impl Strategy<Value = Capacity> {
 }
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
-    let residency = proptest::option::weighted(0.3, subsequence(REGIONS.to_vec(), 0..=2));
+    let clusters = ["east", "east-2", "west-1", "eu-1"].map(cluster).to_vec();
+    let clusters = proptest::option::weighted(0.3, subsequence(clusters, 0..=3));
+    let residency = (proptest::option::weighted(0.7, subsequence(REGIONS.to_vec(), 0..=2)), clusters);
+    let residency = proptest::option::weighted(
+        0.3,
+        residency.prop_map(|(regions, clusters)| Residency {
+            regions: regions.map(|names| names.into_iter().map(region).collect()),
+            clusters: clusters.map(|names| names.into_iter().collect()),
+        }),
+    );
     let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
     let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
     let fractions = (fraction(), fraction());
@@ -159,8 +168,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 failover_threshold: Written::default_value(threshold),
                 minimum_healthy: Written::default_value(minimum),
                 partial_loss_delay: Written::default_value(delay),
-                residency: residency
-                    .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                residency: residency.map(Written::default_value),
                 capacity,
                 failback,
                 when_exhausted: Written::default_value(exhausted),
