@@ -49,6 +49,7 @@ impl ServicePolicy {
         say("failback.requireHeadroom", &failback.require_headroom.value, &failback.require_headroom.origin);
         let exhausted = &engine.when_exhausted;
         say("whenExhausted", &format!("{:?}", exhausted.value), &exhausted.origin);
+        say("proximity.by", &format!("{:?}", engine.proximity.value), &engine.proximity.origin);
         lines
     }
 }

@@ -23,6 +23,7 @@ mod plan;
 mod planner;
 mod policy;
 mod pool;
+mod proximity;
 mod replicas;
 mod service;
 mod shift;
@@ -44,8 +45,8 @@ pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{
-    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Residency, Tier, Weights,
-    WhenExhausted, Written,
+    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Proximity, Residency, Tier,
+    Weights, WhenExhausted, Written,
 };
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};

@@ -105,6 +105,9 @@ pub struct Policy {
     pub failback: Failback,
     /// What to do when no allowed pool has a healthy endpoint.
     pub when_exhausted: Written<WhenExhausted>,
+    /// By which distances the nearest region is found.
+    #[serde(default)]
+    pub proximity: Written<Proximity>,
     /// A plan changes only when a share moves by more than this, or a pool enters or leaves.
     pub dead_band: Share,
     /// How long the high-water mark of a pool is kept.
@@ -150,6 +153,16 @@ pub enum WhenExhausted {
     Spread,
     /// Answer 503 at the gateway.
     Shed,
+}
+
+/// By which distances the nearest region is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proximity {
+    /// Those that manifests declare.
+    #[default]
+    Declared,
+    /// Those that are measured over the peer links, where they differ from the declared ones for long (`proximity`).
+    Measured,
 }
 
 /// Which tiers, in order, serve the callers of a place.
@@ -260,6 +273,7 @@ impl Default for Policy {
                 require_headroom: Written::default_value(true),
             },
             when_exhausted: Written::default_value(WhenExhausted::Spread),
+            proximity: Written::default_value(Proximity::Declared),
             dead_band: Share::new(100).unwrap_or(Share::NONE),
             retention: Duration::from_secs(600),
         }

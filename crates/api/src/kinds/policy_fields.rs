@@ -13,11 +13,11 @@ use crate::{
     yaml::Pos,
 };
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_engine::{Load, Spread, WhenExhausted};
+use tidegate_engine::{Load, Proximity, Spread, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// Fields that people look for one level too high.
-pub(super) const NESTED: [&str; 18] = [
+pub(super) const NESTED: [&str; 19] = [
     "failover[].from",
     "failover[].to",
     "failoverDelay.partialLoss",
@@ -36,6 +36,7 @@ pub(super) const NESTED: [&str; 18] = [
     "failback.requireHeadroom",
     "retry.perTryTimeout",
     "retry.attempts",
+    "proximity.by",
 ];
 
 /// `residency`, its labels not resolved yet; what is not written allows all.
@@ -61,11 +62,12 @@ pub(crate) struct PolicyFields {
     pub(crate) per_try_timeout: Option<Field<Duration>>,
     pub(crate) attempts: Option<Field<u32>>,
     pub(crate) when_exhausted: Option<Field<WhenExhausted>>,
+    pub(crate) proximity: Option<Field<Proximity>>,
 }
 
 impl PolicyFields {
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 23] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 24] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),
@@ -100,6 +102,7 @@ impl PolicyFields {
             ("retry.perTryTimeout", at(&self.per_try_timeout)),
             ("retry.attempts", at(&self.attempts)),
             ("whenExhausted", at(&self.when_exhausted)),
+            ("proximity.by", at(&self.proximity)),
         ]
     }
 }
@@ -150,6 +153,13 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
     }
     let words = &[("Spread", WhenExhausted::Spread), ("Shed", WhenExhausted::Shed)];
     let when_exhausted = spec.value("whenExhausted", issues, read::word(words));
+    let proximity = spec.map("proximity", issues).and_then(|mut proximity| {
+        let words = &[("Declared", Proximity::Declared), ("Measured", Proximity::Measured)];
+        let hint = "write Declared or Measured";
+        let by = proximity.required_value("by", hint, issues, read::word(words));
+        proximity.finish(issues);
+        by
+    });
     PolicyFields {
         failover,
         failover_threshold,
@@ -164,6 +174,7 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
         per_try_timeout,
         attempts,
         when_exhausted,
+        proximity,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::fields::{Fields, Issues};
 
 /// Fields that people look for right below `spec`: they belong to one of the halves.
-const LEVELLED: [&str; 12] = [
+const LEVELLED: [&str; 13] = [
     "defaults.failover",
     "defaults.failoverThreshold",
     "defaults.minimumHealthy",
@@ -21,6 +21,7 @@ const LEVELLED: [&str; 12] = [
     "defaults.drain",
     "defaults.retry",
     "defaults.whenExhausted",
+    "defaults.proximity",
 ];
 
 /// What a `FailoverProfile` says.

@@ -114,6 +114,7 @@ impl<'o> Chain<'_, 'o> {
             capacity: self.capacity(),
             failback,
             when_exhausted: self.written(|spec| spec.when_exhausted.as_ref(), default.when_exhausted),
+            proximity: self.written(|spec| spec.proximity.as_ref(), default.proximity),
             dead_band: default.dead_band,
             retention: default.retention,
         };

@@ -99,6 +99,7 @@ fn what_a_service_is_under_is_told_with_its_place() {
     has("residency region us-east, by default of FailoverProfile fleet at case.yaml:6");
     has("whenExhausted Shed, by FailoverPolicy platform/all at case.yaml:11");
     has("failoverThreshold 70 %, by default");
+    has("proximity.by Declared, by default");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::fixture::{cluster, percent, region, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::time::Duration;
 use tidegate_engine::{
-    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Residency, Spread,
-    Tier, Weights, WhenExhausted, Written,
+    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Proximity, Residency,
+    Spread, Tier, Weights, WhenExhausted, Written,
 };
 use tidegate_model::{Fraction, Phase, Share};
 
@@ -172,6 +172,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 capacity,
                 failback,
                 when_exhausted: Written::default_value(exhausted),
+                proximity: Written::default_value(Proximity::Measured),
                 dead_band: Share::new(dead_band).unwrap(),
                 retention,
             },
