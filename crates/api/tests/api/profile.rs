@@ -140,3 +140,64 @@ fn a_profile_that_becomes_wrong_stays_as_it_was() {
     let gone = loader.load(&[file("base.yaml", BASE)]);
     assert_eq!(web(&gone).engine.failback.hold_down.value, Duration::from_secs(30));
 }
+
+/// Every field there is, once as `SIDE` says and once otherwise.
+const ALL: [&str; 2] = [
+    "{failover: [{to: [{type: SameZone}]}], failoverThreshold: {percentage: 80}, minimumHealthy: {percentage: 50}, \
+     failoverDelay: {partialLoss: 5s}, residency: {regions: [us-east]}, capacity: {requestsPerSecond: 10, \
+     targetUtilization: 60}, spread: Spray, healthCheck: {active: {type: HTTP, path: /profile, interval: 3s, timeout: 2s, \
+     unhealthyThreshold: 5, healthyThreshold: 6}}, failback: {mode: Manual, holdDown: 1m, maxHoldDown: 5m, ramp: {steps: \
+     [20, 100], interval: 7s}, requireHeadroom: false}, drain: {timeout: 8s}, retry: {perTryTimeout: 9ms, attempts: 9}, \
+     whenExhausted: Shed, proximity: {by: Measured}}",
+    "{failover: [{to: [{type: Any}]}], failoverThreshold: {percentage: 90}, minimumHealthy: {percentage: 10}, \
+     failoverDelay: {partialLoss: 6s}, residency: {regions: [us-west]}, capacity: {concurrency: 3, \
+     targetUtilization: 70}, spread: Waterfall, healthCheck: {active: {type: None, interval: 4s, timeout: 1s, \
+     unhealthyThreshold: 7, healthyThreshold: 8}}, failback: {mode: Auto, holdDown: 2m, maxHoldDown: 6m, ramp: {steps: \
+     [30, 100], interval: 9s}, requireHeadroom: true}, drain: {timeout: 7s}, retry: {perTryTimeout: 8ms, attempts: 8}, \
+     whenExhausted: Spread, proximity: {by: Declared}}",
+];
+
+/// The policy of `shop/web` under a profile's half and policies of all three levels that set every field; what is said.
+fn under(half: &str, of_profile: &str, of_policies: &str, targets: &[&str]) -> (ServicePolicy, Loaded) {
+    let mut text = format!("{PROFILE}  {half}: {of_profile}\n");
+    for (at, target) in targets.iter().enumerate() {
+        let fields = of_policies.trim_start_matches('{');
+        text += &format!(
+            "---\napiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: p{at}, namespace: shop}}\n\
+             spec: {{targetRefs: [{target}], {fields}\n"
+        );
+    }
+    let loaded = load(&text);
+    (web(&loaded), loaded)
+}
+
+#[test]
+fn an_override_of_any_field_wins_at_every_level_and_a_default_of_any_field_gives_way() {
+    let [service, namespace, fleet] =
+        ["{kind: Service, name: web}", "{kind: Namespace, name: shop}", "{kind: Fleet, name: default}"];
+    let values = |mut policy: ServicePolicy| {
+        let lines = policy.sentences().into_iter().map(|line| line.split(", by ").next().unwrap().to_owned());
+        let lines: Vec<String> = lines.collect();
+        policy.engine = Default::default();
+        (lines, policy)
+    };
+    for [profile, policies] in [ALL, [ALL[1], ALL[0]]] {
+        let (alone, said) = under("overrides", profile, policies, &[]);
+        assert_eq!(told(&said), "");
+        assert!(alone.sentences().iter().all(|line| line.contains("by override of FailoverProfile fleet")));
+        for targets in [&[service][..], &[namespace], &[fleet], &[service, namespace, fleet]] {
+            let (overridden, said) = under("overrides", profile, policies, targets);
+            assert_eq!(overridden, alone, "{targets:?}");
+            // Each of the 24 fields of each policy is told, as a warning with both places.
+            assert_eq!(said.problems.len(), 24 * targets.len(), "{}", told(&said));
+            let both = |it: &tidegate_api::Problem| {
+                it.line > 5 && it.message.contains(" overrides it at case.yaml:5 ")
+            };
+            assert!(said.problems.iter().all(|it| !it.is_error() && both(it)), "{}", told(&said));
+            let (changed, said) = under("defaults", profile, policies, targets);
+            assert_eq!(told(&said), "");
+            let (wanted, _) = under("overrides", policies, profile, &[]);
+            assert_eq!(values(changed), values(wanted), "{targets:?}");
+        }
+    }
+}
