@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod measures;
 mod shifts;
 
 use crate::{
@@ -66,6 +67,13 @@ pub enum Input {
     Suspect(ClusterName),
     /// Another cluster is out of reach.
     Unreachable(ClusterName, String),
+    /// A round trip to another cluster was measured.
+    RoundTrip {
+        /// Which.
+        peer: ClusterName,
+        /// Smoothed, of its nearest gateway.
+        rtt: Duration,
+    },
     /// A gateway in this zone is connected, or was.
     Gateway(Zone),
     /// An operator lets traffic back.
@@ -228,6 +236,9 @@ impl Core {
                 if self.set_peer(&peer, PeerState::Unreachable(why.clone()), why, &mut output) {
                     self.tell(Event::Unreachable(peer), now, &mut output);
                 }
+            }
+            Input::RoundTrip { peer, rtt } => {
+                self.tell(Event::RoundTrip { cluster: peer, rtt }, now, &mut output);
             }
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
             Input::Release(service, target) => {

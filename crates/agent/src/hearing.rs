@@ -12,8 +12,8 @@ pub enum Heard {
     Input(Input),
     /// Nothing is decided by it, but people want to see it.
     Record(Record),
-    /// It concerns neither.
-    Nothing,
+    /// A round trip, which a core wants to know that goes by measured distances ([`crate::core::Core::measures`]).
+    RoundTrip(Input),
 }
 
 /// What a peer's event means.
@@ -43,7 +43,7 @@ pub fn heard(peer: ClusterName, event: &PeerEvent) -> Heard {
             return record(peer, "AgentBack", "its agent is heard again behind its gateways");
         }
         PeerEvent::Restarted => return record(peer, "Restarted", "its agent started anew"),
-        PeerEvent::Rtt(_) => return Heard::Nothing,
+        PeerEvent::Rtt(rtt) => return Heard::RoundTrip(Input::RoundTrip { peer, rtt: rtt.smoothed }),
     };
     Heard::Input(input)
 }

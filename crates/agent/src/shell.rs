@@ -193,7 +193,8 @@ impl Shell {
         match heard(peer, event) {
             Heard::Input(input) => self.handle(input).await,
             Heard::Record(record) => self.timeline.append([record], wall_clock()),
-            Heard::Nothing => {}
+            Heard::RoundTrip(input) if self.core.measures() => self.handle(input).await,
+            Heard::RoundTrip(_) => {}
         }
     }
 

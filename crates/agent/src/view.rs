@@ -128,6 +128,9 @@ pub struct Explanation {
     pub plans: Vec<PlanView>,
     /// The policy in force, each field with where it was written.
     pub policy: serde_json::Value,
+    /// What of it the engine decides by, one sentence a field: its value, and who said so.
+    #[serde(default)]
+    pub rules: Vec<String>,
 }
 
 impl Core {
@@ -159,6 +162,7 @@ impl Core {
             pools: self.pool_views(now).into_iter().filter(|pool| pool.service == *service).collect(),
             plans: engine.plans(service).map(plan_view).collect(),
             policy: serde_json::to_value(&*declared.policy).unwrap_or_default(),
+            rules: declared.policy.sentences(),
         })
     }
 }

@@ -5,9 +5,11 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_agent::{
     core::{Core, Input, Output, PeerState, Publish, START_LIMIT},
+    hearing::{Heard, heard},
     saved::SavedAgent,
 };
 use tidegate_api::{Config, Loader, SourceFile};
+use tidegate_link::{PeerEvent, RoundTrip};
 use tidegate_model::{Fraction, Locality, Phase, PoolStatus, ProbeVerdict, Time};
 use tidegate_xds::{Change, ResourceType};
 
@@ -290,4 +292,37 @@ fn a_change_of_one_service_is_told_of_that_service_only() {
     let output = core.handle(Input::Manifests(config(&[FLEET, WEB])), ms(60));
     let Some(Publish::Changed(services)) = output.publish else { panic!("{output:?}") };
     assert_eq!(services, [("shop/cart".parse().unwrap(), vec![])].into());
+}
+
+#[test]
+fn round_trips_of_the_peer_links_change_the_order_where_a_policy_goes_by_them() {
+    let (mut core, _) = start(None);
+    assert!(!core.measures(), "what is declared decides unless a policy says otherwise");
+    let north = FLEET
+        .replace("region: west, rtt: 60ms", "region: west, rtt: 60ms}, {region: north, rtt: 90ms")
+        + "---\napiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {name: north}\nspec: {region: north, \
+           eastWestGateways: [{address: 127.0.9.10, port: 15443}]}\n";
+    let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: web, namespace: shop}\nspec: \
+                  {targetRefs: [{kind: Service, name: web}], proximity: {by: Measured}, failover: [{to: [{type: AnyExcept, \
+                  regions: [east]}]}]}\n";
+    core.handle(Input::Manifests(config(&[&north, WEB, policy])), ms(0));
+    assert!(core.measures());
+    for last in [1, 2] {
+        check(&mut core, last, true, ms(10));
+    }
+    for (name, region) in [("west", "west"), ("north", "north")] {
+        let mut pools = west_pool(2);
+        pools[0].locality.region = region.parse().unwrap();
+        core.handle(Input::RemotePools(name.parse().unwrap(), pools), ms(12));
+    }
+    assert_eq!(plan(&core, "a"), "cluster west 100 %");
+    for second in 1..=62 {
+        for (peer, rtt) in [("west", 60), ("north", 20)] {
+            let rtt = Duration::from_millis(rtt);
+            let told = PeerEvent::Rtt(RoundTrip { smoothed: rtt, min: rtt });
+            let Heard::RoundTrip(input) = heard(peer.parse().unwrap(), &told) else { panic!("{told:?}") };
+            core.handle(input, ms(second * 1000));
+        }
+    }
+    assert_eq!(plan(&core, "a"), "cluster north 100 %");
 }

@@ -62,6 +62,9 @@ pub struct FleetCluster {
     pub east_west_gateways: Vec<SocketAddr>,
     /// Declared round-trip times to other regions; who is nearest is decided by them.
     pub proximity: BTreeMap<Region, Duration>,
+    /// Its labels, by which policies may select it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -129,6 +129,12 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|(key, _)| key.name == name).map_or(self.at, |(key, _)| key.at)
     }
 
+    /// Where a field stands that the mapping does not have, if somebody wrote it all the same.
+    pub(crate) fn stray(&mut self, name: &'static str) -> Option<Pos> {
+        self.quiet.push(name);
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(key, _)| key.at)
+    }
+
     /// A field that must be there.
     pub(crate) fn required(
         &mut self,
@@ -229,6 +235,23 @@ impl<'n> Fields<'n> {
         Some(Field { value, at })
     }
 
+    /// The entries of a mapping whose keys are the user's own, each with its value as far as `read` understands it;
+    /// absent reads as empty.
+    pub(crate) fn entries<T>(
+        &mut self,
+        name: &'static str,
+        issues: &mut Issues,
+        read: impl Fn(&Node) -> Result<T, Wrong>,
+    ) -> Vec<(&'n Key, Option<T>)> {
+        let Some(map) = self.map(name, issues) else { return Vec::new() };
+        let mut seen: Vec<(&Key, Option<T>)> = Vec::new();
+        for (key, node) in map.entries {
+            let value = checked(node, || map.path_of(&key.name), issues, &read);
+            seen.push((key, value.map(|field| field.value)));
+        }
+        seen
+    }
+
     /// Fields that exist for others and mean nothing here.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
         self.quiet.extend_from_slice(names);
@@ -257,7 +280,7 @@ impl<'n> Fields<'n> {
         self.finish_knowing(&[], issues);
     }
 
-    /// The same, with the paths at which fields belong that are often written at the wrong level.
+    /// The same, with the paths, from here, at which fields belong that are often written at the wrong level.
     pub(crate) fn finish_knowing(self, elsewhere: &[&str], issues: &mut Issues) {
         for (key, _) in self.entries {
             let name = key.name.as_str();
@@ -267,7 +290,7 @@ impl<'n> Fields<'n> {
             let place = if self.path.is_empty() { "the object" } else { &self.path };
             let right = elsewhere.iter().find(|path| path.rsplit('.').next() == Some(name));
             let hint = match right {
-                Some(path) => format!("it belongs to {path}"),
+                Some(path) => format!("it belongs to {}", self.path_of(path)),
                 None => nearest::hint(name, "fields", self.known.iter().copied()),
             };
             issues.error(key.at, format!("{place} has no field {name:?}"), hint);

@@ -2,21 +2,28 @@
 //!
 //! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
 
+mod failover;
 mod fleet_cluster;
 mod gateway;
 mod places;
 mod policy;
+mod policy_fields;
 mod policy_parts;
+mod profile;
 mod route;
 mod service;
 mod shift;
 mod slice;
+mod weights;
 
+pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
-pub(crate) use places::Mention;
+pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
+pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
 pub(crate) use policy_parts::Check;
+pub(crate) use profile::ProfileSpec;
 pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
@@ -36,6 +43,7 @@ const MAX_ENTRIES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     FleetCluster,
+    FailoverProfile,
     FailoverPolicy,
     Service,
     EndpointSlice,
@@ -48,6 +56,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) enum Spec {
     Cluster(ClusterSpec),
+    Profile(Box<ProfileSpec>),
     Policy(Box<PolicySpec>),
     Service(ServiceSpec),
     Slice(SliceSpec),
@@ -57,8 +66,9 @@ pub(crate) enum Spec {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::FleetCluster,
+        Self::FailoverProfile,
         Self::FailoverPolicy,
         Self::Service,
         Self::EndpointSlice,
@@ -71,6 +81,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::FleetCluster => "FleetCluster",
+            Self::FailoverProfile => "FailoverProfile",
             Self::FailoverPolicy => "FailoverPolicy",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
@@ -82,7 +93,9 @@ impl Kind {
 
     const fn group_and_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::FleetCluster | Self::FailoverPolicy | Self::TrafficShift => (OURS, "v1alpha1"),
+            Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift => {
+                (OURS, "v1alpha1")
+            }
             Self::Service => ("", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
@@ -98,17 +111,18 @@ impl Kind {
 
     /// Whether it is Tidegate's own, and so every unknown field is a mistake.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::FleetCluster | Self::FailoverPolicy | Self::TrafficShift)
+        matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift)
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster)
+        !matches!(self, Self::FleetCluster | Self::FailoverProfile)
     }
 
     /// Reads the object's own fields.
     pub(crate) fn read(self, fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<Spec> {
         match self {
             Self::FleetCluster => fleet_cluster::read(fields, meta, issues).map(Spec::Cluster),
+            Self::FailoverProfile => profile::read(fields, issues).map(|spec| Spec::Profile(Box::new(spec))),
             Self::FailoverPolicy => {
                 policy::read(fields, meta, issues).map(|spec| Spec::Policy(Box::new(spec)))
             }
@@ -142,6 +156,7 @@ macro_rules! accessors {
 
 accessors! {
     Cluster cluster ClusterSpec,
+    Profile profile ProfileSpec,
     Policy policy PolicySpec,
     Service service ServiceSpec,
     Slice slice SliceSpec,
@@ -153,7 +168,7 @@ accessors! {
 const OURS: &str = "tidegate.dev";
 
 /// Kinds of DESIGN section 7 that are not read yet.
-const PLANNED: [&str; 4] = ["FailoverProfile", "GatewayTemplate", "Drill", "DrillSchedule"];
+const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.

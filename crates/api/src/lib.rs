@@ -18,6 +18,7 @@ mod object;
 mod problem;
 mod read;
 mod time;
+mod told;
 mod yaml;
 
 pub use config::{

@@ -2,7 +2,10 @@
 
 mod fleet;
 mod gateways;
+mod labels;
+mod layers;
 mod policies;
+mod profile;
 mod routes;
 mod services;
 mod shifts;
@@ -19,7 +22,7 @@ use tidegate_model::ClusterName;
 /// Lowers the objects in force, which come in the order of their keys.
 pub(crate) fn lower(cluster: &ClusterName, objects: &[&Object], problems: &mut Vec<Problem>) -> Config {
     let clusters = fleet::lower(cluster, objects, problems);
-    let policies = policies::Policies::new(objects, problems);
+    let policies = policies::Policies::new(objects, &clusters, problems);
     let services = services::lower(objects, &policies, problems);
     fleet::check_mentions(objects, &clusters, &services, problems);
     let mut gateways = gateways::lower(objects, problems);

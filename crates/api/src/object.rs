@@ -2,7 +2,7 @@
 
 use crate::{
     fields::{Fields, Issues},
-    kinds::{self, Kind, Spec},
+    kinds::{self, Kind, Labels, Spec},
     read,
     yaml::{Node, Pos, Value},
 };
@@ -158,6 +158,8 @@ pub(crate) struct Meta {
     pub(crate) created: Option<String>,
     /// The label `kubernetes.io/service-name`.
     pub(crate) service: Option<String>,
+    /// All labels, of the kinds that are selected by them.
+    pub(crate) labels: Labels,
 }
 
 fn read_metadata(fields: &mut Fields<'_>, kind: Kind, issues: &mut Issues) -> Option<Meta> {
@@ -173,6 +175,11 @@ fn read_metadata(fields: &mut Fields<'_>, kind: Kind, issues: &mut Issues) -> Op
         && let Some(mut labels) = metadata.map("labels", issues)
     {
         service = labels.value("kubernetes.io/service-name", issues, read::text).map(|field| field.value);
+    }
+    let mut labels = Labels::new();
+    if kind == Kind::FleetCluster {
+        let entries = metadata.entries("labels", issues, read::any_text).into_iter();
+        labels.extend(entries.filter_map(|(key, value)| Some((key.name.clone(), value?))));
     }
     if kind.is_ours() {
         metadata.ignore(&[
@@ -202,5 +209,5 @@ fn read_metadata(fields: &mut Fields<'_>, kind: Kind, issues: &mut Issues) -> Op
         None if unreadable => return None,
         None => "default".to_owned(),
     };
-    Some(Meta { namespace, name: name?.value, created, service })
+    Some(Meta { namespace, name: name?.value, created, service, labels })
 }

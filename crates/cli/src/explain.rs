@@ -47,6 +47,10 @@ fn print(explanation: &Explanation) {
             say!("  standby {}: {}", position + 1, table::shares(standby));
         }
     }
+    say!("\npolicy in force");
+    for rule in &explanation.rules {
+        say!("  {rule}");
+    }
 }
 
 #[derive(Debug, Parser)]

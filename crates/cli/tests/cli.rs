@@ -197,9 +197,12 @@ fn an_agent_is_asked_by_table_and_by_json() {
     }
     assert!(!status.stdout.contains("PROBLEMS"), "{}", status.stdout);
     let explained = agent.ask(&["explain", "shop/web"]);
-    for text in
-        ["shop/web, as cluster home sees it", "from home/zone-a: zone zone-a 100 %", "standby 1: zone zone-b"]
-    {
+    for text in [
+        "shop/web, as cluster home sees it",
+        "from home/zone-a: zone zone-a 100 %",
+        "standby 1: zone zone-b",
+        "failback.holdDown 10s, by FailoverPolicy shop/web at ",
+    ] {
         assert!(explained.stdout.contains(text), "{text} is not in\n{}", explained.stdout);
     }
     let ran = agent.ask(&["explain", "shop/nope"]);

@@ -233,3 +233,24 @@ fn a_reader_that_leaves_is_no_error() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""));
 }
+
+/// The profile's residency by label, the labels and the weights of the policy, all from manifests.
+#[test]
+fn a_profile_weights_and_labels_are_honoured() {
+    let example = "examples/weighted-regions";
+    let ran = whatif(&["--manifests", example, "--lose", "cluster/us-west", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let services = answer["contingencies"][0]["services"].as_array().unwrap();
+    let report = services.iter().find(|it| it["service"] == "shop/report").unwrap();
+    let from_east: Vec<&Value> = report["sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["source"]["cluster"] == "us-east")
+        .collect();
+    assert_eq!(from_east.len(), 2, "one for each zone: {report:#}");
+    for source in from_east {
+        assert_eq!(source["before"], serde_json::json!({"cluster us-west": 9000, "cluster eu": 1000}));
+        assert_eq!(source["after"], serde_json::json!({"cluster eu": 10000}), "and staging is not approved");
+    }
+}

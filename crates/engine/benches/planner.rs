@@ -198,7 +198,7 @@ fn waterfall(criterion: &mut Criterion) {
             (1..20).map(|far| (n + far) % 20 * 3).map(|first| (first..first + 3).collect::<Vec<_>>());
         let tiers = [vec![home], vec![home + 1, home + 2]].into_iter().chain(abroad.collect::<Vec<_>>());
         let busy = if n.is_multiple_of(2) { 1_300_000_000 } else { 1_700_000_000 };
-        Stream { demand: busy, own: n == 0, tiers: tiers.collect() }
+        Stream { demand: busy, own: n == 0, tiers: tiers.collect(), ..Stream::default() }
     };
     let streams: Vec<Stream> = (0..20).map(stream).collect();
     criterion.bench_function("waterfall_20_sources_60_pools", |bencher| {

@@ -12,6 +12,8 @@
 
 mod told;
 
+mod weighted;
+
 use crate::{
     capacity::{Budget, Capacity, millionths},
     plan::{Plan, Source, Target},
@@ -28,6 +30,7 @@ use std::{
     time::Duration,
 };
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Share, Zone};
+use weighted::{Wait, arranged, leave_out, weigh};
 
 /// What arrives per cluster that serves, from which other cluster, in thousandths.
 pub type Arrivals = BTreeMap<ClusterName, BTreeMap<ClusterName, u64>>;
@@ -117,6 +120,8 @@ struct Poured<'a> {
     sources: Vec<&'a FleetSource<'a>>,
     budgets: Vec<PoolBudget>,
     streams: Vec<Stream>,
+    /// Per stream, its tiers that stand by for others.
+    waits: Vec<Vec<Wait>>,
     spending: Spending,
     /// Per own candidate, its pools.
     pools_of: Vec<Vec<usize>>,
@@ -131,10 +136,11 @@ impl<'a> Poured<'a> {
         sources.sort_by(|a, b| a.source.cmp(b.source));
         sources.dedup_by(|a, b| a.source == b.source);
         let budgets = budgets(question, &pools, &sources);
-        let streams = streams(question, &pools, &sources);
-        let spending = spend(&streams, &budgets, question.policy.when_exhausted.value);
+        let (streams, waits) = streams(question, &pools, &sources);
+        let exhausted = question.policy.when_exhausted.value;
+        let spending = spend(&arranged(&streams, &waits, &budgets), &budgets, exhausted);
         let pools_of = indices(question.candidates, question.own, &pools);
-        Self { question, sources, budgets, streams, spending, pools_of }
+        Self { question, sources, budgets, streams, waits, spending, pools_of }
     }
 
     fn plan(&self, at: usize, source: &FleetSource<'_>, previous: Option<&Plan>) -> Plan {
@@ -215,13 +221,13 @@ impl<'a> Poured<'a> {
             .filter(|(it, _)| matches!(it.phase, Phase::Out | Phase::Shifted))
             .flat_map(|(_, pools)| pools.iter().copied())
             .collect();
-        streams[at].tiers.iter_mut().for_each(|tier| tier.retain(|pool| !never.contains(pool)));
+        leave_out(&mut streams[at], &never);
         while standby.len() < MAX_STANDBY {
             lost(&mut budgets, &used);
             if !streams[at].tiers.iter().flatten().any(|pool| budgets[*pool].ceiling > 0) {
                 break;
             }
-            let spending = spend(&streams, &budgets, WhenExhausted::Spread);
+            let spending = spend(&arranged(&streams, &self.waits, &budgets), &budgets, WhenExhausted::Spread);
             used = tiers.parts(&self.outcome(at, &spending));
             standby.push(shares(&used, candidates));
         }
@@ -288,9 +294,14 @@ fn budgets(
 }
 
 /// Every source's way down the tiers, by the code that orders the tiers of a plan.
-fn streams(question: &FleetQuestion<'_>, pools: &[&FleetPool], sources: &[&FleetSource<'_>]) -> Vec<Stream> {
+fn streams(
+    question: &FleetQuestion<'_>,
+    pools: &[&FleetPool],
+    sources: &[&FleetSource<'_>],
+) -> (Vec<Stream>, Vec<Vec<Wait>>) {
     let FleetQuestion { service, policy, own, .. } = *question;
     let mut streams = Vec::with_capacity(sources.len());
+    let mut waits = Vec::with_capacity(sources.len());
     for of_cluster in sources.chunk_by(|a, b| a.source.cluster == b.source.cluster) {
         let Some(first) = of_cluster.first() else { continue };
         let cluster = &first.source.cluster;
@@ -310,15 +321,19 @@ fn streams(question: &FleetQuestion<'_>, pools: &[&FleetPool], sources: &[&Fleet
                 let members = tier.iter().copied().filter(reachable);
                 members.flat_map(|index| indices[index].iter().copied()).collect()
             };
-            let mut tiers: Vec<Vec<usize>> = order.tiers.iter().map(tier).collect();
-            if question.capacity.spread.value == crate::capacity::Spread::Spray {
-                tiers = vec![tiers.concat()];
-            }
+            let tiers: Vec<Vec<usize>> = order.tiers.iter().map(tier).collect();
             let demand = millionths(it.demand).max(LEAST_DEMAND);
-            streams.push(Stream { demand, own: cluster == own, tiers });
+            let mut stream = Stream { demand, own: cluster == own, tiers, ..Stream::default() };
+            if question.capacity.spread.value == crate::capacity::Spread::Spray {
+                stream.tiers = vec![stream.tiers.concat()];
+                waits.push(Vec::new());
+            } else {
+                waits.push(weigh(&mut stream, &order, candidates, &indices));
+            }
+            streams.push(stream);
         }
     }
-    streams
+    (streams, waits)
 }
 
 /// Per candidate of `cluster`, the indices of its pools.

@@ -18,6 +18,7 @@ use crate::{
     plan::{Plan, Source},
     planner::Candidate,
     policy::Policy,
+    proximity::{Distances, RoundTrips},
     service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
     shift::{Shift, Shifts},
 };
@@ -45,6 +46,8 @@ pub struct Fleet {
     pub distances: BTreeMap<Region, Duration>,
     /// Where requests enter in the own cluster.
     pub sources: BTreeSet<Source>,
+    /// The same, replaced by what was measured where that differs for long.
+    pub(crate) measured: Arc<Distances>,
     /// Clusters that are out of reach.
     pub(crate) unreachable: BTreeSet<ClusterName>,
     /// How other clusters see the fleet, as they told with their demand.
@@ -74,6 +77,8 @@ pub struct Saved {
     unreachable: BTreeSet<ClusterName>,
     /// With what remains of each.
     shifts: Vec<Shift>,
+    /// Measured distances that replaced declared ones.
+    distances: Distances,
 }
 
 /// Why the engine wants to be woken.
@@ -112,6 +117,8 @@ pub struct Engine {
     saved: BTreeMap<ServiceName, SavedService>,
     /// What services say of places.
     locations: Locations,
+    /// The round trips to other clusters.
+    round_trips: RoundTrips,
     /// What other replicas found.
     observations: Observations,
     /// Whose word `saved` is.
@@ -134,6 +141,7 @@ impl Engine {
                 region,
                 clusters: BTreeMap::new(),
                 distances: BTreeMap::new(),
+                measured: Arc::default(),
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
                 views: BTreeMap::new(),
@@ -145,6 +153,7 @@ impl Engine {
             deadlines: Deadlines::default(),
             saved: saved.services,
             locations: Locations::default(),
+            round_trips: RoundTrips::restored(saved.distances),
             observations: Observations::default(),
             told_by: ToldBy::Disk,
             saved_shifts: saved.shifts,
@@ -167,6 +176,7 @@ impl Engine {
                 .collect(),
             unreachable: self.fleet.unreachable.clone(),
             shifts: self.saved_shifts.iter().cloned().chain(self.fleet.shifts.at(now)).collect(),
+            distances: self.round_trips.replaced().clone(),
         }
     }
 
@@ -237,10 +247,12 @@ impl Engine {
             }
             Event::Unreachable(cluster) => {
                 if self.fleet.unreachable.insert(cluster.clone()) {
+                    self.interrupt_measuring(&cluster);
                     Self::tell_reach(&cluster, false, &mut effects);
                     self.update_all(now, &mut effects);
                 }
             }
+            Event::RoundTrip { cluster, rtt } => self.measure_distance(&cluster, rtt, now, &mut effects),
             Event::Demand { source, service, rate } => {
                 self.measure_demand(&source, &service, rate, now, &mut effects);
             }

@@ -61,7 +61,7 @@ impl fmt::Display for Reason {
             (Rule::Unreachable, _) => {
                 "out of reach from this cluster; it may well be up, its numbers are the last it told"
             }
-            (Rule::Residency, _) => "its region is forbidden by residency",
+            (Rule::Residency, _) => "residency forbids it",
             (Rule::NotInOrder, _) => "the order does not name it",
             (Rule::LocationOut, _) => "it leaves with its place",
             (Rule::Shifted, _) => "its traffic was moved away",

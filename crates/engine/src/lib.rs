@@ -23,6 +23,7 @@ mod plan;
 mod planner;
 mod policy;
 mod pool;
+mod proximity;
 mod replicas;
 mod service;
 mod shift;
@@ -43,8 +44,11 @@ pub use location::{Evidence, LocationDecision, LocationVerdict};
 pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
-pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
+pub use policy::{
+    Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Proximity, Residency, Tier,
+    Weights, WhenExhausted, Written,
+};
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
-pub use waterfall::{Move, Pass, PoolBudget, Spending, Standing, Stream, spend};
+pub use waterfall::{Move, OfferWeight, Pass, PoolBudget, Spending, Standing, Stream, spend};

@@ -25,7 +25,7 @@ pub(crate) fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) ->
     match tier {
         Tier::SameZone => candidate.target == Target::Zone(source.locality.zone.clone()),
         Tier::SameRegion => candidate.region == source.locality.region,
-        Tier::Only(places) => places_name(places, candidate),
+        Tier::Only(places) | Tier::Weighted(places, _) => places_name(places, candidate),
         Tier::AnyExcept(places) => !places_name(places, candidate),
         Tier::Any => true,
     }

@@ -5,6 +5,7 @@
 //! from here the order of the tiers and the making of the plan.
 
 mod reasons;
+mod weights;
 
 use crate::{
     order::{by_distance, from_matches, tier_names},
@@ -14,6 +15,7 @@ use crate::{
 use reasons::reasons;
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
+use weights::Weighing;
 
 /// A plan names at most so many standby tiers: Envoy walks them in order, and a source that has lost this many has no use for more.
 pub(crate) const MAX_STANDBY: usize = 8;
@@ -22,7 +24,7 @@ pub(crate) const MAX_STANDBY: usize = 8;
 pub(crate) const WHOLE: u64 = 1_000_000_000_000;
 
 /// Weights and admitted parts inside the planner: millionths of an endpoint.
-const ENDPOINT: u64 = Fraction::ONE.ppm() as u64;
+pub(crate) const ENDPOINT: u64 = Fraction::ONE.ppm() as u64;
 
 /// One target as a source sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +194,9 @@ pub(crate) fn assemble(
         keep_within_dead_band(&mut plan, previous, question.policy.dead_band);
     }
     plan.reasons = reasons(tiers, question, figures, outcome, &plan);
+    if let Some(weighing) = &tiers.weighing {
+        weighing.tell(question.candidates, &mut plan.reasons);
+    }
     plan
 }
 
@@ -207,6 +212,8 @@ pub(crate) struct Tiers {
     unnamed: Vec<usize>,
     /// Where the order was written.
     origin: Origin,
+    /// The weights, where the order has any.
+    pub(crate) weighing: Option<Box<Weighing>>,
 }
 
 /// What became of the traffic.
@@ -229,23 +236,27 @@ impl Tiers {
             None => (Tier::DEFAULT.as_slice(), Origin::Default),
         };
         let forbids = |index: &mut usize| {
-            let region = &candidates[*index].region;
-            policy.residency.as_ref().is_some_and(|only| !only.value.contains(region))
+            let Candidate { region, cluster, .. } = &candidates[*index];
+            policy.residency.as_ref().is_some_and(|only| !only.value.allows(region, cluster))
         };
         let mut left: Vec<usize> = (0..candidates.len()).collect();
         left.sort_by(|a, b| candidates[*a].target.cmp(&candidates[*b].target));
         let forbidden = left.extract_if(.., forbids).collect();
         let mut tiers = Vec::with_capacity(candidates.len());
+        let mut weighing: Option<Box<Weighing>> = None;
         for tier in order {
             let named: Vec<usize> =
                 left.extract_if(.., |index| tier_names(tier, source, &candidates[*index])).collect();
             match tier {
                 Tier::Any | Tier::AnyExcept(_) => tiers.extend(by_distance(&named, question)),
+                Tier::Weighted(_, weights) => {
+                    tiers.extend(weighing.get_or_insert_default().take(weights, &named, candidates));
+                }
                 Tier::SameZone | Tier::SameRegion | Tier::Only(_) => tiers.push(named),
             }
         }
         tiers.retain(|tier: &Vec<usize>| !tier.is_empty());
-        Self { tiers, forbidden, unnamed: left, origin }
+        Self { tiers, forbidden, unnamed: left, origin, weighing }
     }
 
     /// Runs the passes over the candidates as they are, or as they would be with some of them gone.
@@ -256,13 +267,27 @@ impl Tiers {
             last_resort: false,
             shed: 0,
         };
-        let left = self.within_admit(figures, &mut outcome);
-        let left = self.beyond_admit(figures, left, &mut outcome);
-        let left = self.shifted(figures, left, &mut outcome);
+        let left = match &self.weighing {
+            Some(weighing) => self.spend_by_weight(weighing, figures, &mut outcome),
+            None => {
+                let left = self.within_admit(figures, &mut outcome);
+                let left = self.beyond_admit(figures, left, &mut outcome);
+                self.shifted(figures, left, &mut outcome)
+            }
+        };
         if left > 0 {
             self.exhausted(policy, figures, left, &mut outcome);
         }
         outcome
+    }
+
+    /// The same passes where tiers have weights.
+    fn spend_by_weight(&self, weighing: &Weighing, figures: &[Figures], outcome: &mut Outcome) -> u64 {
+        let weighed = weighing.weigh(figures);
+        let left = self.within_admit(&weighing.without_reserves(&weighed), outcome);
+        let left = weighing.relieve(&weighed, left, outcome);
+        let left = self.beyond_admit(&weighed, left, outcome);
+        self.shifted(&weighed, left, outcome)
     }
 
     /// Pass 1: each tier keeps what its pools admit of what reaches it.

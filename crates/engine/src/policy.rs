@@ -6,7 +6,12 @@
 
 use crate::capacity::Capacity;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, Fraction, Region, Share, Zone};
 
 /// Where a value was written.
@@ -25,6 +30,27 @@ pub enum Origin {
         /// The line, from 1.
         line: u32,
     },
+    /// In a `FailoverProfile`, for the whole fleet.
+    Profile {
+        /// Which half of it.
+        part: ProfilePart,
+        /// The object that holds it, as `Kind name`.
+        object: Arc<str>,
+        /// The file, as it was given to the loader.
+        file: Arc<str>,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+/// The halves of a `FailoverProfile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProfilePart {
+    /// No policy may change it.
+    Override,
+    /// It holds where no policy says anything.
+    Default,
 }
 
 impl fmt::Display for Origin {
@@ -32,6 +58,13 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::File { object, file, line } => write!(f, "{object} at {file}:{line}"),
+            Self::Profile { part, object, file, line } => {
+                let part = match part {
+                    ProfilePart::Override => "override",
+                    ProfilePart::Default => "default",
+                };
+                write!(f, "{part} of {object} at {file}:{line}")
+            }
         }
     }
 }
@@ -64,14 +97,17 @@ pub struct Policy {
     pub minimum_healthy: Written<Fraction>,
     /// How long a partial loss lasts before it counts; a total loss counts at once.
     pub partial_loss_delay: Written<Duration>,
-    /// The only regions that may serve; `None` allows all. Nothing overrides it.
-    pub residency: Option<Written<BTreeSet<Region>>>,
+    /// The only places that may serve; `None` allows all. Nothing overrides it.
+    pub residency: Option<Written<Residency>>,
     /// What an endpoint takes; `None` when nobody said: then nothing is ever too much for a pool that admits it.
     pub capacity: Option<Capacity>,
     /// How a pool gets its load back.
     pub failback: Failback,
     /// What to do when no allowed pool has a healthy endpoint.
     pub when_exhausted: Written<WhenExhausted>,
+    /// By which distances the nearest region is found.
+    #[serde(default)]
+    pub proximity: Written<Proximity>,
     /// A plan changes only when a share moves by more than this, or a pool enters or leaves.
     pub dead_band: Share,
     /// How long the high-water mark of a pool is kept.
@@ -119,6 +155,16 @@ pub enum WhenExhausted {
     Shed,
 }
 
+/// By which distances the nearest region is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proximity {
+    /// Those that manifests declare.
+    #[default]
+    Declared,
+    /// Those that are measured over the peer links, where they differ from the declared ones for long (`proximity`).
+    Measured,
+}
+
 /// Which tiers, in order, serve the callers of a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRule {
@@ -137,6 +183,8 @@ pub enum Tier {
     SameRegion,
     /// These places.
     Only(Places),
+    /// These places, dividing what reaches them by weight.
+    Weighted(Places, Weights),
     /// All places but these, the nearest region first.
     AnyExcept(Places),
     /// All places, the nearest region first.
@@ -146,6 +194,51 @@ pub enum Tier {
 impl Tier {
     /// Local first: the default order (DESIGN, section 7).
     pub const DEFAULT: [Self; 3] = [Self::SameZone, Self::SameRegion, Self::Any];
+}
+
+/// The weights of the members of a tier, 0 to 1000000, not all 0: what share each is to have of what reaches the tier
+/// while all are whole. What else they mean is told in `planner::weights`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Weights {
+    /// By region, over all its clusters.
+    Regions(BTreeMap<Region, u32>),
+    /// By zone, of whichever cluster. Another cluster counts as the sum of its zones that are named.
+    Zones(BTreeMap<Zone, u32>),
+    /// By cluster, over all its zones.
+    Clusters(BTreeMap<ClusterName, u32>),
+}
+
+/// The only places that may serve. Both parts must allow a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Residency {
+    /// The regions; `None` allows all.
+    pub regions: Option<BTreeSet<Region>>,
+    /// The clusters, as their labels say; `None` allows all.
+    #[serde(default)]
+    pub clusters: Option<BTreeSet<ClusterName>>,
+}
+
+impl Residency {
+    /// Whether a cluster in a region may serve.
+    #[must_use]
+    pub fn allows(&self, region: &Region, cluster: &ClusterName) -> bool {
+        self.regions.as_ref().is_none_or(|only| only.contains(region))
+            && self.clusters.as_ref().is_none_or(|only| only.contains(cluster))
+    }
+}
+
+impl FromIterator<Region> for Residency {
+    fn from_iter<I: IntoIterator<Item = Region>>(regions: I) -> Self {
+        Self { regions: Some(regions.into_iter().collect()), clusters: None }
+    }
+}
+
+impl<const N: usize> From<[Region; N]> for Residency {
+    fn from(regions: [Region; N]) -> Self {
+        regions.into_iter().collect()
+    }
 }
 
 /// Places by name. A field that is empty does not restrict; the fields together must all match.
@@ -180,6 +273,7 @@ impl Default for Policy {
                 require_headroom: Written::default_value(true),
             },
             when_exhausted: Written::default_value(WhenExhausted::Spread),
+            proximity: Written::default_value(Proximity::Declared),
             dead_band: Share::new(100).unwrap_or(Share::NONE),
             retention: Duration::from_secs(600),
         }

@@ -13,6 +13,7 @@ use crate::{
     planner::{Candidate, Planning, Question},
     policy::Policy,
     pool::{Acting, EndpointFacts, Pool, SavedPool},
+    proximity::Distances,
     replicas::Replicas,
     steer::{self, SavedSteering, Steering},
 };
@@ -33,6 +34,8 @@ pub(crate) struct ServiceState {
     remotes: BTreeMap<ClusterName, Remote>,
     /// Shared with the decisions that tell of them: a lost region changes every plan at once.
     plans: BTreeMap<Source, Arc<Plan>>,
+    /// The measured distances by which it finds the nearest region; `None` while the policy goes by declared ones.
+    measured: Option<Arc<Distances>>,
     /// What is asked for; empty while no capacity is declared.
     demands: Demands,
     /// The pool statuses as last told, to tell what changed.
@@ -80,6 +83,7 @@ impl ServiceState {
             pools: BTreeMap::new(),
             remotes: BTreeMap::new(),
             plans: BTreeMap::new(),
+            measured: None,
             demands: Demands::default(),
             told: BTreeMap::new(),
             steering: Steering::default(),
@@ -226,6 +230,7 @@ impl ServiceState {
         }
         self.update_demands(fleet, now);
         self.candidates(fleet, board);
+        self.take_over_distances(fleet, board);
         let plans_changed = self.update_plans(fleet, board, decisions);
         Outcome { plans_changed, statuses_changed }
     }
@@ -326,7 +331,7 @@ impl ServiceState {
                 source,
                 policy: &self.policy,
                 candidates,
-                distances: &fleet.distances,
+                distances: self.measured.as_deref().unwrap_or(&fleet.distances),
             };
             let before = self.plans.get_mut(source);
             let in_force = before.as_deref().map(Arc::as_ref);

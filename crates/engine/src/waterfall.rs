@@ -31,6 +31,17 @@ pub struct Stream {
     pub own: bool,
     /// The pools that it reaches, by index, tier by tier.
     pub tiers: Vec<Vec<usize>>,
+    /// By what it divides its offers over the open pools of a tier, as long as the tier; else it divides by room.
+    pub weights: Vec<Vec<OfferWeight>>,
+}
+
+/// The weight of a pool in the offers of a stream. Where no open pool of a tier has any, room decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfferWeight {
+    /// While pools serve within their admit.
+    pub within: u64,
+    /// While they serve beyond it.
+    pub beyond: u64,
 }
 
 /// What one pool takes.
@@ -145,6 +156,8 @@ struct Pouring<'a> {
     /// Pool by pool, what each stream offers in this round; all zero between rounds.
     offers: Vec<u64>,
     offered: Vec<Offered>,
+    /// Whether pools serve beyond their admit in this pass.
+    beyond: bool,
     spending: Spending,
 }
 
@@ -157,6 +170,7 @@ impl<'a> Pouring<'a> {
             depth: streams.iter().map(|it| it.tiers.len()).max().unwrap_or(0),
             offers: vec![0; cells],
             offered: vec![Offered::default(); pools.len()],
+            beyond: false,
             spending: Spending {
                 amounts: vec![0; cells],
                 passes: vec![None; cells],
@@ -184,13 +198,15 @@ impl<'a> Pouring<'a> {
     }
 
     fn pour(&mut self, pass: Pass, room: &mut [u64], gates: &mut [u64]) {
+        self.beyond = pass != Pass::WithinAdmit;
         for tier in 0..self.depth {
             // Each round that refuses something has filled a pool or a gate, so there are at most two per pool.
             while self.offer(tier, room, gates) && self.accept(pass, room, gates) {}
         }
     }
 
-    /// Every stream divides what it has left over its tier, in proportion to the room there. Whether any had room.
+    /// Every stream divides what it has left over its tier, in proportion to the weights or the room there. Whether any
+    /// had room.
     fn offer(&mut self, tier: usize, room: &[u64], gates: &[u64]) -> bool {
         let count = self.streams.len();
         let mut any = false;
@@ -202,8 +218,17 @@ impl<'a> Pouring<'a> {
                 Some(room) => *room,
                 None => 0,
             };
-            let total = pools.iter().map(|pool| open(*pool)).fold(0, u64::saturating_add);
-            let Some(first) = pools.iter().find(|pool| open(**pool) > 0) else { continue };
+            let weights = stream.weights.get(tier).filter(|it| it.len() == pools.len());
+            let beyond = self.beyond;
+            let weight = |place: usize| match weights {
+                Some(weights) if open(pools[place]) > 0 && beyond => weights[place].beyond,
+                Some(weights) if open(pools[place]) > 0 => weights[place].within,
+                _ => 0,
+            };
+            let by_weight = weights.is_some() && (0..pools.len()).any(|place| weight(place) > 0);
+            let asked = |place: usize| if by_weight { weight(place) } else { open(pools[place]) };
+            let total = (0..pools.len()).map(asked).fold(0, u64::saturating_add);
+            let Some(first) = (0..pools.len()).find(|place| asked(*place) > 0) else { continue };
             any = true;
             let mut rest = left;
             let mut put = |pool: usize, part: u64| {
@@ -215,12 +240,12 @@ impl<'a> Pouring<'a> {
                 offered.all += part;
                 offered.own += if stream.own { part } else { 0 };
             };
-            for pool in pools {
-                let part = part_of(left, open(*pool), total);
+            for (place, pool) in pools.iter().enumerate() {
+                let part = part_of(left, asked(place), total);
                 rest -= part;
                 put(*pool, part);
             }
-            put(*first, rest);
+            put(pools[first], rest);
         }
         any
     }

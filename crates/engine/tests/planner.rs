@@ -21,7 +21,7 @@ fn near_and_far(lines: &[&str]) -> Board {
     Board::new(lines).distance("us-west", 60).distance("eu", 90)
 }
 
-fn residency(names: &[&str]) -> Option<Written<std::collections::BTreeSet<tidegate_model::Region>>> {
+fn residency(names: &[&str]) -> Option<Written<tidegate_engine::Residency>> {
     Some(Written::default_value(names.iter().map(|name| region(name)).collect()))
 }
 
@@ -408,4 +408,22 @@ fn every_candidate_has_a_reason_in_the_order_of_the_tiers() {
     assert_eq!(told["cluster eu-1"], (None, Rule::Residency, Phase::Serving));
     let order: Vec<Option<u32>> = board.plan().reasons.iter().map(|reason| reason.tier).collect();
     assert_eq!(order, [Some(1), Some(2), Some(3), None]);
+}
+
+#[test]
+fn residency_may_allow_one_cluster_of_a_region_and_not_another() {
+    let lines = [
+        "zone a 0/10",
+        "cluster east-2 us-east 10/10",
+        "cluster east-3 us-east 10/10",
+        "cluster west us-west 9/9",
+    ];
+    let board = near_and_far(&lines).policy(|policy| {
+        let clusters = ["east-3", "west"].map(|name| fixture::cluster(name));
+        let only = tidegate_engine::Residency { regions: None, clusters: Some(clusters.into()) };
+        policy.residency = Some(Written::default_value(only));
+    });
+    assert_eq!(board.shares(), "cluster east-3 10000");
+    assert_eq!(board.rule("cluster east-2"), Rule::Residency);
+    assert_eq!(board.rule("zone a"), Rule::Residency, "the own cluster is not allowed either");
 }

@@ -259,7 +259,12 @@ impl Run<'_> {
             match heard(peer, &event) {
                 Heard::Input(input) => self.feed(name, input, now),
                 Heard::Record(record) => self.decide(name, vec![record], now),
-                Heard::Nothing => {}
+                Heard::RoundTrip(input) => {
+                    let agent = self.sites.get(name).and_then(|site| site.agent.as_ref());
+                    if agent.is_some_and(|agent| agent.core.measures()) {
+                        self.feed(name, input, now);
+                    }
+                }
             }
         }
         self.set_wake(name, now);

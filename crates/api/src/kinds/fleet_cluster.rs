@@ -2,7 +2,7 @@
 
 use super::{
     MAX_ENTRIES,
-    places::{Mention, Mentions},
+    places::{Labels, Mention, Mentions},
 };
 use crate::{
     fields::{Field, Fields, Issues},
@@ -22,6 +22,8 @@ pub(crate) struct ClusterSpec {
     pub(crate) region: Region,
     pub(crate) east_west_gateways: Vec<SocketAddr>,
     pub(crate) proximity: BTreeMap<Region, Duration>,
+    /// `metadata.labels`.
+    pub(crate) labels: Labels,
     pub(crate) mentions: Mentions,
 }
 
@@ -36,7 +38,8 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     spec.finish(issues);
     // Object names are stricter than cluster names, so this cannot fail.
     let name = ClusterName::new(&meta.name).ok()?;
-    Some(ClusterSpec { name, region: region?.value, east_west_gateways, proximity, mentions })
+    let labels = meta.labels.clone();
+    Some(ClusterSpec { name, region: region?.value, east_west_gateways, proximity, labels, mentions })
 }
 
 fn read_gateways(spec: &mut Fields<'_>, issues: &mut Issues) -> Vec<SocketAddr> {

@@ -1,6 +1,6 @@
 //! The parts of a `FailoverPolicy` that are larger than one field: capacity, health checks and failback.
 
-use super::policy::duration_text;
+use super::policy_fields::duration_text;
 use crate::{
     fields::{Field, Fields, Issues, Wrong},
     read,
@@ -63,7 +63,7 @@ pub(super) fn read_capacity(spec: &mut Fields<'_>, issues: &mut Issues) -> Capac
         percentage.ok_or_else(|| Wrong::new("a number from 1 to 100", hint))
     });
     if let (Some(_), Some(concurrency)) = (&rate, &concurrency) {
-        let message = "spec.capacity has both requestsPerSecond and concurrency";
+        let message = format!("{} has both requestsPerSecond and concurrency", spec.path_of("capacity"));
         issues.error(concurrency.at, message, "an endpoint is limited by one of them; remove the other");
     }
     capacity.finish(issues);
@@ -181,8 +181,10 @@ pub(super) fn read_failback(spec: &mut Fields<'_>, issues: &mut Issues) -> Failb
         && hold.value > max.value
     {
         let message = format!(
-            "spec.failback.maxHoldDown ({}) is below spec.failback.holdDown ({})",
+            "{} ({}) is below {} ({})",
+            failback.path_of("maxHoldDown"),
             duration_text(max),
+            failback.path_of("holdDown"),
             duration_text(hold)
         );
         issues.error(max.at, message, "relapses double the hold-down up to the maximum; raise the maximum");

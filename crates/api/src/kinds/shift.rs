@@ -18,8 +18,7 @@ const MAX_COMMENT: usize = 512;
 const MIN_SHIFT: Duration = Duration::from_secs(1);
 
 /// Fields that people look for right below `spec`.
-const NESTED: [&str; 4] =
-    ["spec.awayFrom.zone", "spec.awayFrom.region", "spec.awayFrom.cluster", "spec.awayFrom.service"];
+const NESTED: [&str; 4] = ["awayFrom.zone", "awayFrom.region", "awayFrom.cluster", "awayFrom.service"];
 
 /// What a `TrafficShift` says.
 #[derive(Debug)]

@@ -3,15 +3,16 @@
 use super::{of_kind, warning_in};
 use crate::{
     config::{FleetCluster, Service},
-    kinds::{Mention, Spec},
+    kinds::{Labels, Mention, Spec},
     nearest,
     object::Object,
     problem::Problem,
+    yaml::Pos,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{ClusterName, ServiceName};
 
-type Clusters = BTreeMap<ClusterName, FleetCluster>;
+pub(super) type Clusters = BTreeMap<ClusterName, FleetCluster>;
 
 pub(super) fn lower(own: &ClusterName, objects: &[&Object], problems: &mut Vec<Problem>) -> Clusters {
     let clusters: Clusters = of_kind(objects, Spec::cluster)
@@ -20,6 +21,7 @@ pub(super) fn lower(own: &ClusterName, objects: &[&Object], problems: &mut Vec<P
                 region: spec.region.clone(),
                 east_west_gateways: spec.east_west_gateways.clone(),
                 proximity: spec.proximity.clone(),
+                labels: spec.labels.clone(),
                 origin: object.origin(object.at),
             };
             (spec.name.clone(), cluster)
@@ -64,11 +66,20 @@ pub(super) fn check_mentions(
         let mentions = match &object.spec {
             Spec::Cluster(spec) => &spec.mentions,
             Spec::Policy(spec) => &spec.mentions,
+            Spec::Profile(spec) => &spec.mentions,
             Spec::Shift(spec) => &spec.mentions,
             _ => continue,
         };
         for (at, mention) in mentions {
             let (name, what, known, source) = match mention {
+                Mention::Labels(labels) => {
+                    problems.extend(never_together(object, *at, labels, clusters));
+                    continue;
+                }
+                Mention::Label(key, value) => {
+                    problems.extend(unknown_label(object, *at, (key, value), clusters));
+                    continue;
+                }
                 Mention::Region(region) => (region.as_str(), "region", Some(&regions), "FleetCluster"),
                 Mention::Cluster(cluster) => (cluster.as_str(), "cluster", Some(&names), "FleetCluster"),
                 Mention::Zone(zone) => (zone.as_str(), "zone", zones.as_ref(), "EndpointSlice"),
@@ -80,4 +91,36 @@ pub(super) fn check_mentions(
             }
         }
     }
+}
+
+/// Warns of labels that clusters have, but none has together.
+fn never_together(object: &Object, at: Pos, labels: &Labels, clusters: &Clusters) -> Option<Problem> {
+    let has =
+        |cluster: &FleetCluster, (key, value): (&String, &String)| cluster.labels.get(key) == Some(value);
+    let known = labels.iter().all(|label| clusters.values().any(|cluster| has(cluster, label)));
+    let together = clusters.values().any(|cluster| labels.iter().all(|label| has(cluster, label)));
+    let hint = "a cluster must have all labels of matchLabels; write a tier for each, or a label that all of them have";
+    (known && !together).then(|| warning_in(object, at, "no FleetCluster has all of these labels", hint))
+}
+
+/// Warns of a label that no cluster has, or none with this value.
+fn unknown_label(
+    object: &Object,
+    at: Pos,
+    (key, value): (&str, &str),
+    clusters: &Clusters,
+) -> Option<Problem> {
+    let labels = || clusters.values().flat_map(|cluster| &cluster.labels);
+    let values: BTreeSet<&str> =
+        labels().filter(|(known, _)| *known == key).map(|(_, it)| it.as_str()).collect();
+    if values.contains(value) {
+        return None;
+    }
+    if values.is_empty() {
+        let keys: BTreeSet<&str> = labels().map(|(known, _)| known.as_str()).collect();
+        let hint = nearest::hint(key, "labels", keys);
+        return Some(warning_in(object, at, format!("no FleetCluster has the label {key:?}"), hint));
+    }
+    let hint = nearest::hint(value, "values", values);
+    Some(warning_in(object, at, format!("no FleetCluster has the label {key}: {value:?}"), hint))
 }

@@ -1,17 +1,18 @@
-//! The policy in force for a service: its own, its namespace's, the fleet's and the defaults, the nearest first,
-//! field by field.
+//! The policy in force for a service: which policies and which profile have a say in it.
 
-use super::{of_kind, problem_in};
+use super::{
+    fleet::Clusters,
+    layers::{Chain, Layer, Rank},
+    of_kind, problem_in, profile,
+};
 use crate::{
-    config::{ActiveCheck, CheckKind, Retry, ServicePolicy},
-    duration,
+    config::ServicePolicy,
     fields::Field,
-    kinds::{Check, PolicySpec, Spec, Target},
+    kinds::{PolicySpec, ProfileSpec, Spec, Target},
     object::Object,
     problem::Problem,
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tidegate_engine::{Capacity, Failback, Policy, Written};
 use tidegate_model::ServiceName;
 
 /// A policy and the object that holds it.
@@ -21,13 +22,20 @@ type Policied<'o> = (&'o Object, &'o PolicySpec);
 pub(super) struct Policies<'o> {
     by_target: BTreeMap<(&'o str, &'o Target), Policied<'o>>,
     fleet: Option<Policied<'o>>,
+    profile: Option<(&'o Object, &'o ProfileSpec)>,
+    clusters: &'o Clusters,
 }
 
 impl<'o> Policies<'o> {
-    pub(super) fn new(objects: &'o [&'o Object], problems: &mut Vec<Problem>) -> Self {
+    pub(super) fn new(
+        objects: &'o [&'o Object],
+        clusters: &'o Clusters,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
         let mut policies: Vec<Policied<'o>> = of_kind(objects, Spec::policy).collect();
         policies.sort_by_key(|&(object, _)| object.seniority());
-        let mut found = Self { by_target: BTreeMap::new(), fleet: None };
+        let profile = profile::in_force(objects, problems);
+        let mut found = Self { by_target: BTreeMap::new(), fleet: None, profile, clusters };
         for (object, spec) in policies {
             for target in &spec.targets {
                 let holder = match target.value {
@@ -42,6 +50,9 @@ impl<'o> Policies<'o> {
                     problems.push(conflict(object, target, winner));
                 }
             }
+            if let Some(profile) = profile {
+                profile::warn_of_overrides(profile, (object, &spec.fields), problems);
+            }
         }
         found
     }
@@ -51,13 +62,19 @@ impl<'o> Policies<'o> {
         Merger { policies: self, merged: BTreeMap::new() }
     }
 
-    fn chain_of(&self, service: &ServiceName) -> Vec<Policied<'o>> {
+    fn chain_of(&self, service: &ServiceName) -> Vec<Layer<'o>> {
         let own = Target::Service(service.name().to_owned());
-        [&own, &Target::Namespace]
+        let layer = |rank: Rank| move |(object, fields)| Layer { object, fields, rank };
+        let overrides = self.profile.map(|(object, spec)| (object, &spec.overrides));
+        let defaults = self.profile.map(|(object, spec)| (object, &spec.defaults));
+        let policies = [&own, &Target::Namespace]
             .into_iter()
             .filter_map(|target| self.by_target.get(&(service.namespace(), target)).copied())
             .chain(self.fleet)
-            .collect()
+            .map(|(object, spec)| (object, &spec.fields));
+        let overrides = overrides.into_iter().map(layer(Rank::Override));
+        let defaults = defaults.into_iter().map(layer(Rank::Default));
+        overrides.chain(policies.map(layer(Rank::Policy))).chain(defaults).collect()
     }
 }
 
@@ -87,168 +104,11 @@ impl Merger<'_, '_> {
         problems: &mut Vec<Problem>,
     ) -> Arc<ServicePolicy> {
         let chain = self.policies.chain_of(service);
-        let key = chain.iter().map(|(object, _)| &*object.title).collect();
-        Arc::clone(self.merged.entry(key).or_insert_with(|| Arc::new(Chain(&chain).merge(problems))))
-    }
-}
-
-/// Policies, the nearest first.
-struct Chain<'c, 'o>(&'c [Policied<'o>]);
-
-impl<'o> Chain<'_, 'o> {
-    /// The nearest policy that has a field.
-    fn find<T: 'o>(
-        &self,
-        field: impl Fn(&'o PolicySpec) -> Option<&'o Field<T>>,
-    ) -> Option<(&'o Object, &'o Field<T>)> {
-        self.0.iter().find_map(|&(object, spec)| field(spec).map(|found| (object, found)))
-    }
-
-    fn value<T: Clone + 'o>(&self, field: impl Fn(&'o PolicySpec) -> Option<&'o Field<T>>, default: T) -> T {
-        self.find(field).map_or(default, |(_, found)| found.value.clone())
-    }
-
-    fn written<T: Clone + 'o>(
-        &self,
-        field: impl Fn(&'o PolicySpec) -> Option<&'o Field<T>>,
-        default: Written<T>,
-    ) -> Written<T> {
-        self.find(field).map_or(default, |(object, found)| Written {
-            value: found.value.clone(),
-            origin: object.origin(found.at),
-        })
-    }
-
-    fn merge(&self, problems: &mut Vec<Problem>) -> ServicePolicy {
-        let default = Policy::default();
-        let failover = self.0.iter().find_map(|&(object, spec)| {
-            let rules = spec.failover.as_ref()?.iter();
-            Some(
-                rules
-                    .map(|rule| Written { value: rule.value.clone(), origin: object.origin(rule.at) })
-                    .collect::<Vec<_>>(),
-            )
-        });
-        let residency = self
-            .find(|spec| spec.residency.as_ref())
-            .map(|(object, found)| Written { value: found.value.clone(), origin: object.origin(found.at) });
-        let failback = Failback {
-            mode: self.written(|spec| spec.failback.mode.as_ref(), default.failback.mode),
-            hold_down: self.written(|spec| spec.failback.hold_down.as_ref(), default.failback.hold_down),
-            max_hold_down: self
-                .written(|spec| spec.failback.max_hold_down.as_ref(), default.failback.max_hold_down),
-            quiet: default.failback.quiet,
-            ramp_steps: self.written(|spec| spec.failback.ramp_steps.as_ref(), default.failback.ramp_steps),
-            ramp_interval: self
-                .written(|spec| spec.failback.ramp_interval.as_ref(), default.failback.ramp_interval),
-            require_headroom: self
-                .written(|spec| spec.failback.require_headroom.as_ref(), default.failback.require_headroom),
-        };
-        let mut engine = Policy {
-            failover: failover.unwrap_or_default(),
-            failover_threshold: self
-                .written(|spec| spec.failover_threshold.as_ref(), default.failover_threshold),
-            minimum_healthy: self.written(|spec| spec.minimum_healthy.as_ref(), default.minimum_healthy),
-            partial_loss_delay: self
-                .written(|spec| spec.partial_loss_delay.as_ref(), default.partial_loss_delay),
-            residency,
-            capacity: self.capacity(),
-            failback,
-            when_exhausted: self.written(|spec| spec.when_exhausted.as_ref(), default.when_exhausted),
-            dead_band: default.dead_band,
-            retention: default.retention,
-        };
-        self.reconcile(&mut engine, problems);
-        self.need_capacity(&engine, problems);
-        let plain = ServicePolicy::default();
-        ServicePolicy {
-            engine,
-            active_check: self.active_check(),
-            retry: Retry {
-                per_try_timeout: self
-                    .value(|spec| spec.per_try_timeout.as_ref(), plain.retry.per_try_timeout),
-                attempts: self.value(|spec| spec.attempts.as_ref(), plain.retry.attempts),
-            },
-            drain_timeout: self.value(|spec| spec.drain_timeout.as_ref(), plain.drain_timeout),
-        }
-    }
-
-    /// Fields that are each right may contradict each other once they come from several policies. A default gives
-    /// way without a word; of two that were written the limit gives way, and that is told.
-    fn reconcile(&self, policy: &mut Policy, problems: &mut Vec<Problem>) {
-        let threshold = &policy.failover_threshold;
-        if policy.minimum_healthy.value > threshold.value {
-            if let Some((object, field)) = self.find(|spec| spec.minimum_healthy.as_ref()) {
-                let message = format!(
-                    "minimumHealthy ({}) is above the failoverThreshold in force ({}, {}), and is taken as that",
-                    field.value, threshold.value, threshold.origin
-                );
-                problems.push(problem_in(
-                    object,
-                    field.at,
-                    message,
-                    "lower it, or raise failoverThreshold here too",
-                ));
-            }
-            policy.minimum_healthy.value = threshold.value;
-        }
-        let hold_down = &policy.failback.hold_down;
-        if policy.failback.max_hold_down.value < hold_down.value {
-            if let Some((object, field)) = self.find(|spec| spec.failback.max_hold_down.as_ref()) {
-                let message = format!(
-                    "maxHoldDown ({}) is below the holdDown in force ({}, {}), and is taken as that",
-                    duration::text(field.value),
-                    duration::text(hold_down.value),
-                    hold_down.origin
-                );
-                problems.push(problem_in(object, field.at, message, "raise it, or lower holdDown here too"));
-            }
-            policy.failback.max_hold_down.value = hold_down.value;
-        }
-    }
-
-    /// The declared capacity: what an endpoint takes is one field, whichever unit it is in.
-    fn capacity(&self) -> Option<Capacity> {
-        let (object, load) = self.find(|spec| spec.capacity.per_endpoint.as_ref())?;
-        let default = Capacity::per_endpoint(load.value);
-        Some(Capacity {
-            per_endpoint: Written { value: load.value, origin: object.origin(load.at) },
-            target_utilization: self
-                .written(|spec| spec.capacity.target_utilization.as_ref(), default.target_utilization),
-            spread: self.written(|spec| spec.spread.as_ref(), default.spread),
-        })
-    }
-
-    /// Some fields mean nothing without capacity; who wrote one into the policy of that service is told.
-    fn need_capacity(&self, policy: &Policy, problems: &mut Vec<Problem>) {
-        let Some(&(object, spec)) = self.0.first().filter(|_| policy.capacity.is_none()) else { return };
-        let spread = spec.spread.as_ref().map(|field| ("spread", field.at));
-        let target = spec.capacity.target_utilization.as_ref();
-        let target = target.map(|field| ("capacity.targetUtilization", field.at));
-        for (name, at) in spread.into_iter().chain(target) {
-            let message = format!("{name} means nothing while no capacity is declared");
-            let hint = "add capacity.requestsPerSecond or capacity.concurrency, or remove it";
-            problems.push(problem_in(object, at, message, hint));
-        }
-    }
-
-    fn active_check(&self) -> Option<ActiveCheck> {
-        let default = ActiveCheck::default();
-        let kind = match self.value(|spec| spec.check.check.as_ref(), Check::Tcp) {
-            Check::None => return None,
-            Check::Tcp => CheckKind::Tcp,
-            Check::Http { path, host, statuses } => {
-                CheckKind::Http { path, host, expected_statuses: statuses }
-            }
-        };
-        Some(ActiveCheck {
-            kind,
-            interval: self.value(|spec| spec.check.interval.as_ref(), default.interval),
-            timeout: self.value(|spec| spec.check.timeout.as_ref(), default.timeout),
-            unhealthy_threshold: self
-                .value(|spec| spec.check.unhealthy_threshold.as_ref(), default.unhealthy_threshold),
-            healthy_threshold: self
-                .value(|spec| spec.check.healthy_threshold.as_ref(), default.healthy_threshold),
-        })
+        let key = chain.iter().map(|layer| &*layer.object.title).collect();
+        Arc::clone(
+            self.merged
+                .entry(key)
+                .or_insert_with(|| Arc::new(Chain(&chain).merge(self.policies.clusters, problems))),
+        )
     }
 }

@@ -3,7 +3,7 @@
 use crate::told;
 use std::{fs, path::Path};
 use tidegate_api::{CheckKind, GatewayRole, Loaded, Loader, PathMatch, SourceFile};
-use tidegate_engine::{FailbackMode, WhenExhausted};
+use tidegate_engine::{FailbackMode, Tier, WhenExhausted};
 
 /// Loads folders of `examples/` as an agent of `cluster` does.
 fn load(folders: &[&str], cluster: &str) -> Loaded {
@@ -69,6 +69,28 @@ fn two_regions_see_each_other_and_share_their_policies() {
             (pay.failback.mode.value, pay.when_exhausted.value),
             (FailbackMode::Manual, WhenExhausted::Shed)
         );
-        assert_eq!(pay.residency.as_ref().unwrap().value.len(), 2);
+        assert_eq!(pay.residency.as_ref().unwrap().value.regions.as_ref().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn weighted_regions_have_a_profile_that_no_policy_changes() {
+    for own in ["us-east", "us-west", "eu", "staging"] {
+        let config = load(&["weighted-regions/fleet", &format!("weighted-regions/{own}")], own).config;
+        for name in ["shop/web", "shop/report"] {
+            let policy = &config.services[&name.parse().unwrap()].policy;
+            let engine = &policy.engine;
+            let only = &engine.residency.as_ref().unwrap().value;
+            let may =
+                |cluster: &str| only.allows(&config.clusters[cluster].region, &cluster.parse().unwrap());
+            assert_eq!(["us-east", "us-west", "eu", "staging"].map(may), [true, true, true, false]);
+            assert_eq!(engine.failback.hold_down.value.as_secs(), 120);
+            assert_eq!(engine.failover_threshold.value.to_string(), "70 %", "the policy changes a default");
+            assert!(
+                matches!(&policy.active_check.as_ref().unwrap().kind, CheckKind::Http { path, .. } if path == "/healthz")
+            );
+            let Tier::Weighted(places, _) = &engine.failover[0].value.to[2] else { panic!("no weights") };
+            assert_eq!(places.clusters.len(), 3, "staging is no gold");
+        }
     }
 }

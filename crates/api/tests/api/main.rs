@@ -8,7 +8,9 @@
 mod cases;
 mod examples;
 mod keeping;
+mod labels;
 mod merging;
+mod profile;
 
 use tidegate_api::{Loaded, Loader, SourceFile};
 

@@ -3,7 +3,7 @@
 use crate::load;
 use std::time::Duration;
 use tidegate_api::CheckKind;
-use tidegate_engine::{FailbackMode, Origin, WhenExhausted};
+use tidegate_engine::{FailbackMode, Origin, Places, Tier, Weights, WhenExhausted};
 use tidegate_model::Fraction;
 
 const POLICIES: &str = r#"
@@ -87,4 +87,25 @@ fn checks_can_be_switched_off() {
     assert_eq!(loaded.problems, []);
     assert_eq!(loaded.config.services[&"shop/web".parse().unwrap()].policy.active_check, None);
     assert!(loaded.config.services[&"shop/pay".parse().unwrap()].policy.active_check.is_some());
+}
+
+#[test]
+fn a_tier_with_weights_is_read_and_one_without_is_what_it_was() {
+    let tiers = |tier: &str| {
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: web, namespace: shop}}\nspec:\n  \
+             targetRefs: [{{kind: Service, name: web}}]\n  failover: [{{to: [{tier}]}}]\n"
+        );
+        let loaded = load(&text);
+        assert_eq!(loaded.problems, [], "{tier}");
+        loaded.config.services[&"shop/web".parse().unwrap()].policy.engine.failover[0].value.to.clone()
+    };
+    let (east, west) = ("us-east".parse().unwrap(), "us-west".parse().unwrap());
+    let places = Places { clusters: [east, west].into(), ..Places::default() };
+    let weights = [("us-east".parse().unwrap(), 90), ("us-west".parse().unwrap(), 0)];
+    assert_eq!(
+        tiers("{type: Only, clusters: [us-east, us-west], weights: {us-west: 0, us-east: 90}}"),
+        [Tier::Weighted(places.clone(), Weights::Clusters(weights.into()))]
+    );
+    assert_eq!(tiers("{type: Only, clusters: [us-east, us-west]}"), [Tier::Only(places)]);
 }

@@ -118,16 +118,17 @@ fn policies(service: &FleetService) -> impl Iterator<Item = &crate::Policy> {
 }
 
 fn residency(state: &FleetState, service: &FleetService) -> Vec<Lint> {
-    let regions: BTreeSet<&Region> = service
+    let places: BTreeSet<(&Region, &ClusterName)> = service
         .pools
         .iter()
         .filter(|(_, pool)| pool.expected > 0)
-        .filter_map(|((cluster, _), _)| state.clusters.get(cluster).map(|member| &member.region))
+        .filter_map(|((cluster, _), _)| Some((&state.clusters.get(cluster)?.region, cluster)))
         .collect();
     let mut found = Vec::new();
     for only in policies(service).filter_map(|policy| policy.residency.as_ref()) {
-        let mut left = regions.iter().filter(|region| only.value.contains(**region));
-        if let (Some(region), None) = (left.next(), left.next()) {
+        let left = places.iter().filter(|(region, cluster)| only.value.allows(region, cluster));
+        let left: BTreeSet<&Region> = left.map(|(region, _)| *region).collect();
+        if let (Some(region), 1) = (left.first(), left.len()) {
             let lint = Lint::ResidencyInOneRegion { region: (*region).clone(), origin: only.origin.clone() };
             if !found.contains(&lint) {
                 found.push(lint);

@@ -81,6 +81,14 @@ pub enum Event {
     },
     /// Another cluster went out of reach.
     Unreachable(ClusterName),
+    /// A round trip to another cluster was measured, about once a second. Means something only where a policy finds the
+    /// nearest region by what is measured.
+    RoundTrip {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The round trip of its nearest gateway.
+        rtt: Duration,
+    },
     /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
     /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
     /// service that is not known, or a unit other than that of the declared capacity, means nothing.

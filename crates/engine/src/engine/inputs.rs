@@ -23,8 +23,36 @@ impl Engine {
         self.fleet.unreachable.retain(|cluster| clusters.contains_key(cluster));
         self.fleet.views.retain(|cluster, _| clusters.contains_key(cluster));
         self.fleet.clusters = clusters;
+        self.round_trips.retain(&self.fleet.clusters);
+        self.fleet.measured = self.round_trips.in_force(&distances);
         self.fleet.distances = distances;
         self.update_all(now, effects);
+    }
+
+    /// A cluster out of reach is a fault: what was about to change its region's distance begins anew.
+    pub(super) fn interrupt_measuring(&mut self, cluster: &ClusterName) {
+        if let Some(region) = self.fleet.clusters.get(cluster) {
+            self.round_trips.interrupt(region);
+        }
+    }
+
+    pub(super) fn measure_distance(
+        &mut self,
+        cluster: &ClusterName,
+        rtt: Duration,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let fleet = &self.fleet;
+        let Some(region) = fleet.clusters.get(cluster).filter(|region| **region != fleet.region) else {
+            return;
+        };
+        let members = fleet.clusters.iter().filter(|(_, its)| *its == region);
+        let members = members.map(|(member, _)| (member, fleet.is_reachable(member)));
+        if self.round_trips.measure((cluster, region), rtt, &fleet.distances, members, now) {
+            self.fleet.measured = self.round_trips.in_force(&fleet.distances);
+            self.update_all(now, effects);
+        }
     }
 
     pub(super) fn set_service(

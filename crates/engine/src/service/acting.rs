@@ -90,14 +90,15 @@ impl ServiceState {
 
     /// All pools of the service as what acts on them sees them.
     fn places(&self, fleet: &Fleet) -> Vec<PoolPlace> {
-        let allowed =
-            |region: &Region| self.policy.residency.as_ref().is_none_or(|only| only.value.contains(region));
+        let allowed = |region: &Region, cluster: &ClusterName| {
+            self.policy.residency.as_ref().is_none_or(|only| only.value.allows(region, cluster))
+        };
         let lets = |phase: Phase| !matches!(phase, Phase::Out | Phase::Shifted | Phase::Empty);
         let own = self.pools.iter().map(|(zone, pool)| PoolPlace {
             cluster: fleet.own.clone(),
             locality: Locality { region: fleet.region.clone(), zone: zone.clone() },
             healthy: pool.healthy() > 0 && pool.expected() > 0,
-            usable: allowed(&fleet.region),
+            usable: allowed(&fleet.region, &fleet.own),
         });
         let told = self.remotes.iter().flat_map(|(cluster, remote)| {
             let reachable = fleet.is_reachable(cluster);
@@ -107,7 +108,7 @@ impl ServiceState {
             cluster: cluster.clone(),
             locality: status.locality.clone(),
             healthy: status.healthy > 0 && status.expected > 0,
-            usable: reachable && allowed(&status.locality.region) && lets(status.phase),
+            usable: reachable && allowed(&status.locality.region, cluster) && lets(status.phase),
         });
         own.chain(remote).collect()
     }

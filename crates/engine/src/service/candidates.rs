@@ -5,9 +5,10 @@ use crate::{
     engine::Fleet,
     plan::Target,
     planner::{Candidate, CandidatePool},
+    policy::Proximity,
     steer,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tidegate_model::{ClusterName, Locality, Phase, PoolStatus, Region, Zone};
 
 impl ServiceState {
@@ -42,6 +43,19 @@ impl ServiceState {
             count += 1;
         }
         board.truncate(count);
+    }
+
+    /// Measured distances count from the moment at which all is well, so that no order changes during a fault.
+    pub(super) fn take_over_distances(&mut self, fleet: &Fleet, board: &[Candidate]) {
+        if self.policy.proximity.value == Proximity::Declared {
+            self.measured = None;
+            return;
+        }
+        let news = self.measured.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &fleet.measured));
+        let well = |it: &Candidate| it.reachable && matches!(it.phase, Phase::Serving | Phase::Empty);
+        if news && (self.measured.is_none() || board.iter().all(well)) {
+            self.measured = Some(Arc::clone(&fleet.measured));
+        }
     }
 
     fn fill_remote(&self, it: &mut Candidate, fleet: &Fleet, cluster: &ClusterName, remote: &Remote) {

@@ -120,7 +120,7 @@ impl ServiceState {
         let own = fleet.sources.iter().map(|source| FleetSource {
             source,
             demand: self.demands.own(source),
-            distances: &fleet.distances,
+            distances: self.measured.as_deref().unwrap_or(&fleet.distances),
             unreachable: &fleet.unreachable,
         });
         let nothing = FleetView::default();

@@ -29,7 +29,7 @@ fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let stream = (0..1000_u64, any::<bool>(), tiers).prop_map(|(demand, own, mut pools)| {
         pools.sort_unstable();
         pools.dedup();
-        Stream { demand, own, tiers: pools.into_iter().map(|pool| vec![pool]).collect() }
+        Stream { demand, own, tiers: pools.into_iter().map(|pool| vec![pool]).collect(), ..Stream::default() }
     });
     vec(stream, 1..6)
 }

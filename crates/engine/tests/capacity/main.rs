@@ -10,4 +10,5 @@ mod fixture;
 mod properties;
 mod reroute;
 mod trio;
+mod weights;
 mod worked;

@@ -7,8 +7,8 @@ use crate::{
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
 use tidegate_engine::{
-    Budget, OrderRule, Pass, Plan, PoolBudget, Source, Spread, Standing, Stream, Target, Tier, WhenExhausted,
-    Written, spend,
+    Budget, OfferWeight, OrderRule, Pass, Plan, PoolBudget, Source, Spread, Standing, Stream, Target, Tier,
+    WhenExhausted, Written, spend,
 };
 use tidegate_model::{Fraction, Phase};
 
@@ -36,11 +36,15 @@ pub(crate) fn pools() -> impl Strategy<Value = Vec<PoolBudget>> {
 
 pub(crate) fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let tiers = Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle();
-    let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize);
-    let stream = stream.prop_map(|(demand, own, order, many, width)| Stream {
+    let weight = prop_oneof![Just(0u64), 1..5u64, Just(1_000_000_000_000u64)];
+    let weight = (weight.clone(), weight).prop_map(|(within, beyond)| OfferWeight { within, beyond });
+    let weights = proptest::option::weighted(0.5, vec(weight, 7));
+    let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize, weights);
+    let stream = stream.prop_map(|(demand, own, order, many, width, weights)| Stream {
         demand,
         own,
         tiers: order[..many].chunks(width).map(<[usize]>::to_vec).collect(),
+        weights: weights.map(|it| it[..many].chunks(width).map(<[_]>::to_vec).collect()).unwrap_or_default(),
     });
     vec(stream, 0..8)
 }
@@ -123,11 +127,12 @@ fn hold(board: &Board, plan: &Plan) {
         let seen = board.seen_from(&plan.source.cluster);
         let it = seen.into_iter().find(|it| it.target == *target).unwrap();
         let any = it.pools.values().any(|pool| pool.healthy > 0 && pool.expected > 0);
-        (it.reachable && any, it.region)
+        (it.reachable && any, it.region, it.cluster)
     };
     let only = board.policy.residency.as_ref().map(|it| &it.value);
     for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
-        assert!(only.is_none_or(|only| only.contains(&healthy(target).1)), "residency: {plan:#?}");
+        let (_, region, cluster) = healthy(target);
+        assert!(only.is_none_or(|only| only.allows(&region, &cluster)), "residency: {plan:#?}");
     }
     if plan.reasons.iter().any(|it| it.tier.is_some() && healthy(&it.target).0) {
         assert!(!plan.last_resort && plan.shares.keys().all(|target| healthy(target).0), "{plan:#?}");

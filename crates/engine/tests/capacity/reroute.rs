@@ -46,7 +46,7 @@ fn is_shifted(pool: &PoolBudget) -> bool {
 }
 
 fn stream(demand: u64, own: bool, tiers: &[&[usize]]) -> Stream {
-    Stream { demand, own, tiers: tiers.iter().map(|it| it.to_vec()).collect() }
+    Stream { demand, own, tiers: tiers.iter().map(|it| it.to_vec()).collect(), ..Stream::default() }
 }
 
 fn pool(within: u64, ceiling: u64, standing: Standing) -> PoolBudget {

@@ -4,13 +4,7 @@
 //! against the truth and not against what they say themselves.
 
 use crate::fixture::{address, cluster, percent, region, service, zone};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_engine::{
     Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shift, ShiftTarget, ShiftedBy, Source,
     Target, Written,
@@ -103,9 +97,7 @@ fn endpoint(at: &str, n: u8) -> (SocketAddr, (Zone, EndpointFacts)) {
 impl Fleet {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut policy = Policy {
-            residency: setup
-                .residency
-                .then(|| Written::default_value(BTreeSet::from([region(CLUSTERS[0].1)]))),
+            residency: setup.residency.then(|| Written::default_value([region(CLUSTERS[0].1)].into())),
             ..Policy::default()
         };
         policy.failback.ramp_steps = Written::default_value(vec![percent(50.0), percent(100.0)]);

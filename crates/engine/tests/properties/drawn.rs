@@ -4,8 +4,8 @@ use crate::fixture::{cluster, percent, region, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 use std::time::Duration;
 use tidegate_engine::{
-    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Spread, Tier,
-    WhenExhausted, Written,
+    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Proximity, Residency,
+    Spread, Tier, Weights, WhenExhausted, Written,
 };
 use tidegate_model::{Fraction, Phase, Share};
 
@@ -60,6 +60,38 @@ fn places() -> impl Strategy<Value = Places> {
     })
 }
 
+/// The regions, zones or clusters of drawn places with weights, one of them above 0; those that are drawn beside narrow it.
+fn weighted() -> impl Strategy<Value = Tier> {
+    let weight = prop_oneof![Just(0u32), 1..5u32, Just(1_000_000u32)];
+    let kind = prop_oneof![Just('r'), Just('z'), Just('c')];
+    (places(), kind, vec(weight, 2), 1..9u32).prop_map(|(mut places, kind, weights, least)| {
+        // The first is at least this.
+        let weights =
+            || weights.iter().enumerate().map(|(at, it)| if at == 0 { (*it).max(least) } else { *it });
+        let weights = match kind {
+            'r' => {
+                places.regions.insert(region("us-east"));
+                Weights::Regions(places.regions.iter().cloned().zip(weights()).collect())
+            }
+            'z' => {
+                places.zones.insert(zone("a"));
+                Weights::Zones(places.zones.iter().cloned().zip(weights()).collect())
+            }
+            _ => {
+                places.clusters.insert(cluster("west-1"));
+                Weights::Clusters(places.clusters.iter().cloned().zip(weights()).collect())
+            }
+        };
+        // A third name has no weight, so it is not named.
+        match &weights {
+            Weights::Regions(weights) => places.regions.retain(|it| weights.contains_key(it)),
+            Weights::Zones(weights) => places.zones.retain(|it| weights.contains_key(it)),
+            Weights::Clusters(weights) => places.clusters.retain(|it| weights.contains_key(it)),
+        }
+        Tier::Weighted(places, weights)
+    })
+}
+
 fn order() -> impl Strategy<Value = Written<OrderRule>> {
     let tier = prop_oneof![
         Just(Tier::SameZone),
@@ -67,6 +99,7 @@ fn order() -> impl Strategy<Value = Written<OrderRule>> {
         Just(Tier::Any),
         places().prop_map(Tier::Only),
         places().prop_map(Tier::AnyExcept),
+        weighted(),
     ];
     (places(), vec(tier, 0..4)).prop_map(|(from, to)| Written::default_value(OrderRule { from, to }))
 }
@@ -105,7 +138,16 @@ fn capacity() -> impl Strategy<Value = Capacity> {
 }
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
-    let residency = proptest::option::weighted(0.3, subsequence(REGIONS.to_vec(), 0..=2));
+    let clusters = ["east", "east-2", "west-1", "eu-1"].map(cluster).to_vec();
+    let clusters = proptest::option::weighted(0.3, subsequence(clusters, 0..=3));
+    let residency = (proptest::option::weighted(0.7, subsequence(REGIONS.to_vec(), 0..=2)), clusters);
+    let residency = proptest::option::weighted(
+        0.3,
+        residency.prop_map(|(regions, clusters)| Residency {
+            regions: regions.map(|names| names.into_iter().map(region).collect()),
+            clusters: clusters.map(|names| names.into_iter().collect()),
+        }),
+    );
     let exhausted = prop_oneof![Just(WhenExhausted::Spread), Just(WhenExhausted::Shed)];
     let retention = prop_oneof![Just(0), Just(1), Just(30), Just(600)].prop_map(Duration::from_secs);
     let fractions = (fraction(), fraction());
@@ -126,11 +168,11 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 failover_threshold: Written::default_value(threshold),
                 minimum_healthy: Written::default_value(minimum),
                 partial_loss_delay: Written::default_value(delay),
-                residency: residency
-                    .map(|names| Written::default_value(names.into_iter().map(region).collect())),
+                residency: residency.map(Written::default_value),
                 capacity,
                 failback,
                 when_exhausted: Written::default_value(exhausted),
+                proximity: Written::default_value(Proximity::Measured),
                 dead_band: Share::new(dead_band).unwrap(),
                 retention,
             },

@@ -340,7 +340,11 @@ fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
     hold_shares(plan);
     let allowed = |target: &Target| {
         let region = region_of(&engine.fleet().clusters, target);
-        policy.residency.as_ref().is_none_or(|only| only.value.contains(&region))
+        let cluster = match target {
+            Target::Zone(_) => &engine.fleet().own,
+            Target::Cluster(cluster) => cluster,
+        };
+        policy.residency.as_ref().is_none_or(|only| only.value.allows(&region, cluster))
     };
     for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
         assert!(allowed(target), "residency forbids {target}: {plan:#?}");

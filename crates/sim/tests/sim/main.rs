@@ -4,6 +4,7 @@
 
 mod determinism;
 mod incidents;
+mod weighted;
 
 use std::path::{Path, PathBuf};
 use tidegate_sim::{Fleet, Report, Scenario, simulate};
