@@ -419,7 +419,7 @@ fn residency_may_allow_one_cluster_of_a_region_and_not_another() {
         "cluster west us-west 9/9",
     ];
     let board = near_and_far(&lines).policy(|policy| {
-        let clusters = ["east-3", "west"].map(|name| fixture::cluster(name));
+        let clusters = ["east-3", "west"].map(fixture::cluster);
         let only = tidegate_engine::Residency { regions: None, clusters: Some(clusters.into()) };
         policy.residency = Some(Written::default_value(only));
     });
