@@ -28,7 +28,7 @@ fn the_corpus_holds() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: cases(2000),
+        cases: cases(1000),
         max_shrink_iters: 2000,
         failure_persistence: None,
         ..ProptestConfig::default()

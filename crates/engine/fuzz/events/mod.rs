@@ -53,7 +53,7 @@ struct History<'a> {
     services: Services,
     known: Known,
     effects: Vec<Effects>,
-    /// Wake-ups since time passed last.
+    /// Wake-ups since time passed last, or something was told.
     at_once: usize,
 }
 
@@ -152,6 +152,7 @@ impl History<'_> {
 
     fn tell(&mut self, event: Event) {
         remember(&mut self.services, &event);
+        self.at_once = 0;
         let effects = self.engine.handle(event, self.now);
         self.took(effects);
     }

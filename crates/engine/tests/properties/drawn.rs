@@ -2,10 +2,10 @@
 
 use crate::fixture::{cluster, percent, region, service, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_engine::{
-    CandidatePool, Capacity, Failback, FailbackMode, Load, Location, OrderRule, Places, Policy, Shift,
-    ShiftTarget, ShiftedBy, Spread, Tier, WhenExhausted, Written,
+    Candidate, CandidatePool, Capacity, Failback, FailbackMode, Load, Location, OrderRule, Places, Policy,
+    Shift, ShiftTarget, ShiftedBy, Spread, Target, Tier, WhenExhausted, Written,
 };
 use tidegate_model::{Fraction, Locality, Phase, Share};
 
@@ -291,4 +291,31 @@ fn told(services: usize) -> impl Strategy<Value = Step> {
             .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
         1 => Just(Step::Restart),
     ]
+}
+
+/// Candidates of the planner.
+pub(crate) fn board(
+    zones: &[(CandidatePool, usize)],
+    clusters: &[(Vec<CandidatePool>, usize, bool)],
+) -> Vec<Candidate> {
+    let local = zones.iter().zip(ZONES).map(|((pool, phase), name)| Candidate {
+        target: Target::Zone(zone(name)),
+        cluster: cluster("east"),
+        region: region("us-east"),
+        pools: BTreeMap::from([(zone(name), *pool)]),
+        phase: PHASES[*phase],
+        reachable: true,
+        hold: None,
+    });
+    let remote =
+        clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
+            target: Target::Cluster(cluster(name)),
+            cluster: cluster(name),
+            region: region(its_region),
+            pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
+            phase: PHASES[*phase],
+            reachable: *reachable,
+            hold: None,
+        });
+    local.chain(remote).collect()
 }

@@ -21,7 +21,7 @@ mod faults;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
-use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, acting, policy, remote_pool, step};
+use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, acting, board, policy, remote_pool, step};
 
 use fixture::{cases, cluster, region, service, source, zone};
 use proptest::{collection::vec, prelude::*};
@@ -479,27 +479,4 @@ proptest! {
             prop_assert!(serves(&after) || !serves(&first), "{:#?}", after);
         }
     }
-}
-
-fn board(zones: &[(CandidatePool, usize)], clusters: &[(Vec<CandidatePool>, usize, bool)]) -> Vec<Candidate> {
-    let local = zones.iter().zip(ZONES).map(|((pool, phase), name)| Candidate {
-        target: Target::Zone(zone(name)),
-        cluster: cluster("east"),
-        region: region("us-east"),
-        pools: BTreeMap::from([(zone(name), *pool)]),
-        phase: PHASES[*phase],
-        reachable: true,
-        hold: None,
-    });
-    let remote =
-        clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
-            target: Target::Cluster(cluster(name)),
-            cluster: cluster(name),
-            region: region(its_region),
-            pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
-            phase: PHASES[*phase],
-            reachable: *reachable,
-            hold: None,
-        });
-    local.chain(remote).collect()
 }
