@@ -258,7 +258,9 @@ fn a_whole_region_that_is_lost_is_left_for_another() {
     let clusters =
         BTreeMap::from([(cluster("east-2"), region("us-east")), (cluster("west"), region("us-west"))]);
     world.handle(Event::Topology { clusters, distances: BTreeMap::new() });
-    names(10).iter().for_each(|name| drop(world.add_up(name, &["a", "b"], 2)));
+    for name in names(10) {
+        world.add_up(&name, &["a", "b"], 2);
+    }
     tells(&mut world, "east-2", "us-east", &[2; 10]);
     west(&mut world, &[2; 10]);
     world.until(100.0).forget_history();

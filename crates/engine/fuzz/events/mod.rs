@@ -200,8 +200,8 @@ impl History<'_> {
         }
     }
 
-    fn check(&mut self, service: ServiceName, in_zone: &Zone, up: bool) {
-        let Some((_, endpoints)) = self.services.get(&service) else { return };
+    fn check(&mut self, service: &ServiceName, in_zone: &Zone, up: bool) {
+        let Some((_, endpoints)) = self.services.get(service) else { return };
         let there = endpoints.iter().filter(|(_, (zone, _))| zone == in_zone);
         for address in there.map(|(address, _)| *address).collect::<Vec<_>>() {
             self.tell(Event::Checked { service: service.clone(), address, up, detail: String::new() });
@@ -210,13 +210,13 @@ impl History<'_> {
 
     fn check_zone(&mut self) {
         let (service, zone, up) = (self.bytes.service(), self.bytes.zone(), self.bytes.flag());
-        self.check(service, &zone, up);
+        self.check(&service, &zone, up);
     }
 
     fn check_zone_of_all(&mut self) {
         let (zone, up) = (self.bytes.zone(), self.bytes.flag());
         for service in self.services.keys().cloned().collect::<Vec<_>>() {
-            self.check(service, &zone, up);
+            self.check(&service, &zone, up);
         }
     }
 
