@@ -2,9 +2,13 @@
 //! exhaustive searches deeper.
 
 use crate::command::{cargo, run as run_command};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use std::{path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// What can be soaked.
 #[derive(Subcommand)]
@@ -17,38 +21,71 @@ pub(crate) enum Soak {
         /// How many actions deeper than in CI the searches go; each takes about four times as long
         #[arg(long, value_name = "N", default_value_t = 2)]
         deeper: u32,
+        /// Begin no further round of cases after so many minutes
+        #[arg(long, value_name = "N")]
+        minutes: Option<u64>,
+        /// How many properties are drawn at the same time
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        jobs: u32,
+        /// The seed of the first round; the next rounds count up from it
+        #[arg(long, value_name = "N")]
+        seed: Option<u32>,
     },
 }
 
 /// The test targets with properties: the file that holds them, and how many.
-const PROPERTIES: [(&str, &str, u32); 4] = [
-    ("properties", "properties/main.rs", 2),
+const PROPERTIES: [(&str, &str, u32); 6] = [
+    ("properties", "properties/main.rs", 3),
+    ("properties", "properties/faults.rs", 1),
     ("capacity", "capacity/properties.rs", 3),
     ("contingency", "contingency/properties.rs", 4),
     ("reference", "reference/main.rs", 1),
+    ("fuzz", "fuzz.rs", 1),
 ];
+
+/// Cases of each property in one round, so that progress shows and a time limit is kept.
+const ROUND: u32 = 5000;
 
 /// Runs them in release mode, up to the first that fails.
 pub(crate) fn run(root: &Path, soak: &Soak) -> Result<()> {
-    let Soak::Engine { cases, deeper } = *soak;
-    let each = cases / PROPERTIES.iter().map(|(.., count)| count).sum::<u32>();
+    let Soak::Engine { cases, deeper, minutes, jobs, seed } = *soak;
+    let properties = PROPERTIES.iter().map(|(.., count)| count).sum::<u32>();
+    let each = cases / properties;
     if each == 0 {
         bail!("--cases {cases} is less than one case per property");
     }
-    let started = Instant::now();
-    let mut properties = cargo(root);
-    properties.args(["test", "--release", "--package", "tidegate-engine"]);
-    for (target, ..) in PROPERTIES {
-        properties.args(["--test", target]);
+    let seed = seed.unwrap_or_else(std::process::id);
+    let (started, limit) = (Instant::now(), minutes.map(|minutes| Duration::from_secs(minutes * 60)));
+    let (mut drawn, mut round) = (0, 0_u32);
+    while drawn < each && limit.is_none_or(|limit| started.elapsed() < limit) {
+        let count = ROUND.min(each - drawn);
+        draw(root, count, jobs, u64::from(seed) + u64::from(round))?;
+        (drawn, round) = (drawn + count, round + 1);
+        let seconds = started.elapsed().as_secs_f64();
+        let rate = f64::from(drawn) * f64::from(properties) / seconds;
+        let left = f64::from(each - drawn) * f64::from(properties) / rate / 60.0;
+        println!("{drawn} of {each} cases of each property, {rate:.0} cases/s, {left:.0} min for the rest.");
     }
-    properties.env("PROPTEST_CASES", each.to_string());
-    run_command(&mut properties)?;
     let mut search = cargo(root);
     search.args(["test", "--release", "--package", "tidegate-engine", "--test", "exhaustive"]);
     run_command(search.args(["--", "--nocapture"]).env("TIDEGATE_SEARCH_DEEPER", deeper.to_string()))?;
     let seconds = started.elapsed().as_secs_f64();
-    println!("The engine holds: {each} cases of each property, {deeper} actions deeper, {seconds:.0} s.");
+    println!("The engine holds: {drawn} cases of each property, {deeper} actions deeper, {seconds:.0} s.");
     Ok(())
+}
+
+/// One round. A case that fails is shrunk and printed by the property; how to draw it again is said here.
+fn draw(root: &Path, count: u32, jobs: u32, seed: u64) -> Result<()> {
+    let targets: BTreeSet<&str> = PROPERTIES.iter().map(|(target, ..)| *target).collect();
+    let mut args = vec!["test", "--release", "--package", "tidegate-engine"];
+    args.extend(targets.into_iter().flat_map(|target| ["--test", target]));
+    let threads = format!("--test-threads={jobs}");
+    args.extend(["--", "--quiet", &threads]);
+    let env = [("PROPTEST_RNG_SEED", seed.to_string()), ("PROPTEST_CASES", count.to_string())];
+    println!("Seed {seed}, {count} cases of each property.");
+    let again = format!("PROPTEST_RNG_SEED={seed} PROPTEST_CASES={count} cargo {}", args.join(" "));
+    let mut round = cargo(root);
+    run_command(round.args(&args).envs(env)).with_context(|| format!("to run it again: {again}"))
 }
 
 #[cfg(test)]

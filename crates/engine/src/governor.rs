@@ -127,8 +127,9 @@ impl Governor {
             }
             SavedStage::Ramping { remaining } => Stage::Ramping { until: now + remaining },
         };
-        let returned = saved.quiet.map(|quiet| (now, quiet));
-        Self { admit: saved.admit, stage, relapses: saved.relapses, returned, ..Self::new() }
+        // A number from disk or from others may be any.
+        let (returned, relapses) = (saved.quiet.map(|quiet| (now, quiet)), saved.relapses.min(MAX_RELAPSES));
+        Self { admit: saved.admit, stage, relapses, returned, ..Self::new() }
     }
 
     pub(crate) fn save(&self, now: Time) -> SavedGovernor {

@@ -101,6 +101,7 @@ impl Steering {
         self.aways.is_empty()
             && self.in_effect.is_empty()
             && self.drained.is_empty()
+            && self.recheck.is_none()
             && fleet.out.is_empty()
             && fleet.shifts.about(service).next().is_none()
     }

@@ -4,7 +4,7 @@
 mod fixture;
 
 use fixture::{World, address, cluster, region, runs, service, zone};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_engine::{
     Decision, Due, EndpointFacts, Event, Location, LocationDecision, LocationVerdict, NodeId, Rule, Written,
 };
@@ -27,9 +27,13 @@ fn names(services: usize) -> Vec<String> {
 
 /// The cluster west tells of its pools: so many healthy of two, per service.
 fn west(world: &mut World, healthy: &[u32]) {
+    tells(world, "west", "us-west", healthy);
+}
+
+fn tells(world: &mut World, of: &str, in_region: &str, healthy: &[u32]) {
     let pools = names(healthy.len()).into_iter().zip(healthy).map(|(name, healthy)| PoolStatus {
         service: service(&name),
-        locality: Locality { region: region("us-west"), zone: zone("x") },
+        locality: Locality { region: region(in_region), zone: zone("x") },
         expected: 2,
         healthy: *healthy,
         admit: fixture::percent(if *healthy == 0 { 0.0 } else { 100.0 }),
@@ -37,7 +41,7 @@ fn west(world: &mut World, healthy: &[u32]) {
         hold_remaining: Duration::ZERO,
     });
     let pools = pools.collect();
-    world.handle(Event::RemotePools { cluster: cluster("west"), pools });
+    world.handle(Event::RemotePools { cluster: cluster(of), pools });
 }
 
 fn lose(world: &mut World, in_zone: &str, which: impl IntoIterator<Item = usize>) {
@@ -246,6 +250,45 @@ fn a_whole_cluster_that_is_lost_is_left_for_another() {
     world.until(101.0);
     assert_eq!(verdicts(&world), [(Location::Cluster(cluster("east")), LocationVerdict::Out)]);
     assert_eq!(world.shares("s9", "a"), "cluster west 10000");
+}
+
+#[test]
+fn a_whole_region_that_is_lost_is_left_for_another() {
+    let mut world = World::new();
+    let clusters =
+        BTreeMap::from([(cluster("east-2"), region("us-east")), (cluster("west"), region("us-west"))]);
+    world.handle(Event::Topology { clusters, distances: BTreeMap::new() });
+    for name in names(10) {
+        world.add_up(&name, &["a", "b"], 2);
+    }
+    tells(&mut world, "east-2", "us-east", &[2; 10]);
+    west(&mut world, &[2; 10]);
+    world.until(100.0).forget_history();
+    lose(&mut world, "a", 0..8);
+    lose(&mut world, "b", 0..8);
+    world.until(100.5);
+    assert_eq!(world.shares("s0", "a"), "cluster east-2 10000", "so far it may be the cluster alone");
+    tells(&mut world, "east-2", "us-east", &[0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
+    world.until(101.5);
+    let east = Location::Region(region("us-east"));
+    assert_eq!(verdicts(&world), [(east, LocationVerdict::Out)], "not of its clusters, nor of their zones");
+    assert_eq!(world.pool("s9", "a"), "Out 2/2 0 %");
+    assert_eq!(world.shares("s9", "a"), "cluster east-2 10000", "a cluster's own agents drain its pools");
+    tells(&mut world, "east-2", "us-east", &[0; 10]);
+    assert_eq!(world.shares("s9", "a"), "cluster west 10000", "and they see the same");
+}
+
+#[test]
+fn a_place_that_recovers_while_a_success_spares_a_service_leaves_nothing_to_wait_for() {
+    let mut world = fleet(10, &["a", "b"]);
+    lose(&mut world, "a", 0..6);
+    world.until(100.9);
+    let (service, zone, at) = (service("s9"), zone("a"), world.now);
+    world.handle(Event::Succeeded { service, zone, at });
+    world.until(101.1);
+    back(&mut world, "a", 0..6);
+    assert_eq!(verdicts(&world).len(), 2, "out and recovered");
+    world.settle();
 }
 
 #[test]

@@ -8,11 +8,13 @@ use tidegate_model::{ClusterName, PoolStatus, Region, ServiceName, Time, Zone};
 impl Engine {
     pub(super) fn set_topology(
         &mut self,
-        clusters: BTreeMap<ClusterName, Region>,
+        mut clusters: BTreeMap<ClusterName, Region>,
         distances: BTreeMap<Region, Duration>,
         now: Time,
         effects: &mut Effects,
     ) {
+        // The own cluster is no other one, whatever is told: a way to it would lead back to where it came from.
+        clusters.remove(&self.fleet.own);
         // A cluster that was taken out of the fleet is not a fault: its pools are simply no longer asked.
         let gone: Vec<ClusterName> =
             self.remote_pools.keys().filter(|cluster| !clusters.contains_key(*cluster)).cloned().collect();

@@ -101,14 +101,16 @@ impl ServiceState {
             usable: allowed(&fleet.region, &fleet.own),
         });
         let told = self.remotes.iter().flat_map(|(cluster, remote)| {
-            let reachable = fleet.is_reachable(cluster);
-            remote.pools.values().map(move |status| (cluster, status, reachable))
+            // Residency goes by where the fleet says that a cluster lies; who is no part of it serves nobody.
+            let region = fleet.clusters.get(cluster);
+            let may_serve = fleet.is_reachable(cluster) && region.is_some_and(|it| allowed(it, cluster));
+            remote.pools.values().map(move |status| (cluster, status, may_serve))
         });
-        let remote = told.map(|(cluster, status, reachable)| PoolPlace {
+        let remote = told.map(|(cluster, status, may_serve)| PoolPlace {
             cluster: cluster.clone(),
             locality: status.locality.clone(),
             healthy: status.healthy > 0 && status.expected > 0,
-            usable: reachable && allowed(&status.locality.region, cluster) && lets(status.phase),
+            usable: may_serve && lets(status.phase),
         });
         own.chain(remote).collect()
     }

@@ -3,8 +3,17 @@
 //! What is true (which endpoint is up, which link is cut) is kept beside the engines, so that their plans are held
 //! against the truth and not against what they say themselves.
 
-use crate::fixture::{address, cluster, percent, region, service, zone};
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use crate::{
+    Searched,
+    fixture::{address, cluster, percent, region, service, zone},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_engine::{
     Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shift, ShiftTarget, ShiftedBy, Source,
     Target, Written,
@@ -365,5 +374,34 @@ fn shift(whole: bool, force: bool) -> Shift {
         by: ShiftedBy::Operator,
         comment: "a search".to_owned(),
         force,
+    }
+}
+
+impl Searched for Fleet {
+    type Action = Action;
+    const TICK: Action = Action::Tick;
+
+    fn actions(&self) -> Vec<Action> {
+        self.actions()
+    }
+
+    fn apply(&mut self, action: Action) {
+        self.apply(action);
+    }
+
+    fn key(&self) -> String {
+        self.key()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.next_deadline().is_none()
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.wrong()
+    }
+
+    fn wrong_when_settled(&self) -> Option<String> {
+        self.wrong_when_settled()
     }
 }

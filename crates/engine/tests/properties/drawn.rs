@@ -1,15 +1,17 @@
 //! Random policies, fleets and events.
 
-use crate::fixture::{cluster, percent, region, zone};
+use crate::fixture::{cluster, percent, region, service, zone};
 use proptest::{collection::vec, prelude::*, sample::subsequence};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_engine::{
-    CandidatePool, Capacity, Failback, FailbackMode, Load, OrderRule, Places, Policy, Proximity, Residency,
-    Spread, Tier, Weights, WhenExhausted, Written,
+    Candidate, CandidatePool, Capacity, Failback, FailbackMode, Load, Location, OrderRule, Places, Policy,
+    Proximity, Residency, Shift, ShiftTarget, ShiftedBy, Spread, Target, Tier, Weights, WhenExhausted,
+    Written,
 };
-use tidegate_model::{Fraction, Phase, Share};
+use tidegate_model::{Fraction, Locality, Phase, Share};
 
-pub(crate) const SERVICES: [&str; 2] = ["web", "pay"];
+/// Most histories are about the first two; a verdict on a place takes more.
+pub(crate) const SERVICES: [&str; 6] = ["web", "pay", "auth", "cart", "mail", "feed"];
 pub(crate) const ZONES: [&str; 3] = ["a", "b", "c"];
 pub(crate) const CLUSTERS: [(&str, &str); 4] =
     [("east-2", "us-east"), ("west-1", "us-west"), ("west-2", "us-west"), ("eu-1", "eu")];
@@ -22,22 +24,112 @@ pub(crate) const PHASES: [Phase; 6] =
 pub(crate) enum Step {
     Wait(u64),
     Back(u64),
-    Check { service: usize, zone: usize, n: u8, up: bool },
-    CheckZone { service: usize, zone: usize, up: bool },
-    Endpoints { service: usize, endpoints: Vec<(usize, u8, u8)> },
-    Remote { cluster: usize, pools: Vec<(usize, bool, CandidatePool, Phase)> },
+    Check {
+        service: usize,
+        zone: usize,
+        n: u8,
+        up: bool,
+    },
+    CheckZone {
+        service: usize,
+        zone: usize,
+        up: bool,
+    },
+    Endpoints {
+        service: usize,
+        endpoints: Vec<(usize, u8, u8)>,
+    },
+    /// The last is what remains of a hold-down, in seconds.
+    Remote {
+        cluster: usize,
+        pools: Vec<(usize, bool, CandidatePool, Phase, u64)>,
+    },
     Unreachable(usize),
     Reachable(usize, bool),
     Topology(Vec<usize>),
     Sources(Vec<usize>),
     Removed(usize),
-    Release { service: usize, zone: usize },
-    ReleaseCluster { service: usize, cluster: usize },
-    Policy { service: usize, policy: Box<Policy> },
-    Demand { service: usize, zone: usize, load: Load },
-    RemoteDemand { service: usize, cluster: usize, load: Load },
-    Arrivals { service: usize, at: usize, from: usize, load: Load },
+    Release {
+        service: usize,
+        zone: usize,
+    },
+    ReleaseCluster {
+        service: usize,
+        cluster: usize,
+    },
+    Policy {
+        service: usize,
+        policy: Box<Policy>,
+    },
+    Demand {
+        service: usize,
+        zone: usize,
+        load: Load,
+    },
+    RemoteDemand {
+        service: usize,
+        cluster: usize,
+        load: Load,
+    },
+    Arrivals {
+        service: usize,
+        at: usize,
+        from: usize,
+        load: Load,
+    },
     Restart,
+    /// Every service finds the same in a zone.
+    ZoneOfAll {
+        zone: usize,
+        up: bool,
+    },
+    Succeeded {
+        service: usize,
+        zone: usize,
+    },
+    Shift(Shift),
+    ShiftEnded(usize),
+    /// Another replica tells what it found in a zone; its word may be so many milliseconds old.
+    Replica {
+        name: usize,
+        service: usize,
+        zone: usize,
+        up: bool,
+        age_ms: u64,
+    },
+    /// A replica that has seen nothing but this zone of the service down and up again joins.
+    Joins {
+        service: usize,
+        zone: usize,
+        back: bool,
+    },
+}
+
+pub(crate) const SHIFTS: [&str; 2] = ["drain", "drill"];
+
+fn shift() -> impl Strategy<Value = Shift> {
+    let locality =
+        (0..ZONES.len()).prop_map(|at| Locality { region: region("us-east"), zone: zone(ZONES[at]) });
+    let location = prop_oneof![
+        4 => locality.prop_map(Location::Zone),
+        1 => Just(Location::Cluster(cluster("east"))),
+        2 => (0..CLUSTERS.len()).prop_map(|at| Location::Cluster(cluster(CLUSTERS[at].0))),
+        1 => (0..REGIONS.len()).prop_map(|at| Location::Region(region(REGIONS[at]))),
+    ];
+    let service = proptest::option::weighted(0.3, (0..2_usize).prop_map(|at| service(SERVICES[at])));
+    let percent = prop_oneof![3 => Just(100_u32), 2 => 0..=101_u32];
+    let by = prop_oneof![Just(ShiftedBy::Drill), Just(ShiftedBy::Operator)];
+    (0..SHIFTS.len(), location, service, percent, 0..90_u64, by, proptest::bool::weighted(0.2)).prop_map(
+        |(name, location, service, percent, remaining, by, force)| Shift {
+            name: SHIFTS[name].to_owned(),
+            target: ShiftTarget { location, service },
+            percent,
+            remaining: Duration::from_secs(remaining),
+            by,
+            comment: String::new(),
+            force,
+        },
+    )
 }
 
 fn fraction() -> impl Strategy<Value = Fraction> {
@@ -188,11 +280,32 @@ pub(crate) fn remote_pool() -> impl Strategy<Value = CandidatePool> {
     })
 }
 
-pub(crate) fn step() -> impl Strategy<Value = Step> {
+/// A step of a history of so many services.
+pub(crate) fn step(services: usize) -> impl Strategy<Value = Step> {
+    prop_oneof![6 => told(services), 1 => acting(services)]
+}
+
+/// What acts on pools besides their own health, and what replicas say.
+pub(crate) fn acting(services: usize) -> impl Strategy<Value = Step> {
+    let (in_service, in_zone) = (0..services, 0..ZONES.len());
+    prop_oneof![
+        3 => (in_zone.clone(), any::<bool>()).prop_map(|(zone, up)| Step::ZoneOfAll { zone, up }),
+        1 => (in_service.clone(), in_zone.clone())
+            .prop_map(|(service, zone)| Step::Succeeded { service, zone }),
+        4 => shift().prop_map(Step::Shift),
+        1 => (0..SHIFTS.len()).prop_map(Step::ShiftEnded),
+        3 => (0..3_usize, in_service.clone(), in_zone.clone(), any::<bool>(), 0..4000_u64)
+            .prop_map(|(name, service, zone, up, age_ms)| Step::Replica { name, service, zone, up, age_ms }),
+        1 => (in_service, in_zone, any::<bool>())
+            .prop_map(|(service, zone, back)| Step::Joins { service, zone, back }),
+    ]
+}
+
+fn told(services: usize) -> impl Strategy<Value = Step> {
     let phase = || proptest::sample::select(PHASES.to_vec());
-    let (in_service, in_zone, in_cluster) = (0..SERVICES.len(), 0..ZONES.len(), 0..CLUSTERS.len());
+    let (in_service, in_zone, in_cluster) = (0..services, 0..ZONES.len(), 0..CLUSTERS.len());
     let endpoints = vec((in_zone.clone(), 1..5u8, 0..8u8), 0..10);
-    let pools = vec((in_service.clone(), any::<bool>(), remote_pool(), phase()), 0..4);
+    let pools = vec((in_service.clone(), any::<bool>(), remote_pool(), phase(), 0..60_u64), 0..4);
     prop_oneof![
         8 => (0..40_000u64).prop_map(Step::Wait),
         1 => (0..40_000u64).prop_map(Step::Back),
@@ -221,4 +334,31 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(service, policy)| Step::Policy { service, policy: Box::new(policy) }),
         1 => Just(Step::Restart),
     ]
+}
+
+/// Candidates of the planner.
+pub(crate) fn board(
+    zones: &[(CandidatePool, usize)],
+    clusters: &[(Vec<CandidatePool>, usize, bool)],
+) -> Vec<Candidate> {
+    let local = zones.iter().zip(ZONES).map(|((pool, phase), name)| Candidate {
+        target: Target::Zone(zone(name)),
+        cluster: cluster("east"),
+        region: region("us-east"),
+        pools: BTreeMap::from([(zone(name), *pool)]),
+        phase: PHASES[*phase],
+        reachable: true,
+        hold: None,
+    });
+    let remote =
+        clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
+            target: Target::Cluster(cluster(name)),
+            cluster: cluster(name),
+            region: region(its_region),
+            pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
+            phase: PHASES[*phase],
+            reachable: *reachable,
+            hold: None,
+        });
+    local.chain(remote).collect()
 }

@@ -1,11 +1,27 @@
-//! What holds for every policy, fleet and sequence of events (DESIGN, section 4, invariants).
+//! What holds for every policy, fleet and sequence of events (DESIGN, section 4, invariants), and which property says so:
+//!
+//! | invariant | property |
+//! |---|---|
+//! | shares sum to 1 minus shed | [`invariants_hold_after_every_event`], [`a_plan_holds_for_any_candidates`]: `hold_shares` |
+//! | residency always, also under shifts and verdicts | [`invariants_hold_after_every_event`], [`verdicts_on_places_hold_too`]: `hold_plan` |
+//! | no share to an unreachable or wholly unhealthy pool while an allowed healthy one exists | the same: `hold_plan` |
+//! | with capacity declared no pool above its budget in pass 1 | `capacity`: `the_waterfall_gives_out_exactly_what_is_asked_and_never_more_than_a_budget_within_admit` |
+//! | admit never rises before its hold-down | [`invariants_hold_after_every_event`]: `Track` |
+//! | a replica that joins never raises admit | the same: `Run::joins` |
+//! | same inputs, same plan | the same, by two engines; [`a_plan_holds_for_any_candidates`] |
+//! | one fault and one recovery: at most once away and once (ramped) back | `faults`: `one_fault_and_one_recovery_are_one_move_away_and_one_back` |
+//! | adding health never lowers what is served | [`a_plan_holds_for_any_candidates`]; `capacity`: `adding_health_never_lowers_what_is_served_where_all_sources_reach_the_same_pools` |
+//! | a service's last healthy place is not drained | [`invariants_hold_after_every_event`], [`verdicts_on_places_hold_too`]: `Run::spares` |
+//! | every run settles | the same: `Run::follow` |
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod acting;
 mod drawn;
+mod faults;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
-use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, policy, remote_pool, step};
+use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, acting, board, policy, remote_pool, step};
 
 use fixture::{cases, cluster, region, service, source, zone};
 use proptest::{collection::vec, prelude::*};
@@ -25,6 +41,8 @@ use tidegate_model::{
 
 /// Runs of events; a soak draws more.
 const RUNS: u32 = 2000;
+/// The same of whole fleets, which take longer.
+const FLEETS: u32 = 300;
 /// Single plans, which are cheap.
 const PLANS: u32 = 10_000;
 /// Wake-ups after the last event, by when the engine has settled.
@@ -77,6 +95,10 @@ struct Run {
     now: Time,
     services: BTreeMap<usize, (Policy, Endpoints)>,
     tracks: BTreeMap<(ServiceName, Target), Track>,
+    /// Whether a shift may leave pools less than their governors do.
+    shifted: bool,
+    /// The pools that verdicts drained when it was looked last.
+    drained: BTreeSet<(ServiceName, Target)>,
 }
 
 fn address(in_zone: usize, n: u8) -> SocketAddr {
@@ -84,13 +106,15 @@ fn address(in_zone: usize, n: u8) -> SocketAddr {
 }
 
 impl Run {
-    fn new(policies: [Policy; 2]) -> Self {
+    fn new(policies: Vec<Policy>) -> Self {
         let engine = Engine::new(cluster("east"), region("us-east"), Saved::default());
         let mut run = Self {
             engines: [engine.clone(), engine],
             now: Time::ZERO,
             services: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            shifted: false,
+            drained: BTreeSet::new(),
         };
         run.topology(&[0, 1, 2, 3]);
         run.handle(&Event::Sources([source("a"), source("b")].into()), run.now);
@@ -110,7 +134,9 @@ impl Run {
 
     fn both(&mut self, mut call: impl FnMut(&mut Engine) -> Effects) {
         let [one, other] = &mut self.engines;
-        assert_eq!(call(one), call(other), "the same inputs, the same effects");
+        let effects = call(one);
+        assert_eq!(effects, call(other), "the same inputs, the same effects");
+        self.heed(&effects);
         self.watch();
     }
 
@@ -228,6 +254,7 @@ impl Run {
                 self.handle(&Event::Arrivals { at: cluster(CLUSTERS[at].0), from }, self.now);
             }
             Step::Restart => self.restart(),
+            other => self.act(other),
         }
     }
 
@@ -263,12 +290,13 @@ impl Run {
         let pools = engine
             .statuses(self.now)
             .map(|it| (it.service, Target::Zone(it.locality.zone), it.admit, it.phase == Phase::Ramping));
+        let pools = if self.shifted { self.governors() } else { pools.collect() };
         // Our way to a cluster is either whole or lost, so between the two it climbs.
         let ways = engine
             .remote_pools()
             .map(|it| (it.status.service, Target::Cluster(it.cluster), it.reach, !it.reach.is_zero()));
         let mut tracks = BTreeMap::new();
-        for (service, target, admit, ramping) in pools.chain(ways) {
+        for (service, target, admit, ramping) in pools.into_iter().chain(ways) {
             let stand = Stand { admit, ramping, failback: &engine.policy(&service).unwrap().failback };
             let key = (service, target);
             tracks.insert(key.clone(), Track::next(self.tracks.get(&key), &key, &stand, self.now));
@@ -293,8 +321,8 @@ fn endpoint((at, n, state): (usize, u8, u8)) -> (SocketAddr, (Zone, EndpointFact
     (address(at, n), (zone(ZONES[in_zone]), facts))
 }
 
-fn status(at: usize, pool: (usize, bool, CandidatePool, Phase)) -> PoolStatus {
-    let (in_service, second_zone, pool, phase) = pool;
+fn status(at: usize, pool: (usize, bool, CandidatePool, Phase, u64)) -> PoolStatus {
+    let (in_service, second_zone, pool, phase, hold) = pool;
     PoolStatus {
         service: service(SERVICES[in_service]),
         locality: Locality {
@@ -305,7 +333,7 @@ fn status(at: usize, pool: (usize, bool, CandidatePool, Phase)) -> PoolStatus {
         healthy: pool.healthy,
         admit: pool.admit,
         phase,
-        hold_remaining: Duration::ZERO,
+        hold_remaining: Duration::from_secs(hold),
     }
 }
 
@@ -392,14 +420,34 @@ proptest! {
     #[test]
     fn invariants_hold_after_every_event(
         policies in [policy(), policy()],
-        steps in vec(step(), 1..24),
+        steps in vec(step(2), 1..24),
     ) {
-        let mut run = Run::new(policies);
+        let mut run = Run::new(policies.into());
         for step in steps {
             run.step(step);
         }
         run.follow(None);
         prop_assert_eq!(run.engines[0].next_deadline(), None);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(FLEETS))]
+
+    #[test]
+    fn verdicts_on_places_hold_too(
+        policy in policy(),
+        zone_at in 0..2_usize,
+        steps in vec(prop_oneof![acting(SERVICES.len()), step(SERVICES.len())], 1..16),
+    ) {
+        let mut run = Run::new(vec![policy; SERVICES.len()]);
+        // All but one of the services lose a zone, which is then declared out.
+        (1..SERVICES.len()).for_each(|service| run.step(Step::CheckZone { service, zone: zone_at, up: false }));
+        run.step(Step::Wait(1000));
+        for step in steps {
+            run.step(step);
+        }
+        run.follow(None);
     }
 }
 
@@ -435,27 +483,4 @@ proptest! {
             prop_assert!(serves(&after) || !serves(&first), "{:#?}", after);
         }
     }
-}
-
-fn board(zones: &[(CandidatePool, usize)], clusters: &[(Vec<CandidatePool>, usize, bool)]) -> Vec<Candidate> {
-    let local = zones.iter().zip(ZONES).map(|((pool, phase), name)| Candidate {
-        target: Target::Zone(zone(name)),
-        cluster: cluster("east"),
-        region: region("us-east"),
-        pools: BTreeMap::from([(zone(name), *pool)]),
-        phase: PHASES[*phase],
-        reachable: true,
-        hold: None,
-    });
-    let remote =
-        clusters.iter().zip(CLUSTERS).map(|((pools, phase, reachable), (name, its_region))| Candidate {
-            target: Target::Cluster(cluster(name)),
-            cluster: cluster(name),
-            region: region(its_region),
-            pools: pools.iter().zip(["x", "y"]).map(|(pool, name)| (zone(name), *pool)).collect(),
-            phase: PHASES[*phase],
-            reachable: *reachable,
-            hold: None,
-        });
-    local.chain(remote).collect()
 }
