@@ -228,7 +228,10 @@ fn declared(criterion: &mut Criterion) {
         bencher.iter(|| {
             rps = 1_800_000 - rps;
             let rate = Load::Rate { rps };
-            engine.handle(Event::Demand { source: source("a"), service: name.clone(), rate }, now)
+            engine.handle(
+                Event::Demand { source: source("a"), rates: BTreeMap::from([(name.clone(), rate)]) },
+                now,
+            )
         });
     });
 }

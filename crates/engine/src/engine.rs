@@ -238,8 +238,8 @@ impl Engine {
                     self.update_all(now, &mut effects);
                 }
             }
-            Event::Demand { source, service, rate } => {
-                self.measure_demand(&source, &service, rate, now, &mut effects);
+            Event::Demand { source, rates } => {
+                self.measure_demand(&source, &rates, now, &mut effects);
             }
             Event::RemoteDemand { cluster, view, demand } => {
                 self.hear_demand(&cluster, view, &demand, now, &mut effects);

@@ -45,6 +45,6 @@ pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{Failback, FailbackMode, OrderRule, Origin, Places, Policy, Tier, WhenExhausted, Written};
 pub use pool::{EndpointFacts, NodeId};
-pub use service::{EndpointView, RemotePoolView};
+pub use service::{DemandView, EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
 pub use waterfall::{Pass, PoolBudget, Spending, Standing, Stream, spend};

@@ -72,16 +72,15 @@ pub enum Event {
     },
     /// Another cluster went out of reach.
     Unreachable(ClusterName),
-    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
-    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
-    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
+    /// What one of the own sources asks for was measured: *downstream* requests, each counted once however often a
+    /// gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or service that
+    /// is not known, or a unit other than that of the declared capacity, means nothing. Only services whose demand
+    /// moved are planned anew.
     Demand {
         /// Where the requests enter.
         source: Source,
-        /// What they ask for.
-        service: ServiceName,
-        /// How much.
-        rate: Load,
+        /// What they ask for, and how much.
+        rates: BTreeMap<ServiceName, Load>,
     },
     /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
     /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.

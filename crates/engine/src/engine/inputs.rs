@@ -51,6 +51,7 @@ impl Engine {
             }
             if let Some(saved) = &saved {
                 state.restore_steering(saved, now);
+                state.restore_demand(saved, &self.fleet, now);
             }
             state
         });
