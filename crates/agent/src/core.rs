@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod demand;
 mod shifts;
 
 use crate::{
@@ -19,7 +20,7 @@ use std::{
 };
 use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
 use tidegate_engine::{
-    Decision, Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target,
+    Decision, Effects, EndpointFacts, Engine, Event, Load, NodeId, Saved, Shift, Source, Target,
 };
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
@@ -61,6 +62,24 @@ pub enum Input {
     Gateway(Zone),
     /// An operator lets traffic back.
     Release(ServiceName, Target),
+    /// What the gateways of this zone are asked for: downstream requests, each once.
+    Demand {
+        /// Where the requests enter.
+        zone: Zone,
+        /// Of the services whose capacity is declared.
+        rates: BTreeMap<ServiceName, Load>,
+    },
+    /// What is asked for in another cluster, all of it, and what that cluster cannot reach.
+    PeerDemand {
+        /// Which.
+        peer: ClusterName,
+        /// By service and zone.
+        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
+        /// The clusters out of its reach.
+        unreachable: BTreeSet<ClusterName>,
+    },
+    /// Requests were just seen to succeed: of these services, in these own zones.
+    Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
     WallClock(Duration),
     /// Somebody moves traffic away.
@@ -199,6 +218,9 @@ impl Core {
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
             Input::Release(service, target) => {
                 self.tell(Event::Release { service, target }, now, &mut output);
+            }
+            Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
+                self.handle_demand(input, now, &mut output)
             }
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);

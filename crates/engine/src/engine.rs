@@ -251,10 +251,12 @@ impl Engine {
                     self.update(&service, now, &mut effects);
                 }
             }
-            Event::Succeeded { service, zone, at } => {
-                let locality = Locality { region: self.fleet.region.clone(), zone };
-                if let Some(state) = self.services.get_mut(&service) {
-                    state.succeeded(locality, at.min(now));
+            Event::Succeeded { pools, at } => {
+                for (service, zone) in pools {
+                    let locality = Locality { region: self.fleet.region.clone(), zone };
+                    if let Some(state) = self.services.get_mut(&service) {
+                        state.succeeded(locality, at.min(now));
+                    }
                 }
             }
             Event::Shift(shift) => self.start_shift(shift, now, &mut effects),
@@ -303,6 +305,12 @@ impl Engine {
     #[must_use]
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// The clusters that are out of reach.
+    #[must_use]
+    pub fn unreachable(&self) -> &BTreeSet<ClusterName> {
+        &self.fleet.unreachable
     }
 
     /// Whether anything is known, from disk or from peers, of the pools of `cluster`.

@@ -277,6 +277,12 @@ impl Locations {
         }
     }
 
+    /// The places that may be declared out soon.
+    pub(crate) fn suspected(&self) -> impl Iterator<Item = &Location> {
+        let suspected = self.places.iter().filter(|(_, place)| matches!(place.stage, Stage::Suspected(_)));
+        suspected.map(|(location, _)| location)
+    }
+
     /// When a suspicion is old enough to become a verdict.
     pub(crate) fn deadline(&self) -> Option<(Time, &Location)> {
         let due = self.places.iter().filter_map(|(location, place)| match place.stage {

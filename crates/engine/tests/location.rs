@@ -4,7 +4,7 @@
 mod fixture;
 
 use fixture::{World, address, cluster, region, runs, service, zone};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tidegate_engine::{
     Decision, Due, EndpointFacts, Event, Location, LocationDecision, LocationVerdict, NodeId, Rule, Written,
 };
@@ -275,10 +275,11 @@ fn a_service_whose_requests_succeeded_there_within_the_last_second_stays() {
     let mut world = fleet(10, &["a", "b"]);
     lose(&mut world, "a", 0..6);
     let succeeded = |name: &str, ms: u64| Event::Succeeded {
-        service: service(name),
-        zone: zone("a"),
+        pools: BTreeSet::from([(service(name), zone("a"))]),
         at: Time::from_millis(ms),
     };
+    let doubted = |world: &World| world.engine.doubted().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(doubted(&world), ["zone/us-east/a"], "from the first moment on");
     world.until(100.5);
     world.handle(succeeded("s9", 100_500));
     world.until(101.2);

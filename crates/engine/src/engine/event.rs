@@ -107,12 +107,13 @@ pub enum Event {
         /// The target.
         target: Target,
     },
-    /// A request to a service was seen to succeed in a zone of the own cluster.
+    /// Requests were seen to succeed: of these services, in these zones of the own cluster. It matters only while a place
+    /// is in doubt ([`Engine::doubted`]).
+    ///
+    /// [`Engine::doubted`]: crate::Engine::doubted
     Succeeded {
-        /// The service.
-        service: ServiceName,
-        /// The zone.
-        zone: Zone,
+        /// Which, and where.
+        pools: BTreeSet<(ServiceName, Zone)>,
         /// When.
         at: Time,
     },

@@ -39,6 +39,11 @@ impl Engine {
         self.fleet.shifts.at(now)
     }
 
+    /// The places that service evidence speaks against: declared out, or about to be within a second.
+    pub fn doubted(&self) -> impl Iterator<Item = &Location> {
+        self.fleet.out.keys().chain(self.locations.suspected())
+    }
+
     /// The places that are declared out by service evidence.
     pub fn locations_out(&self) -> impl Iterator<Item = &Location> {
         self.fleet.out.keys()
