@@ -4,7 +4,10 @@
 //! carries out what it returns.
 
 mod demand;
+mod facts;
 mod shifts;
+
+use facts::{facts, topology};
 
 use crate::{
     saved::SavedAgent,
@@ -18,10 +21,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
-use tidegate_engine::{
-    Decision, Effects, EndpointFacts, Engine, Event, Load, NodeId, Saved, Shift, Source, Target,
-};
+use tidegate_api::{CheckKind, Config, GatewayRole, TrafficShift};
+use tidegate_engine::{Decision, Effects, Engine, Event, Load, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -220,7 +221,7 @@ impl Core {
                 self.tell(Event::Release { service, target }, now, &mut output);
             }
             Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
-                self.handle_demand(input, now, &mut output)
+                self.handle_demand(input, now, &mut output);
             }
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
@@ -419,7 +420,7 @@ impl Core {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
                 endpoints: facts(service),
-                replicas: None,
+                replicas: service.replicas,
             };
             self.tell(event, now, output);
         }
@@ -488,31 +489,6 @@ impl Core {
         self.unchecked = known.map(|(key, _)| key.clone()).collect();
         output.targets = Some(targets);
     }
-}
-
-/// Nodes and workloads are not read yet: every node is taken to be Ready.
-fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
-    let checked = service.policy.active_check.is_some();
-    let endpoints = service.endpoints.iter();
-    let facts = |it: &tidegate_api::Endpoint| EndpointFacts {
-        ready: it.ready,
-        terminating: it.terminating,
-        checked,
-        node: it.node.as_deref().map(NodeId::named),
-        ..EndpointFacts::default()
-    };
-    endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()
-}
-
-/// The other clusters, and the declared distances to their regions: what this cluster declares, else what the
-/// other side declares of this region.
-fn topology(
-    config: &Config,
-    own: &ClusterName,
-) -> (BTreeMap<ClusterName, Region>, BTreeMap<Region, Duration>) {
-    let others = || config.clusters.iter().filter(|(name, _)| *name != own);
-    let clusters = others().map(|(name, it)| (name.clone(), it.region.clone())).collect();
-    (clusters, config.distances_from(own))
 }
 
 /// What each gateway of the manifests is for.

@@ -92,7 +92,7 @@ impl Meter {
         match self.gateways.get_mut(id) {
             Some(gateway) if gateway.zone == *zone => {
                 gateway.heard = now;
-                if !gateway.measure(requests, report.at_ms) {
+                if !gateway.measure(&requests, report.at_ms) {
                     return false;
                 }
             }
@@ -130,7 +130,7 @@ impl Gateway {
     }
 
     /// Makes a measurement of what was counted since the last one, if that was long enough ago.
-    fn measure(&mut self, requests: BTreeMap<ServiceName, i128>, at_ms: u64) -> bool {
+    fn measure(&mut self, requests: &BTreeMap<ServiceName, i128>, at_ms: u64) -> bool {
         let passed_ms = at_ms.saturating_sub(self.at_ms);
         let stepped_back = at_ms < self.at_ms;
         // An Envoy that started anew counts from nothing. Retries that are about to start make a service's number

@@ -4,6 +4,8 @@
 
 mod fleet_cluster;
 mod gateway;
+mod labels;
+mod node;
 mod places;
 mod policy;
 mod policy_parts;
@@ -11,9 +13,11 @@ mod route;
 mod service;
 mod shift;
 mod slice;
+mod workload;
 
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
+pub(crate) use node::NodeSpec;
 pub(crate) use places::Mention;
 pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_parts::Check;
@@ -21,6 +25,7 @@ pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
+pub(crate) use workload::WorkloadSpec;
 
 use crate::{
     fields::{Field, Fields, Issues},
@@ -42,6 +47,10 @@ pub(crate) enum Kind {
     Gateway,
     HttpRoute,
     TrafficShift,
+    Node,
+    Deployment,
+    StatefulSet,
+    ReplicaSet,
 }
 
 /// What an object says.
@@ -54,10 +63,12 @@ pub(crate) enum Spec {
     Gateway(GatewaySpec),
     Route(RouteSpec),
     Shift(ShiftSpec),
+    Node(NodeSpec),
+    Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::FleetCluster,
         Self::FailoverPolicy,
         Self::Service,
@@ -65,6 +76,10 @@ impl Kind {
         Self::Gateway,
         Self::HttpRoute,
         Self::TrafficShift,
+        Self::Node,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::ReplicaSet,
     ];
 
     /// As `kind:` names it.
@@ -77,13 +92,18 @@ impl Kind {
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
             Self::TrafficShift => "TrafficShift",
+            Self::Node => "Node",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::ReplicaSet => "ReplicaSet",
         }
     }
 
     const fn group_and_version(self) -> (&'static str, &'static str) {
         match self {
             Self::FleetCluster | Self::FailoverPolicy | Self::TrafficShift => (OURS, "v1alpha1"),
-            Self::Service => ("", "v1"),
+            Self::Service | Self::Node => ("", "v1"),
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
         }
@@ -102,7 +122,7 @@ impl Kind {
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster)
+        !matches!(self, Self::FleetCluster | Self::Node)
     }
 
     /// Reads the object's own fields.
@@ -117,6 +137,10 @@ impl Kind {
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
             Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
+            Self::Node => node::read(fields, meta, issues).map(Spec::Node),
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
+                workload::read(fields, meta, issues).map(Spec::Workload)
+            }
         }
     }
 }
@@ -148,6 +172,8 @@ accessors! {
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
     Shift shift ShiftSpec,
+    Node node NodeSpec,
+    Workload workload WorkloadSpec,
 }
 
 const OURS: &str = "tidegate.dev";
@@ -157,7 +183,10 @@ const PLANNED: [&str; 4] = ["FailoverProfile", "GatewayTemplate", "Drill", "Dril
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 8] = [
+const NEIGHBOURS: [&str; 11] = [
+    "Pod",
+    "DaemonSet",
+    "ControllerRevision",
     "ServiceAccount",
     "Endpoints",
     "GatewayClass",
@@ -193,8 +222,10 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
             issues.error(api_version.at, message, hint);
             return Found::Problem;
         }
-        // `Service` and `Gateway` are kinds of other projects too (Knative, Istio); the other names are not.
-        if !matches!(known, Kind::Service | Kind::Gateway) {
+        // These are kinds of other projects too (Knative, Istio, OpenKruise); the other names are not.
+        let common =
+            [Kind::Service, Kind::Gateway, Kind::Node, Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet];
+        if !common.contains(&known) {
             issues.error(api_version.at, message, hint);
             return Found::Problem;
         }

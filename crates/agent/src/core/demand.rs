@@ -15,13 +15,10 @@ impl Core {
                 let source = Source { cluster: self.own().clone(), locality: Locality { region, zone } };
                 self.tell(Event::Demand { source, rates }, now, output);
             }
-            Input::PeerDemand { peer, demand, unreachable } => {
-                // What a peer tells of a cluster that the manifests do not name is not asked for.
-                if self.peers.contains_key(&peer) {
-                    let distances = self.config.distances_from(&peer);
-                    let view = FleetView { distances, unreachable };
-                    self.tell(Event::RemoteDemand { cluster: peer, view, demand }, now, output);
-                }
+            // What a peer tells of a cluster that the manifests do not name is not asked for.
+            Input::PeerDemand { peer, demand, unreachable } if self.peers.contains_key(&peer) => {
+                let view = FleetView { distances: self.config.distances_from(&peer), unreachable };
+                self.tell(Event::RemoteDemand { cluster: peer, view, demand }, now, output);
             }
             Input::Succeeded(pools) => self.tell(Event::Succeeded { pools, at: now }, now, output),
             _ => {}
