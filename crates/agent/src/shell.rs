@@ -352,8 +352,7 @@ impl Shell {
                 let _ = answer.send(known);
             }
             Ask::Shifts(answer) => {
-                let shifts = self.core.shifts(self.now());
-                let _ = answer.send(shifts.into_iter().map(Into::into).collect());
+                let _ = answer.send(self.core.shift_views(self.now()));
             }
             Ask::Shift(query, answer) => {
                 let _ = answer.send(self.shift(*query).await);
@@ -372,7 +371,10 @@ impl Shell {
         self.handle(Input::Shift(shift.clone())).await;
         let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
         match in_force {
-            Some(found) if found.name == shift.name && found.by == shift.by => Ok(found.into()),
+            Some(found) if found.name == shift.name && found.by == shift.by => {
+                let mut views = self.core.shift_views(self.now()).into_iter();
+                Ok(views.find(|view| view.name == found.name).unwrap_or_else(|| found.into()))
+            }
             Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
             None => Err("too many shifts are in force; end some".to_owned()),
         }
@@ -390,6 +392,7 @@ impl Shell {
             problems: self.problems.clone(),
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
+            shifts: self.core.shift_views(now),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(gateway_view).collect(),
         }

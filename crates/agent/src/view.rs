@@ -2,7 +2,7 @@
 //!
 //! Shares are in 1/10000, admit and reach are parts of one, times are in milliseconds.
 
-use crate::core::Core;
+use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidegate_engine::{Engine, Load, Plan, Target};
@@ -30,6 +30,9 @@ pub struct Status {
     pub pools: Vec<PoolView>,
     /// The plans, one per service and source.
     pub plans: Vec<PlanView>,
+    /// The shifts in force.
+    #[serde(default)]
+    pub shifts: Vec<ShiftView>,
     /// The ways to other clusters.
     pub peers: Vec<PeerStatus>,
     /// The gateways that are connected or were.

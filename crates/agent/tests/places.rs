@@ -119,3 +119,16 @@ fn successes_matter_while_a_place_is_in_doubt_and_spare_a_service() {
     tick(&mut core, 23_000);
     assert_eq!(plan(&core, 5), "zone b 100 %", "nothing succeeded for a second");
 }
+
+#[test]
+fn a_verdict_on_a_place_outlives_the_agent() {
+    let mut core = struck();
+    tick(&mut core, 22_000);
+    assert_eq!(plan(&core, 5), "zone b 100 %");
+    let text = serde_json::to_string(&core.save(ms(22_000)).unwrap()).unwrap();
+    let mut after = start(Some(serde_json::from_str(&text).unwrap()));
+    check(&mut after, 5, 1, true, ms(10));
+    tick(&mut after, 5000);
+    assert_eq!(plan(&after, 5), "zone b 100 %");
+    assert_eq!(after.engine().unwrap().locations_out().count(), 1);
+}

@@ -74,6 +74,19 @@ pub struct Saved {
     unreachable: BTreeSet<ClusterName>,
     /// With what remains of each.
     shifts: Vec<Shift>,
+    /// The verdicts on places that stand.
+    places_out: Vec<SavedPlace>,
+}
+
+/// A place that is declared out, on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SavedPlace {
+    location: Location,
+    /// The sentence of it.
+    why: Arc<str>,
+    /// The services that were lost there.
+    lost: Vec<ServiceName>,
 }
 
 /// Why the engine wants to be woken.
@@ -128,6 +141,12 @@ impl Engine {
     pub fn new(own: ClusterName, region: Region, saved: Saved) -> Self {
         let remote_pools =
             saved.remote_pools.into_iter().map(|(cluster, pools)| (cluster, by_service(pools))).collect();
+        let mut locations = Locations::default();
+        let mut out = BTreeMap::new();
+        for SavedPlace { location, why, lost } in saved.places_out {
+            locations.restore(location.clone(), lost);
+            out.insert(location, why);
+        }
         Self {
             fleet: Fleet {
                 own,
@@ -137,14 +156,14 @@ impl Engine {
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
                 views: BTreeMap::new(),
-                out: BTreeMap::new(),
+                out,
                 shifts: Shifts::default(),
             },
             services: BTreeMap::new(),
             remote_pools,
             deadlines: Deadlines::default(),
             saved: saved.services,
-            locations: Locations::default(),
+            locations,
             observations: Observations::default(),
             told_by: ToldBy::Disk,
             saved_shifts: saved.shifts,
@@ -167,7 +186,16 @@ impl Engine {
                 .collect(),
             unreachable: self.fleet.unreachable.clone(),
             shifts: self.saved_shifts.iter().cloned().chain(self.fleet.shifts.at(now)).collect(),
+            places_out: self.places_out(),
         }
+    }
+
+    fn places_out(&self) -> Vec<SavedPlace> {
+        let out = self.locations.out().filter_map(|(location, lost)| {
+            let why = Arc::clone(self.fleet.out.get(location)?);
+            Some(SavedPlace { location: location.clone(), why, lost })
+        });
+        out.collect()
     }
 
     /// When to call [`Engine::tick`] next, and what for.

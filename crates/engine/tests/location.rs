@@ -357,12 +357,28 @@ fn a_lost_peer_link_is_told_in_the_same_form() {
 }
 
 #[test]
-fn a_restart_during_a_verdict_holds_down_what_it_drained() {
+fn a_verdict_outlives_a_restart_and_ends_when_its_place_recovers() {
     let mut world = fleet(10, &["a", "b"]);
     lose(&mut world, "a", 0..6);
     world.until(102.0);
+    let before = (world.pool("s9", "a"), world.shares("s9", "a"));
+    assert_eq!(before.1, "zone b 10000");
     let mut after = world.restarted();
-    after.add("s9", &["a", "b"], 2);
+    assert_eq!(after.engine.locations_out().count(), 1);
+    assert_eq!(after.restarted().engine.locations_out().count(), 1, "again before anything is back");
+    for name in names(10) {
+        after.add(&name, &["a", "b"], 2);
+    }
+    after.until(20.0);
+    assert_eq!((after.pool("s9", "a"), after.shares("s9", "a")), before);
+    let note: String = after.plan("s9", "a").reasons.iter().map(ToString::to_string).collect();
+    assert!(note.contains("zone us-east/a is declared out"), "{note}");
+    assert!(verdicts(&after).is_empty(), "nothing is declared anew");
+    for name in names(6) {
+        after.check_all(&name, "a", true);
+    }
+    assert_eq!(after.engine.locations_out().count(), 0);
     assert_eq!(after.pool("s9", "a"), "Holding 2/2 0 %");
-    assert_eq!(after.shares("s9", "a"), "zone b 10000");
+    after.until(120.0);
+    assert_eq!(after.shares("s9", "a"), "zone a 10000");
 }
