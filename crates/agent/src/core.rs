@@ -3,8 +3,12 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod demand;
+mod facts;
 mod measures;
 mod shifts;
+
+use facts::{facts, topology};
 
 use crate::{
     saved::SavedAgent,
@@ -18,10 +22,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
-use tidegate_engine::{
-    Decision, Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target,
-};
+use tidegate_api::{CheckKind, Config, GatewayRole, TrafficShift};
+use tidegate_engine::{Decision, Effects, Engine, Event, Load, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -78,6 +80,24 @@ pub enum Input {
     Gateway(Zone),
     /// An operator lets traffic back.
     Release(ServiceName, Target),
+    /// What the gateways of this zone are asked for: downstream requests, each once.
+    Demand {
+        /// Where the requests enter.
+        zone: Zone,
+        /// Of the services whose capacity is declared.
+        rates: BTreeMap<ServiceName, Load>,
+    },
+    /// What is asked for in another cluster, all of it, and what that cluster cannot reach.
+    PeerDemand {
+        /// Which.
+        peer: ClusterName,
+        /// By service and zone.
+        demand: BTreeMap<ServiceName, BTreeMap<Zone, Load>>,
+        /// The clusters out of its reach.
+        unreachable: BTreeSet<ClusterName>,
+    },
+    /// Requests were just seen to succeed: of these services, in these own zones.
+    Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
     WallClock(Duration),
     /// Somebody moves traffic away.
@@ -243,6 +263,9 @@ impl Core {
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
             Input::Release(service, target) => {
                 self.tell(Event::Release { service, target }, now, &mut output);
+            }
+            Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
+                self.handle_demand(input, now, &mut output);
             }
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
@@ -444,7 +467,7 @@ impl Core {
         for name in before.services.keys().filter(|name| !config.services.contains_key(*name)) {
             self.tell(Event::ServiceRemoved(name.clone()), now, output);
         }
-        let changed = |(name, service): &(&ServiceName, &Service)| {
+        let changed = |(name, service): &(&ServiceName, &tidegate_api::Service)| {
             is_new || before.services.get(*name).is_none_or(|before| before != *service)
         };
         for (name, service) in config.services.iter().filter(changed) {
@@ -452,7 +475,7 @@ impl Core {
                 name: name.clone(),
                 policy: Arc::new(service.policy.engine.clone()),
                 endpoints: facts(service),
-                replicas: None,
+                replicas: service.replicas,
             };
             self.tell(event, now, output);
         }
@@ -531,31 +554,6 @@ fn take(effects: Effects, output: &mut Output) {
     output.touched.removed.append(&mut removed);
     output.touched.plans.append(&mut changed);
     output.touched.statuses.append(&mut statuses_changed);
-}
-
-/// Nodes and workloads are not read yet: every node is taken to be Ready.
-fn facts(service: &Service) -> BTreeMap<SocketAddr, (Zone, EndpointFacts)> {
-    let checked = service.policy.active_check.is_some();
-    let endpoints = service.endpoints.iter();
-    let facts = |it: &tidegate_api::Endpoint| EndpointFacts {
-        ready: it.ready,
-        terminating: it.terminating,
-        checked,
-        node: it.node.as_deref().map(NodeId::named),
-        ..EndpointFacts::default()
-    };
-    endpoints.map(|(address, it)| (*address, (it.zone.clone(), facts(it)))).collect()
-}
-
-/// The other clusters, and the declared distances to their regions: what this cluster declares, else what the
-/// other side declares of this region.
-fn topology(
-    config: &Config,
-    own: &ClusterName,
-) -> (BTreeMap<ClusterName, Region>, BTreeMap<Region, Duration>) {
-    let others = || config.clusters.iter().filter(|(name, _)| *name != own);
-    let clusters = others().map(|(name, it)| (name.clone(), it.region.clone())).collect();
-    (clusters, config.distances_from(own))
 }
 
 /// What each gateway of the manifests is for.

@@ -8,6 +8,7 @@ mod admin;
 pub mod core;
 pub mod hearing;
 pub mod journal;
+mod meter;
 mod metrics;
 mod run;
 pub mod saved;

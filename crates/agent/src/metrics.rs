@@ -131,6 +131,7 @@ mod tests {
             problems: Vec::new(),
             pools: Vec::new(),
             plans: Vec::new(),
+            shifts: Vec::new(),
             peers: vec![PeerStatus {
                 cluster: "us-west".parse().unwrap(),
                 state: "Unreachable".into(),

@@ -4,12 +4,13 @@ use crate::{
     admin,
     core::{self, Core, scopes_of},
     journal::{self, Header, Journal, Limits},
+    meter::Meter,
     saved::{SavedAgent, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -168,6 +169,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         dirty: false,
         generation: 0,
         problems: Vec::new(),
+        peer_demand: BTreeMap::new(),
+        meter: Meter::default(),
+        successes: BTreeSet::new(),
+        successes_at: Time::ZERO,
         store,
         released: false,
     };
@@ -214,12 +219,13 @@ async fn serve_grpc(
     peers: PeerServer,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
-    let (ads, lrs) = xds.into_services();
+    let (ads, lrs, metrics) = xds.into_services();
     Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(ads)
         .add_service(lrs)
+        .add_service(metrics)
         .add_service(peers.service())
         // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled())

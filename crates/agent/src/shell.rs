@@ -5,6 +5,7 @@ use crate::{
     core::{Core, Input, Output, ProbeKey, Publish},
     hearing::{Heard, heard},
     journal::Journal,
+    meter::Meter,
     run::{Gateways, gateway_of},
     saved::SavedAgent,
     shifts::{ShiftQuery, ShiftView},
@@ -12,16 +13,17 @@ use crate::{
     view::{GatewayView, PeerStatus, Status},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tidegate_api::GatewayRole;
 use tidegate_discovery::Snapshot;
+use tidegate_engine::Load;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
-use tidegate_model::{ClusterName, PeerBoot, Time};
+use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
-use tidegate_xds::{LoadReport, Store, Transport, XdsEvent, XdsServer};
+use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, Transport, XdsEvent, XdsServer};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -31,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 /// State is written at most so often, and so often while anything is under way (a hold-down shrinks).
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 const SAVE_PULSE: Duration = Duration::from_secs(1);
+
+/// Successes are told so often at most: several times within the second for which they count.
+const SUCCESSES_EVERY: Duration = Duration::from_millis(200);
 
 /// What happens, by where it comes from.
 pub(crate) struct Inputs {
@@ -59,6 +64,13 @@ pub(crate) struct Shell {
     pub(crate) dirty: bool,
     pub(crate) generation: u64,
     pub(crate) problems: Vec<String>,
+    /// What each peer told of what is asked for there.
+    pub(crate) peer_demand: BTreeMap<ClusterName, BTreeMap<ServiceName, BTreeMap<Zone, Load>>>,
+    /// What the own gateways are asked for.
+    pub(crate) meter: Meter,
+    /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
+    pub(crate) successes: BTreeSet<(ServiceName, Zone)>,
+    pub(crate) successes_at: Time,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -175,7 +187,11 @@ impl Shell {
         match event {
             LinkEvent::Liveness { peer, event, .. } => self.peer(peer, &event).await,
             LinkEvent::Status { peer, status, .. } => {
-                let StatusDelta { full, changed, removed, .. } = status;
+                let StatusDelta { full, changed, removed, demand, unreachable, .. } = status;
+                self.peer_demand(&peer, full, demand, unreachable).await;
+                if !full && changed.is_empty() && removed.is_empty() {
+                    return;
+                }
                 let removed = removed.into_iter().map(|key| (key.service, key.zone)).collect();
                 let input = match full {
                     true => Input::RemotePools(peer, changed),
@@ -187,6 +203,33 @@ impl Shell {
                 tracing::debug!(%peer, %address, %state, "peer link");
             }
         }
+    }
+
+    /// What is asked for in another cluster, if that is news; what is not named is as it was.
+    async fn peer_demand(
+        &mut self,
+        peer: &ClusterName,
+        full: bool,
+        news: Vec<(ServiceName, Zone, Option<Load>)>,
+        unreachable: BTreeSet<ClusterName>,
+    ) {
+        let known = self.peer_demand.entry(peer.clone()).or_default();
+        if full {
+            known.clear();
+        }
+        if news.is_empty() && !full {
+            return;
+        }
+        for (service, zone, load) in news {
+            let zones = known.entry(service).or_default();
+            match load {
+                Some(load) => zones.insert(zone, load),
+                None => zones.remove(&zone),
+            };
+        }
+        known.retain(|_, zones| !zones.is_empty());
+        let demand = known.clone();
+        self.handle(Input::PeerDemand { peer: peer.clone(), demand, unreachable }).await;
     }
 
     async fn peer(&mut self, peer: ClusterName, event: &PeerEvent) {
@@ -202,13 +245,7 @@ impl Shell {
         match event {
             XdsEvent::Connected { node } => {
                 tracing::info!(node = node.id, "gateway connected");
-                let edge = |gateway| {
-                    let declared = self.core.config().gateways.get(gateway);
-                    declared.is_some_and(|it| it.role == GatewayRole::Edge)
-                };
-                if let Ok((gateway, zone)) = gateway_of(&node)
-                    && edge(&gateway)
-                {
+                if let Some(zone) = self.source_of(&node) {
                     self.handle(Input::Gateway(zone)).await;
                 }
             }
@@ -218,12 +255,41 @@ impl Shell {
                 let reason = format!("gateway {} refused {kind} {}: {error}", node.id, names.join(", "));
                 self.timeline.append([Record { kind: "refused", reason, ..Record::default() }], wall_clock());
             }
-            XdsEvent::Load(report) => self.load(&report),
+            XdsEvent::Load(report) => {
+                self.load(&report);
+                self.tell_successes(&report).await;
+            }
+            XdsEvent::Counters(report) => self.count(&report).await,
+        }
+    }
+
+    /// The zone of a gateway where requests of clients enter; other clusters' requests enter by the others.
+    fn source_of(&self, node: &NodeInfo) -> Option<Zone> {
+        let (gateway, zone) = gateway_of(node).ok()?;
+        let declared = self.core.config().gateways.get(&gateway)?;
+        (declared.role == GatewayRole::Edge).then_some(zone)
+    }
+
+    /// Counters of a gateway are demand if clients use it. Peers are told at the same pace.
+    async fn count(&mut self, report: &CounterReport) {
+        let Some(zone) = self.source_of(&report.node) else { return };
+        if !self.meter.counters(&zone, report, self.now()) {
+            return;
+        }
+        let metered = self.core.metered();
+        let rates: BTreeMap<ServiceName, Load> = metered
+            .map(|(service, unit)| (service.clone(), self.meter.demand(&zone, service, unit)))
+            .collect();
+        if !rates.is_empty() {
+            self.handle(Input::Demand { zone, rates }).await;
+            let (demand, unreachable) = self.core.demand();
+            self.peer_server.publish_demand(&demand, &unreachable);
         }
     }
 
     /// Requests to other clusters tell whether they answer: what a silent peer's verdict is confirmed or delayed by.
     fn load(&mut self, report: &LoadReport) {
+        self.meter.load(report);
         let now = self.now();
         let mut seen: BTreeMap<ClusterName, Traffic> = BTreeMap::new();
         for cluster in &report.clusters {
@@ -241,6 +307,17 @@ impl Shell {
         for (peer, traffic) in seen {
             tracing::debug!(node = report.node.id, %peer, ?traffic, "load report");
             self.peer_client.traffic(peer, traffic, now);
+        }
+    }
+
+    /// Places in doubt are told of what succeeds there, a few times a second whatever the number of gateways.
+    async fn tell_successes(&mut self, report: &LoadReport) {
+        self.successes.extend(self.core.successes(report));
+        let now = self.now();
+        if !self.successes.is_empty() && now.since(self.successes_at) >= SUCCESSES_EVERY {
+            self.successes_at = now;
+            let successes = std::mem::take(&mut self.successes);
+            self.handle(Input::Succeeded(successes)).await;
         }
     }
 
@@ -273,8 +350,7 @@ impl Shell {
                 let _ = answer.send(known);
             }
             Ask::Shifts(answer) => {
-                let shifts = self.core.shifts(self.now());
-                let _ = answer.send(shifts.into_iter().map(Into::into).collect());
+                let _ = answer.send(self.core.shift_views(self.now()));
             }
             Ask::Shift(query, answer) => {
                 let _ = answer.send(self.shift(*query).await);
@@ -293,7 +369,10 @@ impl Shell {
         self.handle(Input::Shift(shift.clone())).await;
         let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
         match in_force {
-            Some(found) if found.name == shift.name && found.by == shift.by => Ok(found.into()),
+            Some(found) if found.name == shift.name && found.by == shift.by => {
+                let mut views = self.core.shift_views(self.now()).into_iter();
+                Ok(views.find(|view| view.name == found.name).unwrap_or_else(|| found.into()))
+            }
             Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
             None => Err("too many shifts are in force; end some".to_owned()),
         }
@@ -311,6 +390,7 @@ impl Shell {
             problems: self.problems.clone(),
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
+            shifts: self.core.shift_views(now),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(gateway_view).collect(),
         }

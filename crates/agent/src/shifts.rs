@@ -45,6 +45,9 @@ pub struct ShiftView {
     pub comment: String,
     /// Whether it may drain the last healthy place of a service.
     pub force: bool,
+    /// The services that it does not move: they would lose their last healthy place. Each leaves once it has another.
+    #[serde(default)]
+    pub refused: Vec<ServiceName>,
 }
 
 impl From<Shift> for ShiftView {
@@ -62,6 +65,7 @@ impl From<Shift> for ShiftView {
             by: by.to_owned(),
             comment,
             force,
+            refused: Vec::new(),
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Shares are in 1/10000, admit and reach are parts of one, times are in milliseconds.
 
-use crate::core::Core;
+use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tidegate_engine::{Engine, Plan, Target};
+use tidegate_engine::{Engine, Load, Plan, Target};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
 /// All that an agent knows, at one moment.
@@ -30,6 +30,9 @@ pub struct Status {
     pub pools: Vec<PoolView>,
     /// The plans, one per service and source.
     pub plans: Vec<PlanView>,
+    /// The shifts in force.
+    #[serde(default)]
+    pub shifts: Vec<ShiftView>,
     /// The ways to other clusters.
     pub peers: Vec<PeerStatus>,
     /// The gateways that are connected or were.
@@ -126,11 +129,28 @@ pub struct Explanation {
     pub pools: Vec<PoolView>,
     /// Its plans.
     pub plans: Vec<PlanView>,
+    /// What clients ask for at each of the own zones; empty while no capacity is declared or nothing was measured.
+    #[serde(default)]
+    pub demand: Vec<DemandView>,
     /// The policy in force, each field with where it was written.
     pub policy: serde_json::Value,
     /// What of it the engine decides by, one sentence a field: its value, and who said so.
     #[serde(default)]
     pub rules: Vec<String>,
+}
+
+/// What clients ask for in a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DemandView {
+    /// The zone.
+    pub zone: Zone,
+    /// How much, as plans count with it.
+    pub load: Load,
+    /// How long ago it was measured last.
+    pub age_ms: u64,
+    /// Whether that is so long ago that its peak of the last hour stands for it.
+    pub missing: bool,
 }
 
 impl Core {
@@ -161,10 +181,16 @@ impl Core {
             cluster: self.own().clone(),
             pools: self.pool_views(now).into_iter().filter(|pool| pool.service == *service).collect(),
             plans: engine.plans(service).map(plan_view).collect(),
+            demand: engine.demand_of(service, now).map(demand_view).collect(),
             policy: serde_json::to_value(&*declared.policy).unwrap_or_default(),
             rules: declared.policy.sentences(),
         })
     }
+}
+
+fn demand_view(demand: tidegate_engine::DemandView) -> DemandView {
+    let age_ms = u64::try_from(demand.age.as_millis()).unwrap_or(u64::MAX);
+    DemandView { zone: demand.zone, load: demand.load, age_ms, missing: demand.is_missing }
 }
 
 fn pool_view(cluster: &ClusterName, status: &PoolStatus, reachable: bool, reach: Fraction) -> PoolView {

@@ -75,6 +75,9 @@ pub struct FleetCluster {
 pub struct Service {
     /// Its endpoints in this cluster, from all its slices, each address once.
     pub endpoints: BTreeMap<SocketAddr, Endpoint>,
+    /// How many endpoints its workloads want, if all of them say so.
+    #[serde(default)]
+    pub replicas: Option<u32>,
     /// The policy in force.
     pub policy: Arc<ServicePolicy>,
     /// Where the `Service` was written.
@@ -93,6 +96,13 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node that it runs on, if its slice names one.
     pub node: Option<String>,
+    /// Whether that node is Ready; a node that is not in the manifests is taken to be.
+    #[serde(default = "yes")]
+    pub node_ready: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// All that policy says about one service: what the engine decides by, and what gateways and checks do.

@@ -58,6 +58,7 @@ pub fn fleet_state(configs: &BTreeMap<ClusterName, Config>) -> FleetState {
                     pool.expected += 1;
                     pool.healthy += 1;
                     pool.phase = Phase::Serving;
+                    pool.capacity = policy.carries(pool.healthy);
                 }
             }
             known.demand.extend(zones.iter().map(|zone| {

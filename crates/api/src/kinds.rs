@@ -5,6 +5,8 @@
 mod failover;
 mod fleet_cluster;
 mod gateway;
+mod labels;
+mod node;
 mod places;
 mod policy;
 mod policy_fields;
@@ -15,10 +17,12 @@ mod service;
 mod shift;
 mod slice;
 mod weights;
+mod workload;
 
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
+pub(crate) use node::NodeSpec;
 pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
@@ -28,6 +32,7 @@ pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
+pub(crate) use workload::WorkloadSpec;
 
 use crate::{
     fields::{Field, Fields, Issues},
@@ -50,6 +55,10 @@ pub(crate) enum Kind {
     Gateway,
     HttpRoute,
     TrafficShift,
+    Node,
+    Deployment,
+    StatefulSet,
+    ReplicaSet,
 }
 
 /// What an object says.
@@ -63,10 +72,12 @@ pub(crate) enum Spec {
     Gateway(GatewaySpec),
     Route(RouteSpec),
     Shift(ShiftSpec),
+    Node(NodeSpec),
+    Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -75,6 +86,10 @@ impl Kind {
         Self::Gateway,
         Self::HttpRoute,
         Self::TrafficShift,
+        Self::Node,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::ReplicaSet,
     ];
 
     /// As `kind:` names it.
@@ -88,6 +103,10 @@ impl Kind {
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
             Self::TrafficShift => "TrafficShift",
+            Self::Node => "Node",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::ReplicaSet => "ReplicaSet",
         }
     }
 
@@ -96,7 +115,8 @@ impl Kind {
             Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift => {
                 (OURS, "v1alpha1")
             }
-            Self::Service => ("", "v1"),
+            Self::Service | Self::Node => ("", "v1"),
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
         }
@@ -115,7 +135,7 @@ impl Kind {
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster | Self::FailoverProfile)
+        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::Node)
     }
 
     /// Reads the object's own fields.
@@ -131,6 +151,10 @@ impl Kind {
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
             Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
+            Self::Node => node::read(fields, meta, issues).map(Spec::Node),
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
+                workload::read(fields, meta, issues).map(Spec::Workload)
+            }
         }
     }
 }
@@ -163,6 +187,8 @@ accessors! {
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
     Shift shift ShiftSpec,
+    Node node NodeSpec,
+    Workload workload WorkloadSpec,
 }
 
 const OURS: &str = "tidegate.dev";
@@ -172,7 +198,10 @@ const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 8] = [
+const NEIGHBOURS: [&str; 11] = [
+    "Pod",
+    "DaemonSet",
+    "ControllerRevision",
     "ServiceAccount",
     "Endpoints",
     "GatewayClass",
@@ -208,8 +237,10 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
             issues.error(api_version.at, message, hint);
             return Found::Problem;
         }
-        // `Service` and `Gateway` are kinds of other projects too (Knative, Istio); the other names are not.
-        if !matches!(known, Kind::Service | Kind::Gateway) {
+        // These are kinds of other projects too (Knative, Istio, OpenKruise); the other names are not.
+        let common =
+            [Kind::Service, Kind::Gateway, Kind::Node, Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet];
+        if !common.contains(&known) {
             issues.error(api_version.at, message, hint);
             return Found::Problem;
         }

@@ -3,7 +3,7 @@
 use crate::{admin, table};
 use anyhow::Result;
 use clap::Parser;
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 use tidegate_agent::view::Explanation;
 use tidegate_engine::Target;
 use tidegate_model::ServiceName;
@@ -34,6 +34,11 @@ fn print(explanation: &Explanation) {
         explanation.cluster,
         table::pools(&explanation.pools)
     );
+    for demand in &explanation.demand {
+        let age = Duration::from_millis(demand.age_ms).as_secs_f64();
+        let missing = if demand.missing { "; the peak of its last hour stands for it" } else { "" };
+        say!("\nasked for in {}: {}, measured {age:.1} s ago{missing}", demand.zone, demand.load);
+    }
     for plan in &explanation.plans {
         say!(
             "\nfrom {}: {}",

@@ -97,6 +97,9 @@ async fn away(args: &Away) -> Result<()> {
         Duration::from_secs(view.remaining_ms.div_ceil(1000)),
         view.name
     );
+    if let Some(refused) = refused(&view) {
+        say!("{refused}");
+    }
     Ok(())
 }
 
@@ -111,6 +114,7 @@ async fn list(args: &List) -> Result<()> {
         return Ok(());
     }
     let mut shifts = table::new(&["NAME", "AWAY FROM", "PERCENT", "REMAINING", "BY", "COMMENT"]);
+    let refusals: Vec<String> = views.iter().filter_map(refused).collect();
     for view in views {
         let forced = if view.force { " (force)" } else { "" };
         shifts.add_row([
@@ -123,5 +127,24 @@ async fn list(args: &List) -> Result<()> {
         ]);
     }
     say!("{shifts}");
+    for refusal in refusals {
+        say!("{refusal}");
+    }
     Ok(())
+}
+
+/// Whom a shift does not move, if there is anybody.
+pub(crate) fn refused(view: &ShiftView) -> Option<String> {
+    const NAMED: usize = 10;
+    let count = view.refused.len();
+    let named: Vec<String> = view.refused.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+    (count > 0).then(|| {
+        format!(
+            "{} is refused for {}{more}: last healthy place; use --force to move them all the same. Each moves \
+             once it has another healthy place.",
+            view.name,
+            named.join(", ")
+        )
+    })
 }

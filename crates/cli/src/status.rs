@@ -1,6 +1,6 @@
 //! `tidegate status`.
 
-use crate::{admin, table};
+use crate::{admin, shift, table};
 use anyhow::Result;
 use clap::Parser;
 use std::{process::ExitCode, time::Duration};
@@ -42,6 +42,17 @@ fn print(status: &Status) {
         plans.add_row([plan.service.to_string(), plan.source.clone(), goes, standby.join(" > ")]);
     }
     say!("\nPLANS\n{plans}");
+    for shift in &status.shifts {
+        say!(
+            "\n{} % of the traffic is moved away from {} (shift {})",
+            shift.percent,
+            shift.away_from,
+            shift.name
+        );
+        if let Some(refused) = shift::refused(shift) {
+            say!("{refused}");
+        }
+    }
     if !status.peers.is_empty() {
         let mut peers = table::new(&["PEER", "STATE", "LINKS"]);
         for peer in &status.peers {

@@ -226,6 +226,7 @@ fn squeezed(criterion: &mut Criterion) {
             demand: demand(n, choosy, free),
             own: n == 0,
             tiers: way(n, if n.is_multiple_of(2) { 1 } else { 19 }),
+            ..Stream::default()
         };
         (0..20).map(stream).collect()
     };
@@ -248,8 +249,9 @@ fn squeezed(criterion: &mut Criterion) {
     }
     bench("moved_on_in_every_pass", &streams(4_300_000_000, 1_200_000_000), &coming_back);
     // Each reaches the next cluster only, and the room is twenty clusters on: the longest way.
-    let mut chain: Vec<Stream> =
-        (0..20).map(|n| Stream { demand: 2_000_000_000, own: n == 0, tiers: way(n, 1) }).collect();
+    let mut chain: Vec<Stream> = (0..20)
+        .map(|n| Stream { demand: 2_000_000_000, own: n == 0, tiers: way(n, 1), ..Stream::default() })
+        .collect();
     chain[0].demand = 2_900_000_000;
     chain[19].tiers.pop();
     chain[19].demand = 1_000_000_000;
@@ -284,7 +286,10 @@ fn declared(criterion: &mut Criterion) {
         bencher.iter(|| {
             rps = 1_800_000 - rps;
             let rate = Load::Rate { rps };
-            engine.handle(Event::Demand { source: source("a"), service: name.clone(), rate }, now)
+            engine.handle(
+                Event::Demand { source: source("a"), rates: BTreeMap::from([(name.clone(), rate)]) },
+                now,
+            )
         });
     });
 }

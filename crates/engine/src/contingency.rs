@@ -4,6 +4,9 @@
 //! zone, cluster or region were gone now?" is a [`Contingency`]: the shares of every source before and after, what
 //! each pool would carry, what nobody would serve, and which rule forbids what would help.
 //!
+//! Where capacity is declared and the demand of every source is known, plans are made by the waterfall, with the clients
+//! where they are after the loss.
+//!
 //! What it does not do: nothing is simulated over time (that is `sim`), so hold-downs, ramps and dead bands play no
 //! part; every plan is made afresh. A place that is lost keeps its endpoints *expected*, as the engine sees a fault: a
 //! cluster that lost a zone is not whole, and takes no foreign traffic while a Serving place remains.
@@ -13,6 +16,7 @@ mod load;
 mod location;
 mod lost;
 mod outcome;
+mod poured;
 mod seen;
 mod why;
 
@@ -184,7 +188,7 @@ pub fn foresee(state: &FleetState, asked: &Asked, clients: Clients) -> Foresight
 #[must_use]
 pub fn plans(state: &FleetState) -> Plans {
     let nothing = Lost::new(state, &[]);
-    let of = |service: &ServiceName| (service.clone(), plans_of(state, service, &nothing));
+    let of = |service: &ServiceName| (service.clone(), plans_of(state, service, &nothing, Clients::Gone));
     state.services.keys().map(of).collect()
 }
 
@@ -221,8 +225,16 @@ pub fn n_minus_2(state: &FleetState, clients: Clients, limit: usize) -> Vec<Cont
 }
 
 /// The plans of one service with some places gone; sources that are gone have none.
-fn plans_of(state: &FleetState, name: &ServiceName, lost: &Lost<'_>) -> BTreeMap<Source, Plan> {
+fn plans_of(
+    state: &FleetState,
+    name: &ServiceName,
+    lost: &Lost<'_>,
+    clients: Clients,
+) -> BTreeMap<Source, Plan> {
     let Some(service) = state.services.get(name) else { return BTreeMap::new() };
+    if let Some(plans) = poured::plans(state, name, service, lost, clients) {
+        return plans;
+    }
     let mut plans = BTreeMap::new();
     let mut seen: Option<(&ClusterName, Vec<Candidate>)> = None;
     for source in service.demand.keys().filter(|source| !lost.has_source(source)) {

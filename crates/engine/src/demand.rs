@@ -48,11 +48,18 @@ const BUCKET: Duration = Duration::from_secs(300);
 /// Zones of another cluster whose demand is kept; more are left out, so that memory is bounded.
 const MAX_ZONES: usize = 64;
 
+/// A change by less than one part in so many makes no new plan: it moves no share by more than the dead band of 1 %.
+const NEWS: u64 = 100;
+
 /// The demand of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Demand {
     value: u64,
+    /// What a measurement last made plans with.
+    planned: u64,
     reported: Time,
+    /// How old it was when it came back from disk; nothing once it is measured again.
+    carried: Duration,
     /// The peaks of [`BUCKET`]s, the newest first; `newest` is the number of the first.
     peaks: [u64; BUCKETS],
     newest: u128,
@@ -74,7 +81,9 @@ impl Demand {
     pub(crate) fn new(load: u64, now: Time) -> Self {
         let mut demand = Self {
             value: load,
+            planned: load,
             reported: now,
+            carried: Duration::ZERO,
             peaks: [0; BUCKETS],
             newest: bucket(now),
             limit: None,
@@ -84,8 +93,17 @@ impl Demand {
         demand
     }
 
-    /// Takes in a measurement.
-    pub(crate) fn measure(&mut self, load: u64, now: Time) {
+    /// As it was on disk, measured `age` before.
+    fn restored(load: u64, peak: u64, age: Duration, now: Time) -> Self {
+        let mut demand = Self { carried: age, ..Self::new(load.max(peak), now) };
+        demand.value = load;
+        demand.planned = load;
+        demand.pass(now);
+        demand
+    }
+
+    /// Takes in a measurement; whether it moved enough for new plans.
+    pub(crate) fn measure(&mut self, load: u64, now: Time) -> bool {
         let believed = match self.limit.filter(|limit| now < limit.until) {
             Some(limit) => load.min(limit.most),
             None => {
@@ -93,13 +111,12 @@ impl Demand {
                 load
             }
         };
-        let value = smooth(self.value, believed, now.since(self.reported));
-        self.set(value, now);
+        self.set(smooth(self.value, believed, now.since(self.reported)), now)
     }
 
-    /// Takes in what its owner told, who smoothed it already.
-    pub(crate) fn hear(&mut self, load: u64, now: Time) {
-        self.set(load, now);
+    /// Takes in what its owner told, who smoothed it already; whether it moved enough for new plans.
+    pub(crate) fn hear(&mut self, load: u64, now: Time) -> bool {
+        self.set(load, now)
     }
 
     /// Something failed: from here on, what is asked is not trusted to rise fast.
@@ -117,23 +134,38 @@ impl Demand {
 
     /// What is planned with.
     pub(crate) fn current(&self) -> u64 {
-        if self.missing { self.peaks.into_iter().max().unwrap_or(self.value) } else { self.value }
+        if self.missing { self.peak() } else { self.value }
+    }
+
+    /// The most of the last hour.
+    fn peak(&self) -> u64 {
+        self.peaks.into_iter().max().unwrap_or(self.value)
     }
 
     /// Lets time pass: what is not told for too long is missing.
     fn pass(&mut self, now: Time) {
-        self.missing = now.since(self.reported) >= HOLD;
+        self.missing = self.age(now) >= HOLD;
+    }
+
+    fn age(&self, now: Time) -> Duration {
+        now.since(self.reported) + self.carried
     }
 
     fn deadline(&self) -> Option<Time> {
-        (!self.missing).then(|| self.reported + HOLD)
+        (!self.missing).then(|| self.reported + HOLD.saturating_sub(self.carried))
     }
 
-    fn set(&mut self, value: u64, now: Time) {
+    fn set(&mut self, value: u64, now: Time) -> bool {
+        let moved = self.missing || value.abs_diff(self.planned) > self.planned / NEWS;
+        if moved {
+            self.planned = value;
+        }
         self.value = value;
         self.reported = now;
+        self.carried = Duration::ZERO;
         self.missing = false;
         self.remember(now);
+        moved
     }
 
     fn remember(&mut self, now: Time) {
@@ -182,29 +214,44 @@ impl Demands {
         !self.own.is_empty()
     }
 
-    /// A measurement at one of the own sources.
-    pub(crate) fn measure(&mut self, source: &Source, load: u64, now: Time) {
+    /// A measurement at one of the own sources; whether it moved enough for new plans.
+    pub(crate) fn measure(&mut self, source: &Source, load: u64, now: Time) -> bool {
         match self.own.get_mut(source) {
             Some(demand) => demand.measure(load, now),
             None => {
                 self.own.insert(source.clone(), Demand::new(load, now));
+                true
             }
         }
     }
 
-    /// Another cluster told the demand of its zones: all of them.
-    pub(crate) fn hear(&mut self, cluster: &ClusterName, zones: &BTreeMap<Zone, u64>, now: Time) {
+    /// What one of the own sources asked for before a restart.
+    pub(crate) fn restore(&mut self, source: Source, load: u64, peak: u64, age: Duration, now: Time) {
+        self.own.insert(source, Demand::restored(load, peak, age, now));
+    }
+
+    /// What the own sources ask for, its peak of the last hour, and its age.
+    pub(crate) fn own_with_age(&self, now: Time) -> impl Iterator<Item = (&Source, u64, u64, Duration)> {
+        self.own.iter().map(move |(source, it)| (source, it.current(), it.peak(), it.age(now)))
+    }
+
+    /// Another cluster told the demand of its zones: all of them. Whether it moved enough for new plans.
+    pub(crate) fn hear(&mut self, cluster: &ClusterName, zones: &BTreeMap<Zone, u64>, now: Time) -> bool {
         let known = self.others.entry(cluster.clone()).or_default();
+        let before = known.len();
         known.retain(|zone, _| zones.contains_key(zone));
+        let mut moved = known.len() < before;
         for (zone, load) in zones.iter().take(MAX_ZONES) {
             match known.get_mut(zone) {
-                Some(demand) => demand.hear(*load, now),
+                Some(demand) => moved |= demand.hear(*load, now),
                 None => {
                     known.insert(zone.clone(), Demand::new(*load, now));
+                    moved = true;
                 }
             }
         }
         self.others.retain(|_, zones| !zones.is_empty());
+        moved
     }
 
     /// Forgets sources and clusters that are gone.
@@ -299,6 +346,29 @@ mod tests {
         demand.fault(at(40_000));
         demand.measure(0, at(50_000));
         assert!(demand.current() < 400, "{}", demand.current());
+    }
+
+    #[test]
+    fn what_hardly_moves_makes_no_new_plan_until_it_has_moved_far() {
+        let mut demand = Demand::new(10_000, at(0));
+        let moved = (1..=40).filter(|second| demand.measure(10_000 + second * 10, at(second * 1000)));
+        // 4 % in small steps: planned anew whenever it is 1 % off, not at each step.
+        assert!((3..=4).contains(&moved.count()));
+        assert!(!demand.hear(10_390, at(41_000)));
+        demand.pass(at(101_000));
+        assert!(demand.measure(10_390, at(101_000)), "what was missing is back");
+    }
+
+    #[test]
+    fn what_comes_from_disk_is_as_old_as_it_was() {
+        let mut demand = Demand::restored(1000, 5000, Duration::from_secs(20), at(500));
+        assert_eq!((demand.current(), demand.age(at(1500))), (1000, Duration::from_secs(21)));
+        assert_eq!(demand.deadline(), Some(at(40_500)));
+        demand.pass(at(40_500));
+        assert_eq!(demand.current(), 5000, "its peak, once nothing was measured for a minute");
+        assert!(demand.measure(5000, at(41_000)));
+        assert_eq!(demand.age(at(41_000)), Duration::ZERO);
+        assert_eq!(Demand::restored(1000, 5000, HOLD, at(0)).current(), 5000);
     }
 
     #[test]

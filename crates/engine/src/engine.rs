@@ -79,6 +79,19 @@ pub struct Saved {
     shifts: Vec<Shift>,
     /// Measured distances that replaced declared ones.
     distances: Distances,
+    /// The verdicts on places that stand.
+    places_out: Vec<SavedPlace>,
+}
+
+/// A place that is declared out, on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SavedPlace {
+    location: Location,
+    /// The sentence of it.
+    why: Arc<str>,
+    /// The services that were lost there.
+    lost: Vec<ServiceName>,
 }
 
 /// Why the engine wants to be woken.
@@ -135,6 +148,12 @@ impl Engine {
     pub fn new(own: ClusterName, region: Region, saved: Saved) -> Self {
         let remote_pools =
             saved.remote_pools.into_iter().map(|(cluster, pools)| (cluster, by_service(pools))).collect();
+        let mut locations = Locations::default();
+        let mut out = BTreeMap::new();
+        for SavedPlace { location, why, lost } in saved.places_out {
+            locations.restore(location.clone(), lost);
+            out.insert(location, why);
+        }
         Self {
             fleet: Fleet {
                 own,
@@ -145,14 +164,14 @@ impl Engine {
                 sources: BTreeSet::new(),
                 unreachable: saved.unreachable,
                 views: BTreeMap::new(),
-                out: BTreeMap::new(),
+                out,
                 shifts: Shifts::default(),
             },
             services: BTreeMap::new(),
             remote_pools,
             deadlines: Deadlines::default(),
             saved: saved.services,
-            locations: Locations::default(),
+            locations,
             round_trips: RoundTrips::restored(saved.distances),
             observations: Observations::default(),
             told_by: ToldBy::Disk,
@@ -177,7 +196,16 @@ impl Engine {
             unreachable: self.fleet.unreachable.clone(),
             shifts: self.saved_shifts.iter().cloned().chain(self.fleet.shifts.at(now)).collect(),
             distances: self.round_trips.replaced().clone(),
+            places_out: self.places_out(),
         }
+    }
+
+    fn places_out(&self) -> Vec<SavedPlace> {
+        let out = self.locations.out().filter_map(|(location, lost)| {
+            let why = Arc::clone(self.fleet.out.get(location)?);
+            Some(SavedPlace { location: location.clone(), why, lost })
+        });
+        out.collect()
     }
 
     /// When to call [`Engine::tick`] next, and what for.
@@ -253,8 +281,8 @@ impl Engine {
                 }
             }
             Event::RoundTrip { cluster, rtt } => self.measure_distance(&cluster, rtt, now, &mut effects),
-            Event::Demand { source, service, rate } => {
-                self.measure_demand(&source, &service, rate, now, &mut effects);
+            Event::Demand { source, rates } => {
+                self.measure_demand(&source, &rates, now, &mut effects);
             }
             Event::RemoteDemand { cluster, view, demand } => {
                 self.hear_demand(&cluster, view, &demand, now, &mut effects);
@@ -266,10 +294,12 @@ impl Engine {
                     self.update(&service, now, &mut effects);
                 }
             }
-            Event::Succeeded { service, zone, at } => {
-                let locality = Locality { region: self.fleet.region.clone(), zone };
-                if let Some(state) = self.services.get_mut(&service) {
-                    state.succeeded(locality, at.min(now));
+            Event::Succeeded { pools, at } => {
+                for (service, zone) in pools {
+                    let locality = Locality { region: self.fleet.region.clone(), zone };
+                    if let Some(state) = self.services.get_mut(&service) {
+                        state.succeeded(locality, at.min(now));
+                    }
                 }
             }
             Event::Shift(shift) => self.start_shift(shift, now, &mut effects),
@@ -323,6 +353,12 @@ impl Engine {
     #[must_use]
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// The clusters that are out of reach.
+    #[must_use]
+    pub fn unreachable(&self) -> &BTreeSet<ClusterName> {
+        &self.fleet.unreachable
     }
 
     /// Whether anything is known, from disk or from peers, of the pools of `cluster`.

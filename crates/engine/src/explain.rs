@@ -52,8 +52,9 @@ impl fmt::Display for Reason {
                 "all that healthy endpoints take is spent, so it serves more than it is declared to"
             }
             (Rule::LastResort, _) => "nothing allowed is healthy, so it is tried all the same",
-            (Rule::NotAdmitted, Phase::Holding) => {
-                "healthy again, held back until its hold-down ends or an operator releases it"
+            (Rule::NotAdmitted, Phase::Holding) => "healthy again, held back until its hold-down ends",
+            (Rule::AwaitsRelease, _) => {
+                "healthy again, waits for an operator: `tidegate failback` lets its traffic back"
             }
             (Rule::NotAdmitted, _) if *healthy == 0 => "nothing there is healthy",
             (Rule::NotAdmitted, _) => "too little of it is healthy to serve",

@@ -112,7 +112,7 @@ fn fault(reason: &Reason) -> Option<String> {
         Rule::NotInOrder => format!("the order does not name {target}{}", written(origin)),
         Rule::Unreachable => format!("{target} is out of reach"),
         Rule::Empty => format!("no endpoint is expected in {target}"),
-        Rule::NotAdmitted => format!("{stands})"),
+        Rule::NotAdmitted | Rule::AwaitsRelease => format!("{stands})"),
         Rule::NoForeignTraffic if !admit.is_one() => {
             format!("{stands}, admit {admit}) and another place is whole")
         }

@@ -49,6 +49,6 @@ pub use policy::{
     Weights, WhenExhausted, Written,
 };
 pub use pool::{EndpointFacts, NodeId};
-pub use service::{EndpointView, RemotePoolView};
+pub use service::{DemandView, EndpointView, RemotePoolView};
 pub use shift::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftChange, ShiftDecision, ShiftTarget, ShiftedBy};
 pub use waterfall::{Move, OfferWeight, Pass, PoolBudget, Spending, Standing, Stream, spend};

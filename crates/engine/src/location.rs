@@ -247,6 +247,22 @@ pub(crate) struct Locations {
 }
 
 impl Locations {
+    /// The places that are declared out, with the services that were lost there, for the disk.
+    pub(crate) fn out(&self) -> impl Iterator<Item = (&Location, Vec<ServiceName>)> {
+        let out = self.places.iter().filter(|(_, place)| matches!(place.stage, Stage::Out(_)));
+        out.map(|(location, place)| (location, place.lost.keys().cloned().collect()))
+    }
+
+    /// A place that was declared out before a restart, and these services lost there. It recovers when they do.
+    pub(crate) fn restore(&mut self, location: Location, lost: Vec<ServiceName>) {
+        let place = self.places.entry(location).or_default();
+        place.stage = Stage::Out(Time::ZERO);
+        for service in lost {
+            place.by_time.insert((Time::ZERO, service.clone()));
+            place.lost.insert(service, (Time::ZERO, BTreeSet::new()));
+        }
+    }
+
     /// Takes in how a service stands everywhere.
     pub(crate) fn observe(&mut self, service: &ServiceName, standings: Standings, now: Time) {
         let before = self.told.get(service);
@@ -275,6 +291,12 @@ impl Locations {
         } else {
             self.told.insert(service.clone(), standings);
         }
+    }
+
+    /// The places that may be declared out soon.
+    pub(crate) fn suspected(&self) -> impl Iterator<Item = &Location> {
+        let suspected = self.places.iter().filter(|(_, place)| matches!(place.stage, Stage::Suspected(_)));
+        suspected.map(|(location, _)| location)
     }
 
     /// When a suspicion is old enough to become a verdict.

@@ -171,6 +171,8 @@ pub enum Rule {
     LastResort,
     /// It is given nothing: its admit is zero.
     NotAdmitted,
+    /// It is healthy again, and the policy's `failback.mode` is Manual: it waits for an operator's word.
+    AwaitsRelease,
     /// Nothing is expected of it.
     Empty,
     /// Its cluster is out of reach for this one.

@@ -252,6 +252,18 @@ pub struct Places {
     pub clusters: BTreeSet<ClusterName>,
 }
 
+impl Policy {
+    /// What so many healthy endpoints are declared to take at once, in thousandths of a request per second; `None` if it is
+    /// not declared, or in another unit.
+    #[must_use]
+    pub fn carries(&self, healthy: u32) -> Option<u64> {
+        match self.capacity.as_ref()?.per_endpoint.value {
+            crate::Load::Rate { rps } => Some(rps.saturating_mul(healthy.into())),
+            crate::Load::Concurrency { .. } => None,
+        }
+    }
+}
+
 impl Default for Policy {
     /// The defaults of DESIGN section 7, each with its reason there.
     fn default() -> Self {

@@ -4,6 +4,9 @@ mod acting;
 mod candidates;
 mod demand;
 
+pub use demand::DemandView;
+use demand::SavedDemand;
+
 use crate::{
     demand::Demands,
     engine::{Decision, Fleet},
@@ -66,6 +69,9 @@ pub(crate) struct SavedService {
     steering: SavedSteering,
     #[serde(default)]
     replicas: Replicas,
+    /// What was asked for last, by zone.
+    #[serde(default)]
+    demand: BTreeMap<Zone, SavedDemand>,
 }
 
 /// What an update of a service brought.
@@ -99,6 +105,7 @@ impl ServiceState {
             remotes: self.remotes.iter().map(|(cluster, it)| (cluster.clone(), it.reach.save(now))).collect(),
             steering: self.steering.save(now),
             replicas: self.replicas.clone(),
+            demand: self.save_demand(now),
         }
     }
 

@@ -74,25 +74,28 @@ pub(crate) struct Steering {
     recheck: Option<Time>,
 }
 
-/// The same on disk. Verdicts are not kept: a new agent holds their pools down and ramps them as after any fault.
+/// The same on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct SavedSteering {
     aways: Vec<(Key, SavedAway)>,
     in_effect: Vec<ShiftTarget>,
+    drained: Vec<(Locality, Arc<str>)>,
 }
 
 impl Steering {
     pub(crate) fn restored(saved: &SavedSteering, now: Time) -> Self {
         let aways = saved.aways.iter().map(|(key, away)| (key.clone(), Away::restored(*away, now)));
         let in_effect = saved.in_effect.iter().cloned().collect();
-        Self { aways: aways.collect(), in_effect, ..Self::default() }
+        let drained = saved.drained.iter().cloned().collect();
+        Self { aways: aways.collect(), in_effect, drained, ..Self::default() }
     }
 
     pub(crate) fn save(&self, now: Time) -> SavedSteering {
         SavedSteering {
             aways: self.aways.iter().map(|(key, away)| (key.clone(), away.save(now))).collect(),
             in_effect: self.in_effect.iter().cloned().collect(),
+            drained: self.drained.iter().map(|(zone, why)| (zone.clone(), Arc::clone(why))).collect(),
         }
     }
 
@@ -175,6 +178,17 @@ impl Steering {
                     .any(|it| it.kept().is_zero() && self.acts(it) && place.is_in(&it.target.location))
         };
         places.iter().any(|it| it.usable && it.healthy && !it.is_in(location) && !emptied(it))
+    }
+
+    /// The shifts that would move the service away from one of these pools, and do not: it would lose its last healthy place.
+    pub(crate) fn refused<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        fleet: &'a Fleet,
+        places: &'a [PoolPlace],
+    ) -> impl Iterator<Item = &'a Shift> {
+        let shifts = fleet.shifts.about(service).filter(|shift| !self.acts(shift));
+        shifts.filter(|shift| places.iter().any(|place| place.healthy && place.is_in(&shift.target.location)))
     }
 
     fn acts(&self, shift: &Shift) -> bool {

@@ -82,7 +82,7 @@ fn a_capacity_of_nothing_is_the_least_there_is() {
     world.policy.capacity = Some(Capacity::per_endpoint(Load::Rate { rps: 0 }));
     retell(&mut world);
     let rate = Load::Rate { rps: 100_000 };
-    world.handle(Event::Demand { source: source("a"), service: service("web"), rate });
+    world.handle(Event::Demand { source: source("a"), rates: [(service("web"), rate)].into() });
     let plan = world.plan("web", "a");
     let shares: u32 = plan.shares.values().map(|share| share.parts()).sum();
     assert_eq!((shares, plan.shed), (10_000, Share::NONE), "nobody takes it, and Spread says to serve it");
@@ -168,7 +168,10 @@ fn time_that_goes_backwards_moves_nothing_and_undoes_nothing() {
         let (verdicts, replica) = (Verdicts::new(), "r1".into());
         world.engine.handle(Event::ReplicaObserved { replica, verdicts, at }, at);
         let (service, zone) = (service("web"), zone("a"));
-        world.engine.handle(Event::Succeeded { service, zone, at: Time::from_millis(u64::MAX) }, at);
+        world.engine.handle(
+            Event::Succeeded { pools: [(service, zone)].into(), at: Time::from_millis(u64::MAX) },
+            at,
+        );
     }
     assert_eq!(world.engine.save(world.now), before);
     assert_eq!(world.engine.plans(&service("web")).cloned().collect::<Vec<_>>(), plans);
@@ -195,8 +198,8 @@ fn events_for_what_nobody_knows_change_no_plan() {
         told_by("nowhere", "atlantis", 10),
         Event::Unreachable(nowhere.clone()),
         Event::Reachable { cluster: nowhere.clone(), quick: true },
-        Event::Demand { source: source("a"), service: ghost.clone(), rate },
-        Event::Demand { source: source("q"), service: service("web"), rate },
+        Event::Demand { source: source("a"), rates: [(ghost.clone(), rate)].into() },
+        Event::Demand { source: source("q"), rates: [(service("web"), rate)].into() },
         Event::RemoteDemand {
             cluster: nowhere.clone(),
             view: FleetView::default(),
@@ -207,7 +210,7 @@ fn events_for_what_nobody_knows_change_no_plan() {
             from: BTreeMap::from([(service("web"), BTreeMap::from([(nowhere.clone(), rate)]))]),
         },
         Event::Release { service: service("web"), target: Target::Cluster(nowhere.clone()) },
-        Event::Succeeded { service: service("web"), zone: zone("q"), at: world.now },
+        Event::Succeeded { pools: [(service("web"), zone("q"))].into(), at: world.now },
         Event::Shift(drain(Location::Zone(unknown("q")))),
         Event::Shift(drain(Location::Cluster(nowhere.clone()))),
         Event::Shift(drain(Location::Region(region("atlantis")))),

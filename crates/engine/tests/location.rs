@@ -4,7 +4,10 @@
 mod fixture;
 
 use fixture::{World, address, cluster, region, runs, service, zone};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tidegate_engine::{
     Decision, Due, EndpointFacts, Event, Location, LocationDecision, LocationVerdict, NodeId, Rule, Written,
 };
@@ -284,7 +287,7 @@ fn a_place_that_recovers_while_a_success_spares_a_service_leaves_nothing_to_wait
     lose(&mut world, "a", 0..6);
     world.until(100.9);
     let (service, zone, at) = (service("s9"), zone("a"), world.now);
-    world.handle(Event::Succeeded { service, zone, at });
+    world.handle(Event::Succeeded { pools: [(service, zone)].into(), at });
     world.until(101.1);
     back(&mut world, "a", 0..6);
     assert_eq!(verdicts(&world).len(), 2, "out and recovered");
@@ -318,10 +321,11 @@ fn a_service_whose_requests_succeeded_there_within_the_last_second_stays() {
     let mut world = fleet(10, &["a", "b"]);
     lose(&mut world, "a", 0..6);
     let succeeded = |name: &str, ms: u64| Event::Succeeded {
-        service: service(name),
-        zone: zone("a"),
+        pools: BTreeSet::from([(service(name), zone("a"))]),
         at: Time::from_millis(ms),
     };
+    let doubted = |world: &World| world.engine.doubted().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(doubted(&world), ["zone/us-east/a"], "from the first moment on");
     world.until(100.5);
     world.handle(succeeded("s9", 100_500));
     world.until(101.2);
@@ -399,12 +403,28 @@ fn a_lost_peer_link_is_told_in_the_same_form() {
 }
 
 #[test]
-fn a_restart_during_a_verdict_holds_down_what_it_drained() {
+fn a_verdict_outlives_a_restart_and_ends_when_its_place_recovers() {
     let mut world = fleet(10, &["a", "b"]);
     lose(&mut world, "a", 0..6);
     world.until(102.0);
+    let before = (world.pool("s9", "a"), world.shares("s9", "a"));
+    assert_eq!(before.1, "zone b 10000");
     let mut after = world.restarted();
-    after.add("s9", &["a", "b"], 2);
+    assert_eq!(after.engine.locations_out().count(), 1);
+    assert_eq!(after.restarted().engine.locations_out().count(), 1, "again before anything is back");
+    for name in names(10) {
+        after.add(&name, &["a", "b"], 2);
+    }
+    after.until(20.0);
+    assert_eq!((after.pool("s9", "a"), after.shares("s9", "a")), before);
+    let note: String = after.plan("s9", "a").reasons.iter().map(ToString::to_string).collect();
+    assert!(note.contains("zone us-east/a is declared out"), "{note}");
+    assert!(verdicts(&after).is_empty(), "nothing is declared anew");
+    for name in names(6) {
+        after.check_all(&name, "a", true);
+    }
+    assert_eq!(after.engine.locations_out().count(), 0);
     assert_eq!(after.pool("s9", "a"), "Holding 2/2 0 %");
-    assert_eq!(after.shares("s9", "a"), "zone b 10000");
+    after.until(120.0);
+    assert_eq!(after.shares("s9", "a"), "zone a 10000");
 }

@@ -4,7 +4,7 @@
 mod fixture;
 
 use fixture::{Board, World, cluster, region, service, text, zone};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_engine::{
     Decision, Due, Event, Location, MAX_SHIFT, Rule, Shift, ShiftChange, ShiftTarget, ShiftedBy, Tier,
     Written,
@@ -158,9 +158,12 @@ fn the_last_healthy_place_of_a_service_is_not_drained_without_force() {
     assert_eq!(world.shares("web", "a"), "zone a 10000");
     assert_eq!(reason(&world, "zone a").0, Rule::LastPlace);
     assert!(reason(&world, "zone a").1.contains("no other healthy place of it is left"));
+    let refused = |world: &World| world.engine.refused_shifts();
+    assert_eq!(refused(&world), BTreeMap::from([("s".to_owned(), vec![service("web")])]));
     world.handle(Event::Shift(Shift { force: true, ..away(in_zone("a")) }));
     assert_eq!(world.pool("web", "a"), "Shifted 10/10 0 %");
     assert_eq!(world.shares("web", "a"), "zone a 10000", "pass 3: it serves before anything panics");
+    assert!(refused(&world).is_empty());
     assert!(!world.plan("web", "a").last_resort);
 }
 
@@ -169,9 +172,19 @@ fn a_shift_that_was_refused_acts_once_there_is_another_place_and_goes_on_acting(
     let mut world = shop();
     world.unreachable("west").check_all("web", "b", false);
     world.handle(Event::Shift(away(in_zone("a"))));
+    assert_eq!(world.engine.refused_shifts()["s"], [service("web")]);
+    world.decisions.clear();
     world.check_all("web", "b", true);
     assert_eq!(world.pool("web", "a"), "Shifted 10/10 0 %");
     assert_eq!(world.shares("web", "a"), "zone b 10000", "b is healthy, so its hold-down does not matter");
+    assert!(world.engine.refused_shifts().is_empty());
+    let told = world.decisions.iter().any(|it| match it {
+        Decision::Pool { status, note: Some(note), .. } => {
+            status.phase == Phase::Shifted && note.contains("shift s: rack work")
+        }
+        _ => false,
+    });
+    assert!(told, "not without a word: {:?}", world.decisions);
     world.check_all("web", "b", false);
     assert_eq!(world.shares("web", "a"), "zone a 10000", "shifted pools are used before panic");
     assert_eq!(world.pool("web", "a"), "Shifted 10/10 0 %");

@@ -1,6 +1,6 @@
 //! The file that an Envoy starts with: who it is and where its agent is. Everything else comes over ADS.
 
-use crate::routes::AGENT_CLUSTER;
+use crate::{counters::kept_stats, routes::AGENT_CLUSTER};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tidegate_api::GatewayRole;
@@ -9,6 +9,9 @@ use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 /// More connections than this from clients are refused, before memory is what refuses. Envoy's hardened
 /// example.
 const MAX_DOWNSTREAM_CONNECTIONS: u32 = 50_000;
+
+/// How often counters go to the agent. Demand is smoothed over about as long (the engine's half-life).
+const STATS_INTERVAL: &str = "1s";
 
 /// The two forms of xDS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +82,12 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
         },
         // LRS has one form only.
         "cluster_manager": { "load_stats_config": agent_api(XdsProtocol::Sotw, false) },
+        "stats_sinks": [{
+            "name": "envoy.stat_sinks.metrics_service",
+            "typed_config": metrics_service(),
+        }],
+        "stats_flush_interval": STATS_INTERVAL,
+        "stats_config": { "stats_matcher": { "inclusion_list": { "patterns": kept_stats() } } },
         "static_resources": { "clusters": [agent_cluster(spec.agent)] },
         "overload_manager": { "resource_monitors": [{
             "name": "envoy.resource_monitors.global_downstream_max_connections",
@@ -88,6 +97,27 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
             },
         }] },
     })
+}
+
+/// The counters that tell demand go to the agent.
+fn metrics_service() -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig",
+        "transport_api_version": "V3",
+        "grpc_service": agent_service(),
+        // Values since the start, not what was counted since the last flush: a message that is lost loses nothing.
+        "report_counters_as_deltas": false,
+        "histogram_emit_mode": "SUMMARY",
+    })
+}
+
+fn agent_service() -> Value {
+    json!({ "envoy_grpc": {
+        "cluster_name": AGENT_CLUSTER,
+        // Envoy's own limit of 30 s would leave a gateway without news for so long after its agent is
+        // back. Back-offs are drawn at random below these, so gateways do not come all at once.
+        "retry_policy": { "retry_back_off": { "base_interval": "0.25s", "max_interval": "5s" } },
+    } })
 }
 
 fn node(spec: &BootstrapSpec) -> Value {
@@ -110,12 +140,7 @@ fn agent_api(protocol: XdsProtocol, aggregated: bool) -> Value {
             XdsProtocol::Sotw => "GRPC",
         },
         "transport_api_version": "V3",
-        "grpc_services": [{ "envoy_grpc": {
-            "cluster_name": AGENT_CLUSTER,
-            // Envoy's own limit of 30 s would leave a gateway without news for so long after its agent is
-            // back. Back-offs are drawn at random below these, so gateways do not come all at once.
-            "retry_policy": { "retry_back_off": { "base_interval": "0.25s", "max_interval": "5s" } },
-        } }],
+        "grpc_services": [agent_service()],
     });
     if aggregated {
         // The node is large, and the same in every request of a stream.

@@ -18,6 +18,7 @@
 
 mod bootstrap;
 mod cluster;
+mod counters;
 mod endpoints;
 mod listener;
 mod proto;
@@ -27,6 +28,7 @@ mod routes;
 
 pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};
+pub use counters::demand_counter;
 pub use endpoints::{
     EndpointHealth, EndpointView, RemoteCluster, SHED_CATEGORY, ZoneEndpoints, eastwest_endpoints,
     edge_endpoints,

@@ -8,7 +8,9 @@ use crate::{
     proto,
     wire::{self, WireError},
 };
-use tidegate_model::{ClusterName, PeerBoot, PoolKey, PoolStatus, Region};
+use std::collections::BTreeSet;
+use tidegate_engine::Load;
+use tidegate_model::{ClusterName, PeerBoot, PoolKey, PoolStatus, Region, ServiceName, Zone};
 
 /// What a peer said of its pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct StatusDelta {
     pub changed: Vec<PoolStatus>,
     /// Pools that are gone.
     pub removed: Vec<PoolKey>,
+    /// What is asked for there, by service and zone, where that is news; `None` where it is not known any more.
+    pub demand: Vec<(ServiceName, Zone, Option<Load>)>,
+    /// The clusters that the peer cannot reach, all of them.
+    pub unreachable: BTreeSet<ClusterName>,
 }
 
 /// Why an update cannot be used.
@@ -70,8 +76,12 @@ impl Board {
             Ok::<_, WireError>(PoolKey { service, cluster: peer.clone(), zone })
         });
         let removed = removed.collect::<Result<_, _>>()?;
+        let demand = update.demand.iter().map(wire::decode_demand).collect::<Result<_, _>>()?;
+        let unreachable = update.unreachable.iter().map(|name| name.parse().map_err(WireError::from));
+        let unreachable = unreachable.collect::<Result<_, _>>()?;
         self.at = Some((boot, update.version));
-        Ok(Some(StatusDelta { region, boot, version: update.version, full: update.full, changed, removed }))
+        let (version, full) = (update.version, update.full);
+        Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable }))
     }
 }
 
@@ -98,7 +108,12 @@ mod tests {
                 phase: proto::Phase::Serving.into(),
                 ..proto::Pool::default()
             }],
-            removed: vec![],
+            demand: vec![proto::Demand {
+                service: "shop/web".to_owned(),
+                zone: "us-west-1a".to_owned(),
+                load: Some(proto::demand::Load::Rps(1000)),
+            }],
+            ..proto::StatusUpdate::default()
         }
     }
 
@@ -125,7 +140,9 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_whole_and_changes_nothing() {
-        let spoilt: [fn(&mut proto::StatusUpdate); 6] = [
+        let spoilt: [fn(&mut proto::StatusUpdate); 8] = [
+            |update| update.demand[0].zone = String::new(),
+            |update| update.unreachable = vec!["a b".to_owned()],
             |update| update.cluster = "east".to_owned(),
             |update| update.region = String::new(),
             |update| update.changed[0].service = "web".to_owned(),

@@ -9,13 +9,19 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
-use tidegate_model::{PoolStatus, Region, ServiceName, Time, Zone};
-use wire::PoolName;
+use tidegate_engine::Load;
+use tidegate_model::{ClusterName, PoolStatus, Region, ServiceName, Time, Zone};
+use wire::{Asked, PoolName};
 
 /// A hold-down that runs down as it should is no change. Rounding and a late loop may move it by this much.
 const HOLD_TOLERANCE: Duration = Duration::from_millis(250);
 /// The log is kept while it names fewer pools than there are, or than this.
 const LOG_AT_LEAST: usize = 1024;
+/// Demand is told again after this, so that whoever hears knows that it is still so: well within the 60 s after which the
+/// engine takes it for missing.
+const DEMAND_AGAIN: Duration = Duration::from_secs(20);
+/// A change of demand by less than one part in so many is no news: it moves no plan.
+const DEMAND_NEWS: u64 = 100;
 
 #[derive(Debug)]
 struct Entry {
@@ -36,6 +42,10 @@ pub(crate) struct Ledger {
     /// For each of the last versions the pools that changed in it, the newest last.
     log: VecDeque<(u64, Vec<PoolName>)>,
     logged: usize,
+    /// What is asked for, and with which version it was told. What is known no more stays as that.
+    demand: BTreeMap<Asked, (Option<Load>, u64)>,
+    demand_told: Time,
+    unreachable: Vec<String>,
 }
 
 /// What an observer lacks.
@@ -46,6 +56,8 @@ pub(crate) struct Lack {
     pub(crate) base_version: u64,
     pub(crate) changed: Vec<proto::Pool>,
     pub(crate) removed: Vec<proto::PoolName>,
+    pub(crate) demand: Vec<proto::Demand>,
+    pub(crate) unreachable: Vec<String>,
 }
 
 impl Ledger {
@@ -97,6 +109,45 @@ impl Ledger {
         true
     }
 
+    /// This is asked for now, and these clusters are out of reach. Returns whether that is news.
+    pub(crate) fn publish_demand(
+        &mut self,
+        demand: &BTreeMap<Asked, Load>,
+        unreachable: &BTreeSet<ClusterName>,
+        now: Time,
+    ) -> bool {
+        if self.version == 0 {
+            return false;
+        }
+        let again = now.since(self.demand_told) >= DEMAND_AGAIN;
+        let version = self.version + 1;
+        let mut news = false;
+        if again {
+            // Whoever is connected was told by now that these are gone.
+            self.demand.retain(|_, (load, _)| load.is_some());
+        }
+        for (asked, (load, told)) in &mut self.demand {
+            let new = demand.get(asked).copied();
+            if differs(*load, new) || again && new.is_some() {
+                (*load, *told, news) = (new, version, true);
+            }
+        }
+        for (asked, load) in demand {
+            self.demand.entry(asked.clone()).or_insert_with(|| {
+                news = true;
+                (Some(*load), version)
+            });
+        }
+        let unreachable: Vec<String> = unreachable.iter().map(ToString::to_string).collect();
+        news |= unreachable != self.unreachable;
+        if news {
+            self.unreachable = unreachable;
+            self.demand_told = if again { now } else { self.demand_told };
+            self.note(Vec::new());
+        }
+        news
+    }
+
     /// The pools of a service are now exactly these; says in `news` which are new, changed or gone.
     fn set(&mut self, service: &ServiceName, pools: Vec<PoolStatus>, now: Time, news: &mut Vec<PoolName>) {
         let mut old = self.pools.remove(service).unwrap_or_default();
@@ -140,14 +191,21 @@ impl Ledger {
             return None;
         }
         let encode = |entry: &Entry| wire::encode(&entry.status, own_region, now.since(entry.at));
+        let demand = |since: u64| {
+            let news = self.demand.iter().filter(|(_, (_, version))| *version > since);
+            news.map(|(asked, (load, _))| wire::encode_demand(asked, *load)).collect()
+        };
+        let unreachable = self.unreachable.clone();
         let logged_from = self.log.front().map_or(self.version + 1, |(version, _)| *version);
         let Some(base) = base.filter(|base| base + 1 >= logged_from && *base < self.version) else {
             let changed = self.pools.values().flat_map(BTreeMap::values).map(encode).collect();
-            return Some(Lack { version: self.version, full: true, changed, ..Lack::default() });
+            let (version, demand) = (self.version, demand(0));
+            return Some(Lack { version, full: true, changed, demand, unreachable, ..Lack::default() });
         };
         let after = self.log.iter().filter(|(version, _)| *version > base);
         let names: BTreeSet<&PoolName> = after.flat_map(|(_, names)| names).collect();
-        let mut lack = Lack { version: self.version, base_version: base, ..Lack::default() };
+        let (version, demand) = (self.version, demand(base));
+        let mut lack = Lack { version, base_version: base, demand, unreachable, ..Lack::default() };
         for name in names {
             match self.pools.get(&name.0).and_then(|zones| zones.get(&name.1)) {
                 Some(entry) => lack.changed.push(encode(entry)),
@@ -155,6 +213,16 @@ impl Ledger {
             }
         }
         Some(lack)
+    }
+}
+
+/// Whether a change of demand is news.
+fn differs(told: Option<Load>, now: Option<Load>) -> bool {
+    match (told, now) {
+        (Some(told), Some(now)) if told.is_like(now) => {
+            told.thousandths().abs_diff(now.thousandths()) > told.thousandths() / DEMAND_NEWS
+        }
+        (told, now) => told != now,
     }
 }
 
@@ -251,6 +319,38 @@ mod tests {
         assert_eq!(changed(&lack), [("a/x", 4999), ("a/y", 1)]);
         // A version that was never reached is of another life.
         assert!(ledger.lack(Some(6000), &region(), Time::ZERO).unwrap().full);
+    }
+
+    #[test]
+    fn demand_is_told_where_it_moved_and_again_after_a_while() {
+        let asked = |service: &str| (service.parse().unwrap(), "us-west-1a".parse().unwrap());
+        let demand = |x, y| {
+            let rate = |rps| Load::Rate { rps };
+            BTreeMap::from([(asked("a/x"), rate(x)), (asked("a/y"), rate(y))])
+        };
+        let told = |ledger: &Ledger, base| {
+            let lack = ledger.lack(Some(base), &region(), Time::ZERO).unwrap();
+            assert!(lack.changed.is_empty() && lack.removed.is_empty());
+            lack.demand.into_iter().map(|it| (it.service, it.load)).collect::<Vec<_>>()
+        };
+        let mut ledger = Ledger::default();
+        let none = BTreeSet::new();
+        assert!(!ledger.publish_demand(&demand(1000, 1000), &none, Time::ZERO), "nothing before the pools");
+        ledger.publish(vec![pool("a/x", 4, ONE)], Time::ZERO);
+        assert!(ledger.publish_demand(&demand(1000, 1000), &none, Time::ZERO));
+        assert_eq!(told(&ledger, 1).len(), 2);
+        assert!(!ledger.publish_demand(&demand(1009, 1000), &none, Time::from_millis(1000)));
+        assert!(ledger.publish_demand(&demand(1500, 1000), &none, Time::from_millis(2000)));
+        assert_eq!(told(&ledger, 2), [("a/x".to_owned(), Some(proto::demand::Load::Rps(1500)))]);
+        assert!(ledger.publish_demand(&demand(1500, 1000), &none, Time::from_millis(20_000)));
+        assert_eq!(told(&ledger, 3).len(), 2);
+        let gone = BTreeMap::from([(asked("a/x"), Load::Rate { rps: 1500 })]);
+        assert!(ledger.publish_demand(&gone, &none, Time::from_millis(21_000)));
+        assert_eq!(told(&ledger, 4), [("a/y".to_owned(), None)]);
+        let silent = BTreeSet::from(["us-east".parse().unwrap()]);
+        assert!(ledger.publish_demand(&gone, &silent, Time::from_millis(22_000)));
+        let lack = ledger.lack(None, &region(), Time::ZERO).unwrap();
+        assert_eq!((lack.demand.len(), lack.unreachable), (2, vec!["us-east".to_owned()]));
     }
 
     #[test]

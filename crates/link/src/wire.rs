@@ -1,7 +1,8 @@
 //! Pool status between the model and the wire. What comes from the wire is checked here, once.
 
-use crate::proto;
+use crate::proto::{self, demand};
 use std::time::Duration;
+use tidegate_engine::Load;
 use tidegate_model::{
     Fraction, Locality, NameError, Phase, PoolStatus, QuantityError, Region, ServiceName, Zone,
 };
@@ -21,6 +22,28 @@ pub(crate) enum WireError {
     Quantity { pool: String, source: QuantityError },
     #[error("pool {pool}: phase {phase} is unknown")]
     Phase { pool: String, phase: i32 },
+}
+
+/// Where something is asked for, within a cluster: of a service, in a zone.
+pub(crate) type Asked = PoolName;
+
+pub(crate) fn encode_demand((service, zone): &Asked, load: Option<Load>) -> proto::Demand {
+    proto::Demand {
+        service: service.to_string(),
+        zone: zone.to_string(),
+        load: load.map(|load| match load {
+            Load::Rate { rps } => demand::Load::Rps(rps),
+            Load::Concurrency { requests } => demand::Load::Requests(requests),
+        }),
+    }
+}
+
+pub(crate) fn decode_demand(demand: &proto::Demand) -> Result<(ServiceName, Zone, Option<Load>), WireError> {
+    let load = demand.load.map(|load| match load {
+        demand::Load::Rps(rps) => Load::Rate { rps },
+        demand::Load::Requests(requests) => Load::Concurrency { requests },
+    });
+    Ok((demand.service.parse()?, demand.zone.parse()?, load))
 }
 
 pub(crate) fn encode_name((service, zone): &PoolName) -> proto::PoolName {

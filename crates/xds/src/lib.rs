@@ -1,5 +1,5 @@
 //! A generic xDS server: discovery over ADS, incremental and state of the world, and load
-//! reports over LRS, for unmodified Envoys and proxyless gRPC clients.
+//! reports over LRS and counters from a stats sink, for unmodified Envoys and proxyless gRPC clients.
 //!
 //! It knows the protocol and nothing else: not what is in a resource (but for the name under
 //! which a cluster asks for endpoints), not when it should change, nothing of failover.
@@ -10,7 +10,7 @@
 //!
 //! Inside, from the pure to the wire: `resource` (encoded once, version by content), `store` and
 //! `watch` (a change wakes the streams that subscribe to it), `protocol` (the state machine of a
-//! stream, without I/O), `session` (the task around it), `wire` and `lrs` (gRPC).
+//! stream, without I/O), `session` (the task around it), `wire`, `lrs` and `metrics` (gRPC).
 //!
 //! A change is pushed at once, without debounce. At most one response of a type is in flight
 //! on a stream; what changes meanwhile coalesces, so a slow client costs bounded memory and
@@ -19,6 +19,7 @@
 
 mod kind;
 mod lrs;
+mod metrics;
 mod node;
 mod protocol;
 mod registry;
@@ -32,11 +33,12 @@ mod wire;
 
 pub use kind::ResourceType;
 pub use lrs::LrsService;
+pub use metrics::MetricsService;
 pub use node::{NodeInfo, NodeLocality};
 pub use server::{Resolver, XdsOptions, XdsServer};
 pub use status::{
-    ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeStatus, RequestCounts, Transport,
-    TypeStatus, XdsEvent,
+    ClusterLoad, CounterReport, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeStatus, RequestCounts,
+    Transport, TypeStatus, XdsEvent,
 };
 pub use store::{Change, Scope, Store};
 pub use wire::AdsService;

@@ -100,6 +100,7 @@ fn cluster_load(stats: ClusterStats) -> ClusterLoad {
             u32::try_from(interval.nanos).unwrap_or(0).min(999_999_999),
         ),
         dropped: stats.total_dropped_requests,
+        shed: stats.dropped_requests.into_iter().map(|it| (it.category, it.dropped_count)).collect(),
         localities: stats.upstream_locality_stats.into_iter().map(locality_load).collect(),
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
+use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::lrs::LrsService;
+use crate::metrics::MetricsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
 use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent};
@@ -23,7 +25,7 @@ pub type Resolver = Arc<dyn Fn(&NodeInfo) -> Result<Vec<Scope>, String> + Send +
 /// Limits and choices. All have defaults.
 #[derive(Clone, Debug)]
 pub struct XdsOptions {
-    /// ADS streams at a time, and as many LRS streams: 10,000
+    /// ADS streams at a time, and as many LRS and metrics streams each: 10,000
     pub max_streams: usize,
     /// Names that one stream may subscribe to, over all types: 100,000
     pub max_names_per_stream: usize,
@@ -77,6 +79,7 @@ pub(crate) struct Shared {
     dropped_events: AtomicU64,
     ads_slots: Arc<Semaphore>,
     lrs_slots: Arc<Semaphore>,
+    metrics_slots: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -112,6 +115,10 @@ impl Shared {
 
     pub(crate) fn load_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
         self.slot(&self.lrs_slots)
+    }
+
+    pub(crate) fn metrics_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.slot(&self.metrics_slots)
     }
 
     fn slot(&self, slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
@@ -159,20 +166,26 @@ impl XdsServer {
             dropped_events: AtomicU64::new(0),
             ads_slots: slots(),
             lrs_slots: slots(),
+            metrics_slots: slots(),
             options,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The two services for a tonic router: discovery (ADS) and load reporting (LRS).
+    /// The services for a tonic router: discovery (ADS), load reporting (LRS) and counters (the metrics service).
     ///
     /// Give the router a listening socket with `TCP_NODELAY` (`TcpIncoming::with_nodelay`), or
     /// a push may wait 40 ms for a delayed ACK, and HTTP/2 keep-alive, or a stream to a node
     /// that vanished without a word stays open.
-    pub fn into_services(self) -> (AdsService, LoadReportingServiceServer<LrsService>) {
+    pub fn into_services(
+        self,
+    ) -> (AdsService, LoadReportingServiceServer<LrsService>, MetricsServiceServer<MetricsService>) {
+        let limit = self.shared.options.max_request_bytes;
         let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
-            .max_decoding_message_size(self.shared.options.max_request_bytes);
-        (AdsService::new(self.shared), lrs)
+            .max_decoding_message_size(limit);
+        let metrics = MetricsServiceServer::new(MetricsService::new(Arc::clone(&self.shared)))
+            .max_decoding_message_size(limit);
+        (AdsService::new(self.shared), lrs, metrics)
     }
 
     /// From now on streams are accepted and requests are read, but nothing is sent.

@@ -42,6 +42,19 @@ pub enum XdsEvent {
     },
     /// A load report came in.
     Load(LoadReport),
+    /// Counters came in.
+    Counters(CounterReport),
+}
+
+/// The counters of a node as they stood at one moment. They count from the start of its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterReport {
+    /// Who reports
+    pub node: Arc<NodeInfo>,
+    /// When, by the node's own clock: milliseconds since 1970; 0 if it does not say
+    pub at_ms: u64,
+    /// By name. Envoy leaves out what was never counted.
+    pub counters: Vec<(String, u64)>,
 }
 
 /// Load since the last report of the same node. Counts are of requests.
@@ -62,8 +75,10 @@ pub struct ClusterLoad {
     pub service: String,
     /// Over which time the counts were taken
     pub interval: Duration,
-    /// Requests that the client dropped by policy
+    /// Requests that the client turned away by a limit of its own (a circuit breaker)
     pub dropped: u64,
+    /// Requests that the client dropped because it was told to, by category
+    pub shed: BTreeMap<String, u64>,
     /// By upstream locality and priority; idle ones are left out by Envoy
     pub localities: Vec<LocalityLoad>,
 }

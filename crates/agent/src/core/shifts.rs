@@ -5,6 +5,7 @@
 //! it when it is started, and again after a restart, since the engine counts no time while no agent runs.
 
 use super::{Core, Input, Output, Record};
+use crate::shifts::ShiftView;
 use std::time::Duration;
 use tidegate_api::{ShiftExpiry, TrafficShift};
 use tidegate_engine::{Engine, Event, Shift, ShiftedBy};
@@ -15,6 +16,16 @@ impl Core {
     #[must_use]
     pub fn shifts(&self, now: Time) -> Vec<Shift> {
         self.engine().map(|engine| engine.shifts(now).collect()).unwrap_or_default()
+    }
+
+    /// The same for people, with whom each of them does not move.
+    pub(crate) fn shift_views(&self, now: Time) -> Vec<ShiftView> {
+        let mut refused = self.engine().map(Engine::refused_shifts).unwrap_or_default();
+        let view = |shift: Shift| {
+            let refused = refused.remove(&shift.name).unwrap_or_default();
+            ShiftView { refused, ..shift.into() }
+        };
+        self.shifts(now).into_iter().map(view).collect()
     }
 
     pub(super) fn handle_shift(&mut self, input: Input, now: Time, output: &mut Output) {

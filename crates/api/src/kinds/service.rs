@@ -1,10 +1,12 @@
 //! Core `Service`: which services there are in this cluster, and on which port they are served.
 
+use super::labels;
 use crate::{
     fields::{Fields, Issues},
     object::Meta,
     read,
 };
+use std::collections::BTreeMap;
 use tidegate_model::ServiceName;
 
 /// What a `Service` says.
@@ -13,6 +15,8 @@ pub(crate) struct ServiceSpec {
     pub(crate) name: ServiceName,
     /// The first port, the one that is served; `None` for a service without ports.
     pub(crate) port: Option<ServicePort>,
+    /// The labels that its pods have; empty where somebody else lists the endpoints.
+    pub(crate) selector: BTreeMap<String, String>,
 }
 
 /// A port of a service.
@@ -24,13 +28,14 @@ pub(crate) struct ServicePort {
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<ServiceSpec> {
-    let mut port = None;
+    let (mut port, mut selector) = (None, BTreeMap::new());
     if let Some(mut spec) = fields.map("spec", issues) {
         if let Some(kind) = spec.value("type", issues, read::text).filter(|kind| kind.value == "ExternalName")
         {
             let hint = "list the addresses in an EndpointSlice, or leave this service out";
             issues.error(kind.at, "not supported yet: a Service of type ExternalName", hint);
         }
+        selector = labels::read(&mut spec, "selector", issues);
         let mut ports = spec.maps("ports", issues).into_iter();
         if let Some(mut first) = ports.next() {
             let protocol = first.value("protocol", issues, read::text);
@@ -49,5 +54,5 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     }
     // Object names are stricter than service names, so this cannot fail.
     let name = ServiceName::new(&meta.namespace, &meta.name).ok()?;
-    Some(ServiceSpec { name, port })
+    Some(ServiceSpec { name, port, selector })
 }

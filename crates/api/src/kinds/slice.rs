@@ -133,7 +133,7 @@ fn read_endpoint(
         }
         into.push((
             address.value,
-            Endpoint { zone: zone.value.clone(), ready, terminating, node: node.clone() },
+            Endpoint { zone: zone.value.clone(), ready, terminating, node: node.clone(), node_ready: true },
         ));
     }
 }

@@ -2,13 +2,16 @@
 
 use super::{of_kind, policies::Policies, problem_in, warning_in};
 use crate::{
-    config::Service,
-    kinds::{ServiceSpec, SliceSpec, Spec},
+    config::{Endpoint, Service},
+    kinds::{ServiceSpec, SliceSpec, Spec, WorkloadSpec},
     nearest,
     object::Object,
     problem::Problem,
 };
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 use tidegate_model::ServiceName;
 
 pub(super) fn lower(
@@ -17,11 +20,18 @@ pub(super) fn lower(
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<ServiceName, Service> {
     let mut services = BTreeMap::new();
+    let workloads: Vec<&WorkloadSpec> = of_kind(objects, Spec::workload).map(|(_, spec)| spec).collect();
+    let broken: BTreeSet<&str> = of_kind(objects, Spec::node)
+        .filter(|(_, node)| !node.ready)
+        .map(|(_, node)| node.name.as_str())
+        .collect();
     let mut specs: BTreeMap<&ServiceName, &ServiceSpec> = BTreeMap::new();
     let mut policies = policies.merger();
     for (object, spec) in of_kind(objects, Spec::service) {
         let policy = policies.policy_of(&spec.name, problems);
-        let service = Service { endpoints: BTreeMap::new(), policy, origin: object.origin(object.at) };
+        let replicas = replicas(spec, &workloads);
+        let origin = object.origin(object.at);
+        let service = Service { endpoints: BTreeMap::new(), replicas, policy, origin };
         services.insert(spec.name.clone(), service);
         specs.insert(&spec.name, spec);
     }
@@ -43,7 +53,9 @@ pub(super) fn lower(
                 for (address, endpoint) in &slice.endpoints {
                     let address = SocketAddr::new(*address, port);
                     // The same endpoint may be in two slices while Kubernetes moves it from one to the other.
-                    service.endpoints.entry(address).or_insert_with(|| endpoint.clone());
+                    let node_ready = endpoint.node.as_deref().is_none_or(|node| !broken.contains(node));
+                    let endpoint = || Endpoint { node_ready, ..endpoint.clone() };
+                    service.endpoints.entry(address).or_insert_with(endpoint);
                 }
             }
             None if slice.endpoints.is_empty() => {}
@@ -51,6 +63,20 @@ pub(super) fn lower(
         }
     }
     services
+}
+
+/// How many endpoints the workloads of a service want together; `None` if there are none, or one does not say.
+fn replicas(service: &ServiceSpec, workloads: &[&WorkloadSpec]) -> Option<u32> {
+    if service.selector.is_empty() {
+        return None;
+    }
+    let selects = |workload: &WorkloadSpec| {
+        let has = |(name, value)| workload.labels.get(name) == Some(value);
+        workload.namespace == service.name.namespace() && service.selector.iter().all(has)
+    };
+    let mut selected = workloads.iter().filter(|workload| selects(workload)).peekable();
+    selected.peek()?;
+    selected.try_fold(0_u32, |sum, workload| Some(sum.saturating_add(workload.replicas?)))
 }
 
 /// The port of the slice that the service's first port stands for.

@@ -26,7 +26,12 @@ fn every_case_says_what_it_should() {
             let _ = format!("{:?}", problem.report(&text));
         }
         let in_force: Vec<String> = (loaded.config.services.iter())
-            .map(|(name, service)| format!("service {name}: {} endpoints", service.endpoints.len()))
+            .map(|(name, service)| {
+                let broken = service.endpoints.iter().filter(|(_, it)| !it.node_ready);
+                let broken: String = broken.map(|(at, _)| format!(", {at} on a broken node")).collect();
+                let wanted = service.replicas.map(|it| format!(" of {it}")).unwrap_or_default();
+                format!("service {name}: {}{wanted} endpoints{broken}", service.endpoints.len())
+            })
             .chain(loaded.config.gateways.iter().map(|(name, gateway)| {
                 let listeners = gateway.listeners.iter().map(|l| format!("{} {:?}", l.address, l.hostnames));
                 let routes = gateway.routes.iter().map(|route| {

@@ -93,7 +93,9 @@ impl Bytes<'_> {
     }
 
     pub(crate) fn demand(&mut self) -> Event {
-        Event::Demand { source: self.source(), service: self.service(), rate: self.load() }
+        let source = self.source();
+        let rates = self.list(3, |bytes| (bytes.service(), bytes.load()));
+        Event::Demand { source, rates: rates.into_iter().collect() }
     }
 
     pub(crate) fn remote_demand(&mut self) -> Event {
@@ -121,7 +123,8 @@ impl Bytes<'_> {
     }
 
     pub(crate) fn succeeded(&mut self, now: Time) -> Event {
-        Event::Succeeded { service: self.service(), zone: self.zone(), at: self.time(now) }
+        let pools = self.list(3, |bytes| (bytes.service(), bytes.zone())).into_iter().collect();
+        Event::Succeeded { pools, at: self.time(now) }
     }
 
     /// Before, at or after `now`.

@@ -1,6 +1,8 @@
 //! One contingency: before and after, service by service.
 
-use super::{Clients, FleetService, FleetState, Location, Plans, Why, load, lost::Lost, plans_of, why};
+use super::{
+    Clients, FleetService, FleetState, Location, Plans, Why, load, lost::Lost, plans_of, poured, why,
+};
 use crate::{
     plan::{Plan, Rule, Source, Target},
     policy::Origin,
@@ -258,8 +260,9 @@ impl One<'_> {
     fn look(&self, clients: Clients, found: &mut Contingency) -> ServiceOutcome {
         let loses_pool = self.service.pools.keys().any(|(cluster, zone)| self.lost.has(cluster, zone));
         let loses_source = self.before.keys().any(|source| self.lost.has_source(source));
-        let after = if loses_pool {
-            plans_of(self.state, self.name, self.lost)
+        // By declared capacity, plans change with the clients, too.
+        let after = if loses_pool || loses_source && poured::demand(self.service).is_some() {
+            plans_of(self.state, self.name, self.lost, clients)
         } else {
             // Without a lost pool the planner would be asked the same question again.
             let left = self.before.iter().filter(|(source, _)| !self.lost.has_source(source));

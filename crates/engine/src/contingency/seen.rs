@@ -1,17 +1,17 @@
 //! The fleet as one agent sees it.
 
 use super::{FleetMember, FleetService, FleetState, PoolFigures};
-use crate::{Engine, RemotePoolView};
+use crate::{Engine, Load, RemotePoolView, Source};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use tidegate_model::{Phase, PoolStatus, Time};
+use tidegate_model::{Phase, PoolStatus, ServiceName, Time, Zone};
 
 impl FleetState {
     /// What the engine of one cluster knows at `now`: its own pools and sources, and the pools of other clusters of the
     /// services that it has itself, as far as it reaches them. Other clusters' sources, policies, distances and ways to
-    /// each other are not known here, so it answers for the own cluster's callers only; nor is any demand.
+    /// each other are not known here, so it answers for the own cluster's callers only; nor is what others ask for.
     #[must_use]
     pub fn seen_by(engine: &Engine, now: Time) -> Self {
         let fleet = engine.fleet();
@@ -28,7 +28,7 @@ impl FleetState {
         }
         for name in engine.services() {
             let Some(policy) = engine.policy(name) else { continue };
-            let demand = fleet.sources.iter().map(|source| (source.clone(), None)).collect();
+            let demand = demand(engine, name, now);
             let known = FleetService { policy: Arc::clone(policy), demand, ..FleetService::default() };
             state.services.insert(name.clone(), known);
         }
@@ -37,12 +37,26 @@ impl FleetState {
         for (cluster, status) in own.chain(remote) {
             let PoolStatus { service, locality, expected, healthy, admit, phase, .. } = status;
             if let Some(known) = state.services.get_mut(&service) {
-                let figures = PoolFigures { expected, healthy, admit, phase, capacity: None };
+                let figures =
+                    PoolFigures { expected, healthy, admit, phase, capacity: known.policy.carries(healthy) };
                 known.pools.insert((cluster, locality.zone), figures);
             }
         }
         state
     }
+}
+
+/// What the own sources ask for. A zone where nothing is measured while others are has no gateway: nothing enters there.
+fn demand(engine: &Engine, service: &ServiceName, now: Time) -> BTreeMap<Source, Option<u64>> {
+    let measured: BTreeMap<Zone, u64> = engine
+        .demand_of(service, now)
+        .filter_map(|it| matches!(it.load, Load::Rate { .. }).then(|| (it.zone, it.load.thousandths())))
+        .collect();
+    let of = |source: &Source| {
+        let there = measured.get(&source.locality.zone).copied();
+        there.or_else(|| (!measured.is_empty()).then_some(0))
+    };
+    engine.fleet().sources.iter().map(|source| (source.clone(), of(source))).collect()
 }
 
 /// What the owner says, times our reach.

@@ -1,7 +1,12 @@
 //! The events of demand.
 
 use super::{Effects, Engine};
-use crate::{capacity::Load, declared::FleetView, plan::Source, service::ServiceState};
+use crate::{
+    capacity::Load,
+    declared::FleetView,
+    plan::Source,
+    service::{DemandView, ServiceState},
+};
 use std::collections::BTreeMap;
 use tidegate_model::{ClusterName, ServiceName, Time, Zone};
 
@@ -12,18 +17,26 @@ impl Engine {
         self.services.iter().filter_map(of)
     }
 
+    /// What the own sources ask of a service, and how old that is.
+    pub fn demand_of(&self, service: &ServiceName, now: Time) -> impl Iterator<Item = DemandView> {
+        self.services.get(service).into_iter().flat_map(move |state| state.demand_views(now))
+    }
+
     pub(super) fn measure_demand(
         &mut self,
         source: &Source,
-        service: &ServiceName,
-        rate: Load,
+        rates: &BTreeMap<ServiceName, Load>,
         now: Time,
         effects: &mut Effects,
     ) {
-        let known = self.fleet.sources.contains(source);
-        let state = self.services.get_mut(service).filter(|_| known);
-        if state.is_some_and(|state| state.measure_demand(source, rate, now)) {
-            self.update(service, now, effects);
+        if !self.fleet.sources.contains(source) {
+            return;
+        }
+        for (service, rate) in rates {
+            let state = self.services.get_mut(service);
+            if state.is_some_and(|state| state.measure_demand(source, *rate, now)) {
+                self.update(service, now, effects);
+            }
         }
     }
 
@@ -36,8 +49,11 @@ impl Engine {
         effects: &mut Effects,
     ) {
         if self.fleet.clusters.contains_key(cluster) {
+            let same = self.fleet.views.get(cluster) == Some(&view);
             self.fleet.views.insert(cluster.clone(), view);
-            self.update_where(now, effects, |name, state| state.hear_demand(cluster, demand.get(name), now));
+            self.update_where(now, effects, |name, state| {
+                state.hear_demand(cluster, demand.get(name), now) || !same && state.own_demand().is_some()
+            });
         }
     }
 

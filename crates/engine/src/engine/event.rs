@@ -89,16 +89,15 @@ pub enum Event {
         /// The round trip of its nearest gateway.
         rtt: Duration,
     },
-    /// What one of the own sources asks of a service was measured: *downstream* requests, each counted once however
-    /// often a gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or
-    /// service that is not known, or a unit other than that of the declared capacity, means nothing.
+    /// What one of the own sources asks for was measured: *downstream* requests, each counted once however often a
+    /// gateway retried it. Neither retries nor what arrives at an east-west gateway are demand. A source or service that
+    /// is not known, or a unit other than that of the declared capacity, means nothing. Only services whose demand
+    /// moved are planned anew.
     Demand {
         /// Where the requests enter.
         source: Source,
-        /// What they ask for.
-        service: ServiceName,
-        /// How much.
-        rate: Load,
+        /// What they ask for, and how much.
+        rates: BTreeMap<ServiceName, Load>,
     },
     /// The agents of another cluster told what its sources ask for ([`Engine::demand`] there), and how it sees the
     /// fleet. What is not named goes missing: it holds its last value for 60 s, then its peak, for an hour.
@@ -125,12 +124,13 @@ pub enum Event {
         /// The target.
         target: Target,
     },
-    /// A request to a service was seen to succeed in a zone of the own cluster.
+    /// Requests were seen to succeed: of these services, in these zones of the own cluster. It matters only while a place
+    /// is in doubt ([`Engine::doubted`]).
+    ///
+    /// [`Engine::doubted`]: crate::Engine::doubted
     Succeeded {
-        /// The service.
-        service: ServiceName,
-        /// The zone.
-        zone: Zone,
+        /// Which, and where.
+        pools: BTreeSet<(ServiceName, Zone)>,
         /// When.
         at: Time,
     },

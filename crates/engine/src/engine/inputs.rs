@@ -76,6 +76,7 @@ impl Engine {
             }
             if let Some(saved) = &saved {
                 state.restore_steering(saved, now);
+                state.restore_demand(saved, &self.fleet, now);
             }
             state
         });

@@ -5,7 +5,8 @@ use crate::{
     location::{Location, LocationDecision, LocationVerdict},
     shift::{Shift, ShiftChange, ShiftDecision},
 };
-use tidegate_model::{ClusterName, Time};
+use std::collections::BTreeMap;
+use tidegate_model::{ClusterName, ServiceName, Time};
 
 impl Engine {
     pub(super) fn start_shift(&mut self, shift: Shift, now: Time, effects: &mut Effects) {
@@ -37,6 +38,24 @@ impl Engine {
     /// The shifts in force, with what remains of each at `now`.
     pub fn shifts(&self, now: Time) -> impl Iterator<Item = Shift> {
         self.fleet.shifts.at(now)
+    }
+
+    /// By shift, the services for which it is refused now: they would lose their last healthy place. A shift is an order for
+    /// its whole time: each of them leaves once it has another healthy place, or at once by force.
+    #[must_use]
+    pub fn refused_shifts(&self) -> BTreeMap<String, Vec<ServiceName>> {
+        let mut refused: BTreeMap<String, Vec<ServiceName>> = BTreeMap::new();
+        for (name, state) in &self.services {
+            for shift in state.refused_shifts(&self.fleet) {
+                refused.entry(shift).or_default().push(name.clone());
+            }
+        }
+        refused
+    }
+
+    /// The places that service evidence speaks against: declared out, or about to be within a second.
+    pub fn doubted(&self) -> impl Iterator<Item = &Location> {
+        self.fleet.out.keys().chain(self.locations.suspected())
     }
 
     /// The places that are declared out by service evidence.

@@ -26,7 +26,7 @@ pub(super) fn reasons(
             healthy: candidate.pools.values().map(|pool| pool.healthy).fold(0, u32::saturating_add),
             admit: it.admit(),
             phase: candidate.phase,
-            rule: Hold::told(candidate.hold.as_ref(), rule),
+            rule: awaiting(Hold::told(candidate.hold.as_ref(), rule), candidate.phase, question.policy),
             note: candidate.hold.as_ref().map(|hold| Arc::clone(&hold.note)),
             origin: origin_of(rule, candidate.phase, tiers, question.policy),
             budget: None,
@@ -40,6 +40,14 @@ pub(super) fn reasons(
     reasons.extend(tiers.forbidden.iter().map(|index| reason(*index, None, Rule::Residency)));
     reasons.extend(tiers.unnamed.iter().map(|index| reason(*index, None, Rule::NotInOrder)));
     reasons
+}
+
+/// A pool that is healthy again waits for the clock, or for a person.
+fn awaiting(rule: Rule, phase: Phase, policy: &Policy) -> Rule {
+    match (rule, phase, policy.failback.mode.value) {
+        (Rule::NotAdmitted, Phase::Holding, FailbackMode::Manual) => Rule::AwaitsRelease,
+        _ => rule,
+    }
 }
 
 fn origin_of(rule: Rule, phase: Phase, tiers: &Tiers, policy: &Policy) -> Origin {

@@ -43,6 +43,15 @@ impl ServiceState {
         self.replicas = saved.replicas.clone();
     }
 
+    /// The names of the shifts that are refused for this service.
+    pub(crate) fn refused_shifts(&self, fleet: &Fleet) -> Vec<String> {
+        if self.steering.is_idle(&self.name, fleet) {
+            return Vec::new();
+        }
+        let places = self.places(fleet);
+        self.steering.refused(&self.name, fleet, &places).map(|shift| shift.name.clone()).collect()
+    }
+
     /// A request was seen to succeed in an own zone.
     pub(crate) fn succeeded(&mut self, locality: Locality, at: Time) {
         if self.pools.contains_key(&locality.zone) {

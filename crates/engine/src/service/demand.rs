@@ -1,28 +1,90 @@
 //! A service's demand, and what follows from it where capacity is declared: plans by the waterfall, and ramps that
 //! wait for headroom.
 
-use super::ServiceState;
+use super::{SavedService, ServiceState};
 use crate::{
     capacity::{Load, millionths},
     declared::{FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet},
+    demand::HOLD,
     engine::Fleet,
     plan::{Plan, Source},
     planner::Candidate,
     policy::Policy,
     steer,
 };
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Locality, Time, Zone};
 
+/// What one of the own sources asks for, as it is kept on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SavedDemand {
+    load: Load,
+    /// The most of the last hour, in the unit of `load`.
+    peak: u64,
+    /// How old the last measurement was.
+    age: Duration,
+}
+
+/// What the sources of a zone ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DemandView {
+    /// The zone in which the requests enter.
+    pub zone: Zone,
+    /// What is planned with: smoothed, or what stands for what is missing.
+    pub load: Load,
+    /// How long ago it was measured last.
+    pub age: Duration,
+    /// Whether that is so long ago that its peak of the last hour stands for it.
+    pub is_missing: bool,
+}
+
 impl ServiceState {
-    /// Takes in a measurement at one of the own sources; whether it means anything.
+    /// Takes in a measurement at one of the own sources; whether plans must be made anew for it.
     pub(crate) fn measure_demand(&mut self, source: &Source, rate: Load, now: Time) -> bool {
         let Some(load) = self.in_unit(rate) else { return false };
-        self.demands.measure(source, load, now);
-        true
+        self.demands.measure(source, load, now)
     }
 
-    /// Takes in all that another cluster asks for; whether it means anything.
+    /// What is kept of the own demand on disk.
+    pub(super) fn save_demand(&self, now: Time) -> BTreeMap<Zone, SavedDemand> {
+        let Some(capacity) = &self.policy.capacity else { return BTreeMap::new() };
+        let unit = capacity.per_endpoint.value;
+        let own = self.demands.own_with_age(now);
+        own.map(|(source, load, peak, age)| {
+            let saved = SavedDemand { load: unit.like(load), peak, age };
+            (source.locality.zone.clone(), saved)
+        })
+        .collect()
+    }
+
+    /// Takes up what was measured before a restart: it is as old as it was then, and more with each moment.
+    pub(crate) fn restore_demand(&mut self, saved: &SavedService, fleet: &Fleet, now: Time) {
+        for (zone, demand) in &saved.demand {
+            let Some(load) = self.in_unit(demand.load) else { continue };
+            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+            let source = Source { cluster: fleet.own.clone(), locality };
+            self.demands.restore(source, load, demand.peak, demand.age, now);
+        }
+    }
+
+    /// What the own sources ask for, for people.
+    pub(crate) fn demand_views(&self, now: Time) -> impl Iterator<Item = DemandView> {
+        let unit = self.policy.capacity.as_ref().map(|it| it.per_endpoint.value);
+        let own = unit
+            .into_iter()
+            .flat_map(move |unit| self.demands.own_with_age(now).map(move |measured| (unit, measured)));
+        own.map(|(unit, (source, load, _, age))| DemandView {
+            zone: source.locality.zone.clone(),
+            load: unit.like(load),
+            age,
+            is_missing: age >= HOLD,
+        })
+    }
+
+    /// Takes in all that another cluster asks for; whether plans must be made anew for it.
     pub(crate) fn hear_demand(
         &mut self,
         cluster: &ClusterName,
@@ -36,8 +98,7 @@ impl ServiceState {
         let Some(zones) = zones else { return false };
         let zones = zones.iter().filter_map(|(zone, load)| Some((zone.clone(), self.in_unit(*load)?)));
         let zones = zones.collect();
-        self.demands.hear(cluster, &zones, now);
-        true
+        self.demands.hear(cluster, &zones, now)
     }
 
     /// Takes in all that arrives at a cluster; whether that is news.

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 use tidegate_engine::{Capacity, Event, FleetView, Load, Rule, WhenExhausted};
-use tidegate_model::{Fraction, Phase};
+use tidegate_model::{Fraction, Phase, Time};
 
 #[test]
 fn b_holding_when_a_dies_serves_at_once() {
@@ -77,7 +77,7 @@ fn declared() -> World {
 
 fn demand(world: &mut World, zone: &str, rps: u64) {
     let rate = Load::Rate { rps: rps * 1000 };
-    world.handle(Event::Demand { source: source(zone), service: service("web"), rate });
+    world.handle(Event::Demand { source: source(zone), rates: BTreeMap::from([(service("web"), rate)]) });
 }
 
 fn arrivals(world: &mut World, from: &str, rps: u64) {
@@ -91,7 +91,7 @@ fn without_known_demand_the_plan_is_the_plain_one() {
     let mut world = declared();
     assert_eq!(world.shares("web", "a"), "zone a 10000");
     let rate = Load::Concurrency { requests: 1_000_000_000 };
-    world.handle(Event::Demand { source: source("a"), service: service("web"), rate });
+    world.handle(Event::Demand { source: source("a"), rates: BTreeMap::from([(service("web"), rate)]) });
     assert_eq!(world.shares("web", "a"), "zone a 10000", "another unit means nothing");
     assert!(world.plan("web", "a").reasons.iter().all(|it| it.budget.is_none()));
     demand(&mut world, "a", 1600);
@@ -224,4 +224,20 @@ fn what_serves_last_and_why_is_said() {
     insta::assert_snapshot!("shed_when_budgets_are_spent", sentences(&shedding, "east/a"));
     let within = Board::new(&["east/a 10/10 1000", "east/b 10/10 400", "west/x 10/10 800"]);
     insta::assert_snapshot!("within_budgets", sentences(&within, "east/a"));
+}
+
+#[test]
+fn demand_survives_a_restart_with_its_age() {
+    let mut world = declared();
+    demand(&mut world, "a", 1600);
+    world.until(10.0);
+    let mut after = world.restarted();
+    after.now = Time::from_millis(5000);
+    after.add("web", &["a", "b"], 10);
+    after.now = Time::from_millis(7000);
+    let views: Vec<_> = after.engine.demand_of(&service("web"), after.now).collect();
+    assert_eq!((views[0].load, views[0].is_missing), (Load::Rate { rps: 1_600_000 }, false));
+    assert_eq!(views[0].age.as_secs(), 12, "time that nobody watched is not known");
+    assert_eq!(world.shares("web", "a"), "zone a 5000, zone b 5000");
+    assert_eq!(after.shares("web", "a"), "zone a 5000, zone b 5000", "before anything is measured again");
 }

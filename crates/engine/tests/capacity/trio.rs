@@ -80,7 +80,8 @@ impl Trio {
             }
             for (source, rps) in &self.offered {
                 let rate = Load::Rate { rps: rps * 1000 };
-                let event = Event::Demand { source: source.clone(), service: service("web"), rate };
+                let event =
+                    Event::Demand { source: source.clone(), rates: BTreeMap::from([(service("web"), rate)]) };
                 self.engines.get_mut(&source.cluster).unwrap().handle(event, self.now);
             }
             let arrivals = self.arrivals();

@@ -1,7 +1,8 @@
 //! The fleet as an agent sees it: what-if asks the planner what the engine asks it.
 
 use crate::fixture::{World, cluster, service, source};
-use tidegate_engine::{Clients, FleetState, contingency, plans};
+use std::collections::BTreeMap;
+use tidegate_engine::{Capacity, Clients, Event, FleetState, Load, Unit, contingency, plans};
 use tidegate_model::Phase;
 
 /// The plans of what-if are the engine's.
@@ -47,4 +48,28 @@ fn an_agent_answers_for_its_own_callers() {
     assert!(found.holds());
     let found = contingency(&state, &["zone/us-east/a".parse().unwrap()], Clients::Move);
     assert!(found.holds() && found.worst_factor().unwrap().1.cluster == cluster("east"));
+}
+
+#[test]
+fn declared_capacity_and_measured_demand_show_who_is_used_how_much() {
+    let mut world = World::new();
+    world.policy.capacity = Some(Capacity::per_endpoint(Load::Rate { rps: 100_000 }));
+    world.add_up("web", &["a", "b"], 10).remote("west", "web", 10, 100.0, Phase::Serving);
+    for (zone, rps) in [("a", 1_200_000), ("b", 400_000)] {
+        let rates = BTreeMap::from([(service("web"), Load::Rate { rps })]);
+        world.handle(Event::Demand { source: source(zone), rates });
+    }
+    agree(&world);
+    assert_eq!(world.shares("web", "a"), "zone a 6667, zone b 3333");
+    let state = FleetState::seen_by(&world.engine, world.now);
+    let found = contingency(&state, &["zone/us-east/a".parse().unwrap()], Clients::Move);
+    let outcome = &found.services[0];
+    assert_eq!(outcome.unit, Unit::Rate);
+    // All 1600 come in at b now: 800 stay there, 800 go to west, as far as shares can tell; nobody is above 80 %.
+    let of = |zone: &str| outcome.pools.iter().find(|it| it.locality.zone.as_str() == zone).unwrap();
+    let near = |found: u64, wanted: u64| found.abs_diff(wanted) <= wanted / 1000;
+    assert!(near(of("b").before, 800_000) && near(of("b").after, 800_000), "{:?}", of("b"));
+    assert!(of("b").utilization_after.is_some_and(|part| near(part, 800_000)));
+    assert!(near(outcome.pools.iter().map(|it| it.after).sum(), 1_600_000));
+    assert!(found.holds());
 }

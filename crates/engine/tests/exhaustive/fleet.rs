@@ -7,13 +7,7 @@ use crate::{
     Searched,
     fixture::{address, cluster, percent, region, service, zone},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_engine::{
     Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shift, ShiftTarget, ShiftedBy, Source,
     Target, Written,

@@ -13,7 +13,7 @@ use tidegate_engine::{
     Decision, Effects, Engine, Event, Location, LocationVerdict, Rule, Saved, Shift, ShiftChange, Target,
     Verdicts,
 };
-use tidegate_model::{Fraction, Locality, Phase, ServiceName, Time};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Time};
 
 impl Run {
     pub(super) fn act(&mut self, step: Step) {
@@ -23,8 +23,8 @@ impl Run {
                 services.into_iter().for_each(|service| self.check_zone(service, zone, up));
             }
             Step::Succeeded { service: position, zone: at } => {
-                let (service, zone, at) = (service(SERVICES[position]), zone(ZONES[at]), self.now);
-                self.handle(&Event::Succeeded { service, zone, at }, self.now);
+                let pools = [(service(SERVICES[position]), zone(ZONES[at]))].into();
+                self.handle(&Event::Succeeded { pools, at: self.now }, self.now);
             }
             Step::Shift(shift) => self.shift(&shift),
             Step::ShiftEnded(name) => self.handle(&Event::ShiftEnded(SHIFTS[name].to_owned()), self.now),
@@ -153,7 +153,9 @@ impl Run {
 fn other_place(engine: &Engine, name: &ServiceName, location: &Location, now: Time) -> bool {
     let fleet = engine.fleet();
     let residency = engine.policy(name).and_then(|policy| policy.residency.clone());
-    let allowed = |region, cluster| residency.as_ref().is_none_or(|only| only.value.allows(region, cluster));
+    let allowed = |region: &Region, cluster: &ClusterName| {
+        residency.as_ref().is_none_or(|only| only.value.allows(region, cluster))
+    };
     let own = engine.statuses(now).filter(|it| it.service == *name).any(|it| {
         it.healthy > 0
             && it.expected > 0

@@ -241,7 +241,7 @@ impl Run {
             }
             Step::Demand { service: position, zone: zone_at, load } => {
                 let (source, service) = (source(ZONES[zone_at]), service(SERVICES[position]));
-                self.handle(&Event::Demand { source, service, rate: load }, self.now);
+                self.handle(&Event::Demand { source, rates: BTreeMap::from([(service, load)]) }, self.now);
             }
             Step::RemoteDemand { service: position, cluster: at, load } => {
                 let demand = BTreeMap::from([(service(SERVICES[position]), [(zone("x"), load)].into())]);

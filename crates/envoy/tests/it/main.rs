@@ -18,6 +18,7 @@ mod real {
     mod ads;
     mod balance;
     mod bootstrap;
+    mod demand;
     mod eastwest;
     mod faults;
     mod gateway;

@@ -87,7 +87,7 @@ impl ClusterView<'_> {
 
     fn policy(&self) -> Value {
         let policy = &self.fleet.policy;
-        json!({
+        let mut object = json!({
             "apiVersion": "tidegate.dev/v1alpha1",
             "kind": "FailoverPolicy",
             "metadata": {"name": "fleet", "namespace": INFRA},
@@ -104,7 +104,11 @@ impl ClusterView<'_> {
                     "ramp": {"steps": policy.ramp_steps, "interval": duration(policy.ramp_interval)},
                 },
             },
-        })
+        });
+        for (field, value) in &policy.more {
+            object["spec"][field] = value.clone();
+        }
+        object
     }
 
     fn gateways(&self) -> Vec<Value> {

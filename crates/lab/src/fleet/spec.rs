@@ -55,6 +55,8 @@ pub struct PolicySpec {
     pub ramp_steps: Vec<u32>,
     /// From one step to the next.
     pub ramp_interval: Duration,
+    /// Further fields of the policy's `spec`, as a user would write them; they replace those of the same name.
+    pub more: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The programs that a fleet runs.
@@ -102,6 +104,7 @@ impl FleetSpec {
                 hold_down: Duration::from_secs(3),
                 ramp_steps: vec![10, 50, 100],
                 ramp_interval: Duration::from_secs(1),
+                more: serde_json::Map::new(),
             },
         }
     }

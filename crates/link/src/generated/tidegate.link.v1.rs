@@ -59,6 +59,38 @@ pub struct StatusUpdate {
     /// Pools that are gone.
     #[prost(message, repeated, tag = "8")]
     pub removed: ::prost::alloc::vec::Vec<PoolName>,
+    /// What is asked for at the owner's gateways, as far as it is news. Unchanged values are told again every 20 s.
+    #[prost(message, repeated, tag = "9")]
+    pub demand: ::prost::alloc::vec::Vec<Demand>,
+    /// The clusters that the owner cannot reach, all of them.
+    #[prost(string, repeated, tag = "10")]
+    pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What is asked of a service in a zone of the owner: downstream requests, each counted once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Demand {
+    /// NAMESPACE/NAME of the service.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// The zone where requests enter.
+    #[prost(string, tag = "2")]
+    pub zone: ::prost::alloc::string::String,
+    /// How much, in thousandths; not set when it is not known any more.
+    #[prost(oneof = "demand::Load", tags = "3, 4")]
+    pub load: ::core::option::Option<demand::Load>,
+}
+/// Nested message and enum types in `Demand`.
+pub mod demand {
+    /// How much, in thousandths; not set when it is not known any more.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Load {
+        /// Of a request per second.
+        #[prost(uint64, tag = "3")]
+        Rps(u64),
+        /// Of a request in progress.
+        #[prost(uint64, tag = "4")]
+        Requests(u64),
+    }
 }
 /// The name of a pool within its cluster.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

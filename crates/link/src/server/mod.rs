@@ -18,8 +18,12 @@ use crate::{
     wire::MAX_UPDATE_BYTES,
 };
 use observers::Observers;
-use std::{collections::BTreeMap, sync::Arc};
-use tidegate_model::{ClusterName, PeerBoot, PoolStatus, Region, ServiceName, Time};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tidegate_engine::Load;
+use tidegate_model::{ClusterName, PeerBoot, PoolStatus, Region, ServiceName, Time, Zone};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -75,6 +79,17 @@ impl PeerServer {
     pub fn publish_changed(&self, services: BTreeMap<ServiceName, Vec<PoolStatus>>) {
         let now = self.shared.now();
         self.shared.ledger.send_if_modified(|ledger| ledger.publish_changed(services, now));
+    }
+
+    /// What is asked for in this cluster now, by service and zone, and which clusters it cannot reach: all of it. Nothing is
+    /// told before the first [`PeerServer::publish`].
+    pub fn publish_demand(
+        &self,
+        demand: &BTreeMap<(ServiceName, Zone), Load>,
+        unreachable: &BTreeSet<ClusterName>,
+    ) {
+        let now = self.shared.now();
+        self.shared.ledger.send_if_modified(|ledger| ledger.publish_demand(demand, unreachable, now));
     }
 
     /// The version of the last publication; zero before the first.

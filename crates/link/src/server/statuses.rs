@@ -75,6 +75,8 @@ async fn update(shared: &Shared, mut inbound: Streaming<WatchRequest>, out: &Out
                     base_version: lack.base_version,
                     changed: lack.changed,
                     removed: lack.removed,
+                    demand: lack.demand,
+                    unreachable: lack.unreachable,
                 }));
             }
         }

@@ -1,5 +1,5 @@
 //! A state-of-the-world ADS server of the least size: enough to hand resources to one Envoy and to await
-//! that it has applied them. (The real one is the crate `xds`.)
+//! that it has applied them. (The real one is the crate `xds`, which takes in its reports here.)
 
 use envoy_types::pb::{
     envoy::service::discovery::v3::{
@@ -8,9 +8,9 @@ use envoy_types::pb::{
     },
     google::protobuf::Any,
 };
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_envoy::Resource;
-use tidegate_xds::ResourceType;
+use tidegate_xds::{Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -20,6 +20,7 @@ use tokio_stream::{
     StreamExt,
     wrappers::{ReceiverStream, TcpListenerStream},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// What Envoy is to have. `versions` say with which push a kind changed last.
@@ -34,6 +35,8 @@ pub(crate) struct Ads {
     wanted: watch::Sender<Wanted>,
     /// Per type URL the version that Envoy confirmed last, or why it refused.
     answers: watch::Receiver<BTreeMap<String, Result<u64, String>>>,
+    /// What Envoy tells of its load, oldest first; what nobody takes in time is lost.
+    pub(crate) reports: mpsc::Receiver<XdsEvent>,
     server: JoinHandle<()>,
 }
 
@@ -50,15 +53,22 @@ impl Ads {
         let wanted = watch::Sender::new(Wanted::default());
         let (answered, answers) = watch::channel(BTreeMap::new());
         let service = AggregatedDiscoveryServiceServer::new(Server { wanted: wanted.subscribe(), answered });
+        let (events, reports) = mpsc::channel(1024);
+        let options = XdsOptions { load_interval: Duration::from_millis(100), ..XdsOptions::default() };
+        let known: Resolver = Arc::new(|_| Ok(Vec::new()));
+        let xds = XdsServer::with_options(Store::new(), known, events, CancellationToken::new(), options);
+        let (_, loads, metrics) = xds.into_services();
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             tonic::transport::Server::builder()
                 .add_service(service)
+                .add_service(loads)
+                .add_service(metrics)
                 .serve_with_incoming(incoming)
                 .await
                 .unwrap();
         });
-        Self { address, wanted, answers, server }
+        Self { address, wanted, answers, reports, server }
     }
 
     /// Gives Envoy these resources instead of those that it has.

@@ -56,7 +56,7 @@ pub(crate) struct Gateway {
     /// Where its one listener is.
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
-    ads: Ads,
+    pub(crate) ads: Ads,
     folder: TempDir,
     _process: Child,
 }
