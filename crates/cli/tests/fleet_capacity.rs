@@ -25,7 +25,7 @@ const WEB: &str = "shop/web";
 const SOURCE: &str = "us-east/us-east-1a";
 
 /// One service, so that all of an edge's load is its demand, and endpoints that take so many requests per second.
-fn declared(per_endpoint: u32, more: Value) -> FleetSpec {
+fn declared(per_endpoint: u32, more: &Value) -> FleetSpec {
     let mut spec = spec();
     spec.services.retain(|service| service.to_string() == WEB);
     // An endpoint that answers 503 is alive for a check of its port: it is asked again and again.
@@ -83,11 +83,31 @@ fn received(course: &Course) -> u64 {
     course.fleet().toys().iter().map(Toy::requests).sum()
 }
 
+/// Waits until five seconds of requests are served in these parts of 10000. The first connections to a far region may be
+/// slower than the per-try timeout on a busy machine: then Envoy keeps away from its gateway for 10 s.
+async fn until_served_as_planned(course: &Course, planned: [u32; 3]) {
+    let mut found = [0; 3];
+    for _ in 0..8 {
+        let before = course.requests(EAST).len();
+        course.flow(&[EAST], 5).await;
+        let requests = course.requests(EAST).split_off(before);
+        found = ["us-east-1a", "us-east-1b", "us-west"].map(|place| {
+            let served = requests.iter().filter_map(|it| it.served.as_ref());
+            let there = served.filter(|by| by.zone.starts_with(place)).count();
+            u32::try_from(there * 10_000 / requests.len()).unwrap()
+        });
+        if found.iter().zip(planned).all(|(found, planned)| near(*found, planned)) {
+            return;
+        }
+    }
+    panic!("{found:?} of 10000 were served, {planned:?} are planned");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn demand_above_a_zones_budget_overflows_and_a_storm_of_retries_does_not_count() {
     let test = "demand_above_a_zones_budget_overflows_and_a_storm_of_retries_does_not_count";
     // 80 requests/s per zone at the target of 80 %, of 200 that come.
-    let Some(mut course) = Course::start(test, declared(50, json!({}))).await else { return };
+    let Some(mut course) = Course::start(test, declared(50, &json!({}))).await else { return };
     for name in [EAST, WEST] {
         course.until_peers_are_heard(name).await;
     }
@@ -99,20 +119,7 @@ async fn demand_above_a_zones_budget_overflows_and_a_storm_of_retries_does_not_c
         found.iter().zip([4000, 4000, 2000]).all(|(found, wanted)| near(*found, wanted)).then_some(())
     })
     .await;
-    // The smoothed demand comes up to what it is, and the gateway to the plan.
-    course.flow(&[EAST], 5).await;
-    let before = course.requests(EAST).len();
-    course.flow(&[EAST], 5).await;
-    let requests = course.requests(EAST).split_off(before);
-    let served = |place: &str| {
-        let there =
-            requests.iter().filter(|it| it.served.as_ref().is_some_and(|by| by.zone.starts_with(place)));
-        u32::try_from(there.count() * 10_000 / requests.len()).unwrap()
-    };
-    for (place, wanted) in [("us-east-1a", 4000), ("us-east-1b", 4000), ("us-west", 2000)] {
-        let all = ["us-east-1a", "us-east-1b", "us-west"].map(&served);
-        assert!(near(served(place), wanted), "{place} served {} of 10000: {all:?}", served(place));
-    }
+    until_served_as_planned(&course, [4000, 4000, 2000]).await;
     assert!(course.failed(&[EAST]).is_empty());
 
     // What comes over the east-west gateway is no demand of that cluster. It is told what others ask for.
@@ -144,7 +151,7 @@ async fn what_nobody_can_take_is_shed_and_an_agent_that_restarts_goes_on_sheddin
     let test = "what_nobody_can_take_is_shed_and_an_agent_that_restarts_goes_on_shedding";
     // 32 requests/s per zone, 128 in the fleet, of 200 that come.
     let more = json!({"whenExhausted": "Shed"});
-    let Some(mut course) = Course::start(test, declared(20, more)).await else { return };
+    let Some(mut course) = Course::start(test, declared(20, &more)).await else { return };
     for name in [EAST, WEST] {
         course.until_peers_are_heard(name).await;
     }
@@ -152,8 +159,8 @@ async fn what_nobody_can_take_is_shed_and_an_agent_that_restarts_goes_on_sheddin
     until_measured(&course).await;
     let shed = async || {
         let status = course.status(EAST).await;
-        let plans = status["plans"].as_array().unwrap().iter();
-        let plan = plans.filter(|plan| plan["source"] == SOURCE).next().unwrap();
+        let mut plans = status["plans"].as_array().unwrap().iter();
+        let plan = plans.find(|plan| plan["source"] == SOURCE).unwrap();
         u32::try_from(plan["shed"].as_u64().unwrap()).unwrap()
     };
     until("what cannot be taken to be shed", async || near(shed().await, 3600).then_some(())).await;
