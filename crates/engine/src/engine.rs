@@ -7,6 +7,7 @@ mod deadlines;
 mod demand;
 mod event;
 mod inputs;
+mod names;
 mod places;
 mod replicas;
 
@@ -16,21 +17,20 @@ use crate::{
     location::Locations,
     merge::{Observations, ToldBy},
     plan::{Plan, Source},
-    planner::Candidate,
     policy::Policy,
-    service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
+    service::{Boards, EndpointView, Outcome, RemotePoolView, RemoteZones, SavedService, ServiceState},
     shift::{Shift, Shifts},
 };
 use deadlines::Deadlines;
 pub use event::{Decision, Effects, Event};
-use inputs::by_service;
+use names::Names;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{ClusterName, Locality, PoolStatus, Region, ServiceName, Time, Zone};
+use tidegate_model::{ClusterName, Locality, PoolStatus, Region, ServiceName, Time};
 
 /// What the fleet looks like from the own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub enum Due {
     Replica(Arc<str>),
 }
 
-type RemotePools = BTreeMap<ServiceName, BTreeMap<Zone, PoolStatus>>;
+type RemotePools = BTreeMap<ServiceName, RemoteZones>;
 
 /// The engine of one cluster.
 #[derive(Clone, Debug)]
@@ -107,7 +107,9 @@ pub struct Engine {
     services: BTreeMap<ServiceName, ServiceState>,
     /// What other clusters told, also of services that this cluster does not know (yet).
     remote_pools: BTreeMap<ClusterName, RemotePools>,
+    names: Names,
     deadlines: Deadlines,
+    boards: Boards,
     /// What was known before the restart, until each service has come back and taken its part.
     saved: BTreeMap<ServiceName, SavedService>,
     /// What services say of places.
@@ -126,8 +128,10 @@ impl Engine {
     /// An engine for the cluster `own`, which takes up what `saved` holds as services come back.
     #[must_use]
     pub fn new(own: ClusterName, region: Region, saved: Saved) -> Self {
+        let mut names = Names::default();
+        let told = saved.remote_pools.into_iter();
         let remote_pools =
-            saved.remote_pools.into_iter().map(|(cluster, pools)| (cluster, by_service(pools))).collect();
+            told.map(|(cluster, pools)| (cluster, names.by_service(pools, |_| None))).collect();
         Self {
             fleet: Fleet {
                 own,
@@ -142,7 +146,9 @@ impl Engine {
             },
             services: BTreeMap::new(),
             remote_pools,
+            names,
             deadlines: Deadlines::default(),
+            boards: Boards::default(),
             saved: saved.services,
             locations: Locations::default(),
             observations: Observations::default(),
@@ -157,7 +163,7 @@ impl Engine {
     pub fn save(&self, now: Time) -> Saved {
         let mut services = self.saved.clone();
         services.extend(self.services.iter().map(|(name, service)| (name.clone(), service.save(now))));
-        let flat = |pools: &RemotePools| pools.values().flat_map(BTreeMap::values).cloned().collect();
+        let flat = |pools: &RemotePools| pools.values().flat_map(|zones| zones.values()).cloned().collect();
         Saved {
             services,
             remote_pools: self
@@ -203,6 +209,7 @@ impl Engine {
             }
             Event::Sources(sources) => {
                 self.fleet.sources = sources;
+                self.boards.clear();
                 self.update_all(now, &mut effects);
             }
             Event::Service { name, policy, endpoints, replicas } => {
@@ -212,7 +219,7 @@ impl Engine {
                 self.saved.remove(&name);
                 if let Some(state) = self.services.remove(&name) {
                     self.deadlines.replace(&name, state.due, None);
-                    self.locations.observe(&name, BTreeMap::new(), now);
+                    self.locations.strike(state.id, state.standings, now);
                     effects.removed.insert(name);
                     effects.statuses_changed = true;
                 }
@@ -323,16 +330,24 @@ impl Engine {
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
         // A lost region may change every plan: growing step by step would copy what was decided again and again.
         effects.decisions.reserve(self.services.len() * self.fleet.sources.len());
-        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
+        let mut changed = Vec::with_capacity(self.services.len());
+        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
         for (name, state) in &mut self.services {
-            asked.update(name, state, now, effects);
+            if asked.update(name, state, now, effects) {
+                changed.push(name.clone());
+            }
         }
+        // In order already, so that nothing is looked up.
+        effects.changed.append(&mut changed.into_iter().collect());
     }
 
     fn update(&mut self, name: &ServiceName, now: Time, effects: &mut Effects) {
         if let Some(state) = self.services.get_mut(name) {
-            let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
-            asked.update(name, state, now, effects);
+            let mut asked =
+                Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
+            if asked.update(name, state, now, effects) {
+                effects.changed.insert(name.clone());
+            }
         }
     }
 }
@@ -342,24 +357,35 @@ struct Asked<'a> {
     fleet: &'a Fleet,
     locations: &'a mut Locations,
     deadlines: &'a mut Deadlines,
-    board: Vec<Candidate>,
+    boards: &'a mut Boards,
 }
 
 impl<'a> Asked<'a> {
-    const fn of(fleet: &'a Fleet, locations: &'a mut Locations, deadlines: &'a mut Deadlines) -> Self {
-        Self { fleet, locations, deadlines, board: Vec::new() }
+    const fn of(
+        fleet: &'a Fleet,
+        locations: &'a mut Locations,
+        deadlines: &'a mut Deadlines,
+        boards: &'a mut Boards,
+    ) -> Self {
+        Self { fleet, locations, deadlines, boards }
     }
 
-    fn update(&mut self, name: &ServiceName, state: &mut ServiceState, now: Time, effects: &mut Effects) {
+    /// Whether plans changed.
+    fn update(
+        &mut self,
+        name: &ServiceName,
+        state: &mut ServiceState,
+        now: Time,
+        effects: &mut Effects,
+    ) -> bool {
         let Outcome { plans_changed, statuses_changed } =
-            state.update(self.fleet, now, &mut self.board, &mut effects.decisions);
-        self.locations.observe(name, state.standings(self.fleet), now);
-        if plans_changed {
-            effects.changed.insert(name.clone());
-        }
+            state.update(self.fleet, now, self.boards, &mut effects.decisions);
+        let standings = state.standings(self.fleet);
+        self.locations.observe(state.id, &mut state.standings, standings, now);
         effects.statuses_changed |= statuses_changed;
         let due = state.deadline();
         self.deadlines.replace(name, state.due, due);
         state.due = due;
+        plans_changed
     }
 }

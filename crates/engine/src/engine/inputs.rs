@@ -1,7 +1,11 @@
 //! What discovery and peers tell: the fleet, services with their endpoints, the pools of other clusters.
 
-use super::{Effects, Engine, RemotePools};
-use crate::{policy::Policy, pool::EndpointFacts, service::ServiceState};
+use super::{Effects, Engine};
+use crate::{
+    policy::Policy,
+    pool::EndpointFacts,
+    service::{RemoteZones, ServiceState},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -29,6 +33,7 @@ impl Engine {
         self.fleet.views.retain(|cluster, _| clusters.contains_key(cluster));
         self.fleet.clusters = clusters;
         self.fleet.distances = distances;
+        self.boards.clear();
         self.update_all(now, effects);
     }
 
@@ -41,12 +46,12 @@ impl Engine {
         effects: &mut Effects,
     ) {
         let saved = self.saved.remove(name);
-        let remote_pools = &self.remote_pools;
+        let (remote_pools, locations) = (&self.remote_pools, &mut self.locations);
         let state = self.services.entry(name.clone()).or_insert_with(|| {
-            let mut state = ServiceState::new(name.clone(), Arc::clone(&policy));
+            let mut state = ServiceState::new(name.clone(), locations.enroll(), Arc::clone(&policy));
             for (cluster, pools) in remote_pools {
                 if let Some(pools) = pools.get(name) {
-                    state.set_remote(cluster, pools.clone(), saved.as_ref(), now);
+                    state.set_remote(cluster, RemoteZones::clone(pools), saved.as_ref(), now);
                 }
             }
             if let Some(saved) = &saved {
@@ -71,24 +76,21 @@ impl Engine {
         now: Time,
         effects: &mut Effects,
     ) {
-        let new = by_service(pools);
-        let old = self.remote_pools.insert(cluster.clone(), new.clone()).unwrap_or_default();
+        let services = &self.services;
+        let known = |name: &ServiceName| services.get_key_value(name).map(|(name, _)| name.clone());
+        let new = self.names.by_service(pools, known);
+        let old = self.remote_pools.remove(cluster).unwrap_or_default();
         let names: BTreeSet<&ServiceName> =
             old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).collect();
-        for name in names {
-            let saved = self.saved.get(name);
-            if let Some(state) = self.services.get_mut(name) {
-                state.set_remote(cluster, new.get(name).cloned().unwrap_or_default(), saved, now);
-                self.update(name, now, effects);
+        let zones = |name: &ServiceName| new.get(name).map(RemoteZones::clone).unwrap_or_default();
+        let changed: Vec<_> = names.into_iter().map(|name| (name.clone(), zones(name))).collect();
+        self.remote_pools.insert(cluster.clone(), new);
+        for (name, zones) in changed {
+            let saved = self.saved.get(&name);
+            if let Some(state) = self.services.get_mut(&name) {
+                state.set_remote(cluster, zones, saved, now);
+                self.update(&name, now, effects);
             }
         }
     }
-}
-
-pub(super) fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
-    let mut by_service: RemotePools = BTreeMap::new();
-    for status in pools {
-        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
-    }
-    by_service
 }

@@ -3,7 +3,7 @@
 use crate::{board::Board, fixture::cases};
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
-use tidegate_engine::{Pass, Plan, PoolBudget, Spread, Standing, Stream, WhenExhausted, spend};
+use tidegate_engine::{Pass, Plan, PoolBudget, Shares, Spread, Standing, Stream, WhenExhausted, spend};
 use tidegate_model::{Fraction, Phase};
 
 const CASES: u32 = 10_000;
@@ -93,7 +93,7 @@ fn fleet() -> impl Strategy<Value = Board> {
     )
 }
 
-fn sum(shares: &BTreeMap<tidegate_engine::Target, tidegate_model::Share>) -> u32 {
+fn sum(shares: &Shares) -> u32 {
     shares.values().map(|share| share.parts()).sum()
 }
 
@@ -107,7 +107,7 @@ fn hold(board: &Board, plan: &Plan) {
         (it.reachable && any, it.region)
     };
     let only = board.policy.residency.as_ref().map(|it| &it.value);
-    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
+    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(Shares::keys)) {
         assert!(only.is_none_or(|only| only.contains(&healthy(target).1)), "residency: {plan:#?}");
     }
     if plan.reasons.iter().any(|it| it.tier.is_some() && healthy(&it.target).0) {
@@ -116,7 +116,7 @@ fn hold(board: &Board, plan: &Plan) {
         assert!(!spreads || plan.shed.is_none(), "{plan:#?}");
     }
     let mut used: std::collections::BTreeSet<_> = plan.shares.keys().collect();
-    for tier in &plan.standby {
+    for tier in plan.standby.iter() {
         assert_eq!(sum(tier), 10_000, "{plan:#?}");
         for target in tier.keys() {
             assert!(used.insert(target) && healthy(target).0, "{target} stands by: {plan:#?}");

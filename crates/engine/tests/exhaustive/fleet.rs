@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{
-    Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shift, ShiftTarget, ShiftedBy, Source,
-    Target, Written,
+    Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shares, Shift, ShiftTarget, ShiftedBy,
+    Source, Target, Written,
 };
 use tidegate_model::{Locality, Phase, PoolStatus, Share, Time, Zone};
 
@@ -344,7 +344,7 @@ impl Fleet {
             } else {
                 Target::Zone(plan.source.locality.zone.clone())
             };
-            plan.shares == BTreeMap::from([(home, Share::ALL)])
+            plan.shares == Shares::from_iter([(home, Share::ALL)])
         };
         self.plans()
             .into_iter()
