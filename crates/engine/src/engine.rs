@@ -14,7 +14,7 @@ mod replicas;
 use crate::{
     contingency::Location,
     declared::FleetView,
-    location::Locations,
+    location::{Locations, Standings},
     merge::{Observations, ToldBy},
     plan::{Plan, Source},
     policy::Policy,
@@ -219,7 +219,7 @@ impl Engine {
                 self.saved.remove(&name);
                 if let Some(state) = self.services.remove(&name) {
                     self.deadlines.replace(&name, state.due, None);
-                    self.locations.strike(state.id, state.standings, now);
+                    self.locations.strike(state.id, &state.standings, now);
                     effects.removed.insert(name);
                     effects.statuses_changed = true;
                 }
@@ -358,6 +358,8 @@ struct Asked<'a> {
     locations: &'a mut Locations,
     deadlines: &'a mut Deadlines,
     boards: &'a mut Boards,
+    /// Where to write how a service stands.
+    standings: Standings,
 }
 
 impl<'a> Asked<'a> {
@@ -367,7 +369,7 @@ impl<'a> Asked<'a> {
         deadlines: &'a mut Deadlines,
         boards: &'a mut Boards,
     ) -> Self {
-        Self { fleet, locations, deadlines, boards }
+        Self { fleet, locations, deadlines, boards, standings: Standings::new() }
     }
 
     /// Whether plans changed.
@@ -380,8 +382,10 @@ impl<'a> Asked<'a> {
     ) -> bool {
         let Outcome { plans_changed, statuses_changed } =
             state.update(self.fleet, now, self.boards, &mut effects.decisions);
-        let standings = state.standings(self.fleet);
-        self.locations.observe(state.id, &mut state.standings, standings, now);
+        state.standings(self.fleet, &mut self.standings);
+        if self.locations.observe(state.id, &state.standings, &self.standings, now) {
+            std::mem::swap(&mut state.standings, &mut self.standings);
+        }
         effects.statuses_changed |= statuses_changed;
         let due = state.deadline();
         self.deadlines.replace(name, state.due, due);

@@ -291,38 +291,46 @@ impl Locations {
     }
 
     /// A service is gone, which stood like this.
-    pub(crate) fn strike(&mut self, service: ServiceId, mut standings: Standings, now: Time) {
-        self.observe(service, &mut standings, Standings::default(), now);
+    pub(crate) fn strike(&mut self, service: ServiceId, standings: &Standings, now: Time) {
+        self.observe(service, standings, &Standings::default(), now);
         self.free.push(service.0);
     }
 
-    /// Takes in how a service stands everywhere, beside what it said last.
+    /// Takes in how a service stands everywhere, after what it said last; whether that is news.
     pub(crate) fn observe(
         &mut self,
         service: ServiceId,
-        before: &mut Standings,
-        standings: Standings,
+        before: &Standings,
+        standings: &Standings,
         now: Time,
-    ) {
-        if *before == standings {
-            return;
+    ) -> bool {
+        if before == standings {
+            return false;
         }
         self.dirty = true;
-        for location in before.keys().filter(|location| !standings.contains_key(*location)) {
-            if let Some(place) = self.places.get_mut(location) {
-                place.forget(service);
+        let mut old = before.iter().peekable();
+        for (location, standing) in standings.iter() {
+            while let Some((gone, _)) = old.next_if(|(it, _)| *it != location && *it < location) {
+                self.forget(gone, service);
             }
-        }
-        let same = |location: &Location, standing: &Standing| before.get(location) == Some(standing);
-        for (location, standing) in standings.iter().filter(|(location, standing)| !same(location, standing))
-        {
+            let before = old.next_if(|(it, _)| *it == location);
+            if before.is_some_and(|(_, before)| before == standing) {
+                continue;
+            }
             match self.places.get_mut(location) {
                 Some(place) => place.observe(service, standing, now),
                 None => self.places.entry(location.clone()).or_default().observe(service, standing, now),
             }
         }
+        old.for_each(|(gone, _)| self.forget(gone, service));
         self.places.retain(|_, it| it.healthy.count > 0 || !it.lost.is_empty() || it.stage != Stage::Quiet);
-        *before = standings;
+        true
+    }
+
+    fn forget(&mut self, location: &Location, service: ServiceId) {
+        if let Some(place) = self.places.get_mut(location) {
+            place.forget(service);
+        }
     }
 
     /// When a suspicion is old enough to become a verdict.

@@ -154,6 +154,7 @@ pub(crate) struct Tiers {
 }
 
 /// What became of the traffic.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// Per candidate, parts of [`WHOLE`].
     pub(crate) amounts: Vec<u64>,
@@ -214,22 +215,23 @@ impl Tiers {
 
     /// Runs the passes over the candidates as they are, or as they would be with some of them gone.
     pub(crate) fn spend(&self, policy: &Policy, figures: &[Figures]) -> Outcome {
-        let mut outcome = Outcome {
-            amounts: vec![0; figures.len()],
-            rules: vec![None; figures.len()],
-            last_resort: false,
-            shed: 0,
-        };
-        self.spend_again(policy, figures, &mut outcome);
+        let mut outcome = Outcome::default();
+        self.spend_into(policy, figures, &mut outcome);
         outcome
     }
 
-    /// The same in place of what came of it before.
-    fn spend_again(&self, policy: &Policy, figures: &[Figures], outcome: &mut Outcome) {
-        outcome.amounts.fill(0);
-        outcome.rules.fill(None);
-        (outcome.last_resort, outcome.shed) = (false, 0);
+    /// The same in the place of what came of it before.
+    fn spend_into(&self, policy: &Policy, figures: &[Figures], outcome: &mut Outcome) {
+        let Outcome { amounts, rules, last_resort, shed } = outcome;
+        amounts.clear();
+        amounts.resize(figures.len(), 0);
+        rules.clear();
+        rules.resize(figures.len(), None);
+        (*last_resort, *shed) = (false, 0);
         let left = self.within_admit(figures, outcome);
+        if left == 0 {
+            return;
+        }
         let left = self.beyond_admit(figures, left, outcome);
         let left = self.shifted(figures, left, outcome);
         if left > 0 {

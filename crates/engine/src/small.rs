@@ -10,9 +10,15 @@ use std::borrow::Borrow;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SmallMap<K, V>(Vec<(K, V)>);
 
+impl<K, V> SmallMap<K, V> {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<K, V> Default for SmallMap<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self::new()
     }
 }
 
@@ -46,7 +52,13 @@ impl<K: Ord, V> SmallMap<K, V> {
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        match self.find(&key) {
+        // Mostly they come in order.
+        let found = if self.0.last().is_none_or(|(last, _)| *last < key) {
+            Err(self.0.len())
+        } else {
+            self.find(&key)
+        };
+        match found {
             Ok(at) => self.0[at].1 = value,
             Err(at) => {
                 self.0.reserve_exact(1);
@@ -57,6 +69,11 @@ impl<K: Ord, V> SmallMap<K, V> {
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
+    }
+
+    /// Forgets all entries and keeps the room for them.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 
     pub(crate) fn len(&self) -> usize {

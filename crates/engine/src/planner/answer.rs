@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tidegate_model::{Phase, Share};
 
 /// The result of the passes in shares. It holds for every source that turns to the same candidates in the same order,
-/// as sources do to those of other regions.
-#[derive(Clone, Debug)]
+/// as sources do to those of other regions. Asked again with other numbers of the same candidates, it uses what it has.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     /// Per candidate, in 1/10000.
     parts: Vec<u32>,
@@ -19,9 +19,21 @@ pub(crate) struct Answer {
     last_resort: bool,
     /// The standby tiers, one after another, each with the parts of all candidates.
     standby: Vec<u32>,
-    /// The same as plans name it, once a plan asked for it: plans share it.
+    /// The parts as plans name them, once a plan asked for it.
     shares: Option<Shares>,
-    standby_shares: Option<Arc<[Shares]>>,
+    /// The same of standby tiers, with what they were made of: from service to service they are mostly the same.
+    standing_by: Option<(Vec<u32>, Arc<[Shares]>)>,
+    /// Per candidate, everything to it alone, which is the commonest of all.
+    alone: Vec<Option<Shares>>,
+    spent: Spent,
+}
+
+/// Where the passes write; what it holds means nothing from one question to the next.
+#[derive(Clone, Debug, Default)]
+struct Spent {
+    outcome: Outcome,
+    remainders: Vec<(u64, usize)>,
+    figures: Vec<Figures>,
 }
 
 /// What changed in a plan that was written anew.
@@ -36,23 +48,31 @@ pub(crate) struct Rewritten {
 impl Answer {
     /// By the planner's own passes.
     pub(crate) fn of(tiers: &Tiers, policy: &Policy, figures: &[Figures]) -> Self {
-        let mut outcome = tiers.spend(policy, figures);
-        let (mut parts, mut remainders) = (vec![0; figures.len()], Vec::with_capacity(figures.len()));
-        tiers.split(&outcome, &mut parts, &mut remainders);
-        let (rules, last_resort) = (outcome.rules.clone(), outcome.last_resort);
-        let mut standby = Vec::new();
+        let mut answer = Self::default();
+        answer.ask(tiers, policy, figures);
+        answer
+    }
+
+    /// Runs the planner's own passes.
+    pub(crate) fn ask(&mut self, tiers: &Tiers, policy: &Policy, figures: &[Figures]) {
+        let Spent { outcome, remainders, .. } = &mut self.spent;
+        tiers.spend_into(policy, figures, outcome);
+        self.parts.resize(figures.len(), 0);
+        tiers.split(outcome, &mut self.parts, remainders);
+        self.rules.clone_from(&outcome.rules);
+        self.last_resort = outcome.last_resort;
+        self.standby.clear();
         if !outcome.last_resort && outcome.shed == 0 {
-            let mut gone = figures.to_vec();
-            standby = stand_by(tiers, policy, &parts, &mut gone, &mut outcome, &mut remainders);
+            stand_by(tiers, policy, figures, (&self.parts, &mut self.standby), &mut self.spent);
         }
-        Self { parts, rules, last_resort, standby, shares: None, standby_shares: None }
+        self.shares = None;
     }
 
     /// By somebody else's passes, with the parts of all candidates per standby tier, one after another.
     pub(crate) fn given(tiers: &Tiers, outcome: Outcome, standby: Vec<u32>) -> Self {
         let parts = tiers.parts(&outcome);
         let Outcome { rules, last_resort, .. } = outcome;
-        Self { parts, rules, last_resort, standby, shares: None, standby_shares: None }
+        Self { parts, rules, last_resort, standby, ..Self::default() }
     }
 
     /// A new plan, by what is in force, if anything is.
@@ -115,7 +135,7 @@ impl Answer {
         {
             return (previous.shares.clone(), previous.shed);
         }
-        let made = || tiers.shares(&self.parts, question.candidates);
+        let made = || tiers.shares(&self.parts, question.candidates, &mut self.alone);
         (self.shares.get_or_insert_with(made).clone(), shed)
     }
 
@@ -132,19 +152,27 @@ impl Answer {
         {
             return Arc::clone(&previous.standby);
         }
-        let made = || standing_by.map(|parts| tiers.shares(parts, candidates)).collect();
-        Arc::clone(self.standby_shares.get_or_insert_with(made))
+        if let Some((_, made)) = self.standing_by.as_ref().filter(|(parts, _)| *parts == self.standby) {
+            return Arc::clone(made);
+        }
+        let made: Arc<[Shares]> =
+            standing_by.map(|parts| tiers.shares(parts, candidates, &mut self.alone)).collect();
+        self.standing_by = Some((self.standby.clone(), Arc::clone(&made)));
+        made
     }
 }
 
 impl Tiers {
     /// Those that are given anything, in the order of their targets.
-    fn shares(&self, parts: &[u32], candidates: &[Candidate]) -> Shares {
+    fn shares(&self, parts: &[u32], candidates: &[Candidate], alone: &mut Vec<Option<Shares>>) -> Shares {
         let share =
             |index: usize| (candidates[index].target.clone(), Share::new(parts[index]).unwrap_or(Share::ALL));
         let given = || self.by_target.iter().copied().filter(|index| parts[*index] > 0);
-        match (given().next(), given().nth(1)) {
-            (Some(only), None) => Shares::of_sorted(std::iter::once(share(only))),
+        match given().next() {
+            Some(only) if parts[only] == Share::ALL.parts() => {
+                alone.resize(candidates.len(), None);
+                alone[only].get_or_insert_with(|| Shares::of_sorted(std::iter::once(share(only)))).clone()
+            }
             _ => Shares::of_sorted(given().map(share)),
         }
     }
@@ -169,26 +197,25 @@ impl Tiers {
 fn stand_by(
     tiers: &Tiers,
     policy: &Policy,
-    serving: &[u32],
-    figures: &mut [Figures],
-    outcome: &mut Outcome,
-    remainders: &mut Vec<(u64, usize)>,
-) -> Vec<u32> {
+    figures: &[Figures],
+    (serving, standby): (&[u32], &mut Vec<u32>),
+    Spent { outcome, remainders, figures: left }: &mut Spent,
+) {
     let count = figures.len();
-    let mut standby: Vec<u32> = Vec::with_capacity(count * tiers.ends.len().min(MAX_STANDBY + 1));
-    figures.iter_mut().filter(|it| matches!(it.phase, Phase::Out | Phase::Shifted)).for_each(Figures::lose);
+    left.clear();
+    left.extend(figures);
+    left.iter_mut().filter(|it| matches!(it.phase, Phase::Out | Phase::Shifted)).for_each(Figures::lose);
     for tier in 0..MAX_STANDBY {
         let used = if tier == 0 { serving } else { &standby[(tier - 1) * count..] };
-        figures.iter_mut().zip(used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
-        if figures.iter().all(|it| it.healthy == 0) {
+        left.iter_mut().zip(used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
+        if left.iter().all(|it| it.healthy == 0) {
             break;
         }
-        tiers.spend_again(policy, figures, outcome);
+        tiers.spend_into(policy, left, outcome);
         if outcome.last_resort || outcome.shed > 0 {
             break;
         }
         standby.resize((tier + 1) * count, 0);
         tiers.split(outcome, &mut standby[tier * count..], remainders);
     }
-    standby
 }

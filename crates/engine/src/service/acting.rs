@@ -127,9 +127,10 @@ impl ServiceState {
         self.steering.hold(&self.name, fleet, cluster, locality)
     }
 
-    /// Where the service lives and whether anything of it is healthy there; what is out of reach says nothing.
-    pub(crate) fn standings(&self, fleet: &Fleet) -> Standings {
-        let mut standings = Standings::default();
+    /// Writes where the service lives and whether anything of it is healthy there, over
+    /// what was written before; what is out of reach says nothing.
+    pub(crate) fn standings(&self, fleet: &Fleet, standings: &mut Standings) {
+        standings.clear();
         let mut own = Standing { healthy: false, nodes: BTreeSet::new() };
         for (zone, pool) in self.pools.iter().filter(|(_, pool)| pool.expected() > 0) {
             let mut it = Standing { healthy: pool.healthy() > 0, nodes: BTreeSet::new() };
@@ -158,6 +159,5 @@ impl ServiceState {
             }
             standings.insert(Location::Cluster(cluster.clone()), it);
         }
-        standings
     }
 }

@@ -34,10 +34,18 @@ pub(super) struct Board {
     clusters: Vec<(ClusterName, Vec<Zone>, Option<usize>)>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) figures: Vec<Figures>,
-    /// The orders in which the sources turn to the candidates, and what came of each for the service in hand.
-    orders: Vec<(Tiers, Option<Answer>)>,
+    orders: Vec<Order>,
     /// Per source of the fleet, the index of its order.
     order_of: Vec<usize>,
+}
+
+/// An order in which sources turn to the candidates, and what comes of it.
+#[derive(Clone, Debug)]
+struct Order {
+    tiers: Tiers,
+    answer: Answer,
+    /// Whether it is the answer for the service in hand.
+    asked: bool,
 }
 
 impl Boards {
@@ -117,10 +125,10 @@ impl Board {
         };
         for source in &fleet.sources {
             let tiers = Tiers::of(&board.question(service, source, fleet));
-            let known = board.orders.iter().position(|(it, _)| *it == tiers);
+            let known = board.orders.iter().position(|it| it.tiers == tiers);
             board.order_of.push(known.unwrap_or(board.orders.len()));
             if known.is_none() {
-                board.orders.push((tiers, None));
+                board.orders.push(Order { tiers, answer: Answer::default(), asked: false });
             }
         }
         board
@@ -145,7 +153,7 @@ impl Board {
         }
         self.figures.clear();
         self.figures.extend(self.candidates.iter().map(Figures::of));
-        self.orders.iter_mut().for_each(|(_, answer)| *answer = None);
+        self.orders.iter_mut().for_each(|order| order.asked = false);
     }
 
     pub(super) fn question<'a>(
@@ -169,8 +177,10 @@ impl Board {
         source: usize,
         policy: &Policy,
     ) -> (&[Candidate], &[Figures], &Tiers, &mut Answer) {
-        let (tiers, answer) = &mut self.orders[self.order_of[source]];
-        let answer = answer.get_or_insert_with(|| Answer::of(tiers, policy, &self.figures));
+        let Order { tiers, answer, asked } = &mut self.orders[self.order_of[source]];
+        if !std::mem::replace(asked, true) {
+            answer.ask(tiers, policy, &self.figures);
+        }
         (&self.candidates, &self.figures, tiers, answer)
     }
 }
