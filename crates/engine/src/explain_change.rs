@@ -31,7 +31,7 @@ pub fn explain_moves(before: &Shares, after: &Plan) -> String {
             std::cmp::Ordering::Equal => {}
         }
     };
-    let targets = before.keys().chain(after.shares.keys().filter(|target| !before.contains_key(*target)));
+    let targets = before.keys().chain(after.shares.keys().filter(|target| !before.contains_key(target)));
     let share = |shares: &Shares, target| shares.get(target).map_or(0, |it: &Share| it.parts());
     for target in targets {
         compare(Some(target), share(before, target), share(&after.shares, target));
