@@ -1,10 +1,14 @@
-//! `cargo xtask bench`: the criterion benchmarks, and their results as one table.
+//! `cargo xtask bench`: the benchmarks, by time and by instructions, and their results as one table.
+
+mod instructions;
 
 use crate::{
     command::{cargo, run as run_command},
-    metadata, table,
+    metadata::{self, Metadata},
+    table,
 };
 use anyhow::{Context, Result, bail};
+use instructions::Counted;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -26,15 +30,42 @@ struct Measured {
     confidence: f64,
 }
 
-/// Runs the benchmarks, all or those that `name` chooses, and shows what this run measured.
+/// Runs the benchmarks, all or those that `name` chooses, and shows what this run measured. Instructions are counted when
+/// all benchmarks or that target are asked for.
 pub(crate) fn run(root: &Path, name: Option<&str>, json: Option<&Path>) -> Result<()> {
     let graph = metadata::load(root, &[])?;
+    let missing = instructions::missing(&graph);
+    let only_counts = name == Some(instructions::TARGET);
+    if only_counts && !missing.is_empty() {
+        bail!("to count instructions, these are missing: {}", missing.join(", "));
+    }
+    let measured = if only_counts { Vec::new() } else { measure(root, &graph, name)? };
+    let counts = (name.is_none() || only_counts) && missing.is_empty();
+    let counted = if counts { instructions::count(root, &graph.target_directory)? } else { Vec::new() };
+    print!("\n{}", show(&measured, &counted));
+    if name.is_none() && !missing.is_empty() {
+        println!("Instructions were not counted, these are missing: {}.", missing.join(", "));
+    }
+    if let Some(path) = json {
+        let measured = measured.iter().map(serde_json::to_value);
+        let all: Vec<_> =
+            measured.chain(counted.iter().map(serde_json::to_value)).collect::<Result<_, _>>()?;
+        let text = serde_json::to_string_pretty(&all)? + "\n";
+        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        println!("Written to {}.", path.display());
+    }
+    Ok(())
+}
+
+/// Runs the benchmarks of criterion.
+fn measure(root: &Path, graph: &Metadata, name: Option<&str>) -> Result<Vec<Measured>> {
     let benches: Vec<&str> = graph
         .members()
         .filter(|package| PACKAGES.contains(&package.name.as_str()))
         .flat_map(|package| &package.targets)
         .filter(|target| target.kind.iter().any(|kind| kind == "bench"))
         .map(|target| target.name.as_str())
+        .filter(|target| *target != instructions::TARGET)
         .collect();
     if benches.is_empty() {
         bail!("{} have no benchmarks; add a [[bench]] to one of them", PACKAGES.join(" and "));
@@ -61,18 +92,13 @@ pub(crate) fn run(root: &Path, name: Option<&str>, json: Option<&Path>) -> Resul
     let measured = read(&results, started)?;
     if measured.is_empty() {
         bail!(
-            "no benchmark's name contains `{}`; benchmark targets are {}",
+            "no benchmark's name contains `{}`; benchmark targets are {} and {}",
             name.unwrap_or_default(),
-            benches.join(", ")
+            benches.join(", "),
+            instructions::TARGET
         );
     }
-    print!("\n{}", show(&measured));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&measured)? + "\n";
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        println!("Written to {}.", path.display());
-    }
-    Ok(())
+    Ok(measured)
 }
 
 /// The results under `folder` that were written since `since`, by name.
@@ -149,9 +175,12 @@ fn benchmark_name(folder: &Path, estimates: &Path) -> String {
     }
 }
 
-fn show(measured: &[Measured]) -> String {
-    let mut rows =
-        vec![["benchmark", "mean", "low", "high", "confidence"].into_iter().map(str::to_owned).collect()];
+fn show(measured: &[Measured], counted: &[Counted]) -> String {
+    let mut header = vec!["benchmark", "mean", "low", "high", "confidence"];
+    if !counted.is_empty() {
+        header.push("instructions");
+    }
+    let mut rows = vec![header.into_iter().map(str::to_owned).collect()];
     rows.extend(measured.iter().map(|m| {
         vec![
             m.name.clone(),
@@ -160,6 +189,12 @@ fn show(measured: &[Measured]) -> String {
             time(m.high_ns),
             format!("{:.0} %", m.confidence * 100.0),
         ]
+    }));
+    rows.extend(counted.iter().map(|it| {
+        let mut row = vec![String::new(); 6];
+        row[0].clone_from(&it.name);
+        row[5] = it.instructions.to_string();
+        row
     }));
     table::render(&rows)
 }
@@ -201,7 +236,12 @@ mod tests {
         let table = "  benchmark            mean      low     high  confidence\n  \
                      eds               2.00 µs  1.00 µs  3.00 ms        95 %\n  \
                      planner/fleet/10  2.00 µs  1.00 µs  3.00 ms        95 %\n";
-        assert_eq!(show(&measured), table);
+        assert_eq!(show(&measured, &[]), table);
+        let counted = Counted { name: "plan".to_owned(), instructions: 1234 };
+        let table = "  benchmark     mean      low     high  confidence  instructions\n  \
+                     eds        2.00 µs  1.00 µs  3.00 ms        95 %\n  \
+                     plan                                                      1234\n";
+        assert_eq!(show(&measured[..1], &[counted]), table);
         let later = SystemTime::now() + Duration::from_secs(3600);
         assert_eq!(read(home.path(), later).unwrap(), []);
     }

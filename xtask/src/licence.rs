@@ -5,9 +5,13 @@ use std::collections::BTreeSet;
 /// Whether a licence expression can be met with the licences in `allowed`.
 ///
 /// `OR` needs one side, `AND` both; `WITH` binds an exception to a licence, and the pair must be
-/// allowed as such, or the licence without it. The old `/` reads as `OR`.
+/// allowed as such, or the licence without it. The old `/` reads as `OR`, and operators may be
+/// all in small letters, as SPDX 3 has it.
 pub(crate) fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> Result<bool, String> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let spaced = [(" or ", " OR "), (" and ", " AND "), (" with ", " WITH ")]
+        .iter()
+        .fold(spaced, |text, (small, operator)| text.replace(small, operator));
     let mut words = spaced.split_whitespace().peekable();
     let result = any(&mut words, allowed)?;
     match words.next() {
@@ -66,6 +70,8 @@ mod tests {
             ("MIT", Ok(true)),
             ("GPL-3.0", Ok(false)),
             ("MIT OR GPL-3.0", Ok(true)),
+            ("MIT or GPL-3.0", Ok(true)),
+            ("MIT and GPL-3.0", Ok(false)),
             ("GPL-3.0/MIT", Ok(true)),
             ("GPL-3.0 / MIT", Ok(true)),
             ("MIT AND GPL-3.0", Ok(false)),

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tidegate_engine::{Decision, Target, explain_moves};
-use tidegate_model::{ClusterName, Phase, ServiceName, Share, Zone};
+use tidegate_engine::{Decision, Shares, explain_moves};
+use tidegate_model::{ClusterName, Phase, ServiceName, Zone};
 
 /// So many records are kept; the oldest go first.
 pub const KEPT: usize = 10_000;
@@ -31,10 +31,10 @@ pub struct Record {
     pub source: Option<String>,
     /// For a plan: the shares before, in 1/10000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<BTreeMap<Target, Share>>,
+    pub before: Option<Shares>,
     /// For a plan: the shares now, in 1/10000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<BTreeMap<Target, Share>>,
+    pub after: Option<Shares>,
     /// For an endpoint or a pool: its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<Zone>,

@@ -4,8 +4,8 @@
 
 use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use tidegate_engine::{Engine, Load, Plan, Target};
+use std::sync::Arc;
+use tidegate_engine::{Engine, Load, Plan, Shares};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
 /// All that an agent knows, at one moment.
@@ -76,11 +76,11 @@ pub struct PlanView {
     /// Where the requests enter, as `cluster/zone`.
     pub source: String,
     /// Who serves.
-    pub shares: BTreeMap<Target, Share>,
+    pub shares: Shares,
     /// What is answered with 503.
     pub shed: Share,
     /// Who stands by, in order.
-    pub standby: Vec<BTreeMap<Target, Share>>,
+    pub standby: Arc<[Shares]>,
     /// Whether nothing that serves is healthy.
     pub last_resort: bool,
     /// One sentence per target that was looked at.
@@ -216,7 +216,7 @@ fn plan_view(plan: &Plan) -> PlanView {
         source: plan.source.to_string(),
         shares: plan.shares.clone(),
         shed: plan.shed,
-        standby: plan.standby.clone(),
+        standby: Arc::clone(&plan.standby),
         last_resort: plan.last_resort,
         reasons: plan.reasons.iter().map(ToString::to_string).collect(),
     }

@@ -1,10 +1,8 @@
 //! Tables for people.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use std::collections::BTreeMap;
 use tidegate_agent::view::PoolView;
-use tidegate_engine::Target;
-use tidegate_model::Share;
+use tidegate_engine::Shares;
 
 /// A table with these columns.
 pub(crate) fn new(columns: &[&str]) -> Table {
@@ -42,7 +40,7 @@ pub(crate) fn pools(pools: &[PoolView]) -> Table {
 }
 
 /// Shares, largest first, in one line.
-pub(crate) fn shares(shares: &BTreeMap<Target, Share>) -> String {
+pub(crate) fn shares(shares: &Shares) -> String {
     let mut rows: Vec<_> = shares.iter().collect();
     rows.sort_by(|(a, share_a), (b, share_b)| share_b.cmp(share_a).then_with(|| a.cmp(b)));
     rows.iter().map(|(target, share)| format!("{target} {share}")).collect::<Vec<_>>().join(", ")

@@ -18,8 +18,7 @@ use crate::{
     capacity::{Budget, Capacity, millionths},
     plan::{Plan, Source, Target},
     planner::{
-        Candidate, CandidatePool, Figures, MAX_STANDBY, Outcome, Question, Tiers, WHOLE, assemble, part_of,
-        shares,
+        Answer, Candidate, CandidatePool, Figures, MAX_STANDBY, Outcome, Question, Tiers, WHOLE, part_of,
     },
     policy::{Policy, WhenExhausted},
     waterfall::{PoolBudget, Spending, Standing, Stream, spend},
@@ -29,7 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Share, Zone};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Zone};
 use weighted::{Wait, arranged, leave_out, weigh};
 
 /// What arrives per cluster that serves, from which other cluster, in thousandths.
@@ -155,7 +154,7 @@ impl<'a> Poured<'a> {
             tiers.spend(policy, &figures)
         };
         let standby = self.standby(at, &tiers, &outcome);
-        let mut plan = assemble(&question, &tiers, &figures, &outcome, standby, previous);
+        let mut plan = Answer::given(&tiers, outcome, standby).plan(&question, &tiers, &figures, previous);
         let unit = self.question.capacity.per_endpoint.value;
         for reason in &mut plan.reasons {
             let candidate = candidates.iter().position(|it| it.target == reason.target);
@@ -201,8 +200,9 @@ impl<'a> Poured<'a> {
 
     /// The plans of losing what serves, then what serves after that, and so on, each one poured anew for the whole
     /// fleet: everybody loses what this source uses. What no budget takes is spread, also where the policy sheds: a
-    /// standby tier cannot shed a part. Pools that are out or were moved away from do not stand by.
-    fn standby(&self, at: usize, tiers: &Tiers, outcome: &Outcome) -> Vec<BTreeMap<Target, Share>> {
+    /// standby tier cannot shed a part. Pools that are out or were moved away from do not stand by. The parts of all
+    /// candidates per tier, one after another.
+    fn standby(&self, at: usize, tiers: &Tiers, outcome: &Outcome) -> Vec<u32> {
         let candidates = self.question.candidates;
         let mut standby = Vec::new();
         let mut used = tiers.parts(outcome);
@@ -222,14 +222,14 @@ impl<'a> Poured<'a> {
             .flat_map(|(_, pools)| pools.iter().copied())
             .collect();
         leave_out(&mut streams[at], &never);
-        while standby.len() < MAX_STANDBY {
+        for _ in 0..MAX_STANDBY {
             lost(&mut budgets, &used);
             if !streams[at].tiers.iter().flatten().any(|pool| budgets[*pool].ceiling > 0) {
                 break;
             }
             let spending = spend(&arranged(&streams, &self.waits, &budgets), &budgets, WhenExhausted::Spread);
             used = tiers.parts(&self.outcome(at, &spending));
-            standby.push(shares(&used, candidates));
+            standby.extend(&used);
         }
         standby
     }
@@ -317,11 +317,11 @@ fn streams(
             let FleetSource { source, distances, .. } = **it;
             let order = Tiers::of(&Question { service, source, policy, candidates, distances });
             let reachable = |index: &usize| candidates[*index].reachable;
-            let tier = |tier: &Vec<usize>| -> Vec<usize> {
+            let tier = |tier: &[usize]| -> Vec<usize> {
                 let members = tier.iter().copied().filter(reachable);
                 members.flat_map(|index| indices[index].iter().copied()).collect()
             };
-            let tiers: Vec<Vec<usize>> = order.tiers.iter().map(tier).collect();
+            let tiers: Vec<Vec<usize>> = order.iter().map(tier).collect();
             let demand = millionths(it.demand).max(LEAST_DEMAND);
             let mut stream = Stream { demand, own: cluster == own, tiers, ..Stream::default() };
             if question.capacity.spread.value == crate::capacity::Spread::Spray {

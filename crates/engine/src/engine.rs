@@ -7,31 +7,31 @@ mod deadlines;
 mod demand;
 mod event;
 mod inputs;
+mod names;
 mod places;
 mod replicas;
 
 use crate::{
     contingency::Location,
     declared::FleetView,
-    location::Locations,
+    location::{Locations, ServiceId, Standings},
     merge::{Observations, ToldBy},
     plan::{Plan, Source},
-    planner::Candidate,
     policy::Policy,
     proximity::{Distances, RoundTrips},
-    service::{EndpointView, Outcome, RemotePoolView, SavedService, ServiceState},
+    service::{Boards, EndpointView, Outcome, RemotePoolView, RemoteZones, SavedService, ServiceState},
     shift::{Shift, Shifts},
 };
 use deadlines::Deadlines;
 pub use event::{Decision, Effects, Event};
-use inputs::by_service;
+use names::Names;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{ClusterName, Locality, PoolStatus, Region, ServiceName, Time, Zone};
+use tidegate_model::{ClusterName, Locality, PoolStatus, Region, ServiceName, Time};
 
 /// What the fleet looks like from the own cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub enum Due {
     Replica(Arc<str>),
 }
 
-type RemotePools = BTreeMap<ServiceName, BTreeMap<Zone, PoolStatus>>;
+type RemotePools = BTreeMap<ServiceName, RemoteZones>;
 
 /// The engine of one cluster.
 #[derive(Clone, Debug)]
@@ -125,7 +125,9 @@ pub struct Engine {
     services: BTreeMap<ServiceName, ServiceState>,
     /// What other clusters told, also of services that this cluster does not know (yet).
     remote_pools: BTreeMap<ClusterName, RemotePools>,
+    names: Names,
     deadlines: Deadlines,
+    boards: Boards,
     /// What was known before the restart, until each service has come back and taken its part.
     saved: BTreeMap<ServiceName, SavedService>,
     /// What services say of places.
@@ -146,8 +148,10 @@ impl Engine {
     /// An engine for the cluster `own`, which takes up what `saved` holds as services come back.
     #[must_use]
     pub fn new(own: ClusterName, region: Region, saved: Saved) -> Self {
+        let mut names = Names::default();
+        let told = saved.remote_pools.into_iter();
         let remote_pools =
-            saved.remote_pools.into_iter().map(|(cluster, pools)| (cluster, by_service(pools))).collect();
+            told.map(|(cluster, pools)| (cluster, names.by_service(pools, |_| None))).collect();
         let mut locations = Locations::default();
         let mut out = BTreeMap::new();
         for SavedPlace { location, why, lost } in saved.places_out {
@@ -169,7 +173,9 @@ impl Engine {
             },
             services: BTreeMap::new(),
             remote_pools,
+            names,
             deadlines: Deadlines::default(),
+            boards: Boards::default(),
             saved: saved.services,
             locations,
             round_trips: RoundTrips::restored(saved.distances),
@@ -185,7 +191,7 @@ impl Engine {
     pub fn save(&self, now: Time) -> Saved {
         let mut services = self.saved.clone();
         services.extend(self.services.iter().map(|(name, service)| (name.clone(), service.save(now))));
-        let flat = |pools: &RemotePools| pools.values().flat_map(BTreeMap::values).cloned().collect();
+        let flat = |pools: &RemotePools| pools.values().flat_map(|zones| zones.values()).cloned().collect();
         Saved {
             services,
             remote_pools: self
@@ -201,7 +207,12 @@ impl Engine {
     }
 
     fn places_out(&self) -> Vec<SavedPlace> {
-        let out = self.locations.out().filter_map(|(location, lost)| {
+        if self.fleet.out.is_empty() {
+            return Vec::new();
+        }
+        let names: BTreeMap<ServiceId, &ServiceName> =
+            self.services.iter().map(|(name, state)| (state.id, name)).collect();
+        let out = self.locations.out(|id| names.get(&id).copied()).filter_map(|(location, lost)| {
             let why = Arc::clone(self.fleet.out.get(location)?);
             Some(SavedPlace { location: location.clone(), why, lost })
         });
@@ -241,6 +252,7 @@ impl Engine {
             }
             Event::Sources(sources) => {
                 self.fleet.sources = sources;
+                self.boards.clear();
                 self.update_all(now, &mut effects);
             }
             Event::Service { name, policy, endpoints, replicas } => {
@@ -250,9 +262,11 @@ impl Engine {
                 self.saved.remove(&name);
                 if let Some(state) = self.services.remove(&name) {
                     self.deadlines.replace(&name, state.due, None);
-                    self.locations.observe(&name, BTreeMap::new(), now);
+                    self.locations.strike(state.id);
                     effects.removed.insert(name.clone());
                     effects.statuses_changed.insert(name);
+                } else {
+                    self.locations.give_up(&name);
                 }
             }
             Event::Checked { service, address, up, detail } => {
@@ -379,16 +393,24 @@ impl Engine {
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
         // A lost region may change every plan: growing step by step would copy what was decided again and again.
         effects.decisions.reserve(self.services.len() * self.fleet.sources.len());
-        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
+        let mut changed = Vec::with_capacity(self.services.len());
+        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
         for (name, state) in &mut self.services {
-            asked.update(name, state, now, effects);
+            if asked.update(name, state, now, effects) {
+                changed.push(name.clone());
+            }
         }
+        // In order already, so that nothing is looked up.
+        effects.changed.append(&mut changed.into_iter().collect());
     }
 
     fn update(&mut self, name: &ServiceName, now: Time, effects: &mut Effects) {
         if let Some(state) = self.services.get_mut(name) {
-            let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines);
-            asked.update(name, state, now, effects);
+            let mut asked =
+                Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
+            if asked.update(name, state, now, effects) {
+                effects.changed.insert(name.clone());
+            }
         }
     }
 }
@@ -398,20 +420,34 @@ struct Asked<'a> {
     fleet: &'a Fleet,
     locations: &'a mut Locations,
     deadlines: &'a mut Deadlines,
-    board: Vec<Candidate>,
+    boards: &'a mut Boards,
+    /// Where to write how a service stands.
+    standings: Standings,
 }
 
 impl<'a> Asked<'a> {
-    const fn of(fleet: &'a Fleet, locations: &'a mut Locations, deadlines: &'a mut Deadlines) -> Self {
-        Self { fleet, locations, deadlines, board: Vec::new() }
+    const fn of(
+        fleet: &'a Fleet,
+        locations: &'a mut Locations,
+        deadlines: &'a mut Deadlines,
+        boards: &'a mut Boards,
+    ) -> Self {
+        Self { fleet, locations, deadlines, boards, standings: Standings::new() }
     }
 
-    fn update(&mut self, name: &ServiceName, state: &mut ServiceState, now: Time, effects: &mut Effects) {
+    /// Whether plans changed.
+    fn update(
+        &mut self,
+        name: &ServiceName,
+        state: &mut ServiceState,
+        now: Time,
+        effects: &mut Effects,
+    ) -> bool {
         let Outcome { plans_changed, statuses_changed } =
-            state.update(self.fleet, now, &mut self.board, &mut effects.decisions);
-        self.locations.observe(name, state.standings(self.fleet), now);
-        if plans_changed {
-            effects.changed.insert(name.clone());
+            state.update(self.fleet, now, self.boards, &mut effects.decisions);
+        state.standings(self.fleet, &mut self.standings);
+        if self.locations.observe(state.id, &state.standings, &self.standings, now) {
+            std::mem::swap(&mut state.standings, &mut self.standings);
         }
         if statuses_changed {
             effects.statuses_changed.insert(name.clone());
@@ -419,5 +455,6 @@ impl<'a> Asked<'a> {
         let due = state.deadline();
         self.deadlines.replace(name, state.due, due);
         state.due = due;
+        plans_changed
     }
 }

@@ -3,10 +3,10 @@
 //! The wording is part of the interface: it is snapshot-tested, and changes are told in the changelog.
 
 use crate::{
-    plan::{Plan, Reason, Rule, Target},
+    plan::{Plan, Reason, Rule, Shares, Target},
     policy::Origin,
 };
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 use tidegate_model::{Phase, Share};
 
 /// How `after` differs from `before`, which is a plan of the same service and source.
@@ -17,8 +17,8 @@ pub fn explain_change(before: &Plan, after: &Plan) -> String {
 
 /// The same, when only the shares before are known.
 #[must_use]
-pub fn explain_moves(before: &BTreeMap<Target, Share>, after: &Plan) -> String {
-    let served = |shares: &BTreeMap<Target, Share>| shares.values().map(|share| share.parts()).sum::<u32>();
+pub fn explain_moves(before: &Shares, after: &Plan) -> String {
+    let served = |shares: &Shares| shares.values().map(|share| share.parts()).sum::<u32>();
     let shed_before = Share::ALL.parts().saturating_sub(served(before));
     let mut lost: Vec<Moved<'_>> = Vec::new();
     let mut won: Vec<Moved<'_>> = Vec::new();
@@ -31,9 +31,8 @@ pub fn explain_moves(before: &BTreeMap<Target, Share>, after: &Plan) -> String {
             std::cmp::Ordering::Equal => {}
         }
     };
-    let targets = before.keys().chain(after.shares.keys().filter(|target| !before.contains_key(*target)));
-    let share =
-        |shares: &BTreeMap<Target, Share>, target| shares.get(target).map_or(0, |it: &Share| it.parts());
+    let targets = before.keys().chain(after.shares.keys().filter(|target| !before.contains_key(target)));
+    let share = |shares: &Shares, target| shares.get(target).map_or(0, |it: &Share| it.parts());
     for target in targets {
         compare(Some(target), share(before, target), share(&after.shares, target));
     }

@@ -27,6 +27,7 @@ mod proximity;
 mod replicas;
 mod service;
 mod shift;
+mod small;
 mod steer;
 mod waterfall;
 
@@ -42,7 +43,7 @@ pub use engine::{Deadline, Decision, Due, Effects, Engine, Event, Fleet, Saved};
 pub use explain_change::{explain_change, explain_moves};
 pub use location::{Evidence, LocationDecision, LocationVerdict};
 pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
-pub use plan::{Hold, Plan, Reason, Rule, Source, Target, TargetError};
+pub use plan::{Hold, Plan, Reason, Rule, Shares, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{
     Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Proximity, Residency, Tier,

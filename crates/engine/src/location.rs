@@ -20,7 +20,7 @@
 //! Memory is bounded by services times places.
 
 pub(crate) use crate::contingency::Location;
-use crate::{engine::Fleet, pool::NodeId};
+use crate::{engine::Fleet, pool::NodeId, small::SmallMap};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -167,15 +167,49 @@ impl Standing {
 }
 
 /// How a service stands at all places where it is expected.
-pub(crate) type Standings = BTreeMap<Location, Standing>;
+pub(crate) type Standings = SmallMap<Location, Standing>;
+
+/// A service by number: what is kept of tens of thousands of them at each place is small, and found without names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ServiceId(u32);
+
+/// Services by their numbers, one bit each.
+#[derive(Clone, Debug, Default)]
+struct Services {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Services {
+    /// Whether it was not in it.
+    fn insert(&mut self, ServiceId(id): ServiceId) -> bool {
+        let at = id as usize / 64;
+        if self.words.len() <= at {
+            self.words.resize(at + 1, 0);
+        }
+        let news = self.words[at] & (1 << (id % 64)) == 0;
+        self.words[at] |= 1 << (id % 64);
+        self.count += u32::from(news);
+        news
+    }
+
+    /// Whether it was in it.
+    fn remove(&mut self, ServiceId(id): ServiceId) -> bool {
+        let Some(word) = self.words.get_mut(id as usize / 64) else { return false };
+        let there = *word & (1 << (id % 64)) != 0;
+        *word &= !(1 << (id % 64));
+        self.count -= u32::from(there);
+        there
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 struct Place {
-    healthy: BTreeSet<ServiceName>,
+    healthy: Services,
     /// Losses within the window, or held as the evidence of a suspicion or verdict.
-    lost: BTreeMap<ServiceName, (Time, BTreeSet<NodeId>)>,
+    lost: BTreeMap<ServiceId, (Time, BTreeSet<NodeId>)>,
     /// The same by time, to let the window pass.
-    by_time: BTreeSet<(Time, ServiceName)>,
+    by_time: BTreeSet<(Time, ServiceId)>,
     stage: Stage,
 }
 
@@ -188,20 +222,20 @@ enum Stage {
 }
 
 impl Place {
-    fn forget(&mut self, service: &ServiceName) {
+    fn forget(&mut self, service: ServiceId) {
         self.healthy.remove(service);
-        if let Some((at, _)) = self.lost.remove(service) {
-            self.by_time.remove(&(at, service.clone()));
+        if let Some((at, _)) = self.lost.remove(&service) {
+            self.by_time.remove(&(at, service));
         }
     }
 
-    fn observe(&mut self, service: &ServiceName, standing: &Standing, now: Time) {
+    fn observe(&mut self, service: ServiceId, standing: &Standing, now: Time) {
         if standing.healthy {
             self.forget(service);
-            self.healthy.insert(service.clone());
+            self.healthy.insert(service);
         } else if self.healthy.remove(service) {
-            self.lost.insert(service.clone(), (now, standing.nodes.clone()));
-            self.by_time.insert((now, service.clone()));
+            self.lost.insert(service, (now, standing.nodes.clone()));
+            self.by_time.insert((now, service));
         }
     }
 
@@ -220,7 +254,7 @@ impl Place {
     }
 
     fn of(&self) -> u32 {
-        count(self.healthy.len()) + self.lost()
+        self.healthy.count + self.lost()
     }
 
     /// Whether [`LOST_PERCENT`] of those that live there are lost.
@@ -230,7 +264,7 @@ impl Place {
 
     fn evidence(&self, (siblings_lost, siblings_of): (u32, u32)) -> Evidence {
         let nodes: BTreeSet<&NodeId> = self.lost.values().flat_map(|(_, nodes)| nodes).collect();
-        let time = |it: Option<&(Time, ServiceName)>| it.map_or(Time::ZERO, |(at, _)| *at);
+        let time = |it: Option<&(Time, ServiceId)>| it.map_or(Time::ZERO, |(at, _)| *at);
         let within = time(self.by_time.last()).since(time(self.by_time.first()));
         let nodes = count(nodes.len());
         Evidence { lost: self.lost(), of: self.of(), within, nodes, siblings_lost, siblings_of }
@@ -241,55 +275,117 @@ impl Place {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Locations {
     places: BTreeMap<Location, Place>,
-    /// What each service said last, to see quickly that nothing changed.
-    told: BTreeMap<ServiceName, Standings>,
+    /// Numbers of services that are gone, to be given again, and the next that was never given.
+    free: Vec<u32>,
+    next: u32,
+    /// The numbers of services that a verdict from before a restart names, until they come back.
+    awaited: BTreeMap<ServiceName, ServiceId>,
     dirty: bool,
 }
 
 impl Locations {
-    /// The places that are declared out, with the services that were lost there, for the disk.
-    pub(crate) fn out(&self) -> impl Iterator<Item = (&Location, Vec<ServiceName>)> {
+    /// The places that are declared out, with the services that were lost there, for the disk. `name` gives the name of
+    /// a service that is here.
+    pub(crate) fn out<'a>(
+        &'a self,
+        name: impl Fn(ServiceId) -> Option<&'a ServiceName>,
+    ) -> impl Iterator<Item = (&'a Location, Vec<ServiceName>)> {
+        let awaited: BTreeMap<ServiceId, &ServiceName> =
+            self.awaited.iter().map(|(it, id)| (*id, it)).collect();
         let out = self.places.iter().filter(|(_, place)| matches!(place.stage, Stage::Out(_)));
-        out.map(|(location, place)| (location, place.lost.keys().cloned().collect()))
+        out.map(move |(location, place)| {
+            let lost = place.lost.keys().filter_map(|id| name(*id).or_else(|| awaited.get(id).copied()));
+            (location, lost.cloned().collect())
+        })
     }
 
     /// A place that was declared out before a restart, and these services lost there. It recovers when they do.
     pub(crate) fn restore(&mut self, location: Location, lost: Vec<ServiceName>) {
+        let lost: Vec<ServiceId> = lost.into_iter().map(|name| self.awaited(name)).collect();
         let place = self.places.entry(location).or_default();
         place.stage = Stage::Out(Time::ZERO);
         for service in lost {
-            place.by_time.insert((Time::ZERO, service.clone()));
+            place.by_time.insert((Time::ZERO, service));
             place.lost.insert(service, (Time::ZERO, BTreeSet::new()));
         }
     }
 
-    /// Takes in how a service stands everywhere.
-    pub(crate) fn observe(&mut self, service: &ServiceName, standings: Standings, now: Time) {
-        let before = self.told.get(service);
-        if before.map_or(standings.is_empty(), |before| *before == standings) {
-            return;
+    /// The number that a service will have when it comes back.
+    fn awaited(&mut self, name: ServiceName) -> ServiceId {
+        if let Some(id) = self.awaited.get(&name) {
+            return *id;
+        }
+        let id = self.number();
+        self.awaited.insert(name, id);
+        id
+    }
+
+    /// A number for a new service.
+    pub(crate) fn enroll(&mut self, name: &ServiceName) -> ServiceId {
+        self.awaited.remove(name).unwrap_or_else(|| self.number())
+    }
+
+    fn number(&mut self) -> ServiceId {
+        ServiceId(self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        }))
+    }
+
+    /// A service that a verdict from before a restart names does not come back.
+    pub(crate) fn give_up(&mut self, name: &ServiceName) {
+        if let Some(id) = self.awaited.remove(name) {
+            self.strike(id);
+        }
+    }
+
+    /// A service is gone. Nothing is left of what it said: its number may be another one's next.
+    pub(crate) fn strike(&mut self, service: ServiceId) {
+        self.dirty = true;
+        self.places.values_mut().for_each(|place| place.forget(service));
+        self.drop_quiet();
+        self.free.push(service.0);
+    }
+
+    /// Takes in how a service stands everywhere, after what it said last; whether that is news.
+    pub(crate) fn observe(
+        &mut self,
+        service: ServiceId,
+        before: &Standings,
+        standings: &Standings,
+        now: Time,
+    ) -> bool {
+        if before == standings {
+            return false;
         }
         self.dirty = true;
-        for location in before.into_iter().flat_map(BTreeMap::keys) {
-            if !standings.contains_key(location)
-                && let Some(place) = self.places.get_mut(location)
-            {
-                place.forget(service);
+        let mut old = before.iter().peekable();
+        for (location, standing) in standings.iter() {
+            while let Some((gone, _)) = old.next_if(|(it, _)| *it != location && *it < location) {
+                self.forget(gone, service);
+            }
+            let before = old.next_if(|(it, _)| *it == location);
+            if before.is_some_and(|(_, before)| before == standing) {
+                continue;
+            }
+            match self.places.get_mut(location) {
+                Some(place) => place.observe(service, standing, now),
+                None => self.places.entry(location.clone()).or_default().observe(service, standing, now),
             }
         }
-        // The sets of a place are as large as the fleet: they are asked only about what changed.
-        let same = |location: &Location, standing: &Standing| {
-            before.and_then(|before| before.get(location)).is_some_and(|before| before == standing)
-        };
-        for (location, standing) in standings.iter().filter(|(location, standing)| !same(location, standing))
-        {
-            self.places.entry(location.clone()).or_default().observe(service, standing, now);
-        }
-        self.places.retain(|_, it| !it.healthy.is_empty() || !it.lost.is_empty() || it.stage != Stage::Quiet);
-        if standings.is_empty() {
-            self.told.remove(service);
-        } else {
-            self.told.insert(service.clone(), standings);
+        old.for_each(|(gone, _)| self.forget(gone, service));
+        self.drop_quiet();
+        true
+    }
+
+    /// Places where nobody is, or is missed, are forgotten.
+    fn drop_quiet(&mut self) {
+        self.places.retain(|_, it| it.healthy.count > 0 || !it.lost.is_empty() || it.stage != Stage::Quiet);
+    }
+
+    fn forget(&mut self, location: &Location, service: ServiceId) {
+        if let Some(place) = self.places.get_mut(location) {
+            place.forget(service);
         }
     }
 

@@ -6,7 +6,6 @@ use crate::{
     policy::{Places, Tier},
 };
 use std::time::Duration;
-use tidegate_model::Region;
 
 pub(crate) fn from_matches(from: &Places, source: &Source) -> bool {
     (from.regions.is_empty() || from.regions.contains(&source.locality.region))
@@ -23,7 +22,7 @@ fn places_name(places: &Places, candidate: &Candidate) -> bool {
 
 pub(crate) fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) -> bool {
     match tier {
-        Tier::SameZone => candidate.target == Target::Zone(source.locality.zone.clone()),
+        Tier::SameZone => matches!(&candidate.target, Target::Zone(zone) if *zone == source.locality.zone),
         Tier::SameRegion => candidate.region == source.locality.region,
         Tier::Only(places) | Tier::Weighted(places, _) => places_name(places, candidate),
         Tier::AnyExcept(places) => !places_name(places, candidate),
@@ -31,20 +30,16 @@ pub(crate) fn tier_names(tier: &Tier, source: &Source, candidate: &Candidate) ->
     }
 }
 
-/// Splits into one tier per region, the nearest first; the source's own region is nearest, regions of unknown
-/// distance come last, in the order of their names.
-pub(crate) fn by_distance(named: &[usize], question: &Question<'_>) -> Vec<Vec<usize>> {
-    let place = |index: &usize| {
+/// Brings those of the nearest region first; the source's own region is nearest, regions of unknown distance come last,
+/// in the order of their names.
+pub(crate) fn sort_by_distance(named: &mut [usize], question: &Question<'_>) {
+    named.sort_by_cached_key(|index| {
         let region = &question.candidates[*index].region;
         let distance = if *region == question.source.locality.region {
             Duration::ZERO
         } else {
             question.distances.get(region).copied().unwrap_or(Duration::MAX)
         };
-        (distance, region, *index)
-    };
-    let mut placed: Vec<(Duration, &Region, usize)> = named.iter().map(place).collect();
-    placed.sort_by_key(|(distance, region, _)| (*distance, *region));
-    let regions = placed.chunk_by(|(_, a, _), (_, b, _)| a == b);
-    regions.map(|region| region.iter().map(|(_, _, index)| *index).collect()).collect()
+        (distance, region)
+    });
 }

@@ -1,8 +1,11 @@
 //! The result of a decision: for one service and one source, who serves what share, who stands by, and why.
 
+mod shares;
+
 use crate::{capacity::Budget, policy::Origin};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+pub use shares::Shares;
+use std::{fmt, str::FromStr, sync::Arc};
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Share, Zone};
 
 /// Where requests enter: gateways and clients of one zone of this cluster.
@@ -82,11 +85,11 @@ pub struct Plan {
     /// The source.
     pub source: Source,
     /// Who serves, with shares above zero. With `shed` they sum to 10000 exactly.
-    pub shares: BTreeMap<Target, Share>,
+    pub shares: Shares,
     /// What is answered with 503 at the gateway.
     pub shed: Share,
     /// Who stands by: each entry serves when everything before it is gone. Its shares sum to 10000.
-    pub standby: Vec<BTreeMap<Target, Share>>,
+    pub standby: Arc<[Shares]>,
     /// Whether all that serve are unhealthy, and are tried only because nothing better is left.
     pub last_resort: bool,
     /// Why, for each target that was looked at, in the order of the tiers.

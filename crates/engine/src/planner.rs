@@ -4,15 +4,16 @@
 //! while anything healthy is allowed. Where capacity is declared, `declared` asks the waterfall instead, and takes
 //! from here the order of the tiers and the making of the plan.
 
+mod answer;
 mod reasons;
 mod weights;
 
 use crate::{
-    order::{by_distance, from_matches, tier_names},
+    order::{from_matches, sort_by_distance, tier_names},
     plan::{Hold, Plan, Rule, Source, Target},
     policy::{Origin, Policy, Tier, WhenExhausted},
 };
-use reasons::reasons;
+pub(crate) use answer::{Answer, Rewritten};
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Phase, Region, ServiceName, Share, Zone};
 use weights::Weighing;
@@ -133,83 +134,23 @@ pub struct Question<'a> {
 /// the dead band and no target enters or leaves.
 #[must_use]
 pub fn plan(question: &Question<'_>, previous: Option<&Plan>) -> Plan {
-    Planning::of(question.candidates).plan(question, previous)
-}
-
-/// Plans for one source after another over the same candidates, under the same policy: what the one before found out
-/// holds for the next if both turn to the candidates in the same order, as they do to those of other regions.
-pub(crate) struct Planning {
-    figures: Vec<Figures>,
-    last: Option<Answer>,
-}
-
-/// What comes of turning to the candidates in one order.
-struct Answer {
-    tiers: Tiers,
-    outcome: Outcome,
-    standby: Vec<BTreeMap<Target, Share>>,
-}
-
-impl Planning {
-    pub(crate) fn of(candidates: &[Candidate]) -> Self {
-        Self { figures: candidates.iter().map(Figures::of).collect(), last: None }
-    }
-
-    pub(crate) fn plan(&mut self, question: &Question<'_>, previous: Option<&Plan>) -> Plan {
-        let tiers = Tiers::of(question);
-        let known = self.last.take().filter(|last| last.tiers == tiers);
-        let answer = known.unwrap_or_else(|| {
-            let outcome = tiers.spend(question.policy, &self.figures);
-            let standby = standby(&tiers, question, self.figures.clone(), &outcome);
-            Answer { tiers, outcome, standby }
-        });
-        let Answer { tiers, outcome, standby } = &answer;
-        let plan = assemble(question, tiers, &self.figures, outcome, standby.clone(), previous);
-        self.last = Some(answer);
-        plan
-    }
-}
-
-/// Makes the plan of what became of the traffic.
-pub(crate) fn assemble(
-    question: &Question<'_>,
-    tiers: &Tiers,
-    figures: &[Figures],
-    outcome: &Outcome,
-    standby: Vec<BTreeMap<Target, Share>>,
-    previous: Option<&Plan>,
-) -> Plan {
-    let parts = tiers.parts(outcome);
-    let served: u32 = parts.iter().sum();
-    let mut plan = Plan {
-        service: question.service.clone(),
-        source: question.source.clone(),
-        shares: shares(&parts, question.candidates),
-        standby,
-        shed: Share::new(Share::ALL.parts().saturating_sub(served)).unwrap_or(Share::NONE),
-        last_resort: outcome.last_resort,
-        reasons: Vec::new(),
-    };
-    if let Some(previous) = previous {
-        keep_within_dead_band(&mut plan, previous, question.policy.dead_band);
-    }
-    plan.reasons = reasons(tiers, question, figures, outcome, &plan);
-    if let Some(weighing) = &tiers.weighing {
-        weighing.tell(question.candidates, &mut plan.reasons);
-    }
-    plan
+    let figures: Vec<Figures> = question.candidates.iter().map(Figures::of).collect();
+    let tiers = Tiers::of(question);
+    Answer::of(&tiers, question.policy, &figures).plan(question, &tiers, &figures, previous)
 }
 
 /// The candidates, by index, in the order in which this source turns to them; inside a tier by target, so that the
 /// order in which they were given decides nothing.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tiers {
-    /// Each candidate in one tier only; tiers without candidates left out.
-    pub(crate) tiers: Vec<Vec<usize>>,
-    /// Candidates that residency forbids.
-    forbidden: Vec<usize>,
-    /// Candidates that no tier names.
-    unnamed: Vec<usize>,
+    /// One tier after another, then the candidates that residency forbids, then those that no tier names.
+    order: Vec<usize>,
+    /// Where each tier ends in `order`. Each candidate is in one tier only; tiers without candidates are left out.
+    ends: Vec<usize>,
+    /// How many candidates residency forbids.
+    forbidden: usize,
+    /// All candidates in the order of their targets.
+    by_target: Vec<usize>,
     /// Where the order was written.
     origin: Origin,
     /// The weights, where the order has any.
@@ -217,6 +158,7 @@ pub(crate) struct Tiers {
 }
 
 /// What became of the traffic.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// Per candidate, parts of [`WHOLE`].
     pub(crate) amounts: Vec<u64>,
@@ -239,46 +181,88 @@ impl Tiers {
             let Candidate { region, cluster, .. } = &candidates[*index];
             policy.residency.as_ref().is_some_and(|only| !only.value.allows(region, cluster))
         };
-        let mut left: Vec<usize> = (0..candidates.len()).collect();
-        left.sort_by(|a, b| candidates[*a].target.cmp(&candidates[*b].target));
-        let forbidden = left.extract_if(.., forbids).collect();
-        let mut tiers = Vec::with_capacity(candidates.len());
+        let mut by_target: Vec<usize> = (0..candidates.len()).collect();
+        by_target.sort_by(|a, b| candidates[*a].target.cmp(&candidates[*b].target));
+        let mut left = by_target.clone();
+        let forbidden: Vec<usize> = left.extract_if(.., forbids).collect();
+        let (mut named, mut ends) =
+            (Vec::with_capacity(candidates.len()), Vec::with_capacity(candidates.len()));
         let mut weighing: Option<Box<Weighing>> = None;
         for tier in order {
-            let named: Vec<usize> =
-                left.extract_if(.., |index| tier_names(tier, source, &candidates[*index])).collect();
+            let start = named.len();
+            named.extend(left.extract_if(.., |index| tier_names(tier, source, &candidates[*index])));
             match tier {
-                Tier::Any | Tier::AnyExcept(_) => tiers.extend(by_distance(&named, question)),
-                Tier::Weighted(_, weights) => {
-                    tiers.extend(weighing.get_or_insert_default().take(weights, &named, candidates));
+                Tier::Any | Tier::AnyExcept(_) => {
+                    sort_by_distance(&mut named[start..], question);
+                    let regions =
+                        named[start..].chunk_by(|a, b| candidates[*a].region == candidates[*b].region);
+                    ends.extend(regions.scan(start, |end, region| {
+                        *end += region.len();
+                        Some(*end)
+                    }));
                 }
-                Tier::SameZone | Tier::SameRegion | Tier::Only(_) => tiers.push(named),
+                Tier::Weighted(_, weights) => {
+                    let members = named.split_off(start);
+                    let parts = weighing.get_or_insert_default().take(weights, &members, candidates);
+                    for part in parts.into_iter().filter(|part| !part.is_empty()) {
+                        named.extend(part);
+                        ends.push(named.len());
+                    }
+                }
+                Tier::SameZone | Tier::SameRegion | Tier::Only(_) if named.len() > start => {
+                    ends.push(named.len());
+                }
+                Tier::SameZone | Tier::SameRegion | Tier::Only(_) => {}
             }
         }
-        tiers.retain(|tier: &Vec<usize>| !tier.is_empty());
-        Self { tiers, forbidden, unnamed: left, origin, weighing }
+        named.extend(&forbidden);
+        named.extend(left);
+        Self { order: named, ends, forbidden: forbidden.len(), by_target, origin, weighing }
+    }
+
+    /// Tier by tier.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[usize]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.order[start..*end])
+    }
+
+    /// All that are in a tier.
+    fn named(&self) -> &[usize] {
+        &self.order[..self.ends.last().copied().unwrap_or(0)]
     }
 
     /// Runs the passes over the candidates as they are, or as they would be with some of them gone.
     pub(crate) fn spend(&self, policy: &Policy, figures: &[Figures]) -> Outcome {
-        let mut outcome = Outcome {
-            amounts: vec![0; figures.len()],
-            rules: vec![None; figures.len()],
-            last_resort: false,
-            shed: 0,
-        };
+        let mut outcome = Outcome::default();
+        self.spend_into(policy, figures, &mut outcome);
+        outcome
+    }
+
+    /// The same in the place of what came of it before.
+    fn spend_into(&self, policy: &Policy, figures: &[Figures], outcome: &mut Outcome) {
+        let Outcome { amounts, rules, last_resort, shed } = outcome;
+        amounts.clear();
+        amounts.resize(figures.len(), 0);
+        rules.clear();
+        rules.resize(figures.len(), None);
+        (*last_resort, *shed) = (false, 0);
         let left = match &self.weighing {
-            Some(weighing) => self.spend_by_weight(weighing, figures, &mut outcome),
-            None => {
-                let left = self.within_admit(figures, &mut outcome);
-                let left = self.beyond_admit(figures, left, &mut outcome);
-                self.shifted(figures, left, &mut outcome)
-            }
+            Some(weighing) => self.spend_by_weight(weighing, figures, outcome),
+            None => self.spend_by_endpoints(figures, outcome),
         };
         if left > 0 {
-            self.exhausted(policy, figures, left, &mut outcome);
+            self.exhausted(policy, figures, left, outcome);
         }
-        outcome
+    }
+
+    /// The passes where no tier has weights; what is left.
+    fn spend_by_endpoints(&self, figures: &[Figures], outcome: &mut Outcome) -> u64 {
+        let left = self.within_admit(figures, outcome);
+        if left == 0 {
+            return 0;
+        }
+        let left = self.beyond_admit(figures, left, outcome);
+        self.shifted(figures, left, outcome)
     }
 
     /// The same passes where tiers have weights.
@@ -292,12 +276,12 @@ impl Tiers {
 
     /// Pass 1: each tier keeps what its pools admit of what reaches it.
     fn within_admit(&self, figures: &[Figures], outcome: &mut Outcome) -> u64 {
-        let home = self.tiers.iter().position(|tier| tier.iter().any(|index| figures[*index].expected > 0));
+        let home = self.iter().position(|tier| tier.iter().any(|index| figures[*index].expected > 0));
         let Some(home) = home else { return WHOLE };
         let serving = |index: &usize| figures[*index].is_serving();
-        let serving_abroad = self.tiers[home + 1..].iter().flatten().any(serving);
+        let serving_abroad = self.named()[self.ends[home]..].iter().any(serving);
         let mut left = WHOLE;
-        for (position, tier) in self.tiers.iter().enumerate().skip(home) {
+        for (position, tier) in self.iter().enumerate().skip(home) {
             if left == 0 {
                 break;
             }
@@ -324,7 +308,7 @@ impl Tiers {
         let kinds: [fn(&Figures) -> bool; 3] =
             [|it| matches!(it.phase, Phase::Holding | Phase::Ramping), |it| it.admitted > 0, |_| true];
         for kind in kinds.into_iter().take_while(|_| left > 0) {
-            for tier in &self.tiers {
+            for tier in self.iter() {
                 let asked = |it: &Figures| it.phase != Phase::Shifted && kind(it);
                 let members = tier.iter().copied().filter(|index| asked(&figures[*index]));
                 let given = outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit);
@@ -339,7 +323,7 @@ impl Tiers {
     /// Pass 3: places that were emptied on purpose are still better than none.
     fn shifted(&self, figures: &[Figures], left: u64, outcome: &mut Outcome) -> u64 {
         let shifted = |index: &usize| figures[*index].phase == Phase::Shifted;
-        let given = self.tiers.iter().map(|tier| {
+        let given = self.iter().map(|tier| {
             let members = tier.iter().copied().filter(shifted);
             outcome.divide(left, members, |index| figures[index].healthy, Rule::BeyondAdmit)
         });
@@ -355,7 +339,7 @@ impl Tiers {
         let expected = |index: usize| figures[index].expected;
         outcome.last_resort = spread
             && kinds.into_iter().any(|kind| {
-                let members = self.tiers.iter().flatten().copied().filter(|index| kind(&figures[*index]));
+                let members = self.named().iter().copied().filter(|index| kind(&figures[*index]));
                 outcome.divide(left, members, expected, Rule::LastResort) > 0
             });
         outcome.shed = if outcome.last_resort { 0 } else { left };
@@ -364,23 +348,31 @@ impl Tiers {
     /// The amounts in 1/10000 by the largest remainder; ties go to the first in the order of the tiers.
     pub(crate) fn parts(&self, outcome: &Outcome) -> Vec<u32> {
         let mut parts = vec![0; outcome.amounts.len()];
+        self.split(outcome, &mut parts, &mut Vec::new());
+        parts
+    }
+
+    /// The same into `parts`, with a list to use that holds nothing of value.
+    fn split(&self, outcome: &Outcome, parts: &mut [u32], remainders: &mut Vec<(u64, usize)>) {
+        parts.fill(0);
+        remainders.clear();
         let whole = u64::from(Share::ALL.parts());
         // What is shed is rounded down, so that the rest never lacks a target to go to.
         let shed = u32::try_from(outcome.shed * whole / WHOLE).unwrap_or(Share::ALL.parts());
         let mut missing = Share::ALL.parts().saturating_sub(shed);
-        let mut remainders = Vec::with_capacity(parts.len());
-        for index in self.tiers.iter().flatten().copied().filter(|index| outcome.amounts[*index] > 0) {
+        for index in self.named().iter().copied().filter(|index| outcome.amounts[*index] > 0) {
             let scaled = outcome.amounts[index] * whole;
             // An amount is at most WHOLE, so this is at most 10000.
             parts[index] = u32::try_from(scaled / WHOLE).unwrap_or(Share::ALL.parts());
             missing = missing.saturating_sub(parts[index]);
             remainders.push((scaled % WHOLE, index));
         }
-        remainders.sort_by(|(a, _), (b, _)| b.cmp(a));
-        for (_, index) in remainders.into_iter().zip(0..missing).map(|(it, _)| it) {
-            parts[index] += 1;
+        if missing > 0 {
+            remainders.sort_by(|(a, _), (b, _)| b.cmp(a));
+            for (_, index) in remainders.iter().zip(0..missing).map(|(it, _)| it) {
+                parts[*index] += 1;
+            }
         }
-        parts
     }
 }
 
@@ -426,59 +418,5 @@ pub(crate) fn part_of(amount: u64, part: u128, whole: u128) -> u64 {
         amount
     } else {
         u64::try_from(u128::from(amount) * part / whole).unwrap_or(amount)
-    }
-}
-
-pub(crate) fn shares(parts: &[u32], candidates: &[Candidate]) -> BTreeMap<Target, Share> {
-    let given = parts.iter().zip(candidates).filter(|(parts, _)| **parts > 0);
-    given.filter_map(|(parts, it)| Some((it.target.clone(), Share::new(*parts).ok()?))).collect()
-}
-
-/// The plans of losing what serves, then what serves after that, and so on: each one a standby tier. Pools that are
-/// out do not stand by: they are tried only when nothing is left at all, which is no plan.
-fn standby(
-    tiers: &Tiers,
-    question: &Question<'_>,
-    mut figures: Vec<Figures>,
-    outcome: &Outcome,
-) -> Vec<BTreeMap<Target, Share>> {
-    let (mut standby, mut used) = (Vec::new(), tiers.parts(outcome));
-    if outcome.last_resort || outcome.shed > 0 {
-        return standby;
-    }
-    figures.iter_mut().filter(|it| matches!(it.phase, Phase::Out | Phase::Shifted)).for_each(Figures::lose);
-    while standby.len() < MAX_STANDBY {
-        figures.iter_mut().zip(&used).filter(|(_, used)| **used > 0).for_each(|(it, _)| it.lose());
-        if figures.iter().all(|it| it.healthy == 0) {
-            break;
-        }
-        let next = tiers.spend(question.policy, &figures);
-        if next.last_resort || next.shed > 0 {
-            break;
-        }
-        used = tiers.parts(&next);
-        standby.push(shares(&used, question.candidates));
-    }
-    standby
-}
-
-fn keep_within_dead_band(plan: &mut Plan, previous: &Plan, dead_band: Share) {
-    let close = |new: &BTreeMap<Target, Share>, old: &BTreeMap<Target, Share>| {
-        new.len() == old.len()
-            && new.iter().zip(old).all(|((target, share), (old_target, old_share))| {
-                target == old_target && share.distance(*old_share) <= dead_band.parts()
-            })
-    };
-    if plan.last_resort != previous.last_resort || plan.shed.is_none() != previous.shed.is_none() {
-        return;
-    }
-    if plan.shed.distance(previous.shed) <= dead_band.parts() && close(&plan.shares, &previous.shares) {
-        plan.shares.clone_from(&previous.shares);
-        plan.shed = previous.shed;
-    }
-    if plan.standby.len() == previous.standby.len()
-        && plan.standby.iter().zip(&previous.standby).all(|(new, old)| close(new, old))
-    {
-        plan.standby.clone_from(&previous.standby);
     }
 }

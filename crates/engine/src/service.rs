@@ -1,7 +1,7 @@
 //! One service as this cluster's agent sees it: its own pools, the other clusters' pools, and the plans.
 
 mod acting;
-mod candidates;
+mod board;
 mod demand;
 
 pub use demand::DemandView;
@@ -11,20 +11,26 @@ use crate::{
     demand::Demands,
     engine::{Decision, Fleet},
     governor::{Governor, Health, SavedGovernor},
+    location::{ServiceId, Standings},
     merge::Observations,
     plan::{Plan, Source, Target},
-    planner::{Candidate, Planning, Question},
+    planner::{Question, Rewritten},
     policy::Policy,
-    pool::{Acting, EndpointFacts, Pool, SavedPool},
+    pool::{EndpointFacts, Pool, SavedPool},
     proximity::Distances,
     replicas::Replicas,
+    shift::Away,
+    small::SmallMap,
     steer::{self, SavedSteering, Steering},
 };
+use board::Board;
+pub(crate) use board::Boards;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, PoolKey, PoolStatus, ServiceName, Time, Zone};
 
@@ -33,16 +39,17 @@ use tidegate_model::{ClusterName, Fraction, Locality, Phase, PoolKey, PoolStatus
 pub(crate) struct ServiceState {
     name: ServiceName,
     policy: Arc<Policy>,
-    pools: BTreeMap<Zone, Pool>,
-    remotes: BTreeMap<ClusterName, Remote>,
-    /// Shared with the decisions that tell of them: a lost region changes every plan at once.
-    plans: BTreeMap<Source, Arc<Plan>>,
+    pools: SmallMap<Zone, Pool>,
+    remotes: SmallMap<ClusterName, Remote>,
+    /// In the order of their sources. Shared with the decisions that tell of them: a lost region changes every plan at
+    /// once.
+    plans: Vec<Arc<Plan>>,
     /// The measured distances by which it finds the nearest region; `None` while the policy goes by declared ones.
     measured: Option<Arc<Distances>>,
     /// What is asked for; empty while no capacity is declared.
     demands: Demands,
     /// The pool statuses as last told, to tell what changed.
-    told: BTreeMap<Zone, PoolStatus>,
+    told: SmallMap<Zone, Told>,
     /// What moves traffic away from pools that are healthy.
     steering: Steering,
     /// The workload's known replicas, and how they were spread.
@@ -50,13 +57,31 @@ pub(crate) struct ServiceState {
     replicas: Replicas,
     /// When it wants to be woken, as the engine was told last.
     pub(crate) due: Option<Time>,
+    /// By what number it is known to the places, and how it stands there as they were told last.
+    pub(crate) id: ServiceId,
+    pub(crate) standings: Standings,
+    /// The board that fitted last: where to look first.
+    board: usize,
 }
+
+/// The pools of one service in another cluster, as its agents told us; the engine keeps the same.
+pub(crate) type RemoteZones = Arc<SmallMap<Zone, PoolStatus>>;
 
 /// The pools of another cluster, as its agents told us, and how far we trust our way to it.
 #[derive(Clone, Debug)]
 struct Remote {
-    pools: BTreeMap<Zone, PoolStatus>,
+    pools: RemoteZones,
     reach: Governor,
+}
+
+/// What of a pool's status changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    expected: u32,
+    healthy: u32,
+    admit: Fraction,
+    phase: Phase,
+    hold_remaining: Duration,
 }
 
 /// A service as it is kept on disk.
@@ -82,20 +107,23 @@ pub(crate) struct Outcome {
 }
 
 impl ServiceState {
-    pub(crate) fn new(name: ServiceName, policy: Arc<Policy>) -> Self {
+    pub(crate) fn new(name: ServiceName, id: ServiceId, policy: Arc<Policy>) -> Self {
         Self {
             name,
             policy,
-            pools: BTreeMap::new(),
-            remotes: BTreeMap::new(),
-            plans: BTreeMap::new(),
+            pools: SmallMap::default(),
+            remotes: SmallMap::default(),
+            plans: Vec::new(),
             measured: None,
             demands: Demands::default(),
-            told: BTreeMap::new(),
+            told: SmallMap::default(),
             steering: Steering::default(),
             wanted: None,
             replicas: Replicas::default(),
             due: None,
+            id,
+            standings: Standings::default(),
+            board: 0,
         }
     }
 
@@ -114,7 +142,7 @@ impl ServiceState {
     }
 
     pub(crate) fn plans(&self) -> impl Iterator<Item = &Plan> {
-        self.plans.values().map(Arc::as_ref)
+        self.plans.iter().map(Arc::as_ref)
     }
 
     /// Endpoints of the own cluster with their zone and whether they are healthy and being shut down.
@@ -156,7 +184,7 @@ impl ServiceState {
         }
         self.correct_zones(endpoints);
         let none = BTreeMap::new();
-        for (zone, pool) in &mut self.pools {
+        for (zone, pool) in self.pools.iter_mut() {
             let saved = saved.and_then(|saved| saved.pools.get(zone));
             pool.set_endpoints(by_zone.get(zone).unwrap_or(&none), saved);
         }
@@ -190,7 +218,7 @@ impl ServiceState {
     pub(crate) fn set_remote(
         &mut self,
         cluster: &ClusterName,
-        pools: BTreeMap<Zone, PoolStatus>,
+        pools: RemoteZones,
         saved: Option<&SavedService>,
         now: Time,
     ) {
@@ -220,24 +248,27 @@ impl ServiceState {
     }
 
     /// Brings governors and plans up to `now`, and tells what was decided.
-    /// `board` is where candidates are laid out; what it holds means nothing.
     pub(crate) fn update(
         &mut self,
         fleet: &Fleet,
         now: Time,
-        board: &mut Vec<Candidate>,
+        boards: &mut Boards,
         decisions: &mut Vec<Decision>,
     ) -> Outcome {
         self.limit_ramps();
         self.see(fleet, now);
         let statuses_changed = self.update_pools(fleet, now, decisions);
-        for (cluster, remote) in &mut self.remotes {
+        for (cluster, remote) in self.remotes.iter_mut() {
             let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
             remote.reach.observe(health, &self.policy, now);
         }
         self.update_demands(fleet, now);
-        self.candidates(fleet, board);
-        self.take_over_distances(fleet, board);
+        let mut board = boards.of(self, fleet);
+        board.fill(self, fleet);
+        if self.take_over_distances(fleet, &board.candidates) {
+            board = boards.of(self, fleet);
+            board.fill(self, fleet);
+        }
         let plans_changed = self.update_plans(fleet, board, decisions);
         Outcome { plans_changed, statuses_changed }
     }
@@ -250,32 +281,31 @@ impl ServiceState {
 
     /// Brings the own pools up to `now`; whether what is told of them changed.
     fn update_pools(&mut self, fleet: &Fleet, now: Time, decisions: &mut Vec<Decision>) -> bool {
-        for (zone, pool) in &mut self.pools {
-            let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-            let drained = self.steering.drained(&locality).is_some();
-            let shifted = !self.steering.away(&fleet.own, &locality).kept.is_one();
-            pool.update(Acting { drained, shifted }, &self.policy, now);
+        for (zone, pool) in self.pools.iter_mut() {
+            let acting =
+                self.steering.acting(|| Locality { region: fleet.region.clone(), zone: zone.clone() }, fleet);
+            pool.update(acting, &self.policy, now);
         }
         // A pool that nothing is expected of any more is forgotten with its last endpoint.
         self.pools.retain(|_, pool| !pool.is_over(now));
-        let statuses = self.pools.iter().map(|(zone, pool)| (zone, self.status(zone, pool, fleet, now)));
-        let news: Vec<(Zone, PoolStatus)> = statuses
-            .filter(|(zone, status)| self.told.get(*zone) != Some(status))
-            .map(|(zone, status)| (zone.clone(), status))
-            .collect();
-        let mut changed = !news.is_empty();
-        for (zone, status) in news {
-            let before = self.told.get(&zone);
-            if before.is_none_or(|before| before.phase != status.phase || before.admit != status.admit) {
+        let mut changed = false;
+        for (zone, pool) in self.pools.iter() {
+            let told = self.told_of(zone, pool, fleet, now);
+            let before = self.told.get(zone).copied();
+            if before == Some(told) {
+                continue;
+            }
+            changed = true;
+            if before.is_none_or(|before| before.phase != told.phase || before.admit != told.admit) {
                 let (service, cluster) = (self.name.clone(), fleet.own.clone());
                 decisions.push(Decision::Pool {
                     pool: PoolKey { service, cluster, zone: zone.clone() },
                     before: before.map(|before| before.phase),
-                    status: status.clone(),
-                    note: self.hold(fleet, &fleet.own, &status.locality).map(|hold| hold.note),
+                    status: self.status(zone, told, fleet),
+                    note: self.own_hold(fleet, zone).map(|hold| hold.note),
                 });
             }
-            self.told.insert(zone, status);
+            self.told.insert(zone.clone(), told);
         }
         // All that is there has been told by now, so a zone too many is one that was forgotten.
         if self.told.len() > self.pools.len() {
@@ -285,23 +315,37 @@ impl ServiceState {
         changed
     }
 
-    fn status(&self, zone: &Zone, pool: &Pool, fleet: &Fleet, now: Time) -> PoolStatus {
+    /// What shifts leave an own pool.
+    fn away(&self, fleet: &Fleet, zone: &Zone) -> Away {
+        if self.steering.moves_nothing() {
+            return Away::NOT;
+        }
         let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-        let away = self.steering.away(&fleet.own, &locality);
-        PoolStatus {
-            service: self.name.clone(),
-            locality,
-            expected: pool.expected(),
+        self.steering.away(&fleet.own, &locality)
+    }
+
+    fn told_of(&self, zone: &Zone, pool: &Pool, fleet: &Fleet, now: Time) -> Told {
+        let (away, expected) = (self.away(fleet, zone), pool.expected());
+        Told {
+            expected,
             healthy: pool.healthy(),
             admit: pool.governor.admit().times(away.kept),
-            phase: steer::phase(pool.phase(), away),
+            phase: steer::phase(pool.governor.phase(expected), away),
             hold_remaining: pool.governor.hold_remaining(now),
         }
     }
 
+    fn status(&self, zone: &Zone, told: Told, fleet: &Fleet) -> PoolStatus {
+        let Told { expected, healthy, admit, phase, hold_remaining } = told;
+        let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+        PoolStatus { service: self.name.clone(), locality, expected, healthy, admit, phase, hold_remaining }
+    }
+
     /// The pools of the own cluster as they are now, for the other clusters.
     pub(crate) fn statuses(&self, fleet: &Fleet, now: Time) -> impl Iterator<Item = PoolStatus> {
-        self.pools.iter().map(move |(zone, pool)| self.status(zone, pool, fleet, now))
+        self.pools
+            .iter()
+            .map(move |(zone, pool)| self.status(zone, self.told_of(zone, pool, fleet, now), fleet))
     }
 
     /// The pools of other clusters as this cluster sees them: what their owners say, times our reach.
@@ -321,47 +365,64 @@ impl ServiceState {
     }
 
     /// Plans for every source; whether anything of a plan changed that gateways must be told.
-    fn update_plans(
-        &mut self,
-        fleet: &Fleet,
-        candidates: &[Candidate],
-        decisions: &mut Vec<Decision>,
-    ) -> bool {
+    fn update_plans(&mut self, fleet: &Fleet, board: &mut Board, decisions: &mut Vec<Decision>) -> bool {
         let planned = self.plans.len();
-        self.plans.retain(|source, _| fleet.sources.contains(source));
+        if !self.plans.iter().map(|plan| &plan.source).eq(&fleet.sources) {
+            self.plans.retain(|plan| fleet.sources.contains(&plan.source));
+        }
         let mut changed = self.plans.len() < planned;
-        let mut declared = self.declared_plans(fleet, candidates);
-        let mut planning = Planning::of(candidates);
-        for source in &fleet.sources {
-            let question = Question {
-                service: &self.name,
-                source,
-                policy: &self.policy,
-                candidates,
-                distances: self.measured.as_deref().unwrap_or(&fleet.distances),
+        let mut declared = self.declared_plans(fleet, &board.candidates);
+        for (at, source) in fleet.sources.iter().enumerate() {
+            // All sources before this one have a plan, so that its own can only be here.
+            let in_force = self.plans.get(at).is_some_and(|plan| plan.source == *source);
+            let before = in_force.then(|| self.plans[at].shares.clone());
+            let rewritten = match declared.remove(source) {
+                Some(plan) => self.replace(at, in_force, plan),
+                None => self.plan_again(at, in_force, source, fleet, board),
             };
-            let before = self.plans.get_mut(source);
-            let in_force = before.as_deref().map(Arc::as_ref);
-            let after = declared.remove(source).unwrap_or_else(|| planning.plan(&question, in_force));
-            let after = Arc::new(after);
-            let moved = before
-                .as_ref()
-                .is_none_or(|before| before.shares != after.shares || before.shed != after.shed);
-            changed |= moved
-                || before
-                    .as_ref()
-                    .is_some_and(|it| it.standby != after.standby || it.last_resort != after.last_resort);
-            let in_force = Arc::clone(&after);
-            let before = match before {
-                Some(before) => Some(std::mem::replace(before, in_force)),
-                None => self.plans.insert(source.clone(), in_force),
-            };
-            if moved {
-                let before = before.map(|before| Arc::unwrap_or_clone(before).shares);
-                decisions.push(Decision::Plan { before, after });
+            changed |= rewritten.shares || rewritten.rest;
+            if rewritten.shares {
+                decisions.push(Decision::Plan { before, after: Arc::clone(&self.plans[at]) });
             }
         }
         changed
+    }
+
+    /// Takes a plan in the place of the one in force, or as one more.
+    fn replace(&mut self, at: usize, in_force: bool, plan: Plan) -> Rewritten {
+        let plan = Arc::new(plan);
+        if !in_force {
+            self.plans.reserve_exact(1);
+            self.plans.insert(at, plan);
+            return Rewritten { shares: true, rest: true };
+        }
+        let before = std::mem::replace(&mut self.plans[at], plan);
+        let after = &self.plans[at];
+        Rewritten {
+            shares: before.shares != after.shares || before.shed != after.shed,
+            rest: before.standby != after.standby || before.last_resort != after.last_resort,
+        }
+    }
+
+    /// Plans for one source from what is on the board.
+    fn plan_again(
+        &mut self,
+        at: usize,
+        in_force: bool,
+        source: &Source,
+        fleet: &Fleet,
+        board: &mut Board,
+    ) -> Rewritten {
+        let (candidates, figures, tiers, answer) = board.answer(at, &self.policy);
+        let (service, policy, distances) = (&self.name, &self.policy, &fleet.distances);
+        let question = Question { service, source, policy, candidates, distances };
+        if in_force {
+            // Whoever was told of the plan has mostly let go of it by now; else he keeps what he has.
+            let plan = Arc::make_mut(&mut self.plans[at]);
+            return answer.rewrite(plan, &question, tiers, figures);
+        }
+        let plan = answer.plan(&question, tiers, figures, None);
+        self.replace(at, false, plan)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     location::Location,
     plan::{Hold, Rule},
     policy::Policy,
+    pool::Acting,
     shift::{Away, SavedAway, Shift, ShiftTarget},
 };
 use serde::{Deserialize, Serialize};
@@ -205,9 +206,24 @@ impl Steering {
         self.drained.get(locality)
     }
 
+    /// What acts on an own pool.
+    pub(crate) fn acting(&self, locality: impl FnOnce() -> Locality, fleet: &Fleet) -> Acting {
+        if self.moves_nothing() && self.drained.is_empty() {
+            return Acting { drained: false, shifted: false };
+        }
+        let locality = locality();
+        let shifted = !self.away(&fleet.own, &locality).kept.is_one();
+        Acting { drained: self.drained(&locality).is_some(), shifted }
+    }
+
+    /// Whether shifts leave every pool everything.
+    pub(crate) fn moves_nothing(&self) -> bool {
+        self.aways.is_empty()
+    }
+
     /// What shifts leave the pool.
     pub(crate) fn away(&self, cluster: &ClusterName, locality: &Locality) -> Away {
-        if self.aways.is_empty() {
+        if self.moves_nothing() {
             return Away::NOT;
         }
         self.aways.get(&(cluster.clone(), locality.clone())).copied().unwrap_or(Away::NOT)

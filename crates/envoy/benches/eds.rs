@@ -2,7 +2,7 @@
 
 use criterion::Criterion;
 use std::{collections::BTreeMap, hint::black_box, net::SocketAddr};
-use tidegate_engine::{Plan, Source, Target};
+use tidegate_engine::{Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints, edge_endpoints};
 use tidegate_model::{ClusterName, Locality, Region, Share, Zone};
 
@@ -43,7 +43,7 @@ fn main() {
             .skip(2)
             .map(|zone| Target::Zone(zone.clone()))
             .chain(clusters.keys().map(|name| Target::Cluster(name.clone())))
-            .map(|target| BTreeMap::from([(target, Share::ALL)]))
+            .map(|target| Shares::from_iter([(target, Share::ALL)]))
             .collect(),
         last_resort: false,
         reasons: Vec::new(),

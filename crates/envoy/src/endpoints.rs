@@ -81,7 +81,7 @@ pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
     if plan.shed != Share::ALL {
         let mut taken = Taken::default();
         let mut priority = 0;
-        for shares in std::iter::once(&plan.shares).chain(&plan.standby) {
+        for shares in std::iter::once(&plan.shares).chain(plan.standby.iter()) {
             let before = endpoints.len();
             endpoints.extend(
                 shares

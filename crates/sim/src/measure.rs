@@ -5,8 +5,8 @@ use crate::{
     traffic::{STEP, Totals},
 };
 use std::{collections::BTreeMap, time::Duration};
-use tidegate_engine::Target;
-use tidegate_model::{Share, Time};
+use tidegate_engine::Shares;
+use tidegate_model::Time;
 
 /// At most this part of a second's requests may fail: 99.9 % success.
 const ALLOWED: f64 = 0.001;
@@ -88,12 +88,12 @@ fn recovery(steps: &[Step], fault: Time, end: Time) -> Option<u64> {
 /// How often each source's plan moved from the first fault on.
 pub(crate) fn moves(decisions: &[Decided], fault: Time) -> Vec<Moves> {
     struct Series {
-        home: BTreeMap<Target, Share>,
+        home: Shares,
         last_home: u32,
         last_away: Option<bool>,
         moves: Moves,
     }
-    let at_home = |home: &BTreeMap<Target, Share>, shares: &BTreeMap<Target, Share>| -> u32 {
+    let at_home = |home: &Shares, shares: &Shares| -> u32 {
         shares
             .iter()
             .map(|(target, share)| share.parts().min(home.get(target).map_or(0, |it| it.parts())))
@@ -108,7 +108,7 @@ pub(crate) fn moves(decisions: &[Decided], fault: Time) -> Vec<Moves> {
             continue;
         };
         let series = all.entry((service.to_string(), source.clone())).or_insert_with(|| Series {
-            home: BTreeMap::new(),
+            home: Shares::default(),
             last_home: 0,
             last_away: None,
             moves: Moves { service: service.to_string(), source: source.clone(), away: 0, back: 0 },

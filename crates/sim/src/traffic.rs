@@ -18,7 +18,7 @@ use crate::{
     world::{Answer, World},
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use tidegate_engine::{EndpointView, Plan, Target};
+use tidegate_engine::{EndpointView, Plan, Shares, Target};
 use tidegate_model::{ClusterName, PoolKey, ServiceName, Share, Time, Zone};
 
 /// The model's step: the gateways' load reports have this interval too.
@@ -116,7 +116,7 @@ impl Traffic {
         totals.offered += requests;
         let shed = requests * part(plan.shed);
         totals.shed += shed;
-        let tiers = || std::iter::once(&plan.shares).chain(&plan.standby);
+        let tiers = || std::iter::once(&plan.shares).chain(plan.standby.iter());
         let mut tiers: Vec<Vec<Host>> =
             tiers().map(|tier| self.tier(view, site, plan, tier, false)).collect();
         tiers.retain(|hosts| !hosts.is_empty());
@@ -172,14 +172,7 @@ impl Traffic {
     }
 
     /// The usable hosts of a priority, with weights that sum to one; none if there are none. `all`: the unusable too.
-    fn tier(
-        &self,
-        view: &View<'_>,
-        site: &Site,
-        plan: &Plan,
-        tier: &BTreeMap<Target, Share>,
-        all: bool,
-    ) -> Vec<Host> {
+    fn tier(&self, view: &View<'_>, site: &Site, plan: &Plan, tier: &Shares, all: bool) -> Vec<Host> {
         let seat = Seat::Edge(site.name.clone(), plan.source.locality.zone.clone());
         let mut hosts = Vec::new();
         for (target, share) in tier {

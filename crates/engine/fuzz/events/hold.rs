@@ -1,12 +1,16 @@
 //! What holds for whatever the engine was told (DESIGN, section 4, invariants).
 
-use std::collections::{BTreeMap, BTreeSet};
-use tidegate_engine::{Decision, Effects, Engine, Plan, Saved, Source, Target, WhenExhausted, explain_moves};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tidegate_engine::{
+    Decision, Effects, Engine, Plan, Saved, Shares, Source, Target, WhenExhausted, explain_moves,
+};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time};
 
-type Shares = BTreeMap<Target, Share>;
 /// What of the plans gateways are told.
-type Plans = BTreeMap<(ServiceName, Source), (Shares, Share, Vec<Shares>, bool)>;
+type Plans = BTreeMap<(ServiceName, Source), (Shares, Share, Arc<[Shares]>, bool)>;
 
 /// What gateways and peers know of an engine: what must be told when it changes.
 #[derive(Default)]
@@ -61,7 +65,7 @@ pub(crate) fn explained(engine: &Engine, effects: &[Effects]) {
     for decision in effects.iter().flat_map(|it| &it.decisions) {
         let sentence = match decision {
             Decision::Plan { before, after } => {
-                explain_moves(before.as_ref().unwrap_or(&Shares::new()), after)
+                explain_moves(before.as_ref().unwrap_or(&Shares::default()), after)
             }
             Decision::Location(decision) => decision.to_string(),
             Decision::Shift(decision) => decision.to_string(),
@@ -114,7 +118,7 @@ fn hold_plan(engine: &Engine, plan: &Plan, healthy: &BTreeMap<Target, u64>) {
     shares(plan);
     let fleet = engine.fleet();
     let policy = engine.policy(&plan.service).expect("what has a plan has a policy");
-    let used = plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys));
+    let used = plan.shares.keys().chain(plan.standby.iter().flat_map(Shares::keys));
     for target in used {
         let (region, cluster): (&Region, &ClusterName) = match target {
             Target::Zone(_) => (&fleet.region, &fleet.own),
@@ -135,7 +139,7 @@ fn hold_plan(engine: &Engine, plan: &Plan, healthy: &BTreeMap<Target, u64>) {
         );
         assert!(plan.shares.keys().all(is_healthy), "{healthy:?}: {plan:#?}");
     }
-    let standby = plan.standby.iter().flat_map(BTreeMap::keys);
+    let standby = plan.standby.iter().flat_map(Shares::keys);
     standby.for_each(|target| assert!(is_healthy(target), "{target} stands by: {plan:#?}"));
 }
 
@@ -160,11 +164,11 @@ fn healthy_at(engine: &Engine, now: Time) -> BTreeMap<ServiceName, BTreeMap<Targ
 
 /// The shares of a plan and what it sheds are the whole, each standby tier is the whole, and nobody is named twice.
 fn shares(plan: &Plan) {
-    let sum = |shares: &BTreeMap<Target, Share>| shares.values().map(|share| share.parts()).sum::<u32>();
+    let sum = |shares: &Shares| shares.values().map(|share| share.parts()).sum::<u32>();
     assert_eq!(sum(&plan.shares) + plan.shed.parts(), Share::ALL.parts(), "{plan:#?}");
     assert!(plan.shares.values().all(|share| !share.is_none()), "{plan:#?}");
     let mut used: BTreeSet<&Target> = plan.shares.keys().collect();
-    for tier in &plan.standby {
+    for tier in plan.standby.iter() {
         assert_eq!(sum(tier), Share::ALL.parts(), "{plan:#?}");
         assert!(tier.values().all(|share| !share.is_none()), "{plan:#?}");
         tier.keys().for_each(|target| assert!(used.insert(target), "{target} stands by twice: {plan:#?}"));

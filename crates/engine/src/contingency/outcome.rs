@@ -4,7 +4,7 @@ use super::{
     Clients, FleetService, FleetState, Location, Plans, Why, load, lost::Lost, plans_of, poured, why,
 };
 use crate::{
-    plan::{Plan, Rule, Source, Target},
+    plan::{Plan, Rule, Shares, Source, Target},
     policy::Origin,
 };
 use serde::{Deserialize, Serialize};
@@ -86,9 +86,9 @@ pub struct SourceOutcome {
     /// Whether it is gone itself: then it has no shares after.
     pub lost: bool,
     /// The shares before.
-    pub before: BTreeMap<Target, Share>,
+    pub before: Shares,
     /// The shares after.
-    pub after: BTreeMap<Target, Share>,
+    pub after: Shares,
     /// What is answered with 503 after.
     pub shed: Share,
     /// Whether all that serve after are unhealthy.

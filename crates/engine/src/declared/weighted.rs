@@ -37,14 +37,14 @@ pub(super) fn weigh(
             OfferWeight { within: part(admitted.min(healthy)), beyond: part(healthy) }
         })
     };
-    let of_tier = |tier: &Vec<usize>| -> Vec<OfferWeight> {
+    let of_tier = |tier: &[usize]| -> Vec<OfferWeight> {
         let weighed = tier.iter().any(|index| weighing.parts(*index).is_some());
         let members = tier.iter().copied().filter(|index| weighed && reachable(index));
         members.flat_map(weights_of).collect()
     };
-    stream.weights = order.tiers.iter().map(of_tier).collect();
+    stream.weights = order.iter().map(of_tier).collect();
     let wait = |(members, others): (&[usize], &[usize])| {
-        let tier = order.tiers.iter().position(|tier| tier == members)?;
+        let tier = order.iter().position(|tier| tier == members)?;
         Some(Wait { tier, others: pools_of(others) })
     };
     weighing.reserves().filter_map(wait).collect()

@@ -5,7 +5,7 @@ use crate::{
     declared::FleetView,
     location::LocationDecision,
     merge::{Snapshot, Verdicts},
-    plan::{Plan, Source, Target},
+    plan::{Plan, Shares, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
     shift::{Shift, ShiftDecision},
@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{ClusterName, Phase, PoolKey, PoolStatus, Region, ServiceName, Share, Time, Zone};
+use tidegate_model::{ClusterName, Phase, PoolKey, PoolStatus, Region, ServiceName, Time, Zone};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ pub enum Decision {
     #[serde(rename = "planChanged")]
     Plan {
         /// The shares before; `None` for a new plan.
-        before: Option<BTreeMap<Target, Share>>,
+        before: Option<Shares>,
         /// The plan now.
         after: Arc<Plan>,
     },

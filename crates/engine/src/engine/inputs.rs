@@ -1,8 +1,17 @@
 //! What discovery and peers tell: the fleet, services with their endpoints, the pools of other clusters.
 
-use super::{Effects, Engine, RemotePools};
-use crate::{policy::Policy, pool::EndpointFacts, service::ServiceState};
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use super::{Effects, Engine};
+use crate::{
+    policy::Policy,
+    pool::EndpointFacts,
+    service::{RemoteZones, ServiceState},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, PoolStatus, Region, ServiceName, Time, Zone};
 
 impl Engine {
@@ -28,6 +37,7 @@ impl Engine {
         self.round_trips.retain(&self.fleet.clusters);
         self.fleet.measured = self.round_trips.in_force(&distances);
         self.fleet.distances = distances;
+        self.boards.clear();
         self.update_all(now, effects);
     }
 
@@ -66,12 +76,12 @@ impl Engine {
         effects: &mut Effects,
     ) {
         let saved = self.saved.remove(name);
-        let remote_pools = &self.remote_pools;
+        let (remote_pools, locations) = (&self.remote_pools, &mut self.locations);
         let state = self.services.entry(name.clone()).or_insert_with(|| {
-            let mut state = ServiceState::new(name.clone(), Arc::clone(&policy));
+            let mut state = ServiceState::new(name.clone(), locations.enroll(name), Arc::clone(&policy));
             for (cluster, pools) in remote_pools {
                 if let Some(pools) = pools.get(name) {
-                    state.set_remote(cluster, pools.clone(), saved.as_ref(), now);
+                    state.set_remote(cluster, RemoteZones::clone(pools), saved.as_ref(), now);
                 }
             }
             if let Some(saved) = &saved {
@@ -97,13 +107,9 @@ impl Engine {
         now: Time,
         effects: &mut Effects,
     ) {
-        let mut new = by_service(pools);
-        let old = self.remote_pools.entry(cluster.clone()).or_default();
-        let gone = old.keys().filter(|name| !new.contains_key(*name)).cloned().collect::<Vec<_>>();
-        new.extend(gone.into_iter().map(|name| (name, BTreeMap::new())));
-        for (name, pools) in new {
-            self.set_remote_service(cluster, &name, pools, now, effects);
-        }
+        let old = self.remote_pools.entry(cluster.clone()).or_default().keys();
+        let named: BTreeSet<ServiceName> = old.chain(pools.iter().map(|it| &it.service)).cloned().collect();
+        self.set_remote_services(cluster, named, pools, now, effects);
     }
 
     /// As [`Engine::set_remote_pools`], but only services that are named are looked at.
@@ -117,50 +123,44 @@ impl Engine {
     ) {
         let old = self.remote_pools.entry(cluster.clone()).or_default();
         let named = changed.iter().map(|it| &it.service).chain(removed.iter().map(|(name, _)| name));
-        let mut new: RemotePools =
-            named.map(|name| (name.clone(), old.get(name).cloned().unwrap_or_default())).collect();
-        for (name, zone) in removed {
-            new.entry(name.clone()).or_default().remove(zone);
-        }
-        for status in changed {
-            let zone = status.locality.zone.clone();
-            new.entry(status.service.clone()).or_default().insert(zone, status);
-        }
-        for (name, pools) in new {
-            self.set_remote_service(cluster, &name, pools, now, effects);
-        }
+        let named: BTreeSet<ServiceName> = named.cloned().collect();
+        let gone: BTreeSet<(&ServiceName, &Zone)> = removed.iter().map(|(name, zone)| (name, zone)).collect();
+        let stays = |it: &&PoolStatus| !gone.contains(&(&it.service, &it.locality.zone));
+        let old = named.iter().filter_map(|name| old.get(name)).flat_map(|zones| zones.values());
+        // What is told last of a pool holds.
+        let mut pools: Vec<PoolStatus> = old.filter(stays).cloned().collect();
+        pools.extend(changed);
+        self.set_remote_services(cluster, named, pools, now, effects);
     }
 
-    /// A service's pools in another cluster are now exactly these.
-    fn set_remote_service(
+    /// The pools of these services in another cluster are now exactly these.
+    fn set_remote_services(
         &mut self,
         cluster: &ClusterName,
-        name: &ServiceName,
-        pools: BTreeMap<Zone, PoolStatus>,
+        services: BTreeSet<ServiceName>,
+        pools: Vec<PoolStatus>,
         now: Time,
         effects: &mut Effects,
     ) {
-        let of_cluster = self.remote_pools.entry(cluster.clone()).or_default();
-        if of_cluster.get(name).map_or(pools.is_empty(), |old| *old == pools) {
-            return;
-        }
-        if pools.is_empty() {
-            of_cluster.remove(name);
-        } else {
-            of_cluster.insert(name.clone(), pools.clone());
-        }
-        let saved = self.saved.get(name);
-        if let Some(state) = self.services.get_mut(name) {
-            state.set_remote(cluster, pools, saved, now);
-            self.update(name, now, effects);
+        let own = &self.services;
+        let known = |name: &ServiceName| own.get_key_value(name).map(|(name, _)| name.clone());
+        let mut new = self.names.by_service(pools, known);
+        for name in services {
+            let of_cluster = self.remote_pools.entry(cluster.clone()).or_default();
+            let zones = new.remove(&name).unwrap_or_default();
+            if of_cluster.get(&name).map_or(zones.is_empty(), |old| *old == zones) {
+                continue;
+            }
+            if zones.is_empty() {
+                of_cluster.remove(&name);
+            } else {
+                of_cluster.insert(name.clone(), RemoteZones::clone(&zones));
+            }
+            let saved = self.saved.get(&name);
+            if let Some(state) = self.services.get_mut(&name) {
+                state.set_remote(cluster, zones, saved, now);
+                self.update(&name, now, effects);
+            }
         }
     }
-}
-
-pub(super) fn by_service(pools: Vec<PoolStatus>) -> RemotePools {
-    let mut by_service: RemotePools = BTreeMap::new();
-    for status in pools {
-        by_service.entry(status.service.clone()).or_default().insert(status.locality.zone.clone(), status);
-    }
-    by_service
 }

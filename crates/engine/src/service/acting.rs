@@ -74,7 +74,7 @@ impl ServiceState {
         if self.wanted.is_some() {
             let present = self.pools.iter().map(|(zone, pool)| (zone.clone(), pool.present())).collect();
             let expected = self.replicas.expected(self.wanted, &present).unwrap_or_default();
-            for (zone, pool) in &mut self.pools {
+            for (zone, pool) in self.pools.iter_mut() {
                 pool.set_known(Some(expected.get(zone).copied().unwrap_or(0)));
             }
         } else {
@@ -124,6 +124,14 @@ impl ServiceState {
         own.chain(remote).collect()
     }
 
+    pub(super) fn own_hold(&self, fleet: &Fleet, zone: &Zone) -> Option<Hold> {
+        if self.steering.is_idle(&self.name, fleet) {
+            return None;
+        }
+        let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
+        self.hold(fleet, &fleet.own, &locality)
+    }
+
     pub(super) fn hold(&self, fleet: &Fleet, cluster: &ClusterName, locality: &Locality) -> Option<Hold> {
         if self.steering.is_idle(&self.name, fleet) {
             return None;
@@ -131,9 +139,10 @@ impl ServiceState {
         self.steering.hold(&self.name, fleet, cluster, locality)
     }
 
-    /// Where the service lives and whether anything of it is healthy there; what is out of reach says nothing.
-    pub(crate) fn standings(&self, fleet: &Fleet) -> Standings {
-        let mut standings = Standings::new();
+    /// Writes where the service lives and whether anything of it is healthy there, over
+    /// what was written before; what is out of reach says nothing.
+    pub(crate) fn standings(&self, fleet: &Fleet, standings: &mut Standings) {
+        standings.clear();
         let mut own = Standing { healthy: false, nodes: BTreeSet::new() };
         for (zone, pool) in self.pools.iter().filter(|(_, pool)| pool.expected() > 0) {
             let mut it = Standing { healthy: pool.healthy() > 0, nodes: BTreeSet::new() };
@@ -155,12 +164,12 @@ impl ServiceState {
                 continue;
             }
             let it = Standing { healthy: expected.any(|status| status.healthy > 0), nodes: BTreeSet::new() };
-            standings
-                .entry(Location::Region(region.clone()))
-                .and_modify(|region| region.join(&it))
-                .or_insert_with(|| it.clone());
+            let region = Location::Region(region.clone());
+            match standings.get_mut(&region) {
+                Some(region) => region.join(&it),
+                None => standings.insert(region, it.clone()),
+            }
             standings.insert(Location::Cluster(cluster.clone()), it);
         }
-        standings
     }
 }

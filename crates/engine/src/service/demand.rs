@@ -13,7 +13,7 @@ use crate::{
     steer,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, Fraction, Locality, Time, Zone};
 
 /// What one of the own sources asks for, as it is kept on disk.
@@ -146,7 +146,7 @@ impl ServiceState {
     /// zone's demand as far as the whole pool could take it.
     pub(super) fn limit_ramps(&mut self) {
         let capacity = self.policy.capacity.as_ref().filter(|_| self.policy.failback.require_headroom.value);
-        for (zone, pool) in &mut self.pools {
+        for (zone, pool) in self.pools.iter_mut() {
             let most = capacity.map_or(Fraction::ONE, |capacity| {
                 let normal = millionths(self.demands.own_zone(zone)).min(capacity.ceiling(pool.expected()));
                 part(capacity.ceiling(pool.healthy()), normal)
@@ -207,7 +207,8 @@ impl ServiceState {
             reach: &reach.collect(),
             arrivals: &self.demands.arrivals,
         };
-        plan_fleet(&question, &self.plans)
+        let in_force = self.plans.iter().map(|plan| (plan.source.clone(), Arc::clone(plan)));
+        plan_fleet(&question, &in_force.collect())
     }
 
     /// The sources of the clusters that we hear. What the others send is known from where it arrives.
@@ -230,7 +231,7 @@ impl ServiceState {
     fn fleet_pools(&self, fleet: &Fleet) -> Vec<FleetPool> {
         let own = self.pools.iter().map(|(zone, pool)| {
             let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-            let away = self.steering.away(&fleet.own, &locality);
+            let away = self.away(fleet, zone);
             FleetPool {
                 cluster: fleet.own.clone(),
                 locality,

@@ -7,8 +7,8 @@ use crate::{
 use proptest::{collection::vec, prelude::*};
 use std::collections::BTreeMap;
 use tidegate_engine::{
-    Budget, OfferWeight, OrderRule, Pass, Plan, PoolBudget, Source, Spread, Standing, Stream, Target, Tier,
-    WhenExhausted, Written, spend,
+    Budget, OfferWeight, OrderRule, Pass, Plan, PoolBudget, Shares, Source, Spread, Standing, Stream, Target,
+    Tier, WhenExhausted, Written, spend,
 };
 use tidegate_model::{Fraction, Phase};
 
@@ -116,7 +116,7 @@ fn fleet() -> impl Strategy<Value = Board> {
     )
 }
 
-fn sum(shares: &BTreeMap<tidegate_engine::Target, tidegate_model::Share>) -> u32 {
+fn sum(shares: &Shares) -> u32 {
     shares.values().map(|share| share.parts()).sum()
 }
 
@@ -130,7 +130,7 @@ fn hold(board: &Board, plan: &Plan) {
         (it.reachable && any, it.region, it.cluster)
     };
     let only = board.policy.residency.as_ref().map(|it| &it.value);
-    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
+    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(Shares::keys)) {
         let (_, region, cluster) = healthy(target);
         assert!(only.is_none_or(|only| only.allows(&region, &cluster)), "residency: {plan:#?}");
     }
@@ -140,7 +140,7 @@ fn hold(board: &Board, plan: &Plan) {
         assert!(!spreads || plan.shed.is_none(), "{plan:#?}");
     }
     let mut used: std::collections::BTreeSet<_> = plan.shares.keys().collect();
-    for tier in &plan.standby {
+    for tier in plan.standby.iter() {
         assert_eq!(sum(tier), 10_000, "{plan:#?}");
         for target in tier.keys() {
             assert!(used.insert(target) && healthy(target).0, "{target} stands by: {plan:#?}");

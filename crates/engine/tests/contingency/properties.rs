@@ -6,10 +6,10 @@ use crate::{
     fleet::{FLEET, fleet},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tidegate_engine::{
-    Clients, Contingency, FleetService, FleetState, Location, PoolFigures, Source, SourceOutcome, Target,
-    contingency, n_minus_1, n_minus_2, plans,
+    Clients, Contingency, FleetService, FleetState, Location, PoolFigures, Shares, Source, SourceOutcome,
+    Target, contingency, n_minus_1, n_minus_2, plans,
 };
 use tidegate_model::{Fraction, Phase, Share};
 
@@ -111,7 +111,7 @@ proptest! {
     fn losing_what_serves_a_source_nothing_changes_nothing_for_it(state in any_fleet()) {
         for found in n_minus_1(&state, Clients::Move) {
             for service in &found.services {
-                let served_there = |source: &Source, targets: &BTreeMap<Target, Share>| targets.keys().any(|target| {
+                let served_there = |source: &Source, targets: &Shares| targets.keys().any(|target| {
                     let mut pools = state.services[&service.service].pools.keys();
                     pools.any(|(of, at)| found.lost.iter().any(|it| lies_in(it, of.as_str(), at.as_str())) && match target {
                         Target::Zone(it) => *of == source.cluster && it == at,
@@ -119,7 +119,7 @@ proptest! {
                     })
                 });
                 // Beyond admit, who is asked first depends on how all the others stand.
-                let wholly_serving = |source: &Source, targets: &BTreeMap<Target, Share>| targets.keys().all(|target| {
+                let wholly_serving = |source: &Source, targets: &Shares| targets.keys().all(|target| {
                     let pools = state.services[&service.service].pools.iter();
                     let mut behind = pools.filter(|((of, at), _)| match target {
                         Target::Zone(it) => *of == source.cluster && it == at,

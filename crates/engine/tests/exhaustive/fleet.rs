@@ -9,8 +9,8 @@ use crate::{
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_engine::{
-    Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shift, ShiftTarget, ShiftedBy, Source,
-    Target, Written,
+    Effects, EndpointFacts, Engine, Event, Plan, Policy, Saved, Shares, Shift, ShiftTarget, ShiftedBy,
+    Source, Target, Written,
 };
 use tidegate_model::{Locality, Phase, PoolStatus, Share, Time, Zone};
 
@@ -339,7 +339,7 @@ impl Fleet {
             } else {
                 Target::Zone(plan.source.locality.zone.clone())
             };
-            plan.shares == BTreeMap::from([(home, Share::ALL)])
+            plan.shares == Shares::from_iter([(home, Share::ALL)])
         };
         self.plans()
             .into_iter()

@@ -322,8 +322,12 @@ impl Searched for Late {
         if let Some(status) = statuses.find(|it| it.phase != Phase::Serving) {
             return Some(format!("all is well, and a pool does not serve: {status:?}"));
         }
-        let home =
-            |plan: &Plan| BTreeMap::from([(Target::Zone(plan.source.locality.zone.clone()), Share::ALL)]);
+        let home = |plan: &Plan| {
+            tidegate_engine::Shares::from_iter([(
+                Target::Zone(plan.source.locality.zone.clone()),
+                Share::ALL,
+            )])
+        };
         let away = self.plans().find(|(_, plan)| plan.shares != home(plan));
         away.map(|(_, plan)| format!("all is well, and away: {plan:#?}"))
     }

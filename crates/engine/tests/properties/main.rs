@@ -33,7 +33,7 @@ use std::{
 };
 use tidegate_engine::{
     Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, FleetView, Plan,
-    Policy, Question, Rule, Saved, Target, WhenExhausted, plan,
+    Policy, Question, Rule, Saved, Shares, Target, WhenExhausted, plan,
 };
 use tidegate_model::{
     ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
@@ -374,7 +374,7 @@ fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
         };
         policy.residency.as_ref().is_none_or(|only| only.value.allows(&region, cluster))
     };
-    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(BTreeMap::keys)) {
+    for target in plan.shares.keys().chain(plan.standby.iter().flat_map(Shares::keys)) {
         assert!(allowed(target), "residency forbids {target}: {plan:#?}");
     }
     let is_healthy = |target: &Target| healthy.get(target).is_some_and(|healthy| *healthy > 0);
@@ -384,18 +384,18 @@ fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
         assert!(!plan.last_resort && served, "something healthy is allowed: {plan:#?}");
         assert!(plan.shares.keys().all(is_healthy), "{healthy:?}: {plan:#?}");
     }
-    for target in plan.standby.iter().flat_map(BTreeMap::keys) {
+    for target in plan.standby.iter().flat_map(Shares::keys) {
         assert!(is_healthy(target), "{target} stands by: {plan:#?}");
     }
 }
 
 /// What holds of the shares of every plan, whatever it was made of.
 fn hold_shares(plan: &Plan) {
-    let sum = |shares: &BTreeMap<Target, Share>| shares.values().map(|share| share.parts()).sum::<u32>();
+    let sum = |shares: &Shares| shares.values().map(|share| share.parts()).sum::<u32>();
     assert_eq!(sum(&plan.shares) + plan.shed.parts(), Share::ALL.parts(), "{plan:#?}");
     assert!(plan.shares.values().all(|share| !share.is_none()));
     let mut used: BTreeSet<&Target> = plan.shares.keys().collect();
-    for tier in &plan.standby {
+    for tier in plan.standby.iter() {
         assert_eq!(sum(tier), Share::ALL.parts(), "{plan:#?}");
         for target in tier.keys() {
             assert!(used.insert(target), "{target} stands by twice: {plan:#?}");

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 use tidegate_api::{Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch};
-use tidegate_engine::{Origin, Plan, Source, Target};
+use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Locality, Region, ServiceName, Share, Zone};
 
@@ -34,7 +34,7 @@ fn target(text: &str) -> Target {
     }
 }
 
-pub(crate) fn shares(shares: &[(&str, u32)]) -> BTreeMap<Target, Share> {
+pub(crate) fn shares(shares: &[(&str, u32)]) -> Shares {
     shares.iter().map(|&(name, parts)| (target(name), Share::new(parts).unwrap())).collect()
 }
 
