@@ -4,6 +4,7 @@
 //! carries out what it returns.
 
 mod shifts;
+mod start;
 
 use crate::{
     saved::SavedAgent,
@@ -18,9 +19,7 @@ use std::{
     time::Duration,
 };
 use tidegate_api::{CheckKind, Config, GatewayRole, Service, TrafficShift};
-use tidegate_engine::{
-    Decision, Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target,
-};
+use tidegate_engine::{Effects, EndpointFacts, Engine, Event, NodeId, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -110,6 +109,8 @@ pub struct Core {
     peers: BTreeMap<ClusterName, PeerState>,
     /// Endpoints whose first verdict is awaited.
     unchecked: BTreeSet<ProbeKey>,
+    /// Whether the statuses of the own pools changed in the input at hand.
+    unpublished: bool,
     started: Time,
     ready: bool,
     scopes: Scopes,
@@ -157,6 +158,7 @@ impl Core {
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
             unchecked: BTreeSet::new(),
+            unpublished: false,
             started: now,
             ready: false,
             scopes: Scopes::default(),
@@ -206,38 +208,14 @@ impl Core {
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
-                    self.take(&effects, now, &mut output);
+                    self.take(&effects, &mut output);
                 }
             }
         }
         let was_ready = self.ready;
-        self.ready = self.ready || self.pending(now).is_empty();
+        self.ready = self.ready || !self.waits(now);
         self.speak(knew_itself, was_ready, now, &mut output);
         output
-    }
-
-    /// Whether it knows how its own pools are. Peers are told then, however little is known of theirs: if each
-    /// waited for the others' first word, a fleet that starts would wait for the limit.
-    fn knows_itself(&self) -> bool {
-        self.engine.is_some() && (self.ready || self.unchecked.is_empty())
-    }
-
-    /// A new agent calls nothing dead: peers hear of its pools once it knows them, people of its plans once it serves.
-    fn speak(&self, knew_itself: bool, was_ready: bool, now: Time, output: &mut Output) {
-        let Some(engine) = self.engine.as_ref() else { return };
-        if !self.knows_itself() {
-            output.publish = None;
-        } else if !knew_itself {
-            output.publish = Some(engine.statuses(now).collect());
-        }
-        if !self.ready {
-            output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
-        } else if !was_ready {
-            let plans = engine.services().flat_map(|service| engine.plans(service));
-            output.records = plans
-                .map(|plan| Record::of(&Decision::Plan { before: None, after: Arc::new(plan.clone()) }))
-                .collect();
-        }
     }
 
     /// When the core wants to be woken, whatever else happens.
@@ -252,28 +230,6 @@ impl Core {
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         self.ready
-    }
-
-    /// What a starting agent still waits for, for people; empty when it is ready.
-    #[must_use]
-    pub fn pending(&self, now: Time) -> Vec<String> {
-        let Some(engine) = &self.engine else {
-            return vec![format!("manifests that name the cluster {}", self.own)];
-        };
-        if self.ready || now.since(self.started) >= START_LIMIT {
-            return Vec::new();
-        }
-        let mut pending = Vec::new();
-        if !self.unchecked.is_empty() {
-            pending.push(format!("the first check of {} endpoints", self.unchecked.len()));
-        }
-        for (peer, state) in &self.peers {
-            let known = engine.knows_pools_of(peer) || matches!(state, PeerState::Unreachable(_));
-            if !known {
-                pending.push(format!("the first word of cluster {peer}"));
-            }
-        }
-        pending
     }
 
     /// What must survive a restart.
@@ -317,18 +273,16 @@ impl Core {
     fn tell(&mut self, event: Event, now: Time, output: &mut Output) {
         if let Some(engine) = &mut self.engine {
             let effects = engine.handle(event, now);
-            self.take(&effects, now, output);
+            self.take(&effects, output);
         }
     }
 
     /// Carries the engine's effects over into what the shell has to do.
-    fn take(&mut self, effects: &Effects, now: Time, output: &mut Output) {
+    fn take(&mut self, effects: &Effects, output: &mut Output) {
         let Some(engine) = &self.engine else { return };
         output.save |= !effects.decisions.is_empty() || effects.statuses_changed;
         output.records.extend(effects.decisions.iter().map(Record::of));
-        if effects.statuses_changed {
-            output.publish = Some(engine.statuses(now).collect());
-        }
+        self.unpublished |= effects.statuses_changed;
         for service in &effects.removed {
             output.xds.extend(self.scopes.remove_service(service));
         }

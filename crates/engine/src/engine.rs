@@ -294,6 +294,12 @@ impl Engine {
         self.services.values().flat_map(move |state| state.statuses(&self.fleet, now))
     }
 
+    /// The pools of one service in the own cluster.
+    pub fn statuses_of(&self, service: &ServiceName, now: Time) -> impl Iterator<Item = PoolStatus> {
+        let state = self.services.get(service).into_iter();
+        state.flat_map(move |state| state.statuses(&self.fleet, now))
+    }
+
     /// The pools of other clusters, of the services that this one knows.
     pub fn remote_pools(&self) -> impl Iterator<Item = RemotePoolView> {
         self.services.values().flat_map(|state| state.remote_views(&self.fleet))

@@ -65,7 +65,7 @@ fn percent(part: f64) -> String {
 
 fn summary(report: &Report) -> String {
     let measures = &report.measures;
-    let rto = match measures.rto_ms {
+    let rto = match report.faults.first().and_then(|fault| fault.measures.rto_ms) {
         _ if measures.worst_second <= 0.001 => "at least 99.9 % succeeded in every second".to_owned(),
         Some(ms) => format!("the first fault was recovered from after {}", seconds(ms)),
         None if report.faults.is_empty() => "nothing broke".to_owned(),
