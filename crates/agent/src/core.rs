@@ -287,7 +287,7 @@ impl Core {
             output.xds.extend(self.scopes.remove_service(service));
         }
         for service in &effects.changed {
-            output.xds.extend(self.scopes.service(service, engine, &self.config));
+            output.xds.extend(self.scopes.service(service, engine));
         }
     }
 
@@ -331,6 +331,7 @@ impl Core {
             return;
         };
         let region = own.region.clone();
+        self.scopes.set_clusters(config, &self.own);
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {

@@ -169,21 +169,26 @@ impl std::fmt::Display for FaultKind {
         match self {
             Self::Lose(place) => write!(f, "{place} lost"),
             Self::BrownOut(place, percent) => write!(f, "{place}: {percent} % fail"),
-            Self::Flap(place, period) => write!(f, "{place} flaps every {} s", period.as_secs_f64()),
+            Self::Flap(place, period) => write!(f, "{place} flaps every {} s", seconds(*period)),
             Self::Partition { from, to } => write!(f, "{from} cannot reach {to}"),
             Self::SlowTelemetry(cluster, delay) => {
-                write!(f, "{cluster}: telemetry late by {} s", delay.as_secs_f64())
+                write!(f, "{cluster}: telemetry late by {} s", seconds(*delay))
             }
             Self::DropStatus(cluster, percent) => write!(f, "{cluster}: {percent} % of its pool status lost"),
             Self::ClockSkew(cluster, Skew::Ahead(by)) => {
-                write!(f, "clock of {cluster} {} s ahead", by.as_secs_f64())
+                write!(f, "clock of {cluster} {} s ahead", seconds(*by))
             }
             Self::ClockSkew(cluster, Skew::Behind(by)) => {
-                write!(f, "clock of {cluster} {} s behind", by.as_secs_f64())
+                write!(f, "clock of {cluster} {} s behind", seconds(*by))
             }
             Self::RestartAgent(cluster) => write!(f, "agent of {cluster} gone"),
         }
     }
+}
+
+/// Seconds as people write them: a millisecond is as fine as anything here.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Where something is written in the scenario file: line and column, from 1.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod determinism;
+mod faults;
 mod incidents;
+mod mistakes;
 
 use std::path::{Path, PathBuf};
 use tidegate_sim::{Fleet, Report, Scenario, simulate};
