@@ -30,9 +30,19 @@ struct Measured {
     confidence: f64,
 }
 
+/// The benchmark of whole fleets in virtual time: it takes minutes and prints a table of its own, so it is run by its name
+/// alone.
+const FLEETS: &str = "sim";
+
 /// Runs the benchmarks, all or those that `name` chooses, and shows what this run measured. Instructions are counted when
 /// all benchmarks or that target are asked for.
 pub(crate) fn run(root: &Path, name: Option<&str>, json: Option<&Path>) -> Result<()> {
+    if name == Some(FLEETS) {
+        if json.is_some() {
+            bail!("`bench {FLEETS}` prints a table only; leave --json out");
+        }
+        return run_command(cargo(root).args(["bench", "--package", "tidegate-sim", "--bench", "scale"]));
+    }
     let graph = metadata::load(root, &[])?;
     let missing = instructions::missing(&graph);
     let only_counts = name == Some(instructions::TARGET);

@@ -70,7 +70,8 @@ enum Command {
     Soak(soak::Soak),
     /// Run the benchmarks and show their results
     Bench {
-        /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name
+        /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
+        /// 10^6 endpoints
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@ mod demand;
 mod facts;
 mod measures;
 mod shifts;
+mod start;
 
 use facts::{facts, topology};
 
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tidegate_api::{CheckKind, Config, GatewayRole, TrafficShift};
-use tidegate_engine::{Decision, Effects, Engine, Event, Load, Saved, Shift, Source, Target};
+use tidegate_engine::{Effects, Engine, Event, Load, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -279,40 +280,9 @@ impl Core {
         }
         self.translate(&mut output);
         let was_ready = self.ready;
-        self.ready = self.ready || self.pending(now).is_empty();
+        self.ready = self.ready || !self.waits(now);
         self.speak(knew_itself, was_ready, now, &mut output);
         output
-    }
-
-    /// Whether it knows how its own pools are. Peers are told then, however little is known of theirs: if each
-    /// waited for the others' first word, a fleet that starts would wait for the limit.
-    fn knows_itself(&self) -> bool {
-        self.engine.is_some() && (self.ready || self.unchecked.is_empty())
-    }
-
-    /// A new agent calls nothing dead: peers hear of its pools once it knows them, people of its plans once it serves.
-    fn speak(&self, knew_itself: bool, was_ready: bool, now: Time, output: &mut Output) {
-        let Some(engine) = self.engine.as_ref() else { return };
-        let changed = std::mem::take(&mut output.touched.statuses);
-        if !self.knows_itself() {
-            output.publish = None;
-        } else if !knew_itself {
-            output.publish = Some(Publish::All(engine.statuses(now).collect()));
-        } else if !changed.is_empty() {
-            let of = |name: ServiceName| {
-                let statuses = engine.statuses_of(&name, now).collect();
-                (name, statuses)
-            };
-            output.publish = Some(Publish::Changed(changed.into_iter().map(of).collect()));
-        }
-        if !self.ready {
-            output.records.retain(|record| matches!(record.kind, "peerChanged" | "shiftChanged"));
-        } else if !was_ready {
-            let plans = engine.services().flat_map(|service| engine.plans(service));
-            output.records = plans
-                .map(|plan| Record::of(&Decision::Plan { before: None, after: Arc::new(plan.clone()) }))
-                .collect();
-        }
     }
 
     /// When the core wants to be woken, whatever else happens.
@@ -327,28 +297,6 @@ impl Core {
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         self.ready
-    }
-
-    /// What a starting agent still waits for, for people; empty when it is ready.
-    #[must_use]
-    pub fn pending(&self, now: Time) -> Vec<String> {
-        let Some(engine) = &self.engine else {
-            return vec![format!("manifests that name the cluster {}", self.own)];
-        };
-        if self.ready || now.since(self.started) >= START_LIMIT {
-            return Vec::new();
-        }
-        let mut pending = Vec::new();
-        if !self.unchecked.is_empty() {
-            pending.push(format!("the first check of {} endpoints", self.unchecked.len()));
-        }
-        for (peer, state) in &self.peers {
-            let known = engine.knows_pools_of(peer) || matches!(state, PeerState::Unreachable(_));
-            if !known {
-                pending.push(format!("the first word of cluster {peer}"));
-            }
-        }
-        pending
     }
 
     /// What must survive a restart.
@@ -403,7 +351,7 @@ impl Core {
             xds.extend(self.scopes.remove_service(&service));
         }
         for service in std::mem::take(&mut output.touched.plans) {
-            xds.extend(self.scopes.service(&service, engine, &self.config));
+            xds.extend(self.scopes.service(&service, engine));
         }
         // What routes name comes before them.
         xds.append(&mut output.xds);
@@ -450,6 +398,7 @@ impl Core {
             return;
         };
         let region = own.region.clone();
+        self.scopes.set_clusters(config, &self.own);
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
         // The addresses of other clusters' gateways are told with each service.

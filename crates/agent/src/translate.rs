@@ -15,6 +15,8 @@ use tidegate_xds::{Change, ResourceType, Scope};
 pub(crate) struct Scopes {
     /// The zones that a service's clusters were made for. Nothing else changes a cluster: it would wipe ejections.
     clusters: BTreeMap<ServiceName, BTreeSet<Zone>>,
+    /// How the other clusters are reached: the same for every service, so made once for all manifests.
+    remotes: BTreeMap<ClusterName, RemoteCluster>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
 }
 
@@ -49,12 +51,15 @@ impl Scopes {
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
     }
 
+    /// The clusters of the manifests, before anything is made from these.
+    pub(crate) fn set_clusters(&mut self, config: &Config, own: &ClusterName) {
+        self.remotes = remote_clusters(config, own);
+    }
+
     /// A service whose plans, endpoints or policy changed.
-    pub(crate) fn service(&mut self, name: &ServiceName, engine: &Engine, config: &Config) -> Vec<Change> {
+    pub(crate) fn service(&mut self, name: &ServiceName, engine: &Engine) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
-        let clusters = remote_clusters(config, &fleet.own);
-        let view = EndpointView { zones: &zones, clusters: &clusters };
         let plans: Vec<_> = engine.plans(name).collect();
         let sources: BTreeSet<Zone> = plans.iter().map(|plan| plan.source.locality.zone.clone()).collect();
         let mut changes = Vec::new();
@@ -66,6 +71,7 @@ impl Scopes {
             self.clusters.insert(name.clone(), sources);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
+        let view = EndpointView { zones: &zones, clusters: &self.remotes };
         for plan in plans {
             changes.push(set(edge(&plan.source.locality.zone), envoy::edge_endpoints(plan, &view)));
         }

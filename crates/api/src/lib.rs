@@ -28,5 +28,6 @@ pub use config::{
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
-pub use nearest::nearest_first;
+pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
+pub use time::unix_seconds as parse_time;

@@ -13,7 +13,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 }
 
 /// A hint: the nearest word, or all of them when none is near.
-pub(crate) fn hint<'k>(word: &str, what: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
+#[must_use]
+pub fn hint<'k>(word: &str, what: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
     if let Some(near) = nearest(word, known.clone()) {
         return format!("did you mean \"{near}\"?");
     }

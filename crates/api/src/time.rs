@@ -1,7 +1,8 @@
 //! Points of time as RFC 3339 writes them: `2026-11-01T12:00:00Z`.
 
 /// Seconds since 1970 (UTC), fractions dropped. `None` when it is not such a time, or lies before 1970.
-pub(crate) fn unix_seconds(text: &str) -> Option<u64> {
+#[must_use]
+pub fn unix_seconds(text: &str) -> Option<u64> {
     if !text.is_ascii() || text.len() < 20 {
         return None;
     }

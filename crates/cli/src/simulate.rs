@@ -4,7 +4,7 @@ use crate::{admin::Output, table};
 use anyhow::{Context, Result};
 use clap::Parser;
 use std::{fs, path::PathBuf, process::ExitCode};
-use tidegate_sim::{Decided, Fleet, Report, Scenario, picture, simulate};
+use tidegate_sim::{Decided, Report, Scenario, picture, simulate};
 
 /// A table of decisions is for reading; the JSON has them all.
 const SHOWN: usize = 40;
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let scenario = Scenario::read(&args.file)?;
-    let fleet = Fleet::load(&scenario.manifests)?;
+    let fleet = scenario.fleet()?;
     let report = simulate(&scenario, &fleet);
     if let Some(path) = &args.svg {
         fs::write(path, picture(&report)).with_context(|| format!("cannot write {}", path.display()))?;
@@ -38,25 +38,56 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn print(report: &Report) {
     say!("{}\n", report.title);
+    let mut faults = table::new(&[
+        "FROM",
+        "UNTIL",
+        "FAULT",
+        "DETECTED",
+        "RTO",
+        "FAILED",
+        "WORST SECOND",
+        "SHED",
+        "AWAY",
+        "BACK",
+        "STABLE AGAIN",
+    ]);
+    let time = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", seconds(ms)));
     for fault in &report.faults {
-        say!("{:>8.1} s to {:>6.1} s  {}", seconds(fault.at_ms), seconds(fault.until_ms), fault.what);
+        let it = &fault.measures;
+        faults.add_row([
+            format!("{:.1} s", seconds(fault.at_ms)),
+            format!("{:.1} s", seconds(fault.until_ms)),
+            fault.what.clone(),
+            time(it.detect_ms),
+            it.rto_ms.map_or_else(|| "none".to_owned(), |ms| format!("{:.1} s", seconds(ms))),
+            percent(it.error_fraction),
+            percent(it.worst_second),
+            percent(it.shed_fraction),
+            it.away.to_string(),
+            it.back.to_string(),
+            time(it.failback_ms),
+        ]);
+    }
+    if report.faults.is_empty() {
+        say!("no faults\n");
+    } else {
+        say!("{faults}\n");
     }
     let measures = &report.measures;
-    let time = |ms: Option<u64>, none: &str| {
-        ms.map_or_else(|| none.to_owned(), |ms| format!("{:.1} s", seconds(ms)))
-    };
-    let mut numbers = table::new(&["MEASURE", "VALUE"]);
-    numbers.add_row(["detected after".to_owned(), time(measures.detect_ms, "never")]);
-    numbers.add_row(["RTO".to_owned(), time(measures.rto_ms, "none while the fault lasted")]);
-    numbers.add_row(["last plan change after the end".to_owned(), time(measures.failback_ms, "none")]);
+    let mut numbers = table::new(&["WHOLE", "VALUE"]);
     numbers.add_row(["requests".to_owned(), format!("{:.0}", measures.offered)]);
     numbers.add_row(["failed".to_owned(), counted(measures.failed, measures.error_fraction)]);
     numbers.add_row(["failed in the worst second".to_owned(), percent(measures.worst_second)]);
     numbers.add_row(["shed".to_owned(), counted(measures.shed, measures.shed_fraction)]);
-    if let Some((pool, peak)) = &measures.peak_utilisation {
-        numbers.add_row(["highest utilisation".to_owned(), format!("{} ({pool})", percent(*peak))]);
+    say!("{numbers}\n");
+    let mut used = table::new(&["UTILISATION", "MEAN", "PEAK", "AT"]);
+    for (place, it) in &report.utilisation {
+        let at = format!("{:.1} s", seconds(it.peak_at_ms));
+        used.add_row([place.clone(), percent(it.mean), percent(it.peak), at]);
     }
-    say!("\n{numbers}\n");
+    if used.row_count() > 0 {
+        say!("{used}\n");
+    }
     let mut moves = table::new(&["SERVICE", "SOURCE", "AWAY", "BACK"]);
     for it in report.moves.iter().filter(|it| it.away + it.back > 0) {
         moves.add_row([it.service.clone(), it.source.clone(), it.away.to_string(), it.back.to_string()]);
@@ -64,6 +95,11 @@ fn print(report: &Report) {
     if moves.row_count() > 0 {
         say!("{moves}\n");
     }
+    decisions(report);
+}
+
+/// What was decided from the first fault on.
+fn decisions(report: &Report) {
     let first = report.faults.iter().map(|fault| fault.at_ms).min().unwrap_or(0) * 1000;
     let after: Vec<&Decided> = report.decisions.iter().filter(|it| it.at_micros >= first).collect();
     for decided in after.iter().take(SHOWN) {

@@ -56,27 +56,30 @@ impl Fleet {
     /// # Errors
     /// If a file cannot be read, has a mistake, or no cluster is named.
     pub fn load(folder: &Path) -> Result<Self, FleetError> {
-        let mut files: Vec<(Option<String>, SourceFile)> = Vec::new();
+        let mut roots: BTreeMap<PathBuf, Vec<SourceFile>> = BTreeMap::new();
         for path in entries(folder)? {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let folder = if path.is_dir() { name } else { None };
             let mut found = Vec::new();
             collect(&path, 0, &mut found)?;
-            files.extend(found.into_iter().map(|file| (folder.clone(), file)));
+            roots.insert(path, found);
         }
-        let names = cluster_names(&files);
+        let names = cluster_names(roots.values().flatten());
         if names.is_empty() {
             return Err(FleetError::Empty { path: folder.to_owned() });
         }
+        // The text of a cluster's own folder is needed once only.
+        let mut own: BTreeMap<&ClusterName, Vec<SourceFile>> = BTreeMap::new();
+        for name in &names {
+            let path = folder.join(name.as_str());
+            if path.is_dir() {
+                own.insert(name, roots.remove(&path).unwrap_or_default());
+            }
+        }
+        let shared: Vec<SourceFile> = roots.into_values().flatten().collect();
         let mut configs = BTreeMap::new();
         for cluster in &names {
-            let theirs = |folder: &Option<String>| {
-                let owner = folder.as_ref().filter(|name| names.iter().any(|known| known.as_str() == **name));
-                owner.is_none_or(|name| name == cluster.as_str())
-            };
-            let own: Vec<SourceFile> =
-                files.iter().filter(|(folder, _)| theirs(folder)).map(|(_, file)| file.clone()).collect();
-            let loaded = Loader::new(cluster.clone()).load(&own);
+            let mut files = own.remove(cluster).unwrap_or_default();
+            files.extend(shared.iter().cloned());
+            let loaded = Loader::new(cluster.clone()).load(&files);
             let problems: String =
                 loaded.problems.iter().filter(|it| it.is_error()).map(|it| format!("{it}\n")).collect();
             if !problems.is_empty() {
@@ -88,11 +91,13 @@ impl Fleet {
     }
 }
 
-/// The clusters that any file names. All folders together name many things twice; only the clusters count here.
-fn cluster_names(files: &[(Option<String>, SourceFile)]) -> BTreeSet<ClusterName> {
+/// The clusters that any file names. All folders together name many things twice; only the clusters count here, so only
+/// files that speak of one are read.
+fn cluster_names<'a>(files: impl Iterator<Item = &'a SourceFile>) -> BTreeSet<ClusterName> {
     let Ok(nobody) = ClusterName::new("nobody") else { return BTreeSet::new() };
-    let all: Vec<SourceFile> = files.iter().map(|(_, file)| file.clone()).collect();
-    Loader::new(nobody).load(&all).config.clusters.into_keys().collect()
+    let speaking: Vec<SourceFile> =
+        files.filter(|file| file.text.contains("FleetCluster")).cloned().collect();
+    Loader::new(nobody).load(&speaking).config.clusters.into_keys().collect()
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, FleetError> {

@@ -10,11 +10,12 @@
 //! - [`simulate`]: the run; [`Report`]: what came of it; [`picture`]: the same as SVG.
 //!
 //! What is *not* modelled: latency of requests, connection pools, the time a push to Envoy takes (a few ms), more than
-//! one replica of an agent, clock skew.
+//! one replica of an agent (the agent's core does not take what replicas tell each other yet).
 
 mod fleet;
 mod measure;
 mod picture;
+mod queue;
 mod random;
 mod report;
 mod run;
@@ -26,6 +27,9 @@ mod world;
 
 pub use fleet::{Fleet, FleetError};
 pub use picture::picture;
-pub use report::{Decided, Measures, Moves, Report, Sample};
+pub use report::{
+    Decided, FaultMeasures, FaultView, LocationSample, Measures, Moves, PoolSample, Report, Sample,
+    Utilisation,
+};
 pub use run::simulate;
-pub use scenario::{Demand, Fault, FaultKind, Place, Scenario, ScenarioError};
+pub use scenario::{Demand, Fault, FaultKind, Place, Scenario, ScenarioError, Skew};

@@ -65,7 +65,7 @@ fn percent(part: f64) -> String {
 
 fn summary(report: &Report) -> String {
     let measures = &report.measures;
-    let rto = match measures.rto_ms {
+    let rto = match report.faults.first().and_then(|fault| fault.measures.rto_ms) {
         _ if measures.worst_second <= 0.001 => "at least 99.9 % succeeded in every second".to_owned(),
         Some(ms) => format!("the first fault was recovered from after {}", seconds(ms)),
         None if report.faults.is_empty() => "nothing broke".to_owned(),
@@ -113,6 +113,15 @@ fn nice(value: f64) -> f64 {
         }
         unit *= 10.0;
     }
+}
+
+/// The zones of all pools; those that served first, so that they get the colours that are told apart best.
+fn zones(report: &Report) -> Vec<&str> {
+    let pools = || report.samples.iter().flat_map(|it| &it.pools);
+    let serving: BTreeSet<&str> =
+        pools().filter(|(_, it)| it.rps > 0.0).map(|(pool, _)| zone_of(pool)).collect();
+    let all: BTreeSet<&str> = pools().map(|(pool, _)| zone_of(pool)).collect();
+    serving.iter().copied().chain(all.difference(&serving).copied()).collect()
 }
 
 impl Drawing<'_> {
@@ -173,9 +182,7 @@ impl Drawing<'_> {
 
     fn served(&mut self) {
         let samples = &self.report.samples;
-        let zones: BTreeSet<&str> =
-            samples.iter().flat_map(|it| it.pools.keys()).map(|pool| zone_of(pool)).collect();
-        let zones: Vec<&str> = zones.into_iter().collect();
+        let zones = zones(self.report);
         let mut x = 20.0;
         self.y += 4.0;
         let served = |zone: &str| {
@@ -265,30 +272,28 @@ impl Drawing<'_> {
 
     fn utilisation(&mut self) {
         let samples = &self.report.samples;
-        let pools: BTreeSet<&String> = samples
-            .iter()
-            .flat_map(|it| &it.pools)
-            .filter(|(_, pool)| pool.utilisation.is_some())
-            .map(|(name, _)| name)
+        let zones: Vec<(&str, Vec<f64>)> = zones(self.report)
+            .into_iter()
+            .map(|zone| {
+                let place = format!("zone {zone}");
+                let used = |it: &Sample| it.locations.get(&place).and_then(|it| it.utilisation);
+                (zone, samples.iter().map(|it| used(it).unwrap_or(0.0)).collect())
+            })
             .collect();
-        if pools.is_empty() {
+        let highest = zones.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+        if highest <= 0.0 {
             return;
         }
-        let used = |it: &Sample, pool: &str| it.pools.get(pool).and_then(|it| it.utilisation).unwrap_or(0.0);
-        let highest = samples.iter().flat_map(|it| it.pools.values()).filter_map(|it| it.utilisation);
-        let most = nice(highest.fold(1.0, f64::max));
+        let most = nice(highest.max(1.0));
         let height = 90.0;
-        let top = self.panel("Asked of each pool, as a part of its declared capacity", height, most, percent);
+        let title = "Asked of the pools of each zone, as a part of what they can answer";
+        let top = self.panel(title, height, most, percent);
         let y = |value: f64| top + height * (1.0 - value / most);
         self.shade();
         self.svg.line("edge", (LEFT, y(1.0)), (RIGHT, y(1.0)));
-        let zones: BTreeSet<&str> =
-            samples.iter().flat_map(|it| it.pools.keys()).map(|pool| zone_of(pool)).collect();
-        for pool in pools {
-            let index = zones.iter().position(|zone| *zone == zone_of(pool)).unwrap_or(0);
-            let values: Vec<f64> = samples.iter().map(|it| used(it, pool)).collect();
+        for (index, (_, values)) in zones.iter().enumerate() {
             if values.iter().any(|value| *value > 0.0) {
-                let points = self.stairs(&values, y);
+                let points = self.stairs(values, y);
                 self.svg.polyline(pool_colour(index), &points);
             }
         }
@@ -391,6 +396,7 @@ impl Drawing<'_> {
         let Some(&(_, bottom)) = self.panels.last() else { return };
         let y = bottom - 1.0;
         self.svg.line("axis", (LEFT, y), (RIGHT, y));
+        self.svg.text("t", LEFT - 24.0, y + 19.0, Anchor::End, "minutes:seconds");
         let length = self.report.duration_ms / 1000;
         let step = STEPS.into_iter().find(|step| length / step <= 10).unwrap_or(14_400);
         for at in (0..=length).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {

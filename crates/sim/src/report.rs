@@ -15,12 +15,15 @@ pub struct Report {
     pub duration_ms: u64,
     /// What its randomness started from.
     pub seed: u64,
-    /// What broke.
+    /// What broke, in order of time, and what each fault did.
     pub faults: Vec<FaultView>,
-    /// The numbers.
+    /// The numbers of the whole.
     pub measures: Measures,
     /// How often each source's plans moved.
     pub moves: Vec<Moves>,
+    /// How full places were, where the scenario declares a capacity: pools as `service@cluster/zone`, and
+    /// `zone cluster/zone`, `cluster NAME` and `region NAME` for all pools in them.
+    pub utilisation: BTreeMap<String, Utilisation>,
     /// The time between two samples.
     pub sample_ms: u64,
     /// How things stood, in order of time.
@@ -30,7 +33,7 @@ pub struct Report {
 }
 
 /// A fault, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultView {
     /// When it struck.
@@ -39,17 +42,58 @@ pub struct FaultView {
     pub until_ms: u64,
     /// What it was.
     pub what: String,
+    /// What came of it.
+    pub measures: FaultMeasures,
+}
+
+/// What one fault did, told from what followed it until the next one struck (or the end). Faults that strike together, or
+/// follow closely, cannot be told apart by this: look at the time line then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultMeasures {
+    /// From the fault to the first decision after it; absent if there was none.
+    pub detect_ms: Option<u64>,
+    /// From the fault to the moment from which on every second has 99.9 % success, until the fault's end (at least for a
+    /// second); absent if there is none.
+    pub rto_ms: Option<u64>,
+    /// From the fault's end to the last change of a plan after it; absent if none followed.
+    pub failback_ms: Option<u64>,
+    /// Requests.
+    pub offered: f64,
+    /// Those that failed.
+    pub failed: f64,
+    /// Those that were answered with 503 on purpose.
+    pub shed: f64,
+    /// The failed part.
+    pub error_fraction: f64,
+    /// The part that was shed.
+    pub shed_fraction: f64,
+    /// The failed part of the worst second.
+    pub worst_second: f64,
+    /// Plans (of one service and source each) that moved.
+    pub plans_moved: u32,
+    /// The most moves of one plan away from where it went before the first fault.
+    pub away: u32,
+    /// The most moves of one plan back there.
+    pub back: u32,
+}
+
+/// How full a place was, as a part of what it can answer: requests that it was asked for, whether answered or not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Utilisation {
+    /// The mean over time.
+    pub mean: f64,
+    /// The most of a step of 100 ms.
+    pub peak: f64,
+    /// When that was, first.
+    pub peak_at_ms: u64,
 }
 
 /// The numbers of a simulation. Fractions are parts of one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measures {
-    /// From the first fault to the first decision after it.
-    pub detect_ms: Option<u64>,
-    /// From the first fault to the moment from which on every second until its end has 99.9 % success; absent if there
-    /// is none.
-    pub rto_ms: Option<u64>,
     /// From the end of the last fault to the last change of a plan after it; absent if none followed.
     pub failback_ms: Option<u64>,
     /// Requests.
@@ -96,8 +140,21 @@ pub struct Sample {
     pub shed_rps: f64,
     /// The pools that have demand, as `service@cluster/zone`.
     pub pools: BTreeMap<String, PoolSample>,
+    /// The places that they lie in: `zone cluster/zone`, `cluster NAME`, `region NAME`.
+    pub locations: BTreeMap<String, LocationSample>,
     /// The shares in force at the gateways, by `service from cluster/zone`, in 1/10000.
     pub shares: BTreeMap<String, BTreeMap<String, Share>>,
+}
+
+/// How one place stood: the sum of its pools.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocationSample {
+    /// Requests that it served.
+    pub rps: f64,
+    /// What was asked of its pools as a part of their capacity, where the scenario declares one; the most of the sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub utilisation: Option<f64>,
 }
 
 /// How one pool stood.

@@ -1,15 +1,18 @@
 //! The run: one queue of what happens in virtual time, first come, first served.
 
+mod observe;
+
 use crate::{
     fleet::Fleet,
-    measure::{Step, measure, millis, moves, rounded},
+    queue::{Happening, Queue},
     random::Random,
-    report::{Decided, FaultView, Report, Sample},
+    report::{Decided, Report},
     scenario::{FaultKind, Scenario},
     site::{Agent, Site},
-    traffic::{STEP, Totals, Traffic, View},
-    world::{Answer, World},
+    traffic::{STEP, Traffic, View},
+    world::{Answer, ClusterId, EndpointId, World},
 };
+use observe::Observed;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -17,215 +20,193 @@ use std::{
     time::Duration,
 };
 use tidegate_agent::{
-    core::{Core, Input, Output, ProbeKey},
+    core::{Core, Input, Output},
     hearing::{Heard, heard},
     timeline::Record,
 };
 use tidegate_link as link;
-use tidegate_model::{ClusterName, PeerBoot, PoolKey, PoolStatus, ProbeVerdict, ServiceName, Time};
+use tidegate_model::{ClusterName, PeerBoot, PoolStatus, ProbeVerdict, ServiceName, Time};
 use tidegate_probe::{Failure, NextCheck, pacing};
 
 /// How long a good check takes, and one that is refused: nothing is decided by it, but nothing is instant.
 const QUICK: Duration = Duration::from_millis(2);
 /// A wake is at least so far ahead: a deadline that stands still must not stop time.
 const SOON: Duration = Duration::from_millis(1);
-/// A picture is about 900 points wide; more samples than this it cannot show.
-const SAMPLES: u32 = 600;
-
-/// Something that happens.
-enum Happening {
-    /// Whether the agent of a cluster runs may have changed.
-    Turn(ClusterName),
-    /// An agent wants to be woken.
-    Wake(ClusterName, u64),
-    /// A check is due.
-    Check(ClusterName, u64, ProbeKey),
-    /// It is done.
-    Checked(ClusterName, u64, ProbeKey, Answer),
-    /// Its verdict reaches the core.
-    Told(ClusterName, u64, ProbeKey, ProbeVerdict),
-    /// An agent greets its peers.
-    Beat(ClusterName, u64),
-    /// A peer's gateway answered: with the life of its agent, or in place of it.
-    Echo { to: ClusterName, life: u64, peer: ClusterName, address: SocketAddr, agent: Option<(u64, u64)> },
-    /// Pool status arrives.
-    Status { to: ClusterName, from: ClusterName, told: (u64, u64), pools: Arc<Vec<PoolStatus>> },
-    /// Requests flow.
-    Step,
-}
 
 struct Run<'a> {
     scenario: &'a Scenario,
     world: World,
-    sites: BTreeMap<ClusterName, Site>,
-    queue: BTreeMap<(Time, u64), Happening>,
-    next: u64,
+    /// By the clusters' numbers.
+    sites: Vec<Site>,
+    queue: Queue,
     random: Random,
+    /// What is lost on the way is drawn apart, so that it does not change when checks come.
+    luck: Random,
     traffic: Traffic,
-    steps: Vec<Step>,
-    sample: Duration,
-    samples: Vec<Sample>,
     decisions: Vec<Decided>,
-    peak: Option<(String, f64)>,
+    observed: Observed,
+    /// The services that anybody asks for.
+    wanted: BTreeSet<ServiceName>,
 }
 
 /// Plays a scenario. The same scenario and manifests give the same report, on every run and in every process.
 #[must_use]
 pub fn simulate(scenario: &Scenario, fleet: &Fleet) -> Report {
+    let world = World::new(fleet, scenario.faults.clone());
+    let sites: Vec<Site> =
+        fleet.configs.iter().map(|(name, config)| Site::new(name.clone(), Arc::clone(config))).collect();
     let mut run = Run {
+        observed: Observed::new(scenario, &sites, &world),
         scenario,
-        world: World::new(fleet, scenario.faults.clone()),
-        sites: fleet
-            .configs
-            .iter()
-            .map(|(name, config)| (name.clone(), Site::new(name.clone(), Arc::clone(config))))
-            .collect(),
-        queue: BTreeMap::new(),
-        next: 0,
+        world,
+        sites,
+        queue: Queue::default(),
         random: Random::new(scenario.seed),
+        luck: Random::new(!scenario.seed),
         traffic: Traffic::default(),
-        steps: Vec::new(),
-        sample: sample_length(scenario.duration),
-        samples: Vec::new(),
         decisions: Vec::new(),
-        peak: None,
+        wanted: scenario.demand.iter().map(|it| it.service.clone()).collect(),
     };
     run.begin();
     let end = Time::from_origin(scenario.duration);
-    while let Some(entry) = run.queue.pop_first() {
-        let ((now, _), happening) = entry;
+    while let Some((now, happening)) = run.queue.pop() {
         if now > end {
             break;
         }
         run.happen(happening, now);
     }
-    run.report()
-}
-
-/// Whole steps, so many that a picture can show them.
-fn sample_length(duration: Duration) -> Duration {
-    let steps = duration.as_nanos().div_ceil(STEP.as_nanos() * u128::from(SAMPLES)).max(1);
-    STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
+    run.observed.report(scenario, run.decisions)
 }
 
 impl Run<'_> {
-    fn put(&mut self, at: Time, happening: Happening) {
-        self.next += 1;
-        self.queue.insert((at, self.next), happening);
+    fn clusters(&self) -> impl Iterator<Item = ClusterId> + use<> {
+        (0..u32::try_from(self.sites.len()).unwrap_or(u32::MAX)).map(ClusterId)
     }
 
     fn begin(&mut self) {
-        let names: Vec<ClusterName> = self.sites.keys().cloned().collect();
         let mut turns = BTreeSet::new();
-        for name in names {
-            turns.insert((Time::ZERO, name.clone()));
+        for cluster in self.clusters() {
+            turns.insert((Time::ZERO, cluster));
+            let name = self.world.name(cluster);
             for fault in self.world.faults() {
-                let restarts = matches!(&fault.kind, FaultKind::RestartAgent(it) if *it == name);
-                if restarts || self.world.takes(fault, &name) {
-                    turns.insert((fault.at, name.clone()));
-                    turns.extend(fault.until.map(|until| (until, name.clone())));
+                let restarts = matches!(&fault.kind, FaultKind::RestartAgent(it) if it == name);
+                if restarts || self.world.takes(fault, cluster) {
+                    turns.insert((fault.at, cluster));
+                    turns.extend(fault.until.map(|until| (until, cluster)));
                 }
             }
         }
-        for (at, name) in turns {
-            self.put(at, Happening::Turn(name));
+        for (at, cluster) in turns {
+            self.queue.put(at, Happening::Turn(cluster));
         }
-        self.put(Time::ZERO + STEP, Happening::Step);
+        self.queue.put(Time::ZERO + STEP, Happening::Step);
     }
 
     fn happen(&mut self, happening: Happening, now: Time) {
         match happening {
-            Happening::Turn(name) => self.turn(&name, now),
-            Happening::Wake(name, life) => self.wake(&name, life, now),
-            Happening::Check(name, life, key) => self.check(name, life, key, now),
-            Happening::Checked(name, life, key, answer) => self.checked(name, life, key, answer, now),
-            Happening::Told(name, life, key, verdict) => {
-                if self.agent(&name, life).is_some_and(|agent| agent.checks.contains_key(&key)) {
-                    self.feed(&name, Input::Checked(key, verdict), now);
-                }
+            Happening::Turn(cluster) => self.turn(cluster, now),
+            Happening::Wake(cluster, life) => self.wake(cluster, life, now),
+            Happening::Check(cluster, life, endpoint) => self.check(cluster, life, endpoint, now),
+            Happening::Checked(cluster, life, endpoint, answer) => {
+                self.checked(cluster, life, endpoint, answer, now);
             }
-            Happening::Beat(name, life) => self.beat(name, life, now),
-            Happening::Echo { to, life, peer, address, agent } => {
-                self.echo(&to, life, &peer, address, agent, now);
+            Happening::Told(cluster, life, endpoint, verdict) => {
+                self.told(cluster, life, endpoint, *verdict, now);
             }
-            Happening::Status { to, from, told, pools } => self.status(&to, from, told, &pools, now),
+            Happening::Beat(cluster, life) => self.beat(cluster, life, now),
+            Happening::Echo { to, life, peer, gateway, agent } => {
+                self.echo(to, life, (peer, gateway), agent, now);
+            }
+            Happening::Status { to, from, told, pools } => self.status(to, from, told, &pools, now),
             Happening::Step => self.step(now),
         }
     }
 
-    fn agent(&mut self, name: &ClusterName, life: u64) -> Option<&mut Agent> {
-        self.sites.get_mut(name)?.agent.as_mut().filter(|agent| agent.life == life)
+    fn running(&self, cluster: ClusterId) -> Option<&Agent> {
+        self.sites[cluster.index()].agent.as_ref()
+    }
+
+    fn running_mut(&mut self, cluster: ClusterId) -> Option<&mut Agent> {
+        self.sites[cluster.index()].agent.as_mut()
+    }
+
+    /// The agent of a cluster, if it is still in this life.
+    fn agent(&mut self, cluster: ClusterId, life: u32) -> Option<&mut Agent> {
+        self.running_mut(cluster).filter(|agent| agent.life == life)
     }
 
     /// Starts or stops an agent, as the world wants it.
-    fn turn(&mut self, name: &ClusterName, now: Time) {
-        let runs = self.world.agent_runs(name, now);
-        let Some(site) = self.sites.get_mut(name) else { return };
-        match (&site.agent, runs) {
-            (Some(agent), false) => {
-                site.saved = agent.core.save(now).or(site.saved.take());
-                site.agent = None;
-            }
-            (None, true) => {
+    fn turn(&mut self, cluster: ClusterId, now: Time) {
+        let runs = self.world.agent_runs(cluster, now);
+        let clusters = self.sites.len();
+        let site = &mut self.sites[cluster.index()];
+        match (site.agent.is_some(), runs) {
+            (true, false) => site.stop(&self.wanted, now),
+            (false, true) => {
                 site.lives += 1;
                 let life = site.lives;
-                let core = Core::new(name.clone(), site.saved.clone(), now);
-                site.agent = Some(Agent::new(core, life, now));
+                let core = Core::new(site.name.clone(), site.saved.take(), now);
+                site.agent = Some(Agent::new(core, life, clusters, now));
                 let config = Arc::clone(&site.config);
-                self.feed(name, Input::Manifests(config), now);
-                self.put(now, Happening::Beat(name.clone(), life));
+                let right = self.scenario.starts_at + now.since_origin();
+                self.feed(cluster, Input::WallClock(self.world.clock(cluster, right, now)), now);
+                self.feed(cluster, Input::Manifests(config), now);
+                self.queue.put(now, Happening::Beat(cluster, life));
             }
             _ => {}
         }
     }
 
     /// Tells the core, and carries out what it wants.
-    fn feed(&mut self, name: &ClusterName, input: Input, now: Time) {
-        let Some(agent) = self.sites.get_mut(name).and_then(|site| site.agent.as_mut()) else { return };
-        let was_ready = agent.core.is_ready();
+    fn feed(&mut self, cluster: ClusterId, input: Input, now: Time) {
+        let Some(agent) = self.running_mut(cluster) else { return };
         let output = agent.core.handle(input, now);
-        let ready_now = !was_ready && agent.core.is_ready();
-        self.carry_out(name, output, ready_now, now);
-        self.set_wake(name, now);
+        self.carry_out(cluster, output, now);
+        self.set_wake(cluster, now);
     }
 
-    fn carry_out(&mut self, name: &ClusterName, output: Output, ready_now: bool, now: Time) {
-        self.decide(name, output.records, now);
-        let Some(site) = self.sites.get_mut(name) else { return };
-        if !output.xds.is_empty() || ready_now {
-            site.push();
-        }
-        let Some(agent) = &mut site.agent else { return };
+    fn carry_out(&mut self, cluster: ClusterId, output: Output, now: Time) {
+        self.decide(cluster, output.records, now);
+        let numbered = output.peers.as_ref().map(|peers| self.numbered(peers));
+        let Some(agent) = self.sites[cluster.index()].agent.as_mut() else { return };
         let life = agent.life;
-        if let Some(peers) = output.peers {
-            agent.liveness.set_peers(&peers, now);
-            agent.peers = peers;
+        if let Some(peers) = &output.peers {
+            agent.liveness.set_peers(peers, now);
+            agent.peers = Arc::new(numbered.unwrap_or_default());
         }
-        let fresh = output.targets.map(|targets| agent.set_targets(targets)).unwrap_or_default();
-        let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
-        let interval = tidegate_probe::CheckConfig::DEFAULT_INTERVAL;
+        let fresh = output.targets.map(|targets| agent.set_targets(targets, cluster, &self.world));
         if let Some(publish) = output.publish {
             agent.publish(publish, now);
-            let others: Vec<ClusterName> = self.sites.keys().filter(|it| *it != name).cloned().collect();
-            for to in others {
-                self.send(name, to, now);
+            for to in self.clusters().filter(|to| *to != cluster) {
+                self.send(cluster, to, now);
             }
         }
-        for (index, key) in (0..added).zip(fresh) {
-            let due = now + pacing::first_delay(index, added, interval);
-            self.put(due, Happening::Check(name.clone(), life, key));
+        let fresh = fresh.unwrap_or_default();
+        let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+        for (index, endpoint) in (0..added).zip(fresh) {
+            let due = now + pacing::first_delay(index, added, tidegate_probe::CheckConfig::DEFAULT_INTERVAL);
+            self.queue.put(due, Happening::Check(cluster, life, endpoint));
         }
     }
 
-    fn decide(&mut self, name: &ClusterName, records: Vec<Record>, now: Time) {
+    fn numbered(&self, peers: &BTreeMap<ClusterName, Vec<SocketAddr>>) -> Vec<(ClusterId, Vec<SocketAddr>)> {
+        peers.iter().filter_map(|(name, ways)| Some((self.world.id(name)?, ways.clone()))).collect()
+    }
+
+    /// Writes decisions down. The first plan of a service that nobody asks for moves nothing, and there are as many of them
+    /// as services and sources.
+    fn decide(&mut self, cluster: ClusterId, mut records: Vec<Record>, now: Time) {
+        let asked = |record: &Record| record.service.as_ref().is_some_and(|it| self.wanted.contains(it));
+        records.retain(|record| record.kind != "planChanged" || record.before.is_some() || asked(record));
         let at_micros = u64::try_from(now.since_origin().as_micros()).unwrap_or(u64::MAX);
+        let name = &self.sites[cluster.index()].name;
         let decided = |record| Decided { at_micros, cluster: name.clone(), record };
         self.decisions.extend(records.into_iter().map(decided));
     }
 
     /// Puts the agent's next wake into the queue, unless an earlier one is there.
-    fn set_wake(&mut self, name: &ClusterName, now: Time) {
-        let Some(agent) = self.sites.get_mut(name).and_then(|site| site.agent.as_mut()) else { return };
+    fn set_wake(&mut self, cluster: ClusterId, now: Time) {
+        let Some(agent) = self.running_mut(cluster) else { return };
         let liveness = agent.liveness.poll_timeout().map(|(at, _)| at);
         let Some(due) = [agent.core.next_deadline(), liveness].into_iter().flatten().min() else { return };
         let due = due.max(now + SOON);
@@ -234,62 +215,55 @@ impl Run<'_> {
         }
         agent.wake = Some(due);
         let life = agent.life;
-        self.put(due, Happening::Wake(name.clone(), life));
+        self.queue.put(due, Happening::Wake(cluster, life));
     }
 
-    fn wake(&mut self, name: &ClusterName, life: u64, now: Time) {
-        let Some(agent) = self.agent(name, life) else { return };
+    fn wake(&mut self, cluster: ClusterId, life: u32, now: Time) {
+        let Some(agent) = self.agent(cluster, life) else { return };
         if agent.liveness.poll_timeout().is_some_and(|(at, _)| at <= now) {
             agent.liveness.tick(now);
-            self.drain(name, now);
+            self.drain(cluster, now);
         }
-        let Some(agent) = self.agent(name, life) else { return };
+        let Some(agent) = self.agent(cluster, life) else { return };
         if agent.core.next_deadline().is_some_and(|at| at <= now) {
-            self.feed(name, Input::Tick, now);
+            self.feed(cluster, Input::Tick, now);
         }
-        self.set_wake(name, now);
+        self.set_wake(cluster, now);
     }
 
     /// Takes what the liveness core tells.
-    fn drain(&mut self, name: &ClusterName, now: Time) {
-        while let Some(output) =
-            self.sites.get_mut(name).and_then(|site| site.agent.as_mut()?.liveness.poll_output())
-        {
+    fn drain(&mut self, cluster: ClusterId, now: Time) {
+        while let Some(output) = self.running_mut(cluster).and_then(|agent| agent.liveness.poll_output()) {
             let link::Output::Peer(peer, event) = output else { continue };
             match heard(peer, &event) {
-                Heard::Input(input) => self.feed(name, input, now),
-                Heard::Record(record) => self.decide(name, vec![record], now),
+                Heard::Input(input) => self.feed(cluster, input, now),
+                Heard::Record(record) => self.decide(cluster, vec![record], now),
                 Heard::RoundTrip(input) => {
-                    let agent = self.sites.get(name).and_then(|site| site.agent.as_ref());
-                    if agent.is_some_and(|agent| agent.core.measures()) {
-                        self.feed(name, input, now);
+                    if self.running_mut(cluster).is_some_and(|agent| agent.core.measures()) {
+                        self.feed(cluster, input, now);
                     }
                 }
             }
         }
-        self.set_wake(name, now);
+        self.set_wake(cluster, now);
     }
 
-    fn check(&mut self, name: ClusterName, life: u64, key: ProbeKey, now: Time) {
-        let answer = self.world.answer(&name, &key.0, key.1, now);
-        let Some(check) = self.agent(&name, life).and_then(|agent| agent.checks.get_mut(&key)) else {
-            return;
-        };
+    fn check(&mut self, cluster: ClusterId, life: u32, endpoint: EndpointId, now: Time) {
+        let answer = self.world.answer(cluster, endpoint, now);
+        let Some(check) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else { return };
         check.started = now;
-        let takes = if answer == Answer::Nothing { check.config.timeout } else { QUICK };
-        self.put(now + takes, Happening::Checked(name, life, key, answer));
+        let takes = if answer == Answer::Nothing { check.timeout } else { QUICK };
+        self.queue.put(now + takes, Happening::Checked(cluster, life, endpoint, answer));
     }
 
-    fn checked(&mut self, name: ClusterName, life: u64, key: ProbeKey, answer: Answer, now: Time) {
+    fn checked(&mut self, cluster: ClusterId, life: u32, endpoint: EndpointId, answer: Answer, now: Time) {
         let random = self.random.next_u32();
-        let Some(check) = self.agent(&name, life).and_then(|agent| agent.checks.get_mut(&key)) else {
-            return;
-        };
+        let Some(check) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else { return };
         let step = check.tracker.on_result(match answer {
             Answer::Well => Ok(()),
             Answer::Unavailable => Err(Failure::Status(503)),
             Answer::Refused => Err(Failure::Refused),
-            Answer::Nothing => Err(Failure::Timeout(check.config.timeout)),
+            Answer::Nothing => Err(Failure::Timeout(check.timeout)),
         });
         // As the prober's schedule: a re-check at once, then spread over the interval, then jittered around it.
         let due = match step.next {
@@ -301,93 +275,116 @@ impl Run<'_> {
             }
         };
         if let Some(verdict) = step.verdict_changed {
-            let delay = self.world.delay(&name, now);
-            self.put(now + delay, Happening::Told(name.clone(), life, key.clone(), verdict));
+            let at = now + self.world.delay(cluster, now);
+            self.queue.put(at, Happening::Told(cluster, life, endpoint, Box::new(verdict)));
         }
-        self.put(due, Happening::Check(name, life, key));
+        self.queue.put(due, Happening::Check(cluster, life, endpoint));
     }
 
-    fn beat(&mut self, name: ClusterName, life: u64, now: Time) {
-        let Some(agent) = self.agent(&name, life) else { return };
-        let peers = agent.peers.clone();
-        for (peer, addresses) in peers {
-            if !self.world.is_open(&name, &peer, now) {
+    fn told(
+        &mut self,
+        cluster: ClusterId,
+        life: u32,
+        endpoint: EndpointId,
+        verdict: ProbeVerdict,
+        now: Time,
+    ) {
+        if self.agent(cluster, life).is_some_and(|agent| agent.check(endpoint).is_some()) {
+            let key = self.world.key(cluster, endpoint);
+            self.feed(cluster, Input::Checked(key, verdict), now);
+        }
+    }
+
+    fn beat(&mut self, cluster: ClusterId, life: u32, now: Time) {
+        let Some(agent) = self.agent(cluster, life) else { return };
+        let peers = Arc::clone(&agent.peers);
+        for (peer, gateways) in peers.iter() {
+            if !self.world.is_open(cluster, *peer, now) {
                 continue;
             }
-            let other = self.sites.get(&peer).and_then(|site| site.agent.as_ref());
-            let agent = other.map(|agent| (agent.life, agent.falls));
-            let back = now + self.world.round_trip(&name, &peer);
-            for address in addresses {
-                let (to, peer) = (name.clone(), peer.clone());
-                self.put(back, Happening::Echo { to, life, peer, address, agent });
+            let agent = self.running(*peer).map(|agent| (agent.life, agent.falls));
+            let back = now + self.world.round_trip(cluster, *peer);
+            for gateway in 0..u16::try_from(gateways.len()).unwrap_or(u16::MAX) {
+                self.queue.put(back, Happening::Echo { to: cluster, life, peer: *peer, gateway, agent });
             }
         }
-        self.put(now + link::BEAT_INTERVAL, Happening::Beat(name, life));
+        self.queue.put(now + link::BEAT_INTERVAL, Happening::Beat(cluster, life));
     }
 
     fn echo(
         &mut self,
-        to: &ClusterName,
-        life: u64,
-        peer: &ClusterName,
-        address: SocketAddr,
-        other: Option<(u64, u64)>,
+        to: ClusterId,
+        life: u32,
+        (peer, gateway): (ClusterId, u16),
+        other: Option<(u32, u32)>,
         now: Time,
     ) {
         let rtt = self.world.round_trip(to, peer);
+        let name = self.sites[peer.index()].name.clone();
         let Some(agent) = self.agent(to, life) else { return };
+        let gateways =
+            agent.peers.binary_search_by_key(&peer, |(id, _)| *id).ok().map(|at| &agent.peers[at].1);
+        let Some(address) = gateways.and_then(|it| it.get(usize::from(gateway)).copied()) else { return };
         match other {
             Some((boot, falls)) => {
-                let echo = link::Echo { boot: PeerBoot(boot), falls, rtt: Some(rtt) };
-                agent.liveness.handle_beat(peer, address, echo, now);
+                let (boot, falls) = (PeerBoot(u64::from(boot)), u64::from(falls));
+                agent.liveness.handle_beat(&name, address, link::Echo { boot, falls, rtt: Some(rtt) }, now);
             }
-            None => agent.liveness.handle_answer(peer, address, Some("503".to_owned()), now),
+            None => agent.liveness.handle_answer(&name, address, Some("503".to_owned()), now),
         }
         self.drain(to, now);
         self.catch_up(to, peer, now);
     }
 
     /// A status that was lost on the way is sent again once the way is open.
-    fn catch_up(&mut self, to: &ClusterName, from: &ClusterName, now: Time) {
-        let Some(source) = self.sites.get(from).and_then(|site| site.agent.as_ref()) else { return };
+    fn catch_up(&mut self, to: ClusterId, from: ClusterId, now: Time) {
+        let Some(source) = self.running(from) else { return };
         let newest = (source.life, source.version);
         let on_its_way = self.world.round_trip(to, from) + self.world.delay(from, now) + link::BEAT_INTERVAL;
         let settled = source.version > 0 && now.since(source.published_at) > on_its_way;
-        let heard = self.sites.get(to).and_then(|site| site.agent.as_ref()?.heard.get(from).copied());
+        let heard = self.running(to).and_then(|agent| agent.heard.get(from.index()).copied());
         if settled && heard != Some(newest) {
-            self.send(from, to.clone(), now);
+            self.send(from, to, now);
         }
     }
 
-    fn send(&mut self, from: &ClusterName, to: ClusterName, now: Time) {
-        let Some(agent) = self.sites.get(from).and_then(|site| site.agent.as_ref()) else { return };
+    fn send(&mut self, from: ClusterId, to: ClusterId, now: Time) {
+        let dropped = self.world.dropped(from, now);
+        let Some(agent) = self.running(from) else { return };
         let (told, pools) = ((agent.life, agent.version), Arc::clone(&agent.published));
-        let at = now + self.world.round_trip(from, &to) / 2 + self.world.delay(from, now);
-        self.put(at, Happening::Status { to, from: from.clone(), told, pools });
+        // 2^32 draws for 100 %: one that is below the part is lost.
+        if dropped > 0.0 && f64::from(self.luck.next_u32()) < dropped / 100.0 * 4_294_967_296.0 {
+            return;
+        }
+        let at = now + self.world.round_trip(from, to) / 2 + self.world.delay(from, now);
+        self.queue.put(at, Happening::Status { to, from, told, pools });
     }
 
     fn status(
         &mut self,
-        to: &ClusterName,
-        from: ClusterName,
-        told: (u64, u64),
+        to: ClusterId,
+        from: ClusterId,
+        told: (u32, u32),
         pools: &Arc<Vec<PoolStatus>>,
         now: Time,
     ) {
         // The observer dials: what matters is its way to the peer.
-        let open = self.world.is_open(to, &from, now);
-        let Some(agent) = self.sites.get_mut(to).and_then(|site| site.agent.as_mut()) else { return };
-        if !open || agent.heard.get(&from).is_some_and(|heard| *heard >= told) {
+        let open = self.world.is_open(to, from, now);
+        let sender = self.sites[from.index()].name.clone();
+        let site = &mut self.sites[to.index()];
+        let Some(agent) = site.agent.as_mut() else { return };
+        let Some(heard) = agent.heard.get_mut(from.index()).filter(|heard| open && **heard < told) else {
             return;
-        }
-        agent.heard.insert(from.clone(), told);
-        self.feed(to, Input::RemotePools(from, pools.to_vec()), now);
+        };
+        *heard = told;
+        let concerning = site.concerning(pools);
+        self.feed(to, Input::RemotePools(sender, concerning), now);
     }
 
     fn step(&mut self, now: Time) {
         let view = View { scenario: self.scenario, world: &self.world, sites: &self.sites, now };
         let totals = self.traffic.step(&view);
-        for ((name, peer), (tried, well)) in &totals.evidence {
+        for ((cluster, peer), (tried, well)) in &totals.evidence {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -395,105 +392,13 @@ impl Run<'_> {
             )]
             let count = |value: f64| value.ceil() as u64;
             let traffic = link::Traffic { window: STEP, attempts: count(*tried), successes: count(*well) };
-            let Some(agent) = self.sites.get_mut(name).and_then(|site| site.agent.as_mut()) else { continue };
-            agent.liveness.handle_traffic(peer, traffic, now, now);
-            self.drain(name, now);
+            let peer = self.sites[peer.index()].name.clone();
+            let Some(agent) = self.running_mut(*cluster) else { continue };
+            agent.liveness.handle_traffic(&peer, traffic, now, now);
+            self.drain(*cluster, now);
         }
-        self.observe(&totals, now);
-        self.steps.push(Step::of(&totals));
-        self.put(now + STEP, Happening::Step);
-    }
-
-    /// Adds a step to the sample that it belongs to.
-    fn observe(&mut self, totals: &Totals, now: Time) {
-        let steps = self.steps.len() as u64;
-        let per_sample = millis(self.sample) / millis(STEP);
-        if steps.is_multiple_of(per_sample) {
-            let mut sample = Sample { at_ms: steps * millis(STEP), ..Sample::default() };
-            self.stand(&mut sample, now);
-            self.samples.push(sample);
-        }
-        let Some(sample) = self.samples.last_mut() else { return };
-        let rate = 1.0 / self.sample.as_secs_f64();
-        let add = |sum: &mut f64, value: f64| *sum = rounded(*sum + value * rate);
-        add(&mut sample.offered_rps, totals.offered);
-        add(&mut sample.failed_rps, totals.failed);
-        add(&mut sample.shed_rps, totals.shed);
-        for (pool, served) in &totals.served {
-            add(&mut sample.pools.entry(pool.to_string()).or_default().rps, *served);
-        }
-        for (pool, used) in &totals.utilisation {
-            let used = rounded(*used);
-            let entry = sample.pools.entry(pool.to_string()).or_default();
-            entry.utilisation = Some(entry.utilisation.unwrap_or_default().max(used));
-            if self.peak.as_ref().is_none_or(|(_, peak)| used > *peak) {
-                self.peak = Some((pool.to_string(), used));
-            }
-        }
-    }
-
-    /// Writes into a sample how things stand: phases and shares.
-    fn stand(&self, sample: &mut Sample, now: Time) {
-        for (pool, phase) in self.phases(now) {
-            sample.pools.entry(pool.to_string()).or_default().phase = phase;
-        }
-        for demand in &self.scenario.demand {
-            let key = (demand.service.clone(), demand.zone.clone());
-            let plan = self.sites.get(&demand.cluster).and_then(|site| site.plans.get(&key));
-            if let Some(plan) = plan {
-                let shares = plan.shares.iter().map(|(target, share)| (target.to_string(), *share)).collect();
-                sample.shares.insert(format!("{} from {}", plan.service, plan.source), shares);
-            }
-        }
-    }
-
-    /// The phases of the pools that have demand; none for those whose agent does not run.
-    fn phases(&self, now: Time) -> Vec<(PoolKey, Option<tidegate_model::Phase>)> {
-        let wanted: BTreeSet<&ServiceName> = self.scenario.demand.iter().map(|it| &it.service).collect();
-        let mut phases = Vec::new();
-        for site in self.sites.values() {
-            let engine = site.agent.as_ref().and_then(|agent| agent.core.engine());
-            for service in &wanted {
-                let zones =
-                    site.config.services.get(*service).into_iter().flat_map(|it| it.endpoints.values());
-                let zones: BTreeSet<_> = zones.map(|endpoint| endpoint.zone.clone()).collect();
-                for zone in zones {
-                    let status = engine.and_then(|engine| {
-                        engine.statuses(now).find(|it| it.service == **service && it.locality.zone == zone)
-                    });
-                    let key = PoolKey { service: (*service).clone(), cluster: site.name.clone(), zone };
-                    phases.push((key, status.map(|status| status.phase)));
-                }
-            }
-        }
-        phases
-    }
-
-    fn report(self) -> Report {
-        let duration = self.scenario.duration;
-        let faults = &self.scenario.faults;
-        let first = faults.iter().min_by_key(|fault| fault.at).map(|fault| (fault.at, fault.end(duration)));
-        let last_end = faults.iter().map(|fault| fault.end(duration)).max().unwrap_or(Time::ZERO);
-        let mut measures = measure(&self.steps, &self.decisions, first, last_end);
-        measures.peak_utilisation = self.peak;
-        let ms = |time: Time| millis(time.since_origin());
-        Report {
-            title: self.scenario.title.clone(),
-            duration_ms: millis(duration),
-            seed: self.scenario.seed,
-            faults: faults
-                .iter()
-                .map(|it| FaultView {
-                    at_ms: ms(it.at),
-                    until_ms: ms(it.end(duration)),
-                    what: it.kind.to_string(),
-                })
-                .collect(),
-            measures,
-            moves: moves(&self.decisions, first.map_or(Time::ZERO, |(at, _)| at)),
-            sample_ms: millis(self.sample),
-            samples: self.samples,
-            decisions: self.decisions,
-        }
+        let view = View { scenario: self.scenario, world: &self.world, sites: &self.sites, now };
+        self.observed.step(&totals, &view);
+        self.queue.put(now + STEP, Happening::Step);
     }
 }

@@ -1,7 +1,9 @@
 //! The scenario file: manifests, demand and faults on a time line. Strict: what is not known is told with file and line.
 
-use serde::Deserialize;
-use serde_saphyr::Spanned;
+mod check;
+mod read;
+
+use crate::fleet::{Fleet, FleetError};
 use std::{
     collections::BTreeMap,
     fs,
@@ -9,11 +11,8 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tidegate_api::parse_duration;
+use tidegate_api::Problem;
 use tidegate_model::{ClusterName, Region, ServiceName, Time, Zone};
-
-/// The longest scenario: a day of steps of 100 ms is still done in minutes.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A fleet, its demand and what breaks.
 #[derive(Clone, Debug)]
@@ -24,14 +23,22 @@ pub struct Scenario {
     pub manifests: PathBuf,
     /// How long it lasts.
     pub duration: Duration,
-    /// What the randomness of checks starts from.
+    /// What the randomness of checks, and of what is lost on the way, starts from.
     pub seed: u64,
+    /// What clocks that are right say at the start, as time since 1970.
+    pub starts_at: Duration,
     /// The requests.
     pub demand: Vec<Demand>,
     /// Requests per second that one endpoint of a service answers; what is above fails. Services without: no limit.
     pub capacity: BTreeMap<ServiceName, f64>,
     /// What breaks.
     pub faults: Vec<Fault>,
+    /// The file, for what is found out later.
+    pub(crate) path: PathBuf,
+    /// Where it says `manifests`.
+    pub(crate) manifests_at: Mark,
+    /// What it names, and where.
+    pub(crate) named: Vec<(Mark, Named)>,
 }
 
 /// Requests that enter at one place for one service.
@@ -105,8 +112,32 @@ pub enum FaultKind {
     },
     /// A cluster's check verdicts, and its pool status at its peers, come late by this.
     SlowTelemetry(ClusterName, Duration),
+    /// This part of the pool statuses that a cluster tells its peers is lost on the way, in percent.
+    DropStatus(ClusterName, f64),
+    /// The wall clock of a cluster's agent is off by so much.
+    ClockSkew(ClusterName, Skew),
     /// A cluster's agent is gone and comes back with what it had saved; its gateways keep their last plans.
     RestartAgent(ClusterName),
+}
+
+/// How far a wall clock is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skew {
+    /// It shows a later time than it is.
+    Ahead(Duration),
+    /// It shows an earlier one.
+    Behind(Duration),
+}
+
+impl Skew {
+    /// What such a clock shows at `right`, as time since 1970.
+    #[must_use]
+    pub const fn show(self, right: Duration) -> Duration {
+        match self {
+            Self::Ahead(by) => right.saturating_add(by),
+            Self::Behind(by) => right.saturating_sub(by),
+        }
+    }
 }
 
 /// Where something breaks.
@@ -138,14 +169,44 @@ impl std::fmt::Display for FaultKind {
         match self {
             Self::Lose(place) => write!(f, "{place} lost"),
             Self::BrownOut(place, percent) => write!(f, "{place}: {percent} % fail"),
-            Self::Flap(place, period) => write!(f, "{place} flaps every {} s", period.as_secs_f64()),
+            Self::Flap(place, period) => write!(f, "{place} flaps every {} s", seconds(*period)),
             Self::Partition { from, to } => write!(f, "{from} cannot reach {to}"),
             Self::SlowTelemetry(cluster, delay) => {
-                write!(f, "{cluster}: telemetry late by {} s", delay.as_secs_f64())
+                write!(f, "{cluster}: telemetry late by {} s", seconds(*delay))
+            }
+            Self::DropStatus(cluster, percent) => write!(f, "{cluster}: {percent} % of its pool status lost"),
+            Self::ClockSkew(cluster, Skew::Ahead(by)) => {
+                write!(f, "clock of {cluster} {} s ahead", seconds(*by))
+            }
+            Self::ClockSkew(cluster, Skew::Behind(by)) => {
+                write!(f, "clock of {cluster} {} s behind", seconds(*by))
             }
             Self::RestartAgent(cluster) => write!(f, "agent of {cluster} gone"),
         }
     }
+}
+
+/// Seconds as people write them: a millisecond is as fine as anything here.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Where something is written in the scenario file: line and column, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// The line.
+    pub(crate) line: u32,
+    /// The column in characters.
+    pub(crate) column: u32,
+}
+
+/// A name in the scenario file that the manifests must know too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Place(Place),
+    Service(ServiceName),
+    /// Requests for a service that enter at a cluster's gateway in a zone.
+    Source(ServiceName, ClusterName, Zone),
 }
 
 /// Why a scenario cannot be used.
@@ -159,20 +220,12 @@ pub enum ScenarioError {
         /// Why.
         source: std::io::Error,
     },
-    /// It says something that has no meaning.
-    #[error("{path}:{line}:{column}: {what}\n  hint: {hint}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: u64,
-        /// The column, from 1.
-        column: u64,
-        /// What is wrong.
-        what: String,
-        /// What to do.
-        hint: String,
-    },
+    /// It says things that have no meaning; each with line, column and what to do, in the order of the file.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Content(Vec<Problem>),
+    /// Its manifests are wrong themselves.
+    #[error(transparent)]
+    Manifests(#[from] FleetError),
 }
 
 impl Scenario {
@@ -189,272 +242,31 @@ impl Scenario {
     /// Reads the text of the scenario file `path`.
     ///
     /// # Errors
-    /// If it says something that has no meaning.
+    /// If it says something that has no meaning. What only the manifests can tell is [`Scenario::fleet`]'s to find.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ScenarioError> {
-        let reader = Reader { path };
-        let raw: Raw = serde_saphyr::from_str(text).map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            let what = error.without_snippet().to_string();
-            let what = what.lines().next().unwrap_or("unreadable").to_owned();
-            let hint = "docs/decision.md lists the fields of a scenario".to_owned();
-            ScenarioError::Content { path: path.to_owned(), line, column, what, hint }
+        read::scenario(text, path).map_err(ScenarioError::Content)
+    }
+
+    /// Loads the manifests that it names, and holds its names against them.
+    ///
+    /// # Errors
+    /// If the manifests cannot be read or have mistakes, or do not know a name of the scenario.
+    pub fn fleet(&self) -> Result<Fleet, ScenarioError> {
+        let fleet = Fleet::load(&self.manifests).map_err(|error| match error {
+            FleetError::Problems { .. } => ScenarioError::Manifests(error),
+            // There is nothing there: the scenario's line is to blame.
+            FleetError::Io { .. } | FleetError::Empty { .. } => {
+                ScenarioError::Content(vec![check::no_fleet(self, &error)])
+            }
         })?;
-        let duration = reader.duration(&raw.duration)?;
-        if duration.is_zero() || duration > LONGEST {
-            return Err(reader.wrong(
-                &raw.duration,
-                "duration is nothing, or more than a day",
-                "write e.g. 5m",
-            ));
-        }
-        let demand = raw.demand.iter().map(|it| reader.demand(it)).collect::<Result<_, _>>()?;
-        let faults = raw.faults.iter().map(|it| reader.fault(it)).collect::<Result<_, _>>()?;
-        let mut capacity = BTreeMap::new();
-        for item in &raw.capacity {
-            let service = reader.name(&item.value.service)?;
-            let rate = reader.rate(&item.value.per_endpoint)?;
-            capacity.insert(service, rate);
-        }
-        let base = path.parent().unwrap_or(Path::new(""));
-        Ok(Self {
-            title: raw.title,
-            manifests: base.join(&raw.manifests),
-            duration,
-            seed: raw.seed,
-            demand,
-            capacity,
-            faults,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Raw {
-    #[serde(default)]
-    title: String,
-    manifests: PathBuf,
-    duration: Spanned<String>,
-    #[serde(default)]
-    seed: u64,
-    #[serde(default)]
-    demand: Vec<Spanned<RawDemand>>,
-    #[serde(default)]
-    capacity: Vec<Spanned<RawCapacity>>,
-    #[serde(default)]
-    faults: Vec<Spanned<RawFault>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawDemand {
-    service: Spanned<String>,
-    source: Spanned<String>,
-    curve: Vec<Spanned<RawPoint>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawPoint {
-    at: Spanned<String>,
-    rps: Spanned<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawCapacity {
-    service: Spanned<String>,
-    per_endpoint: Spanned<f64>,
-}
-
-/// One of the actions, with what belongs to it. Not an untagged enum: that would lose the lines.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawFault {
-    at: Spanned<String>,
-    r#for: Option<Spanned<String>>,
-    lose: Option<Spanned<String>>,
-    brown_out: Option<Spanned<String>>,
-    percent: Option<Spanned<f64>>,
-    flap: Option<Spanned<String>>,
-    period: Option<Spanned<String>>,
-    partition: Option<RawPartition>,
-    slow_telemetry: Option<Spanned<String>>,
-    delay: Option<Spanned<String>>,
-    restart_agent: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawPartition {
-    from: Spanned<String>,
-    to: Spanned<String>,
-}
-
-struct Reader<'a> {
-    path: &'a Path,
-}
-
-impl Reader<'_> {
-    fn wrong<T>(&self, at: &Spanned<T>, what: impl Into<String>, hint: impl Into<String>) -> ScenarioError {
-        ScenarioError::Content {
-            path: self.path.to_owned(),
-            line: at.referenced.line(),
-            column: at.referenced.column(),
-            what: what.into(),
-            hint: hint.into(),
-        }
-    }
-
-    fn duration(&self, text: &Spanned<String>) -> Result<Duration, ScenarioError> {
-        parse_duration(&text.value).ok_or_else(|| {
-            self.wrong(text, format!("{:?} is no duration", text.value), "write e.g. 500ms, 10s or 1m30s")
-        })
-    }
-
-    fn time(&self, text: &Spanned<String>) -> Result<Time, ScenarioError> {
-        self.duration(text).map(Time::from_origin)
-    }
-
-    fn name<T>(&self, text: &Spanned<String>) -> Result<T, ScenarioError>
-    where
-        T: std::str::FromStr,
-        T::Err: std::fmt::Display,
-    {
-        let name = text.value.parse::<T>();
-        name.map_err(|error| self.wrong(text, error.to_string(), "use the name that the manifests use"))
-    }
-
-    fn rate(&self, rate: &Spanned<f64>) -> Result<f64, ScenarioError> {
-        if rate.value.is_finite() && (0.0..=1e9).contains(&rate.value) {
-            return Ok(rate.value);
-        }
-        Err(self.wrong(rate, format!("{} is no rate", rate.value), "write requests per second, 0 to 1e9"))
-    }
-
-    fn demand(&self, raw: &Spanned<RawDemand>) -> Result<Demand, ScenarioError> {
-        let RawDemand { service, source, curve } = &raw.value;
-        let hint = "write CLUSTER/ZONE, e.g. us-east/us-east-1a";
-        let Some((cluster, zone)) = source.value.split_once('/') else {
-            return Err(self.wrong(source, format!("{:?} is no source", source.value), hint));
-        };
-        let (Ok(cluster), Ok(zone)) = (cluster.parse(), zone.parse()) else {
-            return Err(self.wrong(source, format!("{:?} is no source", source.value), hint));
-        };
-        let mut points: Vec<(Time, f64)> = Vec::new();
-        for point in curve {
-            let (at, rate) = (self.time(&point.value.at)?, self.rate(&point.value.rps)?);
-            if points.last().is_some_and(|(last, _)| *last >= at) {
-                return Err(self.wrong(
-                    &point.value.at,
-                    "the points of a curve must go forward in time",
-                    "sort them by at",
-                ));
-            }
-            points.push((at, rate));
-        }
-        if points.is_empty() {
-            return Err(self.wrong(raw, "the curve has no points", "write e.g. [{at: 0s, rps: 100}]"));
-        }
-        Ok(Demand { service: self.name(service)?, cluster, zone, curve: points })
-    }
-
-    fn fault(&self, raw: &Spanned<RawFault>) -> Result<Fault, ScenarioError> {
-        let it = &raw.value;
-        let kinds = [
-            it.lose.is_some(),
-            it.brown_out.is_some(),
-            it.flap.is_some(),
-            it.partition.is_some(),
-            it.slow_telemetry.is_some(),
-            it.restart_agent.is_some(),
-        ];
-        if kinds.iter().filter(|there| **there).count() != 1 {
-            let what = "a fault does exactly one thing";
-            let hint = "write one of lose, brownOut, flap, partition, slowTelemetry, restartAgent";
-            return Err(self.wrong(raw, what, hint));
-        }
-        let belongs = [
-            (it.percent.is_some(), it.brown_out.is_some(), "percent", "brownOut"),
-            (it.period.is_some(), it.flap.is_some(), "period", "flap"),
-            (it.delay.is_some(), it.slow_telemetry.is_some(), "delay", "slowTelemetry"),
-        ];
-        if let Some((_, _, field, kind)) = belongs.iter().find(|(there, kind, ..)| there != kind) {
-            let what = format!("{field} belongs to {kind}, and {kind} needs it");
-            return Err(self.wrong(raw, what, format!("write both or neither, e.g. {kind} with {field}")));
-        }
-        let at = self.time(&it.at)?;
-        let until = it.r#for.as_ref().map(|text| self.duration(text)).transpose()?.map(|length| at + length);
-        Ok(Fault { at, until, kind: self.kind(raw)? })
-    }
-
-    fn kind(&self, raw: &Spanned<RawFault>) -> Result<FaultKind, ScenarioError> {
-        let it = &raw.value;
-        if let Some(place) = &it.lose {
-            return Ok(FaultKind::Lose(self.place(place)?));
-        }
-        if let (Some(place), Some(percent)) = (&it.brown_out, &it.percent) {
-            if !(0.0..=100.0).contains(&percent.value) {
-                return Err(self.wrong(percent, "a percentage is 0 to 100", "write e.g. 30"));
-            }
-            return Ok(FaultKind::BrownOut(self.place(place)?, percent.value));
-        }
-        if let (Some(place), Some(period)) = (&it.flap, &it.period) {
-            let length = self.duration(period)?;
-            if length < Duration::from_millis(10) {
-                return Err(self.wrong(period, "a period is 10ms or longer", "write e.g. 5s"));
-            }
-            return Ok(FaultKind::Flap(self.place(place)?, length));
-        }
-        if let Some(RawPartition { from, to }) = &it.partition {
-            return Ok(FaultKind::Partition { from: self.name(from)?, to: self.name(to)? });
-        }
-        if let (Some(cluster), Some(delay)) = (&it.slow_telemetry, &it.delay) {
-            return Ok(FaultKind::SlowTelemetry(self.name(cluster)?, self.duration(delay)?));
-        }
-        match &it.restart_agent {
-            Some(cluster) if it.r#for.is_some() => Ok(FaultKind::RestartAgent(self.name(cluster)?)),
-            _ => Err(self.wrong(raw, "a restart needs the time that it takes", "write e.g. for: 20s")),
-        }
-    }
-
-    fn place(&self, text: &Spanned<String>) -> Result<Place, ScenarioError> {
-        let parsed = text.value.split_once('/').and_then(|(kind, name)| match kind {
-            "region" => name.parse().ok().map(Place::Region),
-            "cluster" => name.parse().ok().map(Place::Cluster),
-            "zone" => name.parse().ok().map(Place::Zone),
-            "endpoint" => name.parse().ok().map(Place::Endpoint),
-            _ => None,
-        });
-        parsed.ok_or_else(|| {
-            let hint = "write zone/NAME, cluster/NAME, region/NAME or endpoint/IP:PORT";
-            self.wrong(text, format!("{:?} is no place", text.value), hint)
-        })
+        let problems = check::unknown(self, &fleet);
+        if problems.is_empty() { Ok(fleet) } else { Err(ScenarioError::Content(problems)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn error(text: &str) -> String {
-        Scenario::parse(text, Path::new("a/s.yaml")).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_mistake_is_told_with_its_line_and_what_to_do() {
-        let told = error("manifests: m\nduration: 5m\nfaults:\n- {at: 1s, lose: zone/a, percent: 3}\n");
-        assert!(told.starts_with("a/s.yaml:4:3: percent belongs to brownOut"), "{told}");
-        let told = error("manifests: m\nduration: 5m\nfaults:\n- {at: 1s, lose: planet/a}\n");
-        assert!(
-            told.starts_with("a/s.yaml:4:18: \"planet/a\" is no place\n  hint: write zone/NAME"),
-            "{told}"
-        );
-        let told = error("manifests: m\nduration: 5m\nfault: []\n");
-        assert!(told.starts_with("a/s.yaml:3:1: ") && told.contains("fault"), "{told}");
-        let told = error("manifests: m\nduration: soon\n");
-        assert!(told.starts_with("a/s.yaml:2:11: \"soon\" is no duration"), "{told}");
-    }
 
     #[test]
     fn a_curve_is_straight_between_its_points() {

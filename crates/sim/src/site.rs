@@ -1,6 +1,12 @@
 //! One cluster: its agent while it runs, what survives the agent, and what its gateways hold.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use crate::world::{ClusterId, EndpointId, World};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_agent::{
     core::{Core, ProbeKey, Publish},
     saved::SavedAgent,
@@ -8,8 +14,8 @@ use tidegate_agent::{
 use tidegate_api::Config;
 use tidegate_engine::{EndpointView, Plan};
 use tidegate_link::Liveness;
-use tidegate_model::{ClusterName, Fraction, PoolStatus, ServiceName, Time, Zone};
-use tidegate_probe::{CheckConfig, Target, Tracker};
+use tidegate_model::{ClusterName, PoolStatus, ServiceName, Time, Zone};
+use tidegate_probe::{Target, Tracker};
 
 /// A cluster.
 #[derive(Debug)]
@@ -20,29 +26,35 @@ pub(crate) struct Site {
     /// What the agent had on disk when it stopped.
     pub(crate) saved: Option<SavedAgent>,
     /// The lives that its agents have had.
-    pub(crate) lives: u64,
-    /// The plans that its gateways hold: they keep them while the agent is gone.
-    pub(crate) plans: BTreeMap<(ServiceName, Zone), Plan>,
-    /// The endpoints that its gateways know, with the agent's last word on their health.
-    pub(crate) endpoints: BTreeMap<ServiceName, Vec<EndpointView>>,
+    pub(crate) lives: u32,
+    /// What its gateways hold while no agent serves them.
+    kept: Kept,
+}
+
+/// What gateways keep of an agent that is gone: the plans and endpoints of the services that anybody asks for.
+#[derive(Debug, Default)]
+struct Kept {
+    plans: BTreeMap<(ServiceName, Zone), Plan>,
+    endpoints: BTreeMap<ServiceName, Vec<EndpointView>>,
 }
 
 /// An agent: the pure cores that `tidegate agent` runs, and what its shell would remember.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    pub(crate) life: u64,
+    pub(crate) life: u32,
     pub(crate) core: Core,
     pub(crate) liveness: Liveness,
-    pub(crate) peers: BTreeMap<ClusterName, Vec<SocketAddr>>,
-    pub(crate) checks: BTreeMap<ProbeKey, Check>,
+    pub(crate) peers: Arc<Vec<(ClusterId, Vec<SocketAddr>)>>,
+    /// By the endpoint's number; none for what is not checked.
+    pub(crate) checks: Vec<Option<Check>>,
     /// What it tells its peers, and the version of it.
     pub(crate) published: Arc<Vec<PoolStatus>>,
-    pub(crate) version: u64,
+    pub(crate) version: u32,
     pub(crate) published_at: Time,
     /// How often one of its admits has fallen, as its beats say.
-    pub(crate) falls: u64,
-    /// What was heard last of each peer: its life and version.
-    pub(crate) heard: BTreeMap<ClusterName, (u64, u64)>,
+    pub(crate) falls: u32,
+    /// What was heard last of each cluster: its life and version.
+    pub(crate) heard: Vec<(u32, u32)>,
     /// The next wake that is in the queue.
     pub(crate) wake: Option<Time>,
 }
@@ -51,97 +63,137 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) tracker: Tracker,
-    pub(crate) config: CheckConfig,
+    pub(crate) timeout: Duration,
     /// Whether its checks were spread over the interval already.
     pub(crate) spread: bool,
     pub(crate) started: Time,
 }
 
 impl Site {
-    pub(crate) const fn new(name: ClusterName, config: Arc<Config>) -> Self {
-        Self {
-            name,
-            config,
-            agent: None,
-            saved: None,
-            lives: 0,
-            plans: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+    pub(crate) fn new(name: ClusterName, config: Arc<Config>) -> Self {
+        Self { name, config, agent: None, saved: None, lives: 0, kept: Kept::default() }
+    }
+
+    /// The agent, if it serves its gateways.
+    fn serving(&self) -> Option<&Agent> {
+        self.agent.as_ref().filter(|agent| agent.core.is_ready())
+    }
+
+    /// The plan that the gateways of a zone hold for a service. A push takes no time here, so it is the agent's own.
+    pub(crate) fn plan(&self, service: &ServiceName, zone: &Zone) -> Option<&Plan> {
+        match self.serving().and_then(|agent| agent.core.engine()) {
+            Some(engine) => engine.plans(service).find(|plan| plan.source.locality.zone == *zone),
+            None => self.kept.plans.get(&(service.clone(), zone.clone())),
         }
     }
 
-    /// Hands what the agent decided to the gateways, once it may answer them.
-    pub(crate) fn push(&mut self) {
-        let Some(agent) = &self.agent else { return };
-        let Some(engine) = agent.core.engine().filter(|_| agent.core.is_ready()) else { return };
-        self.plans.clear();
-        self.endpoints.clear();
-        for service in engine.services() {
-            for plan in engine.plans(service) {
-                let key = (service.clone(), plan.source.locality.zone.clone());
-                self.plans.insert(key, plan.clone());
-            }
-            self.endpoints.insert(service.clone(), engine.endpoints(service).collect());
+    /// The endpoints that the gateways know, with the agent's last word on their health.
+    pub(crate) fn endpoints(&self, service: &ServiceName) -> Vec<EndpointView> {
+        match self.serving().and_then(|agent| agent.core.engine()) {
+            Some(engine) => engine.endpoints(service).collect(),
+            None => self.kept.endpoints.get(service).cloned().unwrap_or_default(),
         }
+    }
+
+    /// The agent is gone: what it had saved stays on disk, and its last plans at the gateways.
+    pub(crate) fn stop(&mut self, wanted: &BTreeSet<ServiceName>, now: Time) {
+        let Some(agent) = &self.agent else { return };
+        self.saved = agent.core.save(now).or(self.saved.take());
+        if let Some(engine) = self.serving().and_then(|agent| agent.core.engine()) {
+            let mut kept = Kept::default();
+            for service in wanted {
+                for plan in engine.plans(service) {
+                    let key = (service.clone(), plan.source.locality.zone.clone());
+                    kept.plans.insert(key, plan.clone());
+                }
+                kept.endpoints.insert(service.clone(), engine.endpoints(service).collect());
+            }
+            self.kept = kept;
+        }
+        self.agent = None;
+    }
+
+    /// What a peer tells that concerns this cluster: the pools of services that its manifests name, as those of others
+    /// mean nothing to it. Both are in order of services.
+    pub(crate) fn concerning(&self, pools: &[PoolStatus]) -> Vec<PoolStatus> {
+        let mut own = self.config.services.keys().peekable();
+        let mut concerning = Vec::new();
+        for status in pools {
+            while own.next_if(|name| **name < status.service).is_some() {}
+            if own.peek().is_some_and(|name| **name == status.service) {
+                concerning.push(status.clone());
+            }
+        }
+        concerning
     }
 }
 
 impl Agent {
-    pub(crate) fn new(core: Core, life: u64, now: Time) -> Self {
+    pub(crate) fn new(core: Core, life: u32, clusters: usize, now: Time) -> Self {
         Self {
             life,
             core,
             liveness: Liveness::new(),
-            peers: BTreeMap::new(),
-            checks: BTreeMap::new(),
+            peers: Arc::default(),
+            checks: Vec::new(),
             published: Arc::default(),
             version: 0,
             published_at: now,
             falls: 0,
-            heard: BTreeMap::new(),
+            heard: vec![(0, 0); clusters],
             wake: None,
         }
     }
 
-    /// Takes the whole set of targets; gives those that are new or checked in another way, which are due at once.
-    pub(crate) fn set_targets(&mut self, targets: Vec<(ProbeKey, Target)>) -> Vec<ProbeKey> {
-        let targets: BTreeMap<ProbeKey, Target> = targets.into_iter().collect();
-        self.checks.retain(|key, _| targets.contains_key(key));
-        let mut fresh = Vec::new();
-        for (key, target) in targets {
-            let tracker = match self.checks.get(&key) {
-                Some(check) if check.config == target.config => continue,
-                Some(check) => check.tracker.reconfigured(&target.config),
-                None => Tracker::new(&target.config, target.known),
-            };
-            let check = Check { tracker, config: target.config, spread: false, started: Time::ZERO };
-            // One that is checked in another way has a check in the queue already; two would double its rate.
-            if self.checks.insert(key.clone(), check).is_none() {
-                fresh.push(key);
+    /// Takes the set of targets, which an agent here learns once in its life, since manifests do not change. Gives the
+    /// endpoints to check, in their order.
+    pub(crate) fn set_targets(
+        &mut self,
+        targets: Vec<(ProbeKey, Target)>,
+        cluster: ClusterId,
+        world: &World,
+    ) -> Vec<EndpointId> {
+        self.checks.resize_with(world.size(cluster), || None);
+        let mut fresh = Vec::with_capacity(targets.len());
+        for ((service, address), Target { config, known, .. }) in targets {
+            let Some(endpoint) = world.find(cluster, &service, address) else { continue };
+            let tracker = Tracker::new(&config, known);
+            let check = Check { tracker, timeout: config.timeout, spread: false, started: Time::ZERO };
+            if let Some(slot) = self.checks.get_mut(endpoint.index()) {
+                *slot = Some(check);
+                fresh.push(endpoint);
             }
         }
+        fresh.sort_unstable();
         fresh
+    }
+
+    /// The check of an endpoint.
+    pub(crate) fn check(&mut self, endpoint: EndpointId) -> Option<&mut Check> {
+        self.checks.get_mut(endpoint.index())?.as_mut()
     }
 
     /// Takes new statuses of the own pools, and counts the admits that fell.
     pub(crate) fn publish(&mut self, publish: Publish, now: Time) {
+        fn key(status: &PoolStatus) -> (&ServiceName, &Zone) {
+            (&status.service, &status.locality.zone)
+        }
         let statuses = match publish {
             Publish::All(statuses) => statuses,
             Publish::Changed(services) => {
                 let others = self.published.iter().filter(|it| !services.contains_key(&it.service));
                 let mut statuses: Vec<PoolStatus> = others.cloned().collect();
                 statuses.extend(services.values().flatten().cloned());
-                statuses.sort_by(|a, b| a.service.cmp(&b.service).then(a.locality.cmp(&b.locality)));
+                statuses.sort_by(|a, b| key(a).cmp(&key(b)));
                 statuses
             }
         };
-        let admits = |statuses: &[PoolStatus]| -> BTreeMap<(ServiceName, Zone), Fraction> {
-            let key = |status: &PoolStatus| (status.service.clone(), status.locality.zone.clone());
-            statuses.iter().map(|status| (key(status), status.admit)).collect()
-        };
-        let (before, after) = (admits(&self.published), admits(&statuses));
-        let fell = after.iter().filter(|(key, admit)| before.get(*key).is_some_and(|old| *admit < old));
-        self.falls += fell.count() as u64;
+        let mut before = self.published.iter().peekable();
+        for status in &statuses {
+            while before.next_if(|old| key(old) < key(status)).is_some() {}
+            let fell = before.peek().is_some_and(|old| key(old) == key(status) && status.admit < old.admit);
+            self.falls += u32::from(fell);
+        }
         self.published = Arc::new(statuses);
         self.version += 1;
         self.published_at = now;

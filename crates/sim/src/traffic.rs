@@ -15,7 +15,7 @@
 use crate::{
     scenario::Scenario,
     site::Site,
-    world::{Answer, World},
+    world::{Answer, ClusterId, World},
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tidegate_engine::{EndpointView, Plan, Shares, Target};
@@ -73,10 +73,10 @@ pub(crate) struct Totals {
     pub(crate) shed: f64,
     /// Requests served, by pool.
     pub(crate) served: BTreeMap<PoolKey, f64>,
-    /// Of pools with a declared capacity: what was asked of it, as a part of that; of nothing, zero.
-    pub(crate) utilisation: BTreeMap<PoolKey, f64>,
+    /// Of pools with a declared capacity: the requests that were asked of it, and those that it can answer.
+    pub(crate) used: BTreeMap<PoolKey, (f64, f64)>,
     /// Requests to other clusters: tried, and answered well.
-    pub(crate) evidence: BTreeMap<(ClusterName, ClusterName), (f64, f64)>,
+    pub(crate) evidence: BTreeMap<(ClusterId, ClusterId), (f64, f64)>,
 }
 
 /// What the gateways remember: whom they ejected.
@@ -89,8 +89,23 @@ pub(crate) struct Traffic {
 pub(crate) struct View<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) world: &'a World,
-    pub(crate) sites: &'a BTreeMap<ClusterName, Site>,
+    /// By the clusters' numbers.
+    pub(crate) sites: &'a [Site],
     pub(crate) now: Time,
+}
+
+impl View<'_> {
+    fn site(&self, cluster: &ClusterName) -> Option<(ClusterId, &Site)> {
+        let id = self.world.id(cluster)?;
+        Some((id, self.sites.get(id.index())?))
+    }
+}
+
+/// A gateway that sends: its cluster, and which of its seats.
+struct Sender<'a> {
+    id: ClusterId,
+    site: &'a Site,
+    seat: Seat,
 }
 
 impl Traffic {
@@ -98,36 +113,44 @@ impl Traffic {
     pub(crate) fn step(&mut self, view: &View<'_>) -> Totals {
         let mut totals = Totals::default();
         for demand in &view.scenario.demand {
-            let Some(site) = view.sites.get(&demand.cluster) else { continue };
+            let Some((id, site)) = view.site(&demand.cluster) else { continue };
             // Clients of a lost cluster are gone with it, or come in elsewhere: that is the DNS's part, not ours.
-            let key = (demand.service.clone(), demand.zone.clone());
-            let Some(plan) = site.plans.get(&key).filter(|_| !view.world.is_lost(&site.name, view.now))
-            else {
+            if view.world.is_lost(id, view.now) {
                 continue;
-            };
+            }
+            let Some(plan) = site.plan(&demand.service, &demand.zone) else { continue };
             let requests = demand.rate(view.now) * STEP.as_secs_f64();
-            self.source(view, site, plan, requests, &mut totals);
+            let sender = Sender { id, site, seat: Seat::Edge(site.name.clone(), demand.zone.clone()) };
+            self.source(view, &sender, plan, requests, &mut totals);
         }
         overload(view, &mut totals);
         totals
     }
 
-    fn source(&mut self, view: &View<'_>, site: &Site, plan: &Plan, requests: f64, totals: &mut Totals) {
+    fn source(
+        &mut self,
+        view: &View<'_>,
+        sender: &Sender<'_>,
+        plan: &Plan,
+        requests: f64,
+        totals: &mut Totals,
+    ) {
         totals.offered += requests;
         let shed = requests * part(plan.shed);
         totals.shed += shed;
         let tiers = || std::iter::once(&plan.shares).chain(plan.standby.iter());
         let mut tiers: Vec<Vec<Host>> =
-            tiers().map(|tier| self.tier(view, site, plan, tier, false)).collect();
+            tiers().map(|tier| self.tier(view, sender, plan, tier, false)).collect();
         tiers.retain(|hosts| !hosts.is_empty());
         if tiers.is_empty() {
-            tiers.push(self.tier(view, site, plan, &plan.shares, true));
+            tiers.push(self.tier(view, sender, plan, &plan.shares, true));
         }
-        let attempts = site.config.services.get(&plan.service).map_or(0, |it| it.policy.retry.attempts);
+        let attempts =
+            sender.site.config.services.get(&plan.service).map_or(0, |it| it.policy.retry.attempts);
         let mut open = requests - shed;
         for attempt in 0..=attempts as usize {
             let (tier, visit) = (&tiers[attempt % tiers.len()], attempt / tiers.len());
-            open = self.attempt(view, site, tier, visit, open, totals);
+            open = self.attempt(view, sender.id, tier, visit, open, totals);
         }
         totals.failed += open;
     }
@@ -136,7 +159,7 @@ impl Traffic {
     fn attempt(
         &mut self,
         view: &View<'_>,
-        site: &Site,
+        from: ClusterId,
         hosts: &[Host],
         visit: usize,
         requests: f64,
@@ -162,8 +185,10 @@ impl Traffic {
             for (pool, part) in &host.pools {
                 *totals.served.entry(pool.clone()).or_default() += served * part;
             }
-            if let HostName::Gateway(peer) = &host.key.2 {
-                let seen = totals.evidence.entry((site.name.clone(), peer.clone())).or_default();
+            if let HostName::Gateway(peer) = &host.key.2
+                && let Some(peer) = view.world.id(peer)
+            {
+                let seen = totals.evidence.entry((from, peer)).or_default();
                 seen.0 += failed + served;
                 seen.1 += served;
             }
@@ -172,13 +197,12 @@ impl Traffic {
     }
 
     /// The usable hosts of a priority, with weights that sum to one; none if there are none. `all`: the unusable too.
-    fn tier(&self, view: &View<'_>, site: &Site, plan: &Plan, tier: &Shares, all: bool) -> Vec<Host> {
-        let seat = Seat::Edge(site.name.clone(), plan.source.locality.zone.clone());
+    fn tier(&self, view: &View<'_>, sender: &Sender<'_>, plan: &Plan, tier: &Shares, all: bool) -> Vec<Host> {
         let mut hosts = Vec::new();
         for (target, share) in tier {
             let mut found = match target {
-                Target::Zone(zone) => self.zone(view, site, &seat, &plan.service, zone, all),
-                Target::Cluster(cluster) => self.cluster(view, site, &seat, &plan.service, cluster, all),
+                Target::Zone(zone) => self.zone(view, sender, &plan.service, zone, all),
+                Target::Cluster(cluster) => self.cluster(view, sender, &plan.service, cluster, all),
             };
             let sum: f64 = found.iter().map(|host| host.weight).sum();
             found.iter_mut().for_each(|host| host.weight *= part(*share) / sum);
@@ -192,21 +216,22 @@ impl Traffic {
     fn zone(
         &self,
         view: &View<'_>,
-        site: &Site,
-        seat: &Seat,
+        sender: &Sender<'_>,
         service: &ServiceName,
         zone: &Zone,
         all: bool,
     ) -> Vec<Host> {
-        let endpoints = site.endpoints.get(service).into_iter().flatten().filter(|it| it.zone == *zone);
-        let key = |it: &EndpointView| (seat.clone(), service.clone(), HostName::Endpoint(it.address));
+        let endpoints = sender.site.endpoints(service);
+        let key = |it: &EndpointView| (sender.seat.clone(), service.clone(), HostName::Endpoint(it.address));
         endpoints
+            .iter()
+            .filter(|it| it.zone == *zone)
             .filter(|it| all || (it.healthy && !self.is_ejected(&key(it), view.now)))
             .map(|it| Host {
                 key: key(it),
                 weight: 1.0,
-                alive: alive(view, &site.name, service, it.address),
-                pools: vec![(pool(service, &site.name, zone), 1.0)],
+                alive: alive(view, sender.id, service, it.address),
+                pools: vec![(pool(service, &sender.site.name, zone), 1.0)],
                 dead: Vec::new(),
             })
             .collect()
@@ -216,32 +241,31 @@ impl Traffic {
     fn cluster(
         &self,
         view: &View<'_>,
-        site: &Site,
-        seat: &Seat,
+        sender: &Sender<'_>,
         service: &ServiceName,
         cluster: &ClusterName,
         all: bool,
     ) -> Vec<Host> {
-        let key = (seat.clone(), service.clone(), HostName::Gateway(cluster.clone()));
+        let key = (sender.seat.clone(), service.clone(), HostName::Gateway(cluster.clone()));
         if !all && self.is_ejected(&key, view.now) {
             return Vec::new();
         }
         let none = Host { key: key.clone(), weight: 1.0, alive: 0.0, pools: Vec::new(), dead: Vec::new() };
-        let Some(remote) = view.sites.get(cluster) else { return vec![none] };
-        if !view.world.is_open(&site.name, cluster, view.now) {
+        let Some((id, remote)) = view.site(cluster) else { return vec![none] };
+        if !view.world.is_open(sender.id, id, view.now) {
             return vec![none];
         }
-        let known: Vec<&EndpointView> = remote.endpoints.get(service).into_iter().flatten().collect();
+        let known = remote.endpoints(service);
         let inner = |it: &EndpointView| {
             (Seat::EastWest(cluster.clone()), service.clone(), HostName::Endpoint(it.address))
         };
         let usable = |it: &&EndpointView| it.healthy && !self.is_ejected(&inner(it), view.now);
-        let mut chosen: Vec<&EndpointView> = known.iter().copied().filter(usable).collect();
+        let mut chosen: Vec<&EndpointView> = known.iter().filter(usable).collect();
         if chosen.is_empty() {
-            chosen = known;
+            chosen = known.iter().collect();
         }
         let (well, dead): (Vec<&EndpointView>, Vec<&EndpointView>) =
-            chosen.iter().partition(|it| alive(view, cluster, service, it.address) > 0.0);
+            chosen.iter().partition(|it| alive(view, id, service, it.address) > 0.0);
         let dead_hosts = dead.iter().map(|it| (inner(it), ratio(1, chosen.len(), 0))).collect();
         let fails: f64 = (0..EAST_WEST_TRIES.min(chosen.len()))
             .map(|visit| ratio(dead.len(), chosen.len(), visit))
@@ -279,28 +303,30 @@ impl Traffic {
 /// What pools with a declared capacity cannot serve fails.
 fn overload(view: &View<'_>, totals: &mut Totals) {
     for (service, per_endpoint) in &view.scenario.capacity {
-        for site in view.sites.values() {
-            let mut sizes: BTreeMap<&Zone, f64> = BTreeMap::new();
-            for endpoint in site.endpoints.get(service).into_iter().flatten() {
-                *sizes.entry(&endpoint.zone).or_default() +=
-                    alive(view, &site.name, service, endpoint.address);
+        for site in view.sites {
+            let Some(id) = view.world.id(&site.name) else { continue };
+            let mut sizes: BTreeMap<Zone, f64> = BTreeMap::new();
+            for endpoint in site.endpoints(service) {
+                *sizes.entry(endpoint.zone).or_default() += alive(view, id, service, endpoint.address);
             }
             for (zone, size) in sizes {
-                let key = pool(service, &site.name, zone);
+                let key = pool(service, &site.name, &zone);
                 let limit = size * per_endpoint * STEP.as_secs_f64();
-                let Some(served) = totals.served.get_mut(&key) else { continue };
-                let used = if limit > 0.0 { *served / limit } else { 0.0 };
-                let above = (*served - limit).max(0.0);
+                let served = totals.served.entry(key.clone()).or_default();
+                let asked = *served;
+                let above = (asked - limit).max(0.0);
                 *served -= above;
                 totals.failed += above;
-                totals.utilisation.insert(key, used);
+                totals.used.insert(key, (asked, limit));
             }
         }
     }
 }
 
-fn alive(view: &View<'_>, cluster: &ClusterName, service: &ServiceName, address: SocketAddr) -> f64 {
-    if view.world.answer(cluster, service, address, view.now) == Answer::Well { 1.0 } else { 0.0 }
+fn alive(view: &View<'_>, cluster: ClusterId, service: &ServiceName, address: SocketAddr) -> f64 {
+    let endpoint = view.world.find(cluster, service, address);
+    let well = endpoint.is_some_and(|it| view.world.answer(cluster, it, view.now) == Answer::Well);
+    if well { 1.0 } else { 0.0 }
 }
 
 fn part(share: Share) -> f64 {

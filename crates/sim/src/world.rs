@@ -1,5 +1,7 @@
 //! What is true at a moment: which endpoints answer, which ways are open, which agents live. The agents never look here;
 //! they find out.
+//!
+//! Clusters and endpoints are numbers here: a fleet of a million endpoints is asked a million times a second.
 
 use crate::{
     fleet::Fleet,
@@ -8,8 +10,10 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::Range,
     time::Duration,
 };
+use tidegate_api::Config;
 use tidegate_model::{ClusterName, Region, ServiceName, Time, Zone};
 
 /// How an endpoint answers.
@@ -25,14 +29,43 @@ pub(crate) enum Answer {
     Nothing,
 }
 
-/// Where an endpoint is.
-#[derive(Clone, Debug)]
-struct Site {
-    cluster: ClusterName,
-    region: Region,
+/// A cluster, by its place in the order of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClusterId(pub(crate) u32);
+
+/// An endpoint of a service, by its number in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EndpointId(pub(crate) u32);
+
+impl ClusterId {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl EndpointId {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A cluster as it is.
+#[derive(Debug)]
+struct Ground {
+    name: ClusterName,
+    region: Option<Region>,
+    /// In order of names, with the numbers of their endpoints.
+    services: Vec<(ServiceName, Range<u32>)>,
+    /// In order of services and addresses.
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    address: SocketAddr,
     zone: Zone,
     /// Its number in its pool, and how many there are.
-    place: (usize, usize),
+    place: (u32, u32),
 }
 
 /// The truth.
@@ -41,9 +74,9 @@ pub(crate) struct World {
     faults: Vec<Fault>,
     /// Which faults are in force from each moment on at which one begins or ends.
     epochs: Vec<(Time, Vec<usize>)>,
-    regions: BTreeMap<ClusterName, Region>,
-    distances: BTreeMap<(ClusterName, ClusterName), Duration>,
-    endpoints: BTreeMap<(ClusterName, ServiceName, SocketAddr), Site>,
+    grounds: Vec<Ground>,
+    /// Round trips, by the numbers of both clusters.
+    distances: Vec<Duration>,
 }
 
 /// A round trip between clusters that declare none: within one region, about 1 ms.
@@ -51,70 +84,73 @@ const NEAR: Duration = Duration::from_millis(1);
 
 impl World {
     pub(crate) fn new(fleet: &Fleet, faults: Vec<Fault>) -> Self {
-        let mut world = Self {
-            epochs: epochs(&faults),
-            faults,
-            regions: BTreeMap::new(),
-            distances: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-        };
+        let mut distances = Vec::with_capacity(fleet.configs.len() * fleet.configs.len());
         for (name, config) in &fleet.configs {
-            let Some(cluster) = config.clusters.get(name) else { continue };
-            world.regions.insert(name.clone(), cluster.region.clone());
-            for (other, it) in &config.clusters {
-                let declared =
-                    cluster.proximity.get(&it.region).or_else(|| it.proximity.get(&cluster.region));
-                let distance = declared.copied().unwrap_or(NEAR).max(NEAR);
-                world.distances.insert((name.clone(), other.clone()), distance);
-            }
-            for (service, it) in &config.services {
-                let mut sizes: BTreeMap<&Zone, usize> = BTreeMap::new();
-                for endpoint in it.endpoints.values() {
-                    *sizes.entry(&endpoint.zone).or_default() += 1;
-                }
-                let mut seen: BTreeMap<&Zone, usize> = BTreeMap::new();
-                for (address, endpoint) in &it.endpoints {
-                    let index = seen.entry(&endpoint.zone).or_default();
-                    let size = sizes.get(&endpoint.zone).copied().unwrap_or(1);
-                    let site = Site {
-                        cluster: name.clone(),
-                        region: cluster.region.clone(),
-                        zone: endpoint.zone.clone(),
-                        place: (*index, size),
-                    };
-                    *index += 1;
-                    world.endpoints.insert((name.clone(), service.clone(), *address), site);
-                }
-            }
+            distances.extend(fleet.configs.keys().map(|other| distance(config, name, other)));
         }
-        world
+        let grounds = fleet.configs.iter().map(|(name, config)| Ground::new(name.clone(), config));
+        Self { epochs: epochs(&faults), faults, grounds: grounds.collect(), distances }
+    }
+
+    /// The number of a cluster.
+    pub(crate) fn id(&self, cluster: &ClusterName) -> Option<ClusterId> {
+        let found = self.grounds.binary_search_by(|ground| ground.name.cmp(cluster));
+        found.ok().and_then(|index| u32::try_from(index).ok()).map(ClusterId)
+    }
+
+    /// The name of a cluster.
+    pub(crate) fn name(&self, cluster: ClusterId) -> &ClusterName {
+        &self.grounds[cluster.index()].name
+    }
+
+    /// The region of a cluster, if the manifests name one.
+    pub(crate) fn region(&self, cluster: ClusterId) -> Option<&Region> {
+        self.grounds[cluster.index()].region.as_ref()
+    }
+
+    /// How many endpoints a cluster has.
+    pub(crate) fn size(&self, cluster: ClusterId) -> usize {
+        self.grounds[cluster.index()].endpoints.len()
+    }
+
+    /// The number of an endpoint.
+    pub(crate) fn find(
+        &self,
+        cluster: ClusterId,
+        service: &ServiceName,
+        address: SocketAddr,
+    ) -> Option<EndpointId> {
+        let ground = &self.grounds[cluster.index()];
+        let at = ground.services.binary_search_by(|(name, _)| name.cmp(service)).ok()?;
+        let range = ground.services[at].1.clone();
+        let endpoints = ground.endpoints.get(range.start as usize..range.end as usize)?;
+        let index = endpoints.binary_search_by(|it| it.address.cmp(&address)).ok()?;
+        Some(EndpointId(range.start + u32::try_from(index).ok()?))
+    }
+
+    /// What an endpoint serves, and where it listens.
+    pub(crate) fn key(&self, cluster: ClusterId, endpoint: EndpointId) -> (ServiceName, SocketAddr) {
+        let ground = &self.grounds[cluster.index()];
+        let after = ground.services.partition_point(|(_, range)| range.end <= endpoint.0);
+        (ground.services[after].0.clone(), ground.endpoints[endpoint.index()].address)
     }
 
     /// How an endpoint answers now; the worst of all faults that meet it.
-    pub(crate) fn answer(
-        &self,
-        cluster: &ClusterName,
-        service: &ServiceName,
-        address: SocketAddr,
-        now: Time,
-    ) -> Answer {
-        let Some(site) = self.endpoints.get(&(cluster.clone(), service.clone(), address)) else {
-            return Answer::Nothing;
-        };
+    pub(crate) fn answer(&self, cluster: ClusterId, endpoint: EndpointId, now: Time) -> Answer {
+        let ground = &self.grounds[cluster.index()];
         let mut answer = Answer::Well;
         for fault in self.active(now) {
+            let it = &ground.endpoints[endpoint.index()];
             match &fault.kind {
-                FaultKind::Lose(place) if site.is_in(place, address) => return Answer::Nothing,
-                FaultKind::BrownOut(place, percent) if site.is_in(place, address) => {
-                    let (index, size) = site.place;
-                    #[expect(clippy::cast_precision_loss, reason = "a pool has far less than 2^52 endpoints")]
-                    let failing = (size as f64 * percent / 100.0).ceil();
-                    #[expect(clippy::cast_precision_loss, reason = "a pool has far less than 2^52 endpoints")]
-                    if (index as f64) < failing && answer == Answer::Well {
+                FaultKind::Lose(place) if ground.is_in(it, place) => return Answer::Nothing,
+                FaultKind::BrownOut(place, percent) if ground.is_in(it, place) => {
+                    let (index, size) = it.place;
+                    let failing = (f64::from(size) * percent / 100.0).ceil();
+                    if f64::from(index) < failing && answer == Answer::Well {
                         answer = Answer::Unavailable;
                     }
                 }
-                FaultKind::Flap(place, period) if site.is_in(place, address) => {
+                FaultKind::Flap(place, period) if ground.is_in(it, place) => {
                     let phase = now.since(fault.at).as_nanos() % period.as_nanos();
                     if phase * 2 < period.as_nanos() {
                         answer = Answer::Refused;
@@ -127,45 +163,67 @@ impl World {
     }
 
     /// Whether a cluster as a whole is gone: its agent, its gateways, its clients.
-    pub(crate) fn is_lost(&self, cluster: &ClusterName, now: Time) -> bool {
+    pub(crate) fn is_lost(&self, cluster: ClusterId, now: Time) -> bool {
         self.active(now).any(|fault| self.takes(fault, cluster))
     }
 
     /// Whether a fault takes a whole cluster.
-    pub(crate) fn takes(&self, fault: &Fault, cluster: &ClusterName) -> bool {
+    pub(crate) fn takes(&self, fault: &Fault, cluster: ClusterId) -> bool {
+        let ground = &self.grounds[cluster.index()];
         match &fault.kind {
-            FaultKind::Lose(Place::Cluster(lost)) => lost == cluster,
-            FaultKind::Lose(Place::Region(lost)) => self.regions.get(cluster) == Some(lost),
+            FaultKind::Lose(Place::Cluster(lost)) => *lost == ground.name,
+            FaultKind::Lose(Place::Region(lost)) => ground.region.as_ref() == Some(lost),
             _ => false,
         }
     }
 
     /// Whether the agent of a cluster runs.
-    pub(crate) fn agent_runs(&self, cluster: &ClusterName, now: Time) -> bool {
-        let restarted = |fault: &Fault| matches!(&fault.kind, FaultKind::RestartAgent(it) if it == cluster);
+    pub(crate) fn agent_runs(&self, cluster: ClusterId, now: Time) -> bool {
+        let name = self.name(cluster);
+        let restarted = |fault: &Fault| matches!(&fault.kind, FaultKind::RestartAgent(it) if it == name);
         !self.is_lost(cluster, now) && !self.active(now).any(restarted)
     }
 
     /// Whether connections from one cluster to the gateways of another are answered.
-    pub(crate) fn is_open(&self, from: &ClusterName, to: &ClusterName, now: Time) -> bool {
-        let cut = |fault: &Fault| matches!(&fault.kind, FaultKind::Partition { from: a, to: b } if a == from && b == to);
+    pub(crate) fn is_open(&self, from: ClusterId, to: ClusterId, now: Time) -> bool {
+        let (from, name) = (self.name(from), self.name(to));
+        let cut = |fault: &Fault| matches!(&fault.kind, FaultKind::Partition { from: a, to: b } if a == from && b == name);
         !self.is_lost(to, now) && !self.active(now).any(cut)
     }
 
     /// How late a cluster's news comes.
-    pub(crate) fn delay(&self, cluster: &ClusterName, now: Time) -> Duration {
-        self.active(now)
-            .filter_map(|fault| match &fault.kind {
-                FaultKind::SlowTelemetry(it, delay) if it == cluster => Some(*delay),
-                _ => None,
-            })
-            .max()
-            .unwrap_or_default()
+    pub(crate) fn delay(&self, cluster: ClusterId, now: Time) -> Duration {
+        let name = self.name(cluster);
+        let delays = self.active(now).filter_map(|fault| match &fault.kind {
+            FaultKind::SlowTelemetry(it, delay) if it == name => Some(*delay),
+            _ => None,
+        });
+        delays.max().unwrap_or_default()
+    }
+
+    /// The part of a cluster's pool statuses that is lost on the way, in percent.
+    pub(crate) fn dropped(&self, cluster: ClusterId, now: Time) -> f64 {
+        let name = self.name(cluster);
+        let parts = self.active(now).filter_map(|fault| match &fault.kind {
+            FaultKind::DropStatus(it, percent) if it == name => Some(*percent),
+            _ => None,
+        });
+        parts.fold(0.0, f64::max)
+    }
+
+    /// What the clock of a cluster's agent shows when it is `right`; both are times since 1970.
+    pub(crate) fn clock(&self, cluster: ClusterId, right: Duration, now: Time) -> Duration {
+        let name = self.name(cluster);
+        let skew = self.active(now).find_map(|fault| match &fault.kind {
+            FaultKind::ClockSkew(it, skew) if it == name => Some(*skew),
+            _ => None,
+        });
+        skew.map_or(right, |skew| skew.show(right))
     }
 
     /// The round trip between two clusters.
-    pub(crate) fn round_trip(&self, from: &ClusterName, to: &ClusterName) -> Duration {
-        self.distances.get(&(from.clone(), to.clone())).copied().unwrap_or(NEAR)
+    pub(crate) fn round_trip(&self, from: ClusterId, to: ClusterId) -> Duration {
+        self.distances.get(from.index() * self.grounds.len() + to.index()).copied().unwrap_or(NEAR)
     }
 
     /// The faults in force.
@@ -181,6 +239,13 @@ impl World {
     }
 }
 
+fn distance(config: &Config, name: &ClusterName, other: &ClusterName) -> Duration {
+    let declared = config.clusters.get(name).zip(config.clusters.get(other)).and_then(|(here, there)| {
+        here.proximity.get(&there.region).or_else(|| there.proximity.get(&here.region))
+    });
+    declared.copied().unwrap_or(NEAR).max(NEAR)
+}
+
 fn epochs(faults: &[Fault]) -> Vec<(Time, Vec<usize>)> {
     let turns: BTreeSet<Time> =
         faults.iter().flat_map(|fault| [Some(fault.at), fault.until]).flatten().collect();
@@ -191,13 +256,38 @@ fn epochs(faults: &[Fault]) -> Vec<(Time, Vec<usize>)> {
     turns.into_iter().map(|at| (at, active(at))).collect()
 }
 
-impl Site {
-    fn is_in(&self, place: &Place, address: SocketAddr) -> bool {
+impl Ground {
+    fn new(name: ClusterName, config: &Config) -> Self {
+        let region = config.clusters.get(&name).map(|it| it.region.clone());
+        let count = config.services.values().map(|it| it.endpoints.len()).sum();
+        let (mut services, mut endpoints) =
+            (Vec::with_capacity(config.services.len()), Vec::with_capacity(count));
+        let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        for (service, it) in &config.services {
+            let start = number(endpoints.len());
+            let mut sizes: BTreeMap<&Zone, u32> = BTreeMap::new();
+            for endpoint in it.endpoints.values() {
+                *sizes.entry(&endpoint.zone).or_default() += 1;
+            }
+            let mut seen: BTreeMap<&Zone, u32> = BTreeMap::new();
+            for (address, endpoint) in &it.endpoints {
+                let index = seen.entry(&endpoint.zone).or_default();
+                let size = sizes.get(&endpoint.zone).copied().unwrap_or(1);
+                let (zone, place) = (endpoint.zone.clone(), (*index, size));
+                endpoints.push(Endpoint { address: *address, zone, place });
+                *index += 1;
+            }
+            services.push((service.clone(), start..number(endpoints.len())));
+        }
+        Self { name, region, services, endpoints }
+    }
+
+    fn is_in(&self, endpoint: &Endpoint, place: &Place) -> bool {
         match place {
-            Place::Region(region) => self.region == *region,
-            Place::Cluster(cluster) => self.cluster == *cluster,
-            Place::Zone(zone) => self.zone == *zone,
-            Place::Endpoint(endpoint) => *endpoint == address,
+            Place::Region(region) => self.region.as_ref() == Some(region),
+            Place::Cluster(cluster) => self.name == *cluster,
+            Place::Zone(zone) => endpoint.zone == *zone,
+            Place::Endpoint(address) => endpoint.address == *address,
         }
     }
 }

@@ -7,7 +7,8 @@ use tidegate_sim::{Report, picture};
 /// Where a child process writes its report; set by the test that starts it.
 const CHILD: &str = "TIDEGATE_SIM_TEST_REPORT";
 
-/// A thousand faults of every kind within ten minutes, drawn by a linear congruence (Numerical Recipes).
+/// A thousand faults of every kind within ten minutes, drawn by a linear congruence (Numerical Recipes). Kinds take turns,
+/// and none lasts until its next turn: two of one kind at one place would contradict each other.
 fn thousand() -> String {
     let mut text = format!("duration: 10m\nseed: 7\n{DEMAND}faults:\n");
     let mut state = 12_345_u64;
@@ -17,18 +18,20 @@ fn thousand() -> String {
     };
     let zones = ["us-east-1a", "us-east-1b", "us-west-1a", "us-west-1b"];
     let clusters = ["us-east", "us-west"];
-    for _ in 0..1000 {
-        let (at, length) = (2_000 + draw(590_000), 200 + draw(4_000));
+    for number in 0..1000 {
+        let (at, length) = (2_000 + 595 * number, 200 + draw(4_000));
         let zone = zones[usize::try_from(draw(4)).unwrap()];
         let cluster = usize::try_from(draw(2)).unwrap();
         let (here, there) = (clusters[cluster], clusters[1 - cluster]);
-        let what = match draw(7) {
+        let what = match number % 9 {
             0 => format!("lose: zone/{zone}"),
             1 => format!("brownOut: zone/{zone}, percent: {}", draw(101)),
             2 => format!("flap: zone/{zone}, period: {}ms", 100 + draw(2_000)),
             3 => format!("partition: {{from: {here}, to: {there}}}"),
             4 => format!("slowTelemetry: {here}, delay: {}ms", draw(3_000)),
             5 => format!("restartAgent: {here}"),
+            6 => format!("dropStatus: {here}, percent: {}", draw(101)),
+            7 => format!("clockSkew: {here}, behind: {}s", draw(1_000)),
             _ => format!("lose: region/{here}"),
         };
         writeln!(text, "- {{at: {at}ms, for: {length}ms, {what}}}").unwrap();
