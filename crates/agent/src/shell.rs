@@ -315,6 +315,7 @@ impl Shell {
             plans: self.core.plan_views(),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(gateway_view).collect(),
+            checks: (&self.prober.stats().snapshot()).into(),
         }
     }
 

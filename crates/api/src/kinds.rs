@@ -4,6 +4,7 @@
 
 mod fleet_cluster;
 mod gateway;
+mod health_check;
 mod places;
 mod policy;
 mod policy_parts;
@@ -16,7 +17,6 @@ pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
 pub(crate) use places::Mention;
 pub(crate) use policy::{PolicySpec, Target};
-pub(crate) use policy_parts::Check;
 pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};

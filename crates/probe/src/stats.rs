@@ -102,18 +102,27 @@ impl Snapshot {
     /// zero when there were none.
     #[must_use]
     pub fn late_at_most(&self, before: &Self, part: f64) -> Duration {
-        let counts: Vec<u64> =
-            self.late.iter().zip(&before.late).map(|(now, then)| now.saturating_sub(*then)).collect();
-        let total: u64 = counts.iter().sum();
-        let mut left = total as f64 * part.clamp(0.0, 1.0);
-        for (index, count) in counts.into_iter().enumerate() {
-            left -= count as f64;
-            if left <= 0.0 && total > 0 {
-                return upper(index);
-            }
-        }
-        Duration::ZERO
+        quantile(self.late.iter().zip(&before.late).map(|(now, then)| now.saturating_sub(*then)), part)
     }
+
+    /// The same for all checks since the start.
+    #[must_use]
+    pub fn late_since_start(&self, part: f64) -> Duration {
+        quantile(self.late.iter().copied(), part)
+    }
+}
+
+fn quantile(counts: impl Iterator<Item = u64>, part: f64) -> Duration {
+    let counts: Vec<u64> = counts.collect();
+    let total: u64 = counts.iter().sum();
+    let mut left = total as f64 * part.clamp(0.0, 1.0);
+    for (index, count) in counts.into_iter().enumerate() {
+        left -= count as f64;
+        if left <= 0.0 && total > 0 {
+            return upper(index);
+        }
+    }
+    Duration::ZERO
 }
 
 fn bucket(late: Duration) -> usize {

@@ -28,7 +28,7 @@ pub(crate) enum Target {
 }
 
 /// Fields that people look for right below `spec`.
-const NESTED: [&str; 18] = [
+const NESTED: [&str; 20] = [
     "spec.failover[].from",
     "spec.failover[].to",
     "spec.failoverDelay.partialLoss",
@@ -36,6 +36,8 @@ const NESTED: [&str; 18] = [
     "spec.healthCheck.active.interval",
     "spec.healthCheck.active.unhealthyThreshold",
     "spec.healthCheck.active.healthyThreshold",
+    "spec.healthCheck.passive",
+    "spec.healthCheck.passive.latency",
     "spec.capacity.requestsPerSecond",
     "spec.capacity.concurrency",
     "spec.capacity.targetUtilization",
