@@ -32,7 +32,7 @@ impl Running {
     /// The sum of the counters whose names end so.
     fn counter(&self, end: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        let request = format!("GET /stats?filter={end} HTTP/1.0\r\nhost: admin\r\n\r\n");
+        let request = format!("GET /stats?filter={end} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
