@@ -21,7 +21,7 @@ use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use tls::{Alpn, TlsStore};
+use tls::{Alpn, Tls, TlsStore};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -95,10 +95,11 @@ impl Progress {
 
 /// Checks `address` once.
 pub(crate) async fn check(address: SocketAddr, config: &CheckConfig, store: &TlsStore) -> Outcome {
-    // Before the time runs: how long our own files take says nothing about the target.
+    // The state of TLS and of HTTP/2 is kilobytes, which plain checks, the many, need not carry along.
     let tls = match &config.tls {
         None => None,
-        Some(wanted) => match store.get(wanted, alpn(&config.kind), address.ip()).await {
+        // Before the time runs: how long our own files take says nothing about the target.
+        Some(wanted) => match Box::pin(store.get(wanted, alpn(&config.kind), address.ip())).await {
             Ok(tls) => Some(tls),
             Err(why) => return Outcome::local(why),
         },
@@ -106,14 +107,11 @@ pub(crate) async fn check(address: SocketAddr, config: &CheckConfig, store: &Tls
     let progress = Progress::new(Instant::now());
     let attempt = async {
         let tcp = TcpStream::connect(address).await.map_err(|error| progress.failed(&error))?;
-        match tls {
-            None => ask(tcp, address, false, &config.kind, &progress).await,
-            Some(tls) => {
-                progress.reach(Stage::Tls);
-                let stream = tls.connect(tcp).await.map_err(|error| progress.failed(&error))?;
-                tls::agreed(&stream, alpn(&config.kind))?;
-                ask(stream, address, true, &config.kind, &progress).await
-            }
+        match (tls, &config.kind) {
+            (None, CheckKind::Tcp) => Ok(()),
+            (None, CheckKind::Http(check)) => http1::ask(tcp, address, check, &progress).await,
+            (None, kind) => Box::pin(ask(tcp, address, false, kind, &progress)).await,
+            (Some(tls), kind) => Box::pin(ask_secured(tls, tcp, address, kind, &progress)).await,
         }
     };
     let result = match timeout(config.timeout, attempt).await {
@@ -135,6 +133,20 @@ const fn alpn(kind: &CheckKind) -> Alpn {
     }
 }
 
+/// Shakes hands, and asks inside.
+async fn ask_secured(
+    tls: Tls,
+    tcp: TcpStream,
+    address: SocketAddr,
+    kind: &CheckKind,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    progress.reach(Stage::Tls);
+    let stream = tls.connect(tcp).await.map_err(|error| progress.failed(&error))?;
+    tls::agreed(&stream, alpn(kind))?;
+    ask(stream, address, true, kind, progress).await
+}
+
 /// Asks over a connection that is open.
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
@@ -144,12 +156,23 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     progress: &Progress,
 ) -> Result<(), Failure> {
     match kind {
-        CheckKind::Tcp => {
-            progress.decide();
-            Ok(())
-        }
+        CheckKind::Tcp => Ok(()),
         CheckKind::Http(check) => http1::ask(stream, address, check, progress).await,
         CheckKind::Http2(check) => http2::ask(stream, address, secure, check, progress).await,
         CheckKind::Grpc(check) => grpc::ask(stream, address, secure, check, progress).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CheckKind;
+
+    #[test]
+    fn a_check_is_small_however_large_tls_and_http2_are() {
+        let config = CheckConfig::new(CheckKind::http("/"));
+        let store = TlsStore::default();
+        let size = size_of_val(&check(([127, 0, 0, 1], 80).into(), &config, &store));
+        assert!(size <= 1536, "{size} bytes, moved twice for each check");
     }
 }
