@@ -51,18 +51,20 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     buffer.clear();
     let head = read_head(&mut stream, &mut buffer, check.method, progress).await?;
     let mut decoder = Decoder::new(head.framing);
-    let result = match &check.expected_body {
-        _ if !check.expects(head.status) => Err(Failure::Status(head.status)),
-        None => Ok(()),
+    let expected = check.expected_body.as_ref().filter(|_| check.expects(head.status));
+    let result = match expected {
         Some(expected) => {
             progress.reach(Stage::Body);
             read_body(&mut stream, &mut buffer, head.length, expected, &mut decoder, progress).await
         }
+        None => {
+            // Nobody looks at the body: it is only followed to its end. One that is no HTTP changes nothing.
+            let _ = decoder.decode(buffer.get(head.length..).unwrap_or_default(), |_| {});
+            if check.expects(head.status) { Ok(()) } else { Err(Failure::Status(head.status)) }
+        }
     };
     progress.decide();
-    let whole = decoder.is_done()
-        || decoder.decode(buffer.get(head.length..).unwrap_or_default(), |_| {}) != Ok(false);
-    if !whole && !matches!(result, Err(Failure::Body(_))) {
+    if !decoder.is_done() && matches!(result, Ok(()) | Err(Failure::Status(_))) {
         // Whether it ended or was given up makes no difference.
         let _ = timeout(CLOSING_PATIENCE, drain(&mut stream, &mut buffer, decoder)).await;
     }

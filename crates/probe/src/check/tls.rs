@@ -84,15 +84,22 @@ impl TlsStore {
             Some(name) => ServerName::try_from(name.clone())
                 .map_err(|_| format!("TLS: {name:?} is no name of a server"))?,
         };
-        let config = self.config(wanted, alpn).await?;
+        let config = self.config(wanted, alpn, Instant::now()).await?;
         Ok(Tls { connector: TlsConnector::from(config), name })
     }
 
-    async fn config(&self, wanted: &Arc<TlsConfig>, alpn: Alpn) -> Result<Arc<ClientConfig>, String> {
+    async fn config(
+        &self,
+        wanted: &Arc<TlsConfig>,
+        alpn: Alpn,
+        now: Instant,
+    ) -> Result<Arc<ClientConfig>, String> {
         let key = (Arc::clone(wanted), alpn);
         // Held while files are read, so that they are read once and not by each check that waits for them.
         let mut kept = self.kept.lock().await;
-        if let Some(found) = kept.get(&key).filter(|found| found.read.elapsed() < RELOAD_AFTER) {
+        if let Some(found) =
+            kept.get(&key).filter(|found| now.saturating_duration_since(found.read) < RELOAD_AFTER)
+        {
             return found.config.clone();
         }
         let fresh = load(Arc::clone(wanted), alpn).await;
@@ -110,7 +117,7 @@ impl TlsStore {
             }
             (fresh, _) => fresh,
         };
-        kept.insert(key, Kept { read: Instant::now(), config: config.clone() });
+        kept.insert(key, Kept { read: now, config: config.clone() });
         config
     }
 }
@@ -226,5 +233,39 @@ impl ServerCertVerifier for TrustAnybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn authority() -> String {
+        rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap().cert.pem()
+    }
+
+    #[tokio::test]
+    async fn files_are_read_again_and_the_last_good_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        fs::write(&file, authority()).unwrap();
+        let trust = Trust::Authorities(file.clone());
+        let wanted = Arc::new(TlsConfig { server_name: None, trust, client: None });
+        let (store, start) = (TlsStore::default(), Instant::now());
+        let at = async |seconds| {
+            store.config(&wanted, Alpn::None, start + Duration::from_secs(seconds)).await.unwrap()
+        };
+        let first = at(0).await;
+        fs::write(&file, authority()).unwrap();
+        assert!(Arc::ptr_eq(&first, &at(9).await), "not yet");
+        let second = at(11).await;
+        assert!(!Arc::ptr_eq(&first, &second));
+        fs::write(&file, "half a certifi").unwrap();
+        assert!(Arc::ptr_eq(&second, &at(22).await), "what was good stays");
+        fs::remove_file(&file).unwrap();
+        assert!(Arc::ptr_eq(&second, &at(33).await));
+        let fresh = TlsStore::default().config(&wanted, Alpn::None, start).await.unwrap_err();
+        assert!(fresh.starts_with("TLS: ") && fresh.contains("ca.pem"), "{fresh}");
     }
 }
