@@ -17,7 +17,7 @@ mod shown;
 
 use serde_json::{Value, json};
 use shown::Row;
-use std::{env, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, fs, path::Path, process::ExitCode, time::Duration};
 
 /// The checks a second that one core must make (DESIGN.md, section 9).
 const GOAL_PER_SECOND: f64 = 20_000.0;
@@ -43,14 +43,14 @@ fn main() -> ExitCode {
         Some("prober") => prober::run(&args[1..]),
         // `cargo test --all-targets` starts benchmarks too, without this word; then there is nothing to do.
         _ if args.iter().any(|arg| arg == "--bench") => {
-            compare(after("--envoy").map(PathBuf::from), after("--json").map(PathBuf::from));
+            compare(after("--envoy").map(Path::new), after("--json").map(Path::new));
         }
         _ => {}
     }
     ExitCode::SUCCESS
 }
 
-fn compare(envoy: Option<PathBuf>, json: Option<PathBuf>) {
+fn compare(envoy: Option<&Path>, json: Option<&Path>) {
     let mut rows = Vec::new();
     let mut server = server::Server::start(SERVER_CORE);
     for targets in [AT_THE_GOAL, BEYOND].into_iter().chain(COMPARED) {
@@ -83,6 +83,6 @@ fn compare(envoy: Option<PathBuf>, json: Option<PathBuf>) {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let ratio = ours.map(|per_second| per_second / GOAL_PER_SECOND);
         let all = json!({ "goalChecksPerSecond": GOAL_PER_SECOND, "ratioToGoal": ratio, "rows": rows });
-        fs::write(&path, format!("{all:#}\n")).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        fs::write(path, format!("{all:#}\n")).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
