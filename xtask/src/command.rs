@@ -9,10 +9,21 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// How the variables begin in which cargo tells a program what it was built from.
+const OF_XTASK: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// The cargo that runs us, in the workspace's folder.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    // What cargo said of xtask when it started us. Build scripts watch some of it (ring's does), and would run again
+    // whenever somebody calls cargo now by way of xtask and now directly.
+    for (name, _) in env::vars_os() {
+        let own = name.to_str().is_some_and(|name| OF_XTASK.iter().any(|start| name.starts_with(start)));
+        if own {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -12,6 +12,7 @@ mod start;
 use facts::{facts, topology};
 
 use crate::{
+    checks::Checks,
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -23,7 +24,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{CheckKind, Config, GatewayRole, TrafficShift};
+use tidegate_api::{Config, GatewayRole, TrafficShift};
 use tidegate_engine::{Effects, Engine, Event, Load, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
@@ -469,25 +470,9 @@ impl Core {
         let Some(engine) = &self.engine else { return };
         let mut targets = Vec::new();
         for (name, service) in &self.config.services {
-            let Some(check) = &service.policy.active_check else { continue };
-            for endpoint in engine.endpoints(name) {
-                let config = probe::CheckConfig {
-                    kind: match &check.kind {
-                        CheckKind::Tcp => probe::CheckKind::Tcp,
-                        CheckKind::Http { path, host, expected_statuses } => probe::CheckKind::Http {
-                            path: path.clone(),
-                            host: host.clone(),
-                            expected_statuses: expected_statuses.clone(),
-                        },
-                    },
-                    interval: check.interval,
-                    timeout: check.timeout,
-                    unhealthy_threshold: check.unhealthy_threshold,
-                    healthy_threshold: check.healthy_threshold,
-                };
-                let target = probe::Target { address: endpoint.address, config, known: endpoint.up };
-                targets.push(((name.clone(), endpoint.address), target));
-            }
+            let Some(checks) = Checks::of(&service.policy) else { continue };
+            let endpoints = engine.endpoints(name);
+            targets.extend(endpoints.map(|it| ((name.clone(), it.address), checks.target(name, &it))));
         }
         let known = targets.iter().filter(|(_, target)| target.known.is_none());
         self.unchecked = known.map(|(key, _)| key.clone()).collect();

@@ -99,6 +99,34 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "How often manifests were loaded.",
         one(number(status.manifests_generation)),
     );
+    let checks = &status.checks;
+    for (name, kind, help, value) in [
+        ("targets", "gauge", "Endpoints that are checked.", number(checks.targets)),
+        ("under_way", "gauge", "Checks under way.", number(checks.under_way)),
+        (
+            "under_way_limit",
+            "gauge",
+            "The most checks that may be under way; fewer where the limit of open files is low.",
+            number(checks.under_way_limit),
+        ),
+        ("ejected", "gauge", "Endpoints that are ejected because they are slow.", number(checks.ejected)),
+        ("made_total", "counter", "Checks made.", number(checks.made)),
+        ("failed_total", "counter", "Checks that failed.", number(checks.failed)),
+        (
+            "not_made_total",
+            "counter",
+            "Checks that could not be made for a reason on the agent's side.",
+            number(checks.not_made),
+        ),
+        (
+            "late_p99_seconds",
+            "gauge",
+            "99 % of the checks since the start began no later than this after their time.",
+            checks.late_p99_ms / 1e3,
+        ),
+    ] {
+        family(&format!("tidegate_check_{name}"), kind, help, one(value));
+    }
     family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
     family(
         "tidegate_ready",
@@ -138,10 +166,12 @@ mod tests {
                 links: vec![],
             }],
             gateways: Vec::new(),
+            checks: crate::view::ChecksView { under_way_limit: 4096, ..Default::default() },
         };
         let text = text(&status, 7);
         assert!(text.contains("tidegate_peer_reachable{peer=\"us-west\"} 0\n"), "{text}");
         assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");
+        assert!(text.contains("tidegate_check_under_way_limit 4096\n"), "{text}");
         assert!(text.contains("tidegate_ready 0\n"), "{text}");
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

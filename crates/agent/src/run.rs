@@ -72,6 +72,9 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error("the state folder cannot be used: {0}")]
     State(#[from] StateError),
+    /// The thread of the health checks cannot be started.
+    #[error("health checks cannot be started: {0}")]
+    Prober(io::Error),
     /// The manifests do not name the cluster that the agent is for.
     #[error(
         "the manifests do not say where cluster {cluster} lies\n{problems}  hint: --cluster must be the name of a FleetCluster in them"
@@ -154,7 +157,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         core,
         boot,
         xds: xds.clone(),
-        prober: Prober::start(verdict_tx, stop.clone()),
+        prober: Prober::start(verdict_tx, stop.clone()).map_err(AgentError::Prober)?,
         peer_client: PeerClient::start(
             PeerClientConfig { own: config.cluster.clone(), boot, peers: BTreeMap::new(), origin },
             link_tx,

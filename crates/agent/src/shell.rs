@@ -393,6 +393,7 @@ impl Shell {
             shifts: self.core.shift_views(now),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(gateway_view).collect(),
+            checks: (&self.prober.stats().snapshot()).into(),
         }
     }
 

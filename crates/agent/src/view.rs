@@ -37,6 +37,46 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The gateways that are connected or were.
     pub gateways: Vec<GatewayView>,
+    /// The active checks of this cluster's endpoints.
+    #[serde(default)]
+    pub checks: ChecksView,
+}
+
+/// What the prober counts of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChecksView {
+    /// Endpoints that are checked.
+    pub targets: u64,
+    /// Checks under way.
+    pub under_way: u64,
+    /// The most checks that may be under way: fewer where the limit of open files is low.
+    pub under_way_limit: u64,
+    /// Endpoints that are ejected because they are slow.
+    pub ejected: u64,
+    /// Checks made since the start.
+    pub made: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Checks that could not be made for a reason on the agent's side.
+    pub not_made: u64,
+    /// 99 % of the checks since the start were no later than this.
+    pub late_p99_ms: f64,
+}
+
+impl From<&tidegate_probe::Snapshot> for ChecksView {
+    fn from(counts: &tidegate_probe::Snapshot) -> Self {
+        Self {
+            targets: counts.targets,
+            under_way: counts.under_way,
+            under_way_limit: counts.under_way_limit,
+            ejected: counts.ejected,
+            made: counts.checks,
+            failed: counts.failed,
+            not_made: counts.local,
+            late_p99_ms: counts.late_since_start(0.99).as_secs_f64() * 1e3,
+        }
+    }
 }
 
 /// A pool.

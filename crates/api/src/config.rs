@@ -1,11 +1,11 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
+use crate::checks::{ActiveCheck, LatencyCheck};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -113,43 +113,13 @@ pub struct ServicePolicy {
     pub engine: Policy,
     /// How endpoints are checked; `None` when active checks are switched off: readiness alone counts.
     pub active_check: Option<ActiveCheck>,
+    /// When an endpoint that answers is too slow; `None` where nobody asked for it.
+    #[serde(default)]
+    pub latency_check: Option<LatencyCheck>,
     /// How gateways retry.
     pub retry: Retry,
     /// How long requests in flight may take to finish when a pool leaves the plan.
     pub drain_timeout: Duration,
-}
-
-/// An active check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ActiveCheck {
-    /// What is asked.
-    pub kind: CheckKind,
-    /// From one check to the next.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-    /// So many failures in a row take an endpoint down.
-    pub unhealthy_threshold: u32,
-    /// So many successes in a row bring it back.
-    pub healthy_threshold: u32,
-}
-
-/// What a check asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum CheckKind {
-    /// An HTTP/1.1 GET.
-    Http {
-        /// The path.
-        path: String,
-        /// The `Host` header; the endpoint's address when absent.
-        host: Option<String>,
-        /// Statuses that count as healthy.
-        expected_statuses: Vec<RangeInclusive<u16>>,
-    },
-    /// A TCP connection.
-    Tcp,
 }
 
 /// How gateways retry.
@@ -276,20 +246,9 @@ impl Default for ServicePolicy {
         Self {
             engine: Policy::default(),
             active_check: Some(ActiveCheck::default()),
+            latency_check: None,
             retry: Retry::default(),
             drain_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for ActiveCheck {
-    fn default() -> Self {
-        Self {
-            kind: CheckKind::Tcp,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_millis(500),
-            unhealthy_threshold: 2,
-            healthy_threshold: 2,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod failover;
 mod fleet_cluster;
 mod gateway;
+mod health_check;
 mod labels;
 mod node;
 mod places;
@@ -26,7 +27,6 @@ pub(crate) use node::NodeSpec;
 pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
-pub(crate) use policy_parts::Check;
 pub(crate) use profile::ProfileSpec;
 pub(crate) use route::{ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;

@@ -6,6 +6,7 @@
 //!
 //! There is no I/O here: who reads the files is the business of the crate `discovery`.
 
+mod checks;
 mod config;
 mod duration;
 mod fields;
@@ -21,9 +22,12 @@ mod time;
 mod told;
 mod yaml;
 
+pub use checks::{
+    ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
+};
 pub use config::{
-    ActiveCheck, CheckKind, Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule,
-    Listener, PathMatch, Retry, RouteMatch, Service, ServicePolicy, ShiftExpiry, TrafficShift,
+    Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch, Retry,
+    RouteMatch, Service, ServicePolicy, ShiftExpiry, TrafficShift,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

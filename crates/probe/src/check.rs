@@ -3,182 +3,176 @@
 //! It tells faults of the target from faults on our side ([`Failure::Local`]): no descriptor left,
 //! no local port left, or a process that was held up so long that the time of the check passed
 //! without its having had a chance. Those must not take a healthy endpoint down.
+//!
+//! Whatever a server sends, a check holds at most [`http1::HEAD_LIMIT`] bytes of its header, looks at no more than
+//! [`crate::BODY_LIMIT`] bytes of its body without keeping them, and ends with its timeout.
+//!
+//! A connection is closed in good order (FIN), never cut: a reset shows as an error in the logs of many servers.
 
-use crate::{CheckConfig, CheckKind, Failure};
-use bytes::Bytes;
-use http::{
-    Request,
-    header::{CONNECTION, HOST, USER_AGENT},
-};
-use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+mod body;
+mod grpc;
+mod http1;
+mod http2;
+pub(crate) mod tls;
+
+use crate::{CheckConfig, CheckKind, Failure, Stage};
 use std::{
-    error::Error,
-    io,
     net::SocketAddr,
-    ops::RangeInclusive,
-    pin::pin,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tls::{Alpn, Tls, TlsStore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
+/// Who we say we are.
 const AGENT: &str = concat!("tidegate-probe/", env!("CARGO_PKG_VERSION"));
 
-/// What is read of a body, in bytes: enough for any health page, so that its server sees an
-/// orderly end and no reset; nothing is made of it.
-const BODY_LIMIT: usize = 16 << 10;
-
-/// How long a body may take after its headers. The verdict does not depend on it, so it is short.
-const BODY_PATIENCE: Duration = Duration::from_millis(50);
+/// How long a peer may take after the verdict to end the exchange in good order. The verdict does not depend on it, so
+/// it is short.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A timer that fires so much too late shows that this process was held up (DESIGN.md, section 5).
-const HELD_UP: Duration = Duration::from_millis(50);
+pub(crate) const HELD_UP: Duration = Duration::from_millis(50);
 
-/// `EMFILE` and `ENFILE`, which `io::ErrorKind` does not name; equal on Linux and macOS.
-const NO_DESCRIPTOR_LEFT: [i32; 2] = [24, 23];
+/// What a check found.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) result: Result<(), Failure>,
+    /// From the start to the verdict, where the target was asked at all.
+    pub(crate) latency: Option<Duration>,
+}
+
+impl Outcome {
+    pub(crate) const fn local(why: String) -> Self {
+        Self { result: Err(Failure::Local(why)), latency: None }
+    }
+}
+
+/// How far a check has come; written by the check, read when its time is over.
+struct Progress {
+    started: Instant,
+    stage: AtomicU8,
+    /// When the verdict was known, in nanoseconds from the start; 0 while it is not.
+    decided: AtomicU64,
+}
+
+impl Progress {
+    fn new(started: Instant) -> Self {
+        Self { started, stage: AtomicU8::new(Stage::Connect as u8), decided: AtomicU64::new(0) }
+    }
+
+    fn reach(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    fn stage(&self) -> Stage {
+        let stage = usize::from(self.stage.load(Relaxed));
+        Stage::ALL.get(stage).copied().unwrap_or(Stage::Body)
+    }
+
+    /// The verdict is known; what follows is only an orderly end.
+    fn decide(&self) {
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.decided.store(nanos.max(1), Relaxed);
+    }
+
+    fn latency(&self) -> Duration {
+        match self.decided.load(Relaxed) {
+            0 => self.started.elapsed(),
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+
+    /// An error of the operating system at the present stage.
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        Failure::of_io(error, self.stage())
+    }
+}
 
 /// Checks `address` once.
-pub(crate) async fn check(address: SocketAddr, config: &CheckConfig) -> Result<(), Failure> {
-    let started = Instant::now();
+pub(crate) async fn check(address: SocketAddr, config: &CheckConfig, store: &TlsStore) -> Outcome {
+    // The state of TLS and of HTTP/2 is kilobytes, which plain checks, the many, need not carry along.
+    let tls = match &config.tls {
+        None => None,
+        // Before the time runs: how long our own files take says nothing about the target.
+        Some(wanted) => match Box::pin(store.get(wanted, alpn(&config.kind), address.ip())).await {
+            Ok(tls) => Some(tls),
+            Err(why) => return Outcome::local(why),
+        },
+    };
+    let progress = Progress::new(Instant::now());
     let attempt = async {
-        match &config.kind {
-            CheckKind::Tcp => connect(address).await.map(drop),
-            CheckKind::Http { path, host, expected_statuses } => {
-                get(address, path, host.as_deref(), expected_statuses).await
-            }
+        let tcp = TcpStream::connect(address).await.map_err(|error| progress.failed(&error))?;
+        match (tls, &config.kind) {
+            (None, CheckKind::Tcp) => Ok(()),
+            (None, CheckKind::Http(check)) => http1::ask(tcp, address, check, &progress).await,
+            (None, kind) => Box::pin(ask(tcp, address, false, kind, &progress)).await,
+            (Some(tls), kind) => Box::pin(ask_secured(tls, tcp, address, kind, &progress)).await,
         }
     };
-    match timeout(config.timeout, attempt).await {
+    let result = match timeout(config.timeout, attempt).await {
         Ok(result) => result,
-        Err(_) if started.elapsed() > config.timeout + HELD_UP => {
-            Err(Failure::Local("this process was held up".into()))
+        Err(_) if progress.started.elapsed() > config.timeout + HELD_UP => {
+            return Outcome::local("this process was held up".into());
         }
-        Err(_) => Err(Failure::Timeout(config.timeout)),
+        Err(_) => Err(Failure::Timeout(config.timeout, progress.stage())),
+    };
+    let latency = (!matches!(result, Err(Failure::Local(_)))).then(|| progress.latency());
+    Outcome { result, latency }
+}
+
+const fn alpn(kind: &CheckKind) -> Alpn {
+    match kind {
+        CheckKind::Http(_) => Alpn::Http1,
+        CheckKind::Http2(_) | CheckKind::Grpc(_) => Alpn::Http2,
+        CheckKind::Tcp => Alpn::None,
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
-    TcpStream::connect(address).await.map_err(|error| of_connection(&error))
-}
-
-async fn get(
+/// Shakes hands, and asks inside.
+async fn ask_secured(
+    tls: Tls,
+    tcp: TcpStream,
     address: SocketAddr,
-    path: &str,
-    host: Option<&str>,
-    expected: &[RangeInclusive<u16>],
+    kind: &CheckKind,
+    progress: &Progress,
 ) -> Result<(), Failure> {
-    let own_name;
-    let host = match host {
-        Some(host) => host,
-        None => {
-            own_name = address.to_string();
-            &own_name
-        }
-    };
-    let request = Request::get(path)
-        .header(HOST, host)
-        .header(USER_AGENT, AGENT)
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| Failure::Local(format!("GET {path}, host {host}: {error}")))?;
-    let stream = connect(address).await?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| of_exchange(&error))?;
-    let mut connection = pin!(connection);
-    let mut answer = pin!(sender.send_request(request));
-    let mut open = true;
-    let answer = tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        _ = &mut connection => {
-            open = false;
-            answer.await
-        }
-    };
-    let answer = answer.map_err(|error| of_exchange(&error))?;
-    let status = answer.status().as_u16();
-    if open {
-        tokio::select! {
-            () = drain(answer.into_body()) => {}
-            _ = &mut connection => {}
-        }
-    }
-    if expected.iter().any(|range| range.contains(&status)) { Ok(()) } else { Err(Failure::Status(status)) }
+    progress.reach(Stage::Tls);
+    let stream = tls.connect(tcp).await.map_err(|error| progress.failed(&error))?;
+    tls::agreed(&stream, alpn(kind))?;
+    ask(stream, address, true, kind, progress).await
 }
 
-/// Reads a body within its limits.
-async fn drain(mut body: Incoming) {
-    let mut seen = 0;
-    let read = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            seen += frame.data_ref().map_or(0, Bytes::len);
-            if seen > BODY_LIMIT {
-                break;
-            }
-        }
-    };
-    // Whether it ended or was given up makes no difference.
-    let _ = timeout(BODY_PATIENCE, read).await;
-}
-
-fn of_connection(error: &io::Error) -> Failure {
-    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR_LEFT.contains(&code)) {
-        return Failure::Local("too many open files (raise the limit: ulimit -n)".into());
+/// Asks over a connection that is open.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: SocketAddr,
+    secure: bool,
+    kind: &CheckKind,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    match kind {
+        CheckKind::Tcp => Ok(()),
+        CheckKind::Http(check) => http1::ask(stream, address, check, progress).await,
+        CheckKind::Http2(check) => http2::ask(stream, address, secure, check, progress).await,
+        CheckKind::Grpc(check) => grpc::ask(stream, address, secure, check, progress).await,
     }
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Failure::Refused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            Failure::Reset
-        }
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Failure::Unreachable,
-        io::ErrorKind::AddrNotAvailable => Failure::Local("no local port left for a connection".into()),
-        io::ErrorKind::OutOfMemory => Failure::Local("out of memory".into()),
-        _ => Failure::Other(error.to_string()),
-    }
-}
-
-fn of_exchange(error: &hyper::Error) -> Failure {
-    if error.is_parse() {
-        return Failure::NotHttp;
-    }
-    if error.is_incomplete_message() {
-        return Failure::Closed;
-    }
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<io::Error>() {
-            return of_connection(error);
-        }
-        cause = inner.source();
-    }
-    Failure::Other(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CheckKind;
 
     #[test]
-    fn a_lack_on_our_side_is_no_failure_of_the_target() {
-        for error in [
-            io::Error::from_raw_os_error(24),
-            io::Error::from_raw_os_error(23),
-            io::ErrorKind::AddrNotAvailable.into(),
-        ] {
-            assert!(matches!(of_connection(&error), Failure::Local(_)), "{error}");
-        }
-    }
-
-    #[test]
-    fn errors_of_a_connection_get_their_short_names() {
-        for (kind, said) in [
-            (io::ErrorKind::ConnectionRefused, "connection refused"),
-            (io::ErrorKind::ConnectionReset, "connection reset"),
-            (io::ErrorKind::BrokenPipe, "connection reset"),
-            (io::ErrorKind::HostUnreachable, "host unreachable"),
-        ] {
-            assert_eq!(of_connection(&kind.into()).to_string(), said);
-        }
+    fn a_check_is_small_however_large_tls_and_http2_are() {
+        let config = CheckConfig::new(CheckKind::http("/"));
+        let store = TlsStore::default();
+        let size = size_of_val(&check(([127, 0, 0, 1], 80).into(), &config, &store));
+        assert!(size <= 1536, "{size} bytes, moved twice for each check");
     }
 }

@@ -1,6 +1,6 @@
 //! The targets, and when each is due. No clock and no I/O: time and randomness are arguments.
 //!
-//! A target is in exactly one place: in the queue, waiting for its time, or being checked. A
+//! A target is in exactly one place: in the queue, waiting for its time; waiting for room at its host; or being checked. A
 //! target that is given anew with another address or configuration gets another ticket, so that
 //! the result of a check that was under way for the old one finds nobody and is dropped.
 //!
@@ -9,12 +9,16 @@
 
 use crate::{
     Failure, NextCheck, Target, Tracker, Verdict,
+    hosts::Hosts,
+    latency::{Latency, Member, Standing, judge},
     pacing::{first_delay, next_delay, second_delay},
+    siblings::Groups,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tidegate_model::ProbeVerdict;
 
@@ -26,8 +30,14 @@ pub(crate) struct Schedule<K> {
     tickets: BTreeMap<K, Ticket>,
     entries: BTreeMap<Ticket, Entry<K>>,
     queue: BTreeSet<(Instant, Ticket)>,
+    hosts: Hosts,
+    groups: Groups,
+    /// Tickets that waited for room at their host and may try again; each is due.
+    ready: VecDeque<Ticket>,
     /// Tickets with an untold verdict, the oldest first; each at most once.
     untold: VecDeque<Ticket>,
+    /// How many entries are ejected.
+    ejected: usize,
     last_ticket: Ticket,
 }
 
@@ -35,6 +45,8 @@ struct Entry<K> {
     key: K,
     target: Arc<Target>,
     tracker: Tracker,
+    latency: Latency,
+    standing: Standing,
     /// When it is due; `None` while it is being checked.
     due: Option<Instant>,
     /// When its last check started.
@@ -44,15 +56,44 @@ struct Entry<K> {
     untold: Option<(ProbeVerdict, bool)>,
 }
 
+/// A check to be made.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) ticket: Ticket,
+    pub(crate) target: Arc<Target>,
+    /// How long it was due already.
+    pub(crate) late: Duration,
+}
+
+/// A check that was made.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) ticket: Ticket,
+    /// Whom it was made of.
+    pub(crate) ip: IpAddr,
+    pub(crate) result: Result<(), Failure>,
+    /// How long it took, if that says something about the target.
+    pub(crate) latency: Option<Duration>,
+}
+
 impl<K: Ord + Clone> Schedule<K> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             tickets: BTreeMap::new(),
             entries: BTreeMap::new(),
             queue: BTreeSet::new(),
+            hosts: Hosts::default(),
+            groups: Groups::default(),
+            ready: VecDeque::new(),
             untold: VecDeque::new(),
+            ejected: 0,
             last_ticket: 0,
         }
+    }
+
+    /// How many targets there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Makes `targets` the whole set. What is unchanged keeps its state and its place in the queue.
@@ -66,18 +107,21 @@ impl<K: Ord + Clone> Schedule<K> {
         }
         let mut fresh = Vec::new();
         for (key, target) in targets {
-            let old = self.tickets.get(&key).copied();
-            match old.and_then(|ticket| self.entries.get(&ticket)) {
-                Some(entry) if entry.target.address == target.address => {
-                    if entry.target.config != target.config {
-                        let tracker = entry.tracker.reconfigured(&target.config);
-                        fresh.push((key, target, tracker));
-                    }
-                }
-                _ => {
+            let ticket = self.tickets.get(&key).copied();
+            let old = ticket.and_then(|ticket| Some((ticket, self.entries.get(&ticket)?)));
+            match old.filter(|(_, old)| old.target.address == target.address) {
+                None => {
                     let tracker = Tracker::new(&target.config, target.known);
                     fresh.push((key, target, tracker));
                 }
+                Some((_, old)) if old.target.config != target.config => {
+                    let tracker = old.tracker.reconfigured(&target.config);
+                    fresh.push((key, target, tracker));
+                }
+                Some((ticket, old)) if old.target.siblings != target.siblings => {
+                    self.regroup(ticket, target, now);
+                }
+                Some(_) => {}
             }
         }
         let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
@@ -87,21 +131,38 @@ impl<K: Ord + Clone> Schedule<K> {
         }
         let entries = &self.entries;
         self.untold.retain(|ticket| entries.contains_key(ticket));
+        self.ready.retain(|ticket| entries.contains_key(ticket));
     }
 
     fn insert(&mut self, key: K, target: Target, tracker: Tracker, due: Instant, now: Instant) {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
         let old = self.tickets.insert(key.clone(), ticket).and_then(|old| self.remove(old));
-        // A verdict about the same address is worth telling still.
-        let untold = old.filter(|old| old.target.address == target.address).and_then(|old| old.untold);
+        // What is known of the same address is worth keeping: a verdict nobody was told yet, and an ejection.
+        let old = old.filter(|old| old.target.address == target.address);
+        let standing = old.as_ref().map(|old| old.standing).unwrap_or_default();
+        self.ejected += usize::from(standing.ejected);
+        let untold = old.and_then(|old| old.untold);
         if untold.is_some() {
             self.untold.push_back(ticket);
         }
         self.queue.insert((due, ticket));
-        let target = Arc::new(target);
-        let entry = Entry { key, target, tracker, due: Some(due), started: now, spread: false, untold };
+        if let Some(siblings) = &target.siblings {
+            self.groups.join(siblings, target.config.interval, ticket, now);
+        }
+        let entry = Entry {
+            key,
+            target: Arc::new(target),
+            tracker,
+            latency: Latency::default(),
+            standing,
+            due: Some(due),
+            started: now,
+            spread: false,
+            untold,
+        };
         self.entries.insert(ticket, entry);
+        self.readmit_the_lonely(ticket);
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Entry<K>> {
@@ -109,28 +170,76 @@ impl<K: Ord + Clone> Schedule<K> {
         if let Some(due) = entry.due {
             self.queue.remove(&(due, ticket));
         }
+        if let Some(siblings) = &entry.target.siblings {
+            self.groups.leave(siblings, ticket);
+        }
+        self.ejected -= usize::from(entry.standing.ejected);
         Some(entry)
     }
 
-    /// When the next target is due.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.queue.first().map(|(due, _)| *due)
+    /// The same target with other siblings, or another rule for them: its checks go on as they were.
+    fn regroup(&mut self, ticket: Ticket, target: Target, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        if let Some(siblings) = &entry.target.siblings {
+            self.groups.leave(siblings, ticket);
+        }
+        if let Some(siblings) = &target.siblings {
+            self.groups.join(siblings, target.config.interval, ticket, now);
+        }
+        entry.target = Arc::new(target);
+        self.readmit_the_lonely(ticket);
+    }
+
+    /// A target that is compared with nobody any more is not ejected any more.
+    fn readmit_the_lonely(&mut self, ticket: Ticket) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        if entry.target.siblings.is_none() && std::mem::take(&mut entry.standing).ejected {
+            self.ejected -= 1;
+            self.tell(ticket, ProbeVerdict::Up, false);
+        }
+    }
+
+    /// When something is to be done: a target to be checked, or siblings to be judged.
+    pub(crate) fn next_due(&self, with_checks: bool) -> Option<Instant> {
+        let checks = self.queue.first().map(|(due, _)| *due).filter(|_| with_checks);
+        [checks, self.groups.next_due()].into_iter().flatten().min()
     }
 
     /// Takes a target that is due: the caller checks it and says what it found with [`Self::finish`].
-    pub(crate) fn start_due(&mut self, now: Instant) -> Option<(Ticket, Arc<Target>)> {
-        let &(due, ticket) = self.queue.first().filter(|(due, _)| *due <= now)?;
-        self.queue.remove(&(due, ticket));
-        let entry = self.entries.get_mut(&ticket)?;
-        entry.due = None;
-        entry.started = now;
-        Some((ticket, Arc::clone(&entry.target)))
+    pub(crate) fn start_due(&mut self, now: Instant) -> Option<Due> {
+        loop {
+            let ticket = match self.ready.pop_front() {
+                Some(ticket) => ticket,
+                None => {
+                    let &(due, ticket) = self.queue.first().filter(|(due, _)| *due <= now)?;
+                    self.queue.remove(&(due, ticket));
+                    ticket
+                }
+            };
+            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            if self.hosts.enter(entry.target.address.ip(), ticket) {
+                let late = entry.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+                entry.due = None;
+                entry.started = now;
+                return Some(Due { ticket, target: Arc::clone(&entry.target), late });
+            }
+        }
     }
 
     /// Takes the result of a check, unless its target is gone, and puts the target back into the queue.
-    pub(crate) fn finish(&mut self, ticket: Ticket, result: Result<(), Failure>, now: Instant, random: u32) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        let step = entry.tracker.on_result(result);
+    pub(crate) fn finish(&mut self, done: Done, now: Instant, random: u32) {
+        self.hosts.leave(done.ip);
+        while let Some(next) = self.hosts.next_waiting(done.ip) {
+            if self.entries.contains_key(&next) {
+                self.ready.push_back(next);
+                break;
+            }
+        }
+        let Some(entry) = self.entries.get_mut(&done.ticket) else { return };
+        if let (Some(latency), Ok(()) | Err(Failure::Timeout(..))) = (done.latency, &done.result) {
+            entry.latency.record(latency);
+        }
+        let step = entry.tracker.on_result(done.result);
         let due = match step.next {
             NextCheck::Now => now,
             NextCheck::After(interval) => {
@@ -141,16 +250,62 @@ impl<K: Ord + Clone> Schedule<K> {
             }
         };
         entry.due = Some(due);
-        self.queue.insert((due, ticket));
+        self.queue.insert((due, done.ticket));
         if let Some(verdict) = step.verdict_changed {
-            match &mut entry.untold {
-                Some((untold, _)) => *untold = verdict,
-                none => {
-                    *none = Some((verdict, step.first));
-                    self.untold.push_back(ticket);
+            // Whatever it was before, it is judged anew.
+            entry.latency = Latency::default();
+            self.ejected -= usize::from(std::mem::take(&mut entry.standing).ejected);
+            self.tell(done.ticket, verdict, step.first);
+        }
+    }
+
+    fn tell(&mut self, ticket: Ticket, verdict: ProbeVerdict, first: bool) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        match &mut entry.untold {
+            Some((untold, _)) => *untold = verdict,
+            none => {
+                *none = Some((verdict, first));
+                self.untold.push_back(ticket);
+            }
+        }
+    }
+
+    /// Judges the siblings whose turn it is: who passes its checks but is an outlier is told as down, and back again.
+    /// Without `trust` in what was measured lately they lose their turn.
+    pub(crate) fn judge_due(&mut self, now: Instant, trust: bool) {
+        while let Some((rule, tickets)) = self.groups.take_due(now) {
+            if !trust {
+                continue;
+            }
+            let entries = &self.entries;
+            let member = |entry: &Entry<K>| Member {
+                latency: entry.latency.smoothed(),
+                up: entry.tracker.up(),
+                standing: entry.standing,
+            };
+            let tickets: Vec<Ticket> = tickets.into_iter().filter(|it| entries.contains_key(it)).collect();
+            let mut members: Vec<Member> = tickets.iter().map(|it| member(&entries[it])).collect();
+            let baseline = judge(&rule, &mut members);
+            for (ticket, member) in tickets.into_iter().zip(members) {
+                let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+                let before = std::mem::replace(&mut entry.standing, member.standing);
+                self.ejected += usize::from(member.standing.ejected);
+                self.ejected -= usize::from(before.ejected);
+                let up = entry.tracker.up() == Some(true);
+                match (before.ejected, member.standing.ejected, baseline, member.latency) {
+                    (false, true, Some(baseline), Some(latency)) => {
+                        self.tell(ticket, ProbeVerdict::Down(baseline.reason(latency)), false);
+                    }
+                    (true, false, ..) if up => self.tell(ticket, ProbeVerdict::Up, false),
+                    _ => {}
                 }
             }
         }
+    }
+
+    /// How many targets are ejected as outliers among their siblings.
+    pub(crate) const fn ejected(&self) -> usize {
+        self.ejected
     }
 
     /// Whether a verdict waits to be told.
@@ -168,143 +323,4 @@ impl<K: Ord + Clone> Schedule<K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{CheckConfig, CheckKind};
-    use std::time::Duration;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    /// A random number that makes every jitter its middle: half an interval, then whole ones.
-    const MIDDLE: u32 = u32::MAX / 2;
-
-    fn target(port: u16) -> Target {
-        Target {
-            address: ([127, 0, 0, 1], port).into(),
-            config: CheckConfig::new(CheckKind::Tcp),
-            known: None,
-        }
-    }
-
-    fn set<const N: usize>(targets: [(&'static str, Target); N]) -> BTreeMap<&'static str, Target> {
-        targets.into_iter().collect()
-    }
-
-    /// Checks everything that is due at `now` with one result, and gives the ports.
-    fn check_due(
-        schedule: &mut Schedule<&'static str>,
-        now: Instant,
-        result: &Result<(), Failure>,
-    ) -> Vec<u16> {
-        let mut ports = Vec::new();
-        while let Some((ticket, target)) = schedule.start_due(now) {
-            ports.push(target.address.port());
-            schedule.finish(ticket, result.clone(), now, MIDDLE);
-        }
-        ports
-    }
-
-    fn verdicts(schedule: &mut Schedule<&'static str>) -> Vec<(&'static str, bool, bool)> {
-        std::iter::from_fn(|| schedule.next_verdict()).map(|v| (v.key, v.verdict.is_up(), v.first)).collect()
-    }
-
-    fn at(start: Instant, seconds: f64) -> Instant {
-        start + Duration::from_secs_f64(seconds)
-    }
-
-    #[test]
-    fn a_target_is_checked_at_once_then_within_the_interval_then_every_interval() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        assert_eq!(check_due(&mut schedule, start, &Ok(())), [1]);
-        let second = schedule.next_due().unwrap();
-        assert!(second > at(start, 0.499) && second < at(start, 0.501), "{:?}", second - start);
-        assert_eq!(check_due(&mut schedule, second, &Ok(())), [1]);
-        let third = schedule.next_due().unwrap() - second;
-        assert!(third > SECOND.mul_f64(0.999) && third < SECOND.mul_f64(1.001), "{third:?}");
-        assert_eq!(verdicts(&mut schedule), [("a", true, true)]);
-    }
-
-    #[test]
-    fn the_recheck_after_a_failure_comes_at_once() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        assert_eq!(check_due(&mut schedule, start, &Err(Failure::Refused)), [1, 1]);
-        assert_eq!(verdicts(&mut schedule), [("a", false, true)]);
-    }
-
-    #[test]
-    fn an_unchanged_target_keeps_its_state_and_its_place() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        check_due(&mut schedule, start, &Ok(()));
-        verdicts(&mut schedule);
-        let due = schedule.next_due();
-        let known_now = Target { known: Some(true), ..target(1) };
-        schedule.reconcile(set([("a", known_now)]), at(start, 0.1));
-        assert_eq!(schedule.next_due(), due);
-        check_due(&mut schedule, at(start, 2.0), &Ok(()));
-        assert_eq!(verdicts(&mut schedule), []);
-    }
-
-    #[test]
-    fn a_new_configuration_starts_at_once_from_the_last_verdict() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        let (old, _) = schedule.start_due(start).unwrap();
-        schedule.finish(old, Ok(()), start, MIDDLE);
-        let mut changed = target(1);
-        changed.config.healthy_threshold = 5;
-        schedule.reconcile(set([("a", changed)]), at(start, 0.1));
-        assert_eq!(verdicts(&mut schedule), [("a", true, true)], "told though the ticket changed");
-        assert_eq!(schedule.next_due(), Some(at(start, 0.1)));
-        check_due(&mut schedule, at(start, 0.1), &Err(Failure::Refused));
-        assert_eq!(verdicts(&mut schedule), [("a", false, false)]);
-    }
-
-    #[test]
-    fn another_address_is_another_target() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        check_due(&mut schedule, start, &Ok(()));
-        schedule.reconcile(set([("a", target(2))]), start);
-        assert_eq!(verdicts(&mut schedule), [], "what was found at the old address is not told");
-        assert_eq!(check_due(&mut schedule, start, &Ok(())), [2]);
-        assert_eq!(verdicts(&mut schedule), [("a", true, true)]);
-    }
-
-    #[test]
-    fn a_result_for_a_target_that_is_gone_is_dropped() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1)), ("b", target(2))]), start);
-        let (ticket, _) = schedule.start_due(start).unwrap();
-        schedule.reconcile(set([]), start);
-        schedule.finish(ticket, Ok(()), start, MIDDLE);
-        assert_eq!(schedule.next_due(), None);
-        assert!(!schedule.has_verdict());
-    }
-
-    #[test]
-    fn a_slow_receiver_gets_the_newest_verdict_of_each_target() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1)), ("b", target(2))]), start);
-        check_due(&mut schedule, at(start, 1.0), &Ok(()));
-        check_due(&mut schedule, at(start, 3.0), &Err(Failure::Refused));
-        assert_eq!(verdicts(&mut schedule), [("a", false, true), ("b", false, true)]);
-    }
-
-    #[test]
-    fn a_late_check_is_not_caught_up_with() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        schedule.reconcile(set([("a", target(1))]), start);
-        check_due(&mut schedule, start, &Ok(()));
-        assert_eq!(check_due(&mut schedule, at(start, 60.0), &Ok(())), [1]);
-    }
-}
+mod tests;

@@ -11,48 +11,9 @@
 //! Verdicts are told when they change, and once when they are first confirmed by a result: what
 //! was merely known before (from disk, from another replica) is not told as if it had been seen.
 
-use crate::CheckConfig;
-use std::{fmt, time::Duration};
+use crate::{CheckConfig, Failure};
+use std::time::Duration;
 use tidegate_model::ProbeVerdict;
-
-/// Why a check failed, in few words for people (its `Display`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Nobody listens there.
-    Refused,
-    /// The connection was cut before the answer.
-    Reset,
-    /// The connection was closed in good order, but without an answer.
-    Closed,
-    /// No route to the host.
-    Unreachable,
-    /// No answer within this time.
-    Timeout(Duration),
-    /// An answer with a status that is not expected.
-    Status(u16),
-    /// Bytes that are no HTTP/1 answer.
-    NotHttp,
-    /// Any other fault of the connection.
-    Other(String),
-    /// The check could not be made for a reason on our side, such as having no file descriptors left.
-    Local(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => f.write_str("connection refused"),
-            Self::Reset => f.write_str("connection reset"),
-            Self::Closed => f.write_str("connection closed without an answer"),
-            Self::Unreachable => f.write_str("host unreachable"),
-            Self::Timeout(limit) => write!(f, "no answer in {} ms", limit.as_millis()),
-            Self::Status(status) => write!(f, "status {status}"),
-            Self::NotHttp => f.write_str("not an HTTP answer"),
-            Self::Other(what) => f.write_str(what),
-            Self::Local(what) => write!(f, "could not check: {what}"),
-        }
-    }
-}
 
 /// When a target is to be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,14 +201,5 @@ mod tests {
         let down = tracker.on_result(Err(Failure::Status(503)));
         assert_eq!(down.verdict_changed, Some(ProbeVerdict::Down("status 503".into())));
         assert!(!down.first);
-    }
-
-    #[test]
-    fn failures_read_as_people_say_them() {
-        let said = |failure: Failure| failure.to_string();
-        assert_eq!(said(Failure::Timeout(Duration::from_millis(500))), "no answer in 500 ms");
-        assert_eq!(said(Failure::Status(503)), "status 503");
-        assert_eq!(said(Failure::Reset), "connection reset");
-        assert_eq!(said(Failure::Local("x".into())), "could not check: x");
     }
 }

@@ -26,7 +26,7 @@ use tidegate_agent::{
 };
 use tidegate_link as link;
 use tidegate_model::{ClusterName, PeerBoot, PoolStatus, ProbeVerdict, ServiceName, Time};
-use tidegate_probe::{Failure, NextCheck, pacing};
+use tidegate_probe::{Failure, NextCheck, Stage, pacing};
 
 /// How long a good check takes, and one that is refused: nothing is decided by it, but nothing is instant.
 const QUICK: Duration = Duration::from_millis(2);
@@ -263,7 +263,7 @@ impl Run<'_> {
             Answer::Well => Ok(()),
             Answer::Unavailable => Err(Failure::Status(503)),
             Answer::Refused => Err(Failure::Refused),
-            Answer::Nothing => Err(Failure::Timeout(check.timeout)),
+            Answer::Nothing => Err(Failure::Timeout(check.timeout, Stage::Connect)),
         });
         // As the prober's schedule: a re-check at once, then spread over the interval, then jittered around it.
         let due = match step.next {

@@ -17,7 +17,7 @@ use tidegate_engine::{Load, Proximity, Spread, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// Fields that people look for one level too high.
-pub(super) const NESTED: [&str; 19] = [
+pub(super) const NESTED: [&str; 21] = [
     "failover[].from",
     "failover[].to",
     "failoverDelay.partialLoss",
@@ -25,6 +25,8 @@ pub(super) const NESTED: [&str; 19] = [
     "healthCheck.active.interval",
     "healthCheck.active.unhealthyThreshold",
     "healthCheck.active.healthyThreshold",
+    "healthCheck.passive",
+    "healthCheck.passive.latency",
     "capacity.requestsPerSecond",
     "capacity.concurrency",
     "capacity.targetUtilization",
@@ -67,7 +69,7 @@ pub(crate) struct PolicyFields {
 
 impl PolicyFields {
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 24] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 30] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),
@@ -92,6 +94,12 @@ impl PolicyFields {
             ("healthCheck.active.timeout", at(&self.check.timeout)),
             ("healthCheck.active.unhealthyThreshold", at(&self.check.unhealthy_threshold)),
             ("healthCheck.active.healthyThreshold", at(&self.check.healthy_threshold)),
+            ("healthCheck.passive.latency", at(&self.check.latency.enabled)),
+            ("healthCheck.passive.latency.ratio", at(&self.check.latency.ratio_percent)),
+            ("healthCheck.passive.latency.minimumDifference", at(&self.check.latency.minimum_difference)),
+            ("healthCheck.passive.latency.maxEjectionPercent", at(&self.check.latency.max_ejection_percent)),
+            ("healthCheck.passive.latency.minimumSiblings", at(&self.check.latency.minimum_siblings)),
+            ("healthCheck.passive.latency.consecutive", at(&self.check.latency.consecutive)),
             ("failback.mode", at(&self.failback.mode)),
             ("failback.holdDown", at(&self.failback.hold_down)),
             ("failback.maxHoldDown", at(&self.failback.max_hold_down)),

@@ -1,38 +1,20 @@
-//! The parts of a `FailoverPolicy` that are larger than one field: capacity, health checks and failback.
+//! The parts of a `FailoverPolicy` that are larger than one field: capacity and failback (health checks have a file of their own).
+
+pub(crate) use super::health_check::CheckFields;
+pub(super) use super::health_check::read_check;
 
 use super::policy_fields::duration_text;
 use crate::{
     fields::{Field, Fields, Issues, Wrong},
     read,
-    yaml::{Node, Value},
+    yaml::Value,
 };
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 use tidegate_engine::{FailbackMode, Load};
 use tidegate_model::Fraction;
 
 /// The most steps of a ramp: more than anybody watches, and a limit on what the engine walks through.
 const MAX_RAMP_STEPS: usize = 20;
-
-/// Status ranges of a check, so that a comparison per answer stays cheap.
-const MAX_STATUS_RANGES: usize = 20;
-
-/// What is checked: one decision, so a nearer policy replaces it as a whole.
-#[derive(Clone, Debug)]
-pub(crate) enum Check {
-    None,
-    Tcp,
-    Http { path: String, host: Option<String>, statuses: Vec<RangeInclusive<u16>> },
-}
-
-/// `healthCheck.active`.
-#[derive(Debug, Default)]
-pub(crate) struct CheckFields {
-    pub(crate) check: Option<Field<Check>>,
-    pub(crate) interval: Option<Field<Duration>>,
-    pub(crate) timeout: Option<Field<Duration>>,
-    pub(crate) unhealthy_threshold: Option<Field<u32>>,
-    pub(crate) healthy_threshold: Option<Field<u32>>,
-}
 
 /// `failback`.
 #[derive(Debug, Default)]
@@ -71,102 +53,6 @@ pub(super) fn read_capacity(spec: &mut Fields<'_>, issues: &mut Issues) -> Capac
     let concurrency =
         concurrency.map(|it| Field { value: Load::Concurrency { requests: it.value }, at: it.at });
     CapacityFields { per_endpoint: rate.or(concurrency), target_utilization }
-}
-
-pub(super) fn read_check(spec: &mut Fields<'_>, issues: &mut Issues) -> CheckFields {
-    let Some(mut health_check) = spec.map("healthCheck", issues) else { return CheckFields::default() };
-    let active = health_check.map("active", issues);
-    health_check.unsupported(&["passive"], issues);
-    health_check.finish(issues);
-    let Some(mut active) = active else { return CheckFields::default() };
-    let check = read_check_kind(&mut active, issues);
-    let times = Duration::from_millis(10)..=Duration::from_secs(600);
-    let fields = CheckFields {
-        check,
-        interval: active.value("interval", issues, read::duration(times.clone())),
-        timeout: active.value("timeout", issues, read::duration(times)),
-        unhealthy_threshold: active.value("unhealthyThreshold", issues, read::integer(1..=100)),
-        healthy_threshold: active.value("healthyThreshold", issues, read::integer(1..=100)),
-    };
-    active.finish(issues);
-    fields
-}
-
-fn read_check_kind(active: &mut Fields<'_>, issues: &mut Issues) -> Option<Field<Check>> {
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    enum CheckType {
-        Http,
-        Tcp,
-        None,
-    }
-    const TYPES: &[(&str, CheckType)] =
-        &[("HTTP", CheckType::Http), ("TCP", CheckType::Tcp), ("None", CheckType::None)];
-
-    let written = active.value("type", issues, read::word(TYPES));
-    let unreadable = written.is_none() && active.node("type").is_some();
-    let path = active.value("path", issues, http_path);
-    let host = active.value("host", issues, read::text);
-    let statuses = active.node("expectedStatuses").map(|_| read_statuses(active, issues));
-    let only_http = ["path", "host", "expectedStatuses"];
-    let stray = only_http.into_iter().find(|&name| active.node(name).is_some());
-    match (&written, stray) {
-        (Some(written), Some(stray)) if written.value != CheckType::Http => {
-            let message = format!("{} belongs to checks of type HTTP", active.path_of(stray));
-            issues.error(active.key_at(stray), message, "remove it, or write type: HTTP");
-        }
-        (None, Some(stray)) if !unreadable => {
-            let message = format!("{} needs a type beside it", active.path_of(stray));
-            issues.error(active.key_at(stray), message, "add type: HTTP");
-        }
-        _ => {}
-    }
-    let written = written?;
-    let value = match written.value {
-        CheckType::None => Check::None,
-        CheckType::Tcp => Check::Tcp,
-        CheckType::Http => Check::Http {
-            path: path.map_or_else(|| "/".to_owned(), |path| path.value),
-            host: host.map(|host| host.value),
-            statuses: statuses.unwrap_or_else(|| vec![200..=299]),
-        },
-    };
-    Some(Field { value, at: written.at })
-}
-
-fn http_path(node: &Node) -> Result<String, Wrong> {
-    let path = read::text(node)?;
-    // Written into a request line, where a space or a line break would make another request of it.
-    if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(path);
-    }
-    Err(Wrong::new("a path", "begin with `/`; no spaces; write other characters as %XX"))
-}
-
-fn read_statuses(active: &mut Fields<'_>, issues: &mut Issues) -> Vec<RangeInclusive<u16>> {
-    let at = active.key_at("expectedStatuses");
-    let mut ranges = Vec::new();
-    let entries = active.maps("expectedStatuses", issues);
-    let count = entries.len();
-    for mut entry in entries {
-        let hint = "the first status of the range, for example 200";
-        let start = entry.required_value("start", hint, issues, read::integer(100..=599));
-        let hint = "the last status of the range, itself included, for example 299";
-        let end = entry.required_value("end", hint, issues, read::integer(100..=599));
-        let entry_at = entry.at;
-        entry.finish(issues);
-        let (Some(start), Some(end)) = (start, end) else { continue };
-        if start.value > end.value {
-            let message = format!("the range of statuses {} to {} is empty", start.value, end.value);
-            issues.error(entry_at, message, "start must not be above end");
-        } else if let (Ok(start), Ok(end)) = (u16::try_from(start.value), u16::try_from(end.value)) {
-            ranges.push(start..=end);
-        }
-    }
-    if count == 0 || count > MAX_STATUS_RANGES {
-        let message = format!("expectedStatuses must have 1 to {MAX_STATUS_RANGES} ranges, not {count}");
-        issues.error(at, message, "for example `[{start: 200, end: 299}]`");
-    }
-    ranges
 }
 
 pub(super) fn read_failback(spec: &mut Fields<'_>, issues: &mut Issues) -> FailbackFields {

@@ -3,10 +3,11 @@
 
 use super::{fleet::Clusters, labels, problem_in};
 use crate::{
-    config::{ActiveCheck, CheckKind, Retry, ServicePolicy},
+    checks::{ActiveCheck, LatencyCheck},
+    config::{Retry, ServicePolicy},
     duration,
     fields::Field,
-    kinds::{Check, PolicyFields, RawRule},
+    kinds::{PolicyFields, RawRule},
     object::Object,
     problem::Problem,
     yaml::Pos,
@@ -124,6 +125,7 @@ impl<'o> Chain<'_, 'o> {
         ServicePolicy {
             engine,
             active_check: self.active_check(),
+            latency_check: self.latency_check(),
             retry: Retry {
                 per_try_timeout: self
                     .value(|spec| spec.per_try_timeout.as_ref(), plain.retry.per_try_timeout),
@@ -199,21 +201,32 @@ impl<'o> Chain<'_, 'o> {
 
     fn active_check(&self) -> Option<ActiveCheck> {
         let default = ActiveCheck::default();
-        let kind = match self.value(|spec| spec.check.check.as_ref(), Check::Tcp) {
-            Check::None => return None,
-            Check::Tcp => CheckKind::Tcp,
-            Check::Http { path, host, statuses } => {
-                CheckKind::Http { path, host, expected_statuses: statuses }
-            }
-        };
+        let plain = Some((default.kind, default.tls));
+        let (kind, tls) = self.value(|spec| spec.check.check.as_ref(), plain)?;
         Some(ActiveCheck {
             kind,
+            tls,
             interval: self.value(|spec| spec.check.interval.as_ref(), default.interval),
             timeout: self.value(|spec| spec.check.timeout.as_ref(), default.timeout),
             unhealthy_threshold: self
                 .value(|spec| spec.check.unhealthy_threshold.as_ref(), default.unhealthy_threshold),
             healthy_threshold: self
                 .value(|spec| spec.check.healthy_threshold.as_ref(), default.healthy_threshold),
+        })
+    }
+
+    fn latency_check(&self) -> Option<LatencyCheck> {
+        let default = LatencyCheck::default();
+        self.value(|spec| spec.check.latency.enabled.as_ref(), false).then(|| LatencyCheck {
+            ratio_percent: self
+                .value(|spec| spec.check.latency.ratio_percent.as_ref(), default.ratio_percent),
+            minimum_difference: self
+                .value(|spec| spec.check.latency.minimum_difference.as_ref(), default.minimum_difference),
+            max_ejection_percent: self
+                .value(|spec| spec.check.latency.max_ejection_percent.as_ref(), default.max_ejection_percent),
+            minimum_siblings: self
+                .value(|spec| spec.check.latency.minimum_siblings.as_ref(), default.minimum_siblings),
+            consecutive: self.value(|spec| spec.check.latency.consecutive.as_ref(), default.consecutive),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::load;
 use std::time::Duration;
-use tidegate_api::CheckKind;
+use tidegate_api::{CheckKind, HttpVersion};
 use tidegate_engine::{FailbackMode, Origin, Places, Tier, Weights, WhenExhausted};
 use tidegate_model::Fraction;
 
@@ -108,4 +108,49 @@ fn a_tier_with_weights_is_read_and_one_without_is_what_it_was() {
         [Tier::Weighted(places.clone(), Weights::Clusters(weights.into()))]
     );
     assert_eq!(tiers("{type: Only, clusters: [us-east, us-west]}"), [Tier::Only(places)]);
+}
+
+#[test]
+fn what_is_checked_is_one_decision_and_the_latency_rule_is_many() {
+    let text = "apiVersion: tidegate.dev/v1alpha1
+kind: FailoverPolicy
+metadata: {name: fleet, namespace: platform}
+spec:
+  targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]
+  healthCheck:
+    active: {type: HTTP2, tls: {insecureSkipVerify: true}}
+    passive: {latency: {ratio: 2.5, minimumSiblings: 6}}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: FailoverPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: web}]
+  healthCheck:
+    active: {type: GRPC, service: shop.Web}
+    passive: {latency: {minimumSiblings: 3}}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: FailoverPolicy
+metadata: {name: pay, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, name: pay}]
+  healthCheck: {passive: {latency: {enabled: false}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: pay, namespace: shop}
+";
+    let loaded = load(text);
+    assert_eq!(loaded.problems, []);
+    let policy = |name: &str| loaded.config.services[&name.parse().unwrap()].policy.clone();
+    let (web, pay) = (policy("shop/web"), policy("shop/pay"));
+    let check = web.active_check.clone().unwrap();
+    assert_eq!(check.kind, CheckKind::Grpc { service: "shop.Web".into(), host: None });
+    assert_eq!(check.tls, None, "TLS belongs to what is asked, so a nearer policy replaces both");
+    let rule = web.latency_check.unwrap();
+    assert_eq!((rule.ratio_percent, rule.minimum_siblings, rule.consecutive), (250, 3, 3));
+    let check = pay.active_check.clone().unwrap();
+    assert!(matches!(check.kind, CheckKind::Http { version: HttpVersion::Http2, .. }) && check.tls.is_some());
+    assert_eq!(pay.latency_check, None);
 }

@@ -84,8 +84,7 @@ fn who_moves_on_for_another_settles_within_ten_recomputations_and_stays() {
             let rule = plan.reasons.iter().find(|it| it.target == "zone a".parse().unwrap()).unwrap().rule;
             assert_eq!(rule, Rule::MadeRoom, "{offered:?}: {plan:#?}");
             let most = PLACES.map(|place| trio.load(place)).into_iter().max().unwrap();
-            // The dead band, and demand that moved by less than a hundredth since it was last planned with.
-            assert!(most <= 816, "{offered:?}: {most} {:?}", trio.shares());
+            assert!(most <= 808, "{offered:?}: {most} {:?}", trio.shares());
         }
         // Half of east goes, and comes back by its ramp; where everybody ends is where everybody was.
         trio.offered.values_mut().zip([700, 1000, 300]).for_each(|(it, to)| *it = to);

@@ -1,7 +1,6 @@
-//! The prober against real sockets on loopback. Nothing here asserts how long something took.
+//! HTTP/1.1 and TCP, and what a prober does with its targets.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap, as tests do")]
-
+use crate::{Fixture, PATIENCE, down, fixture, http, refusing, target};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -11,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tidegate_model::ProbeVerdict;
-use tidegate_probe::{CheckConfig, CheckKind, IN_FLIGHT_LIMIT, Prober, Target, Verdict};
+use tidegate_probe::{CheckKind, HttpCheck, IN_FLIGHT_LIMIT, Prober, Target, Verdict};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -19,50 +18,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-
-/// Long enough for any machine; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Fixture {
-    prober: Prober<&'static str>,
-    verdicts: mpsc::Receiver<Verdict<&'static str>>,
-    shutdown: CancellationToken,
-}
-
-fn fixture() -> Fixture {
-    let (sender, verdicts) = mpsc::channel(16);
-    let shutdown = CancellationToken::new();
-    Fixture { prober: Prober::start(sender, shutdown.clone()), verdicts, shutdown }
-}
-
-impl Fixture {
-    async fn next(&mut self) -> Option<Verdict<&'static str>> {
-        timeout(PATIENCE, self.verdicts.recv()).await.expect("no verdict came")
-    }
-
-    async fn expect(&mut self, verdict: ProbeVerdict, first: bool) {
-        assert_eq!(self.next().await, Some(Verdict { key: "a", verdict, first }));
-    }
-
-    fn check(&self, target: Target) {
-        self.prober.set(vec![("a", target)]);
-    }
-}
-
-fn down(reason: &str) -> ProbeVerdict {
-    ProbeVerdict::Down(reason.into())
-}
-
-fn target(address: SocketAddr, kind: CheckKind) -> Target {
-    let interval = Duration::from_millis(20);
-    // Answers that should come get all the time of a slow machine.
-    let config = CheckConfig { interval, timeout: Duration::from_secs(5), ..CheckConfig::new(kind) };
-    Target { address, config, known: None }
-}
-
-fn http(address: SocketAddr) -> Target {
-    target(address, CheckKind::http("/healthz?deep=1"))
-}
 
 /// What a [`server`] does with a connection.
 const ANSWER_200: u32 = 200;
@@ -121,13 +76,6 @@ async fn serve(mut stream: TcpStream, behaviour: u32, requests: mpsc::UnboundedS
     while behaviour == ENDLESS_BODY && stream.write_all(&[b'x'; 4096]).await.is_ok() {}
 }
 
-/// An address where nobody listens, for as long as the guard lives (it is bound, but does not listen).
-async fn refusing() -> (SocketAddr, tokio::net::TcpSocket) {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    (socket.local_addr().unwrap(), socket)
-}
-
 #[tokio::test]
 async fn a_target_that_answers_is_up_after_one_check() {
     let mut fixture = fixture();
@@ -173,7 +121,7 @@ async fn a_server_that_hangs_is_down_after_the_timeout() {
     let mut target = http(server.address);
     target.config.timeout = Duration::from_millis(30);
     fixture.check(target);
-    fixture.expect(down("no answer in 30 ms"), true).await;
+    fixture.expect(down("timeout after 30 ms waiting for the response header"), true).await;
     assert!(server.connections.load(SeqCst) >= 2, "one timeout is not enough");
 }
 
@@ -200,7 +148,7 @@ async fn a_server_that_fails_and_recovers_is_told_each_way() {
 async fn statuses_are_compared_with_what_is_expected() {
     let mut fixture = fixture();
     let expected_statuses = vec![200..=204, 500..=599];
-    let kind = CheckKind::Http { path: "/".into(), host: None, expected_statuses };
+    let kind = CheckKind::Http(Arc::new(HttpCheck { expected_statuses, ..HttpCheck::get("/") }));
     fixture.check(target(server(ANSWER_503).await.address, kind));
     fixture.expect(ProbeVerdict::Up, true).await;
 }
@@ -209,16 +157,17 @@ async fn statuses_are_compared_with_what_is_expected() {
 async fn the_request_says_who_asks_and_for_what() {
     let fixture = fixture();
     let mut server = server(ANSWER_200).await;
-    let kind = CheckKind::Http {
-        path: "/healthz?deep=1".into(),
+    let kind = CheckKind::Http(Arc::new(HttpCheck {
         host: Some("shop.example".into()),
-        expected_statuses: vec![200..=200],
-    };
+        headers: vec![("x-check".into(), "tide".into())],
+        ..HttpCheck::get("/healthz?deep=1")
+    }));
     fixture.check(target(server.address, kind));
     let request = timeout(PATIENCE, server.requests.recv()).await.unwrap().unwrap();
     assert!(request.starts_with("GET /healthz?deep=1 HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("host: shop.example\r\n"), "{request}");
     assert!(request.contains("connection: close\r\n"), "{request}");
+    assert!(request.contains("x-check: tide\r\n"), "{request}");
     assert!(
         request.contains(concat!("user-agent: tidegate-probe/", env!("CARGO_PKG_VERSION"), "\r\n")),
         "{request}"
@@ -252,7 +201,8 @@ async fn a_changed_configuration_starts_from_the_last_verdict() {
     let server = server(ANSWER_200).await;
     fixture.check(http(server.address));
     fixture.expect(ProbeVerdict::Up, true).await;
-    let kind = CheckKind::Http { path: "/".into(), host: None, expected_statuses: vec![204..=204] };
+    let kind =
+        CheckKind::Http(Arc::new(HttpCheck { expected_statuses: vec![204..=204], ..HttpCheck::get("/") }));
     fixture.check(target(server.address, kind));
     fixture.expect(down("status 200"), false).await;
 }
@@ -283,7 +233,7 @@ async fn a_target_that_is_gone_is_checked_no_more_and_new_ones_are() {
 #[tokio::test]
 async fn more_targets_than_may_be_under_way_are_late_but_not_lost() {
     let (sender, mut verdicts) = mpsc::channel(16);
-    let prober = Prober::start(sender, CancellationToken::new());
+    let prober = Prober::start(sender, CancellationToken::new()).unwrap();
     let count = u32::try_from(IN_FLIGHT_LIMIT).unwrap() * 2;
     let (address, _bound) = refusing().await;
     let mut quiet = target(address, CheckKind::Tcp);
@@ -309,7 +259,7 @@ async fn it_ends_by_the_token_by_being_dropped_and_when_nobody_listens() {
     assert!(!shutdown.is_cancelled(), "dropping a prober stops nothing else");
 
     let (sender, verdicts) = mpsc::channel::<Verdict<u8>>(1);
-    let _prober = Prober::start(sender.clone(), CancellationToken::new());
+    let _prober = Prober::start(sender.clone(), CancellationToken::new()).unwrap();
     drop(verdicts);
     timeout(PATIENCE, sender.closed()).await.unwrap();
 }
