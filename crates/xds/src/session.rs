@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::NodeInfo;
 use crate::protocol::{Machine, Verdict};
@@ -24,7 +24,8 @@ pub(crate) async fn run<V: Variant>(
     out: mpsc::Sender<Result<V::Response, Status>>,
 ) {
     let served = async {
-        let Some(first) = read(&mut inbound).await else { return Ok(()) };
+        let limit = shared.options.max_request_bytes;
+        let Some(first) = read(&mut inbound, limit).await? else { return Ok(()) };
         let (mut session, first) = Session::open::<V>(&shared, first)?;
         session.on_request::<V>(first)?;
         session.serve::<V>(&mut inbound, &out).await
@@ -41,9 +42,19 @@ pub(crate) async fn run<V: Variant>(
     drop(slot);
 }
 
-/// The next request; `None` if the client is gone or broke the stream.
-async fn read<T>(inbound: &mut Streaming<T>) -> Option<T> {
-    inbound.message().await.ok().flatten()
+/// The next request; `None` if the client has ended the stream.
+///
+/// # Errors
+/// If what came in is no request, or too large a one; or if the client is gone, which then nobody hears.
+async fn read<T>(inbound: &mut Streaming<T>, limit: usize) -> Result<Option<T>, Status> {
+    inbound.message().await.map_err(|status| match status.code() {
+        Code::Internal => Status::invalid_argument(format!("a request cannot be read: {}", status.message())),
+        Code::OutOfRange => Status::resource_exhausted(format!(
+            "a request may have at most {limit} bytes: {}",
+            status.message()
+        )),
+        _ => status,
+    })
 }
 
 struct Session {
@@ -72,12 +83,13 @@ impl Session {
         out: &mpsc::Sender<Result<V::Response, Status>>,
     ) -> Result<(), Status> {
         let mut gate = self.shared.gate.subscribe();
+        let limit = self.shared.options.max_request_bytes;
         let mut ready = true;
         loop {
             let open = gate.borrow_and_update().is_open(self.watcher.scopes());
             tokio::select! {
-                request = read(inbound) => {
-                    let Some(request) = request else { return Ok(()) };
+                request = read(inbound, limit) => {
+                    let Some(request) = request? else { return Ok(()) };
                     self.on_request::<V>(request)?;
                     ready = true;
                 }

@@ -20,11 +20,13 @@ pub(super) fn on_request(
     // Subscriptions count whatever the nonce, also with one that is out of date.
     let mut interest = Interest::default();
     let was_wildcard = track.wildcard();
+    let nothing_said =
+        request.resource_names_subscribe.is_empty() && request.resource_names_unsubscribe.is_empty();
     if first {
         for (name, version) in &request.initial_resource_versions {
             track.client_holds(name, Version::from_client(version));
         }
-        if kind.is_top_level() && request.resource_names_subscribe.is_empty() {
+        if kind.is_top_level() && nothing_said {
             track.set_wildcard(true);
         }
     }
@@ -38,6 +40,9 @@ pub(super) fn on_request(
     for name in &request.resource_names_subscribe {
         if name == "*" {
             track.set_wildcard(true);
+            if was_wildcard {
+                track.ask_all_again();
+            }
         } else {
             // In the first request the client says what it holds; later it forgets what it
             // subscribes to again, and must be given it whatever we believe it has.
@@ -46,7 +51,8 @@ pub(super) fn on_request(
     }
     interest.all = track.wildcard();
     // A client waits for the answer to a wildcard even if there is nothing.
-    if interest.all && !was_wildcard && request.initial_resource_versions.is_empty() {
+    let asks = !was_wildcard || request.resource_names_subscribe.iter().any(|name| name == "*");
+    if interest.all && asks && request.initial_resource_versions.is_empty() {
         track.answer_owed = true;
     }
     (interest, verdict)

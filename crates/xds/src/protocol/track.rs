@@ -191,10 +191,20 @@ impl Track {
         let key = Arc::clone(key);
         let entry = self.entries.get_mut(name)?;
         let was_named = mem::replace(&mut entry.named, false);
-        entry.asked = ask && self.wildcard;
+        if was_named {
+            entry.asked = ask && self.wildcard;
+        }
         self.named -= usize::from(was_named);
         self.stale.add(&key);
         was_named.then_some(key)
+    }
+
+    /// The client wants all that the wildcard matches once more.
+    pub(super) fn ask_all_again(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.asked = true;
+        }
+        self.stale.add_all();
     }
 
     /// Asks on the client's behalf, if it subscribes to the name.
