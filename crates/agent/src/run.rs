@@ -27,7 +27,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
@@ -215,10 +215,9 @@ async fn serve_grpc(
     peers: PeerServer,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
+    let mut server = xds.transport();
     let (ads, lrs) = xds.into_services();
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+    server
         .add_service(ads)
         .add_service(lrs)
         .add_service(peers.service())

@@ -18,8 +18,10 @@
 //! (they belong to whoever builds the tonic router).
 
 mod kind;
+mod limits;
 mod lrs;
 mod node;
+mod options;
 mod protocol;
 mod registry;
 mod resource;
@@ -33,7 +35,8 @@ mod wire;
 pub use kind::ResourceType;
 pub use lrs::LrsService;
 pub use node::{NodeInfo, NodeLocality};
-pub use server::{Resolver, XdsOptions, XdsServer};
+pub use options::XdsOptions;
+pub use server::{Resolver, XdsServer};
 pub use status::{
     ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeStatus, RequestCounts, Transport,
     TypeStatus, XdsEvent,

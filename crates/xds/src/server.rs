@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
@@ -11,44 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::limits::Budget;
 use crate::lrs::LrsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
-use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent};
+use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
 
 /// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
 /// once for each stream and must not block.
 pub type Resolver = Arc<dyn Fn(&NodeInfo) -> Result<Vec<Scope>, String> + Send + Sync>;
-
-/// Limits and choices. All have defaults.
-#[derive(Clone, Debug)]
-pub struct XdsOptions {
-    /// ADS streams at a time, and as many LRS streams: 10,000
-    pub max_streams: usize,
-    /// Names that one stream may subscribe to, over all types: 100,000
-    pub max_names_per_stream: usize,
-    /// Size of one request: 16 MiB, for a client that names 100,000 resources at once
-    pub max_request_bytes: usize,
-    /// How often clients report load: 1 s
-    pub load_interval: Duration,
-    /// Whether clients report load per endpoint, not only per locality: no
-    pub load_per_endpoint: bool,
-    /// How this server calls itself in responses (`control_plane.identifier`): empty
-    pub identifier: String,
-}
-
-impl Default for XdsOptions {
-    fn default() -> Self {
-        Self {
-            max_streams: 10_000,
-            max_names_per_stream: 100_000,
-            max_request_bytes: 16 << 20,
-            load_interval: Duration::from_secs(1),
-            load_per_endpoint: false,
-            identifier: String::new(),
-        }
-    }
-}
 
 /// Who may be answered.
 #[derive(Debug, Default)]
@@ -72,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) gate: watch::Sender<Gate>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
+    pub(crate) budget: Budget,
     resolver: Resolver,
     events: mpsc::Sender<XdsEvent>,
     dropped_events: AtomicU64,
@@ -89,6 +60,11 @@ impl Shared {
     /// Who the client is and what it may see.
     pub(crate) fn admit(&self, node: Option<Node>) -> Result<(Arc<NodeInfo>, Vec<Scope>), Status> {
         let node = NodeInfo::from(node.unwrap_or_default());
+        let (bytes, limit) = (node.bytes(), self.options.max_node_bytes);
+        if bytes > limit {
+            let text = format!("the node describes itself in {bytes} bytes; at most {limit} are kept");
+            return Err(Status::invalid_argument(text));
+        }
         if node.id.is_empty() {
             let text = "the first request of a stream must say node.id";
             return Err(Status::invalid_argument(text));
@@ -98,6 +74,11 @@ impl Shared {
             Status::permission_denied(format!("node {:?} is not served: {reason}", node.id))
         })?;
         Ok((Arc::new(node), scopes))
+    }
+
+    /// How many ADS streams are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.options.max_streams.saturating_sub(self.ads_slots.available_permits())
     }
 
     pub(crate) fn emit(&self, event: XdsEvent) {
@@ -130,7 +111,8 @@ pub struct XdsServer {
 
 impl XdsServer {
     /// A server over a store, with default options. Events are dropped and counted while their
-    /// channel is full. Every stream ends when `shutdown` is cancelled.
+    /// channel is full. When `shutdown` is cancelled, every stream ends within
+    /// [`shutdown_spread`](XdsOptions::shutdown_spread).
     pub fn new(
         store: Store,
         resolver: Resolver,
@@ -153,7 +135,8 @@ impl XdsServer {
             store,
             gate: watch::Sender::new(Gate::default()),
             shutdown,
-            nodes: Registry::default(),
+            nodes: Registry::new(options.max_streams_per_node),
+            budget: Budget::new(options.max_subscription_bytes),
             resolver,
             events,
             dropped_events: AtomicU64::new(0),
@@ -164,11 +147,16 @@ impl XdsServer {
         Self { shared: Arc::new(shared) }
     }
 
+    /// A tonic server that is set up for long streams: keepalive, so that a stream to a node that vanished without
+    /// a word does not stay open, and a limit of 128 streams to one connection.
+    pub fn transport(&self) -> tonic::transport::Server {
+        self.shared.options.transport()
+    }
+
     /// The two services for a tonic router: discovery (ADS) and load reporting (LRS).
     ///
-    /// Give the router a listening socket with `TCP_NODELAY` (`TcpIncoming::with_nodelay`), or
-    /// a push may wait 40 ms for a delayed ACK, and HTTP/2 keep-alive, or a stream to a node
-    /// that vanished without a word stays open.
+    /// Add them to [`transport`](Self::transport), and give it a listening socket with `TCP_NODELAY`
+    /// (`TcpIncoming::with_nodelay`), or a push may wait 40 ms for a delayed ACK.
     pub fn into_services(self) -> (AdsService, LoadReportingServiceServer<LrsService>) {
         let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(self.shared.options.max_request_bytes);

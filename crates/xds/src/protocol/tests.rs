@@ -25,7 +25,8 @@ impl Stream {
     pub(super) fn new(transport: Transport, content: &[(ResourceType, &str, &str)]) -> Self {
         let store = Store::new();
         let watcher = store.watch(vec![Scope::new("s")]);
-        let stream = Self { store, machine: Machine::new(transport, 100), watcher };
+        let stream =
+            Self { store, machine: Machine::new(transport, Limits { names: 100, name_bytes: 100 }), watcher };
         stream.set(content);
         stream
     }
@@ -59,7 +60,7 @@ impl Stream {
         self.store.version(&Scope::new("s"), kind, name).unwrap()
     }
 
-    pub(super) fn react(&mut self, reaction: Result<Option<Reaction>, TooManyNames>) -> Option<Verdict> {
+    pub(super) fn react(&mut self, reaction: Result<Option<Reaction>, Refusal>) -> Option<Verdict> {
         let Reaction { kind, interest, verdict } = reaction.unwrap().unwrap();
         self.watcher.interest(kind, interest.all, interest.added, interest.removed);
         verdict

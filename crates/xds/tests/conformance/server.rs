@@ -31,8 +31,8 @@ impl Server {
         let xds = XdsServer::with_options(store.clone(), resolver, events, stop.clone(), options);
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
         let address = incoming.local_addr().unwrap();
-        let (ads, lrs) = xds.into_services();
-        let router = tonic::transport::Server::builder().add_service(ads).add_service(lrs);
+        let (ads, lrs) = xds.clone().into_services();
+        let router = xds.transport().add_service(ads).add_service(lrs);
         tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
         let server = Self { address, store, _stop: stop.drop_guard() };
         server.set(content);

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests, helpers included")]
 
 mod envoy;
+mod limits;
 mod server;
 mod wire;

@@ -296,7 +296,44 @@ fn more_names_than_the_limit_end_the_stream() {
         resource_names_subscribe: strings(&["q"]),
         ..Default::default()
     };
-    assert_eq!(s.machine.on_delta(request).unwrap_err(), TooManyNames { limit: 100 });
+    assert_eq!(s.machine.on_delta(request).unwrap_err(), Refusal::TooManyNames { limit: 100 });
+}
+
+#[test]
+fn a_name_beyond_the_limit_ends_the_stream() {
+    let mut s = stream(&[]);
+    let long = "x".repeat(101);
+    let request = |subscribe: &[&str], held: &[&str]| DeltaDiscoveryRequest {
+        type_url: Endpoint.type_url().into(),
+        resource_names_subscribe: strings(subscribe),
+        initial_resource_versions: held.iter().map(|name| (name.to_string(), String::new())).collect(),
+        ..Default::default()
+    };
+    for request in [request(&["a", &long], &[]), request(&[], &[&long])] {
+        let refusal = Refusal::NameTooLong { limit: 100, bytes: 101 };
+        assert_eq!(s.machine.on_delta(request).unwrap_err(), refusal);
+    }
+}
+
+#[test]
+fn memory_is_counted_for_what_the_client_says_and_given_back() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1")]);
+    // What the wildcard matches is the store's doing.
+    s.subscribe(Cluster, &[]);
+    let all = s.expect(Cluster, "a=1 b=1");
+    s.ack(&all);
+    assert_eq!(s.machine.bytes(), 0);
+    s.subscribe(Endpoint, &["x", "y"]);
+    let two = s.machine.bytes();
+    assert!(two > 2, "{two}");
+    s.subscribe(Endpoint, &["x"]);
+    assert_eq!(s.machine.bytes(), two);
+    s.unsubscribe(Endpoint, &["x", "y", "y"]);
+    assert_eq!(s.machine.bytes(), 0);
+    // What a wildcard client claims to hold counts until it is told that it is gone.
+    s.resume(Listener, &["*"], &[("p", "1"), ("q", "1")]);
+    s.expect(Listener, "-p -q");
+    assert_eq!(s.machine.bytes(), 0);
 }
 
 #[test]
