@@ -10,13 +10,14 @@
 //!
 //! Inside, from the pure to the wire: `resource` (encoded once, version by content), `store` and
 //! `watch` (a change wakes the streams that subscribe to it), `protocol` (the state machine of a
-//! stream, without I/O), `session` (the task around it), `wire` and `lrs` (gRPC).
+//! stream, without I/O), `session` (the task around it), `wire`, `lrs` and `csds` (gRPC).
 //!
 //! A change is pushed at once, without debounce. At most one response of a type is in flight
 //! on a stream; what changes meanwhile coalesces, so a slow client costs bounded memory and
 //! delays nobody. Deliberately absent: history, timers, threads, TLS and listening sockets
 //! (they belong to whoever builds the tonic router).
 
+mod csds;
 mod kind;
 mod limits;
 mod lrs;
@@ -32,14 +33,15 @@ mod store;
 mod watch;
 mod wire;
 
+pub use csds::InspectionService;
 pub use kind::ResourceType;
 pub use lrs::LrsService;
 pub use node::{NodeInfo, NodeLocality};
 pub use options::XdsOptions;
 pub use server::{Resolver, XdsServer};
 pub use status::{
-    ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeStatus, RequestCounts, Transport,
-    TypeStatus, XdsEvent,
+    ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeResources, NodeStatus, RefusedResource,
+    RequestCounts, ResourceState, ResourceStatus, Transport, TypeStatus, XdsEvent,
 };
 pub use store::{Change, Scope, Store};
 pub use wire::AdsService;

@@ -12,6 +12,7 @@
 //! asks for itself is never held back.
 
 mod delta;
+mod refusals;
 mod sotw;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use crate::ResourceType;
 use crate::kind::PerType;
 use crate::resource::Resource;
-use crate::status::{Transport, TypeStatus};
+use crate::status::{ResourceStatus, Transport, TypeStatus};
 use crate::store::View;
 use crate::watch::Marks;
 use track::{Absence, Track};
@@ -91,7 +92,6 @@ pub(crate) struct Limits {
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    transport: Transport,
     tracks: PerType<Track>,
     last_nonce: u64,
     limits: Limits,
@@ -106,27 +106,35 @@ impl Machine {
                 Transport::Sotw => Absence::Untold,
             })
         });
-        Self { transport, tracks, last_nonce: 0, limits }
+        Self { tracks, last_nonce: 0, limits }
     }
 
-    /// Reads an incremental request.
-    pub(crate) fn on_delta(&mut self, request: DeltaDiscoveryRequest) -> Result<Option<Reaction>, Refusal> {
+    /// Reads an incremental request that came in at `now_ms`, in milliseconds since 1970.
+    pub(crate) fn on_delta(
+        &mut self,
+        request: DeltaDiscoveryRequest,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
         let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Ok(None) };
         self.check(kind, request.resource_names_subscribe.len())?;
         self.check(kind, request.initial_resource_versions.len())?;
         let held = request.initial_resource_versions.keys();
         self.check_lengths(request.resource_names_subscribe.iter().chain(held))?;
-        let (interest, verdict) = delta::on_request(&mut self.tracks[kind], kind, request);
+        let (interest, verdict) = delta::on_request(&mut self.tracks[kind], kind, request, now_ms);
         self.check(kind, 0)?;
         Ok(Some(Reaction { kind, interest, verdict }))
     }
 
-    /// Reads a state-of-the-world request.
-    pub(crate) fn on_sotw(&mut self, request: DiscoveryRequest) -> Result<Option<Reaction>, Refusal> {
+    /// Reads a state-of-the-world request that came in at `now_ms`, in milliseconds since 1970.
+    pub(crate) fn on_sotw(
+        &mut self,
+        request: DiscoveryRequest,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
         let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Ok(None) };
         self.check(kind, request.resource_names.len())?;
         self.check_lengths(request.resource_names.iter())?;
-        let (interest, verdict) = sotw::on_request(&mut self.tracks[kind], kind, request);
+        let (interest, verdict) = sotw::on_request(&mut self.tracks[kind], kind, request, now_ms);
         self.check(kind, 0)?;
         Ok(Some(Reaction { kind, interest, verdict }))
     }
@@ -225,6 +233,11 @@ impl Machine {
     /// The state of every type that the client has asked for.
     pub(crate) fn status(&self) -> Vec<TypeStatus> {
         let started = self.tracks.iter().filter(|(_, track)| track.started);
-        started.map(|(kind, track)| track.status(kind, self.transport)).collect()
+        started.map(|(kind, track)| track.status(kind)).collect()
+    }
+
+    /// Every resource that the client knows of or asked for, in push order of the types.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = ResourceStatus> {
+        self.tracks.iter().flat_map(|(kind, track)| track.resources(kind))
     }
 }

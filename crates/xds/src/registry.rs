@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::protocol::Machine;
-use crate::{NodeInfo, NodeStatus, Transport};
+use crate::{NodeInfo, NodeResources, NodeStatus, Transport};
 
 /// How many nodes without a stream are remembered.
 const MAX_GONE: usize = 1024;
@@ -85,14 +85,32 @@ impl Registry {
             }
             state.by_node.remove(&stream.node.id);
         }
-        let mut status = stream.status(false);
-        for of_type in &mut status.types {
-            of_type.resources = None;
-        }
+        let status = stream.status(false);
         if state.gone.len() == MAX_GONE {
             state.gone.pop_front();
         }
         state.gone.push_back(status);
+    }
+
+    /// The resources of the connected nodes that are wanted; `None` if there are more than `limit`.
+    pub(crate) fn resources(
+        &self,
+        wanted: impl Fn(&NodeInfo) -> bool,
+        limit: usize,
+    ) -> Option<Vec<NodeResources>> {
+        let live: Vec<Stream> = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.live.values().filter(|stream| wanted(&stream.node)).cloned().collect()
+        };
+        let mut left = limit;
+        let mut nodes = Vec::new();
+        for stream in live {
+            let machine = stream.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            let resources: Vec<_> = machine.resources().take(left + 1).collect();
+            left = left.checked_sub(resources.len())?;
+            nodes.push(NodeResources { node: Arc::clone(&stream.node), resources });
+        }
+        Some(nodes)
     }
 
     pub(crate) fn status(&self) -> Vec<NodeStatus> {

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
+use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::csds::InspectionService;
 use crate::limits::Budget;
 use crate::lrs::LrsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
-use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
+use crate::{NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
 
 /// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
 /// once for each stream and must not block.
@@ -163,6 +165,12 @@ impl XdsServer {
         (AdsService::new(self.shared), lrs)
     }
 
+    /// The service that tells which node holds which version of which resource and what it refused (CSDS), for the
+    /// same or another router. It tells names and versions, never what is in a resource.
+    pub fn inspection(&self) -> ClientStatusDiscoveryServiceServer<InspectionService> {
+        ClientStatusDiscoveryServiceServer::new(InspectionService::new(Arc::clone(&self.shared)))
+    }
+
     /// From now on streams are accepted and requests are read, but nothing is sent.
     pub fn hold(&self) {
         self.shared.gate.send_modify(|gate| gate.held = true);
@@ -182,6 +190,12 @@ impl XdsServer {
     /// The state of every stream, and of the nodes that were here last (at most 1,024 of those).
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.shared.nodes.status()
+    }
+
+    /// How every connected node that is wanted stands with each of its resources; `None` if these are more than
+    /// `limit`.
+    pub fn resources(&self, wanted: impl Fn(&NodeInfo) -> bool, limit: usize) -> Option<Vec<NodeResources>> {
+        self.shared.nodes.resources(wanted, limit)
     }
 
     /// How many events were lost because the owner did not take them in time.

@@ -5,6 +5,7 @@
 //! coalesce to names. Nothing of the protocol is decided here.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Code, Status, Streaming};
@@ -70,6 +71,12 @@ async fn time_to_go(shared: &Shared) -> Status {
         () = aged => Status::unavailable("the stream has reached its age; connect again"),
         () = told => Status::unavailable("the xDS server shuts down"),
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The next request; `None` if the client has ended the stream.
@@ -145,7 +152,7 @@ impl Session {
     fn on_request<V: Variant>(&mut self, request: V::Request) -> Result<(), Status> {
         let (reaction, bytes) = {
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-            (V::on_request(&mut machine, request), machine.bytes())
+            (V::on_request(&mut machine, request, now_ms()), machine.bytes())
         };
         let reaction = reaction.map_err(|refusal| match refusal {
             Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),

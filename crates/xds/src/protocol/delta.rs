@@ -11,11 +11,12 @@ pub(super) fn on_request(
     track: &mut Track,
     kind: ResourceType,
     request: DeltaDiscoveryRequest,
+    now_ms: u64,
 ) -> (Interest, Option<Verdict>) {
     let first = !track.started;
     track.started = true;
     let error = request.error_detail.map(|status| status.message);
-    let verdict = track.judge(&request.response_nonce, error);
+    let verdict = track.judge(&request.response_nonce, error, now_ms);
 
     // Subscriptions count whatever the nonce, also with one that is out of date.
     let mut interest = Interest::default();

@@ -9,10 +9,14 @@ use bytes::Bytes;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 
 use super::*;
+use crate::status::ResourceState;
 use crate::store::{Change, Scope, Store};
 use crate::watch::Watcher;
 
 pub(super) use ResourceType::{Cluster, Endpoint, Listener, Route};
+
+/// When everything happens here, in milliseconds since 1970.
+pub(super) const NOW: u64 = 1_700_000_000_000;
 
 /// A stream without a network.
 pub(super) struct Stream {
@@ -72,6 +76,16 @@ impl Stream {
         let view = self.store.view(&scopes);
         self.machine.on_change(&self.watcher.take());
         self.machine.poll(&view)
+    }
+
+    /// `name State`, by name.
+    pub(super) fn states(&self, kind: ResourceType) -> Vec<String> {
+        let of_kind = self.machine.resources().filter(|resource| resource.kind == kind);
+        let word = |state| match state {
+            ResourceState::Nacked { .. } => "Nacked".to_owned(),
+            other => format!("{other:?}"),
+        };
+        of_kind.map(|resource| format!("{} {}", resource.name, word(resource.state))).collect()
     }
 
     /// The next response must be there and hold this.

@@ -17,9 +17,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::Verdict;
+use super::refusals::{self, Refusals, Refused};
 use crate::ResourceType;
 use crate::resource::{Resource, SetVersion, Version};
-use crate::status::{Nack, Transport, TypeStatus};
+use crate::status::{Nack, RefusedResource, ResourceState, ResourceStatus, TypeStatus};
 use crate::store::View;
 use crate::watch::Marks;
 
@@ -52,6 +53,8 @@ struct Entry {
     asked: bool,
     sent: Option<Version>,
     acked: Option<Version>,
+    /// When that was, in milliseconds since 1970
+    acked_at_ms: u64,
     refused: Option<Version>,
     /// Names of one group are sent together, apart from others; 0 is the normal group.
     group: u32,
@@ -104,6 +107,7 @@ pub(super) struct Track {
     version: SetVersion,
     acked: Option<SetVersion>,
     last_nack: Option<Nack>,
+    refusals: Refusals,
     last_group: u32,
     /// `Implied` only: the last response, to repeat what is deleted while others refer to it
     complete: Vec<Arc<Resource>>,
@@ -129,6 +133,7 @@ impl Track {
             version: SetVersion::default(),
             acked: None,
             last_nack: None,
+            refusals: Refusals::default(),
             last_group: 0,
             complete: Vec::new(),
         }
@@ -237,29 +242,42 @@ impl Track {
 
     /// Takes the client's word on a response; `None` if the nonce is not that of the one in
     /// flight.
-    pub(super) fn judge(&mut self, nonce: &str, error: Option<String>) -> Option<Verdict> {
+    pub(super) fn judge(&mut self, nonce: &str, error: Option<String>, now_ms: u64) -> Option<Verdict> {
         let current = self.in_flight.as_ref()?;
         if current.nonce.to_string() != nonce {
             return None;
         }
         let response = self.in_flight.take()?;
-        let Some(error) = error else {
+        let Some(error) = error.map(refusals::cut) else {
             self.acked = Some(response.version);
             for (name, version) in &response.items {
-                self.acknowledged(name, *version);
+                self.acknowledged(name, *version, now_ms);
             }
             return Some(Verdict::Acked { version: response.version.to_string() });
         };
-        let names: Vec<String> = response.items.iter().map(|(name, _)| name.to_string()).collect();
+        let (culprits, sure) = refusals::named(&error, &response.items);
+        let words: Arc<str> = error.as_str().into();
+        for (name, version) in &culprits {
+            // In a complete response, what the client holds already is hardly what it refuses.
+            let held = self.entries.get(name).is_some_and(|entry| entry.acked == Some(*version));
+            if sure || (self.absence == Absence::Implied && !held) {
+                let refused = Refused { version: *version, error: Arc::clone(&words), at_ms: now_ms };
+                self.refusals.add(name, refused);
+            }
+        }
+        let culprits = culprits.iter().take(refusals::MAX_NAMES);
+        let names: Vec<String> = culprits.map(|(name, _)| name.to_string()).collect();
         let version = response.version.to_string();
         self.last_nack = Some(Nack { version, names: names.clone(), error: error.clone() });
         self.refuse(&response.items);
         Some(Verdict::Nacked { names, error })
     }
 
-    fn acknowledged(&mut self, name: &Arc<str>, version: Version) {
+    fn acknowledged(&mut self, name: &Arc<str>, version: Version, now_ms: u64) {
+        self.refusals.remove(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.acked = Some(version);
+        entry.acked_at_ms = now_ms;
         entry.refused = None;
         entry.group = 0;
         if !version.exists() && !entry.named && entry.sent == Some(version) {
@@ -331,6 +349,7 @@ impl Track {
         } else if self.absence == Absence::Untold {
             self.version.subtract(entry.sent);
             *entry = Entry { named: entry.named, ..Entry::default() };
+            self.refusals.remove(&name);
         } else if entry.held() {
             if owed {
                 self.deletions.insert(name);
@@ -343,6 +362,7 @@ impl Track {
     }
 
     fn forget(&mut self, name: &Arc<str>) {
+        self.refusals.remove(name);
         if let Some(entry) = self.entries.remove(name) {
             self.version.subtract(entry.sent);
         }
@@ -470,10 +490,12 @@ impl Track {
         self.in_flight = Some(InFlight { nonce, version: self.version, items });
     }
 
-    pub(super) fn status(&self, kind: ResourceType, transport: Transport) -> TypeStatus {
-        let acked = self.entries.iter().filter_map(|(name, entry)| {
-            let version = entry.acked.filter(|version| version.exists())?;
-            Some((name.to_string(), version.to_string()))
+    pub(super) fn status(&self, kind: ResourceType) -> TypeStatus {
+        let refused = self.refusals.iter().map(|(name, refused)| RefusedResource {
+            name: name.to_string(),
+            version: refused.version.to_string(),
+            error: refused.error.to_string(),
+            at_ms: refused.at_ms,
         });
         TypeStatus {
             kind,
@@ -483,7 +505,27 @@ impl Track {
             acked: self.acked.map(|version| version.to_string()),
             in_flight: self.in_flight.is_some(),
             last_nack: self.last_nack.clone(),
-            resources: (transport == Transport::Delta).then(|| acked.collect()),
+            refused: refused.collect(),
         }
+    }
+
+    /// How each resource stands that the client knows of or asked for.
+    pub(super) fn resources(&self, kind: ResourceType) -> impl Iterator<Item = ResourceStatus> {
+        self.entries.iter().map(move |(name, entry)| {
+            let refused = self.refusals.get(name);
+            let state = match (entry.sent, refused) {
+                (_, Some(refused)) => {
+                    let (version, error) = (refused.version.to_string(), refused.error.to_string());
+                    ResourceState::Nacked { version, error, at_ms: refused.at_ms }
+                }
+                (None, None) => ResourceState::Requested,
+                (Some(sent), None) if entry.acked != Some(sent) => ResourceState::Sent,
+                (Some(sent), None) if sent.exists() => ResourceState::Acked,
+                (Some(_), None) => ResourceState::DoesNotExist,
+            };
+            let version = entry.acked.filter(|version| version.exists()).map(|version| version.to_string());
+            let acked_at_ms = (entry.acked_at_ms > 0).then_some(entry.acked_at_ms);
+            ResourceStatus { kind, name: name.to_string(), version, acked_at_ms, state }
+        })
     }
 }

@@ -65,7 +65,7 @@ impl Server {
         let incoming = TcpIncoming::bind(address).unwrap().with_nodelay(Some(true));
         let address = incoming.local_addr().unwrap();
         let (ads, lrs) = xds.clone().into_services();
-        let router = xds.transport().add_service(ads).add_service(lrs);
+        let router = xds.transport().add_service(ads).add_service(lrs).add_service(xds.inspection());
         let stop = shutdown.clone().cancelled_owned();
         tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
         Self { store, xds, address, shutdown, events }

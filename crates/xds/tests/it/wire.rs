@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
-use tidegate_xds::{ResourceType, Scope, Transport, XdsEvent, XdsOptions};
+use tidegate_xds::{ResourceState, ResourceType, Scope, Transport, XdsEvent, XdsOptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -93,7 +93,7 @@ impl Delta {
         self.send(DeltaDiscoveryRequest { response_nonce, ..Default::default() }).await;
     }
 
-    async fn nack(&self, response: &DeltaDiscoveryResponse) {
+    pub(crate) async fn nack(&self, response: &DeltaDiscoveryResponse) {
         let response_nonce = response.nonce.clone();
         let request = DeltaDiscoveryRequest { response_nonce, error_detail: bad(), ..Default::default() };
         self.send(request).await;
@@ -175,8 +175,11 @@ async fn a_refused_resource_leaves_the_others_flowing_and_is_reported() {
     assert_eq!((of_type.kind, of_type.subscribed, of_type.in_flight), (EDS, 2, false));
     assert_eq!(of_type.sent, of_type.acked);
     assert_eq!(of_type.last_nack.as_ref().unwrap().names, ["a"]);
-    let held = of_type.resources.as_ref().unwrap();
-    assert_eq!(held.get("a"), server.store.version(&Scope::new("s"), EDS, "a").as_ref());
+    assert!(of_type.refused.is_empty(), "it was made good: {:?}", of_type.refused);
+    let held = &server.xds.resources(|node| node.id == "n", 2).unwrap()[0].resources[0];
+    assert_eq!((held.name.as_str(), &held.state), ("a", &ResourceState::Acked));
+    assert_eq!(held.version, server.store.version(&Scope::new("s"), EDS, "a"));
+    assert!(server.xds.resources(|_| true, 1).is_none(), "there are two");
 }
 
 #[tokio::test]
