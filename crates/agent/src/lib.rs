@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod core;
+mod gateways;
 pub mod hearing;
 pub mod journal;
 mod metrics;

@@ -216,10 +216,12 @@ async fn serve_grpc(
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     let mut server = xds.transport();
+    let inspection = xds.inspection();
     let (ads, lrs) = xds.into_services();
     server
         .add_service(ads)
         .add_service(lrs)
+        .add_service(inspection)
         .add_service(peers.service())
         // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled())

@@ -3,13 +3,14 @@
 use crate::{
     admin::Ask,
     core::{Core, Input, Output, ProbeKey},
+    gateways::gateway_view,
     hearing::{Heard, heard},
     journal::Journal,
     run::{Gateways, gateway_of},
     saved::SavedAgent,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{GatewayView, PeerStatus, Status},
+    view::{PeerStatus, Status},
 };
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use tidegate_discovery::Snapshot;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
 use tidegate_model::{ClusterName, PeerBoot, PoolKey, PoolStatus, Time};
 use tidegate_probe::{Prober, Verdict};
-use tidegate_xds::{LoadReport, Store, Transport, XdsEvent, XdsServer};
+use tidegate_xds::{LoadReport, Store, XdsEvent, XdsServer};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -314,7 +315,7 @@ impl Shell {
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             peers: self.peers(links),
-            gateways: self.xds.nodes().iter().map(gateway_view).collect(),
+            gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
         }
     }
 
@@ -355,23 +356,6 @@ impl Shell {
             self.saved_at = Some(now);
             self.save.send_replace(Some(Arc::new(saved)));
         }
-    }
-}
-
-fn gateway_view(status: &tidegate_xds::NodeStatus) -> GatewayView {
-    let refused = |it: &tidegate_xds::TypeStatus| {
-        it.last_nack.as_ref().map(|nack| format!("{} {}: {}", it.kind, nack.names.join(", "), nack.error))
-    };
-    GatewayView {
-        node: status.node.id.clone(),
-        gateway: status.node.metadata.get("gateway").cloned().unwrap_or_default(),
-        zone: status.node.locality.zone.clone(),
-        connected: status.connected,
-        transport: match status.transport {
-            Transport::Delta => "delta".to_owned(),
-            Transport::Sotw => "sotw".to_owned(),
-        },
-        refused: status.types.iter().filter_map(refused).collect(),
     }
 }
 

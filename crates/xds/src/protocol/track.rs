@@ -12,6 +12,8 @@
 //! response are therefore sent again in two halves, until each bad resource stands alone: so
 //! it is known by name and holds back no other.
 
+mod inspect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use super::Verdict;
 use super::refusals::{self, Refusals, Refused};
 use crate::ResourceType;
 use crate::resource::{Resource, SetVersion, Version};
-use crate::status::{Nack, RefusedResource, ResourceState, ResourceStatus, TypeStatus};
+use crate::status::Nack;
 use crate::store::View;
 use crate::watch::Marks;
 
@@ -488,44 +490,5 @@ impl Track {
         let items = mem::take(&mut self.taken);
         self.last_nonce = Some(nonce);
         self.in_flight = Some(InFlight { nonce, version: self.version, items });
-    }
-
-    pub(super) fn status(&self, kind: ResourceType) -> TypeStatus {
-        let refused = self.refusals.iter().map(|(name, refused)| RefusedResource {
-            name: name.to_string(),
-            version: refused.version.to_string(),
-            error: refused.error.to_string(),
-            at_ms: refused.at_ms,
-        });
-        TypeStatus {
-            kind,
-            wildcard: self.wildcard,
-            subscribed: self.named,
-            sent: self.last_nonce.map(|_| self.version()),
-            acked: self.acked.map(|version| version.to_string()),
-            in_flight: self.in_flight.is_some(),
-            last_nack: self.last_nack.clone(),
-            refused: refused.collect(),
-        }
-    }
-
-    /// How each resource stands that the client knows of or asked for.
-    pub(super) fn resources(&self, kind: ResourceType) -> impl Iterator<Item = ResourceStatus> {
-        self.entries.iter().map(move |(name, entry)| {
-            let refused = self.refusals.get(name);
-            let state = match (entry.sent, refused) {
-                (_, Some(refused)) => {
-                    let (version, error) = (refused.version.to_string(), refused.error.to_string());
-                    ResourceState::Nacked { version, error, at_ms: refused.at_ms }
-                }
-                (None, None) => ResourceState::Requested,
-                (Some(sent), None) if entry.acked != Some(sent) => ResourceState::Sent,
-                (Some(sent), None) if sent.exists() => ResourceState::Acked,
-                (Some(_), None) => ResourceState::DoesNotExist,
-            };
-            let version = entry.acked.filter(|version| version.exists()).map(|version| version.to_string());
-            let acked_at_ms = (entry.acked_at_ms > 0).then_some(entry.acked_at_ms);
-            ResourceStatus { kind, name: name.to_string(), version, acked_at_ms, state }
-        })
     }
 }
