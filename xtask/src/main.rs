@@ -11,6 +11,7 @@ mod demo;
 mod deps;
 mod envoy;
 mod floors;
+mod grpcio;
 mod incidents;
 mod licence;
 mod metadata;
