@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its terminal")]
 
 mod bench;
+mod bench_xds;
 mod ci;
 mod command;
 mod demo;
@@ -71,7 +72,7 @@ enum Command {
     Soak(soak::Soak),
     /// Run the benchmarks and show their results
     Bench {
-        /// A benchmark target (planner, eds), or a part of a benchmark's name
+        /// A benchmark target (planner, eds), a part of a benchmark's name, or `xds` for 1,000 streams
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -118,6 +119,9 @@ fn run(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Incidents => incidents::run(&root),
         Command::Soak(what) => soak::run(&root, &what),
+        Command::Bench { name, json } if name.as_deref() == Some("xds") => {
+            bench_xds::run(&root, json.as_deref())
+        }
         Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
     }
 }

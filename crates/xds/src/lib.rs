@@ -18,6 +18,8 @@
 //! (they belong to whoever builds the tonic router).
 
 mod csds;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod kind;
 mod limits;
 mod lrs;

@@ -4,7 +4,7 @@ use crate::fixtures::{World, hosts, plan, region, service, zone};
 use envoy_types::pb::envoy::config::{
     cluster::v3::{Cluster, cluster::LbPolicy},
     core::v3::HealthStatus,
-    endpoint::v3::ClusterLoadAssignment,
+    endpoint::v3::{ClusterLoadAssignment, LbEndpoint},
     listener::v3::Listener,
 };
 use prost::Message;
@@ -64,7 +64,8 @@ fn as_a_last_resort_every_endpoint_is_tried() {
     for (last_resort, expected) in [(false, HealthStatus::Unhealthy), (true, HealthStatus::Healthy)] {
         plan.last_resort = last_resort;
         let message = ClusterLoadAssignment::decode(grpc_endpoints(&plan, &world.zones).body).unwrap();
-        let health: Vec<_> = message.endpoints[0].lb_endpoints.iter().map(|it| it.health_status()).collect();
+        let health: Vec<_> =
+            message.endpoints[0].lb_endpoints.iter().map(LbEndpoint::health_status).collect();
         assert_eq!(health, [expected, expected]);
     }
 }

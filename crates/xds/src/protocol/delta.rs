@@ -31,29 +31,31 @@ pub(super) fn on_request(
             track.set_wildcard(true);
         }
     }
-    for name in &request.resource_names_unsubscribe {
-        if name == "*" {
-            track.set_wildcard(false);
-        } else {
-            interest.removed.extend(track.unsubscribe(name, true));
+    // The wildcard first: under it, a name that is given up may still be wanted.
+    let all_asked = request.resource_names_subscribe.iter().any(|name| name == "*");
+    if all_asked {
+        track.set_wildcard(true);
+        if was_wildcard {
+            track.ask_all_again();
         }
     }
+    for name in request.resource_names_unsubscribe.iter().filter(|name| *name != "*") {
+        interest.removed.extend(track.unsubscribe(name, true));
+    }
     for name in &request.resource_names_subscribe {
-        if name == "*" {
-            track.set_wildcard(true);
-            if was_wildcard {
-                track.ask_all_again();
-            }
-        } else {
+        if name != "*" {
             // In the first request the client says what it holds; later it forgets what it
             // subscribes to again, and must be given it whatever we believe it has.
             interest.added.extend(track.subscribe(name, !first));
         }
     }
+    // Last: what is named now is kept.
+    if !all_asked && request.resource_names_unsubscribe.iter().any(|name| name == "*") {
+        track.set_wildcard(false);
+    }
     interest.all = track.wildcard();
     // A client waits for the answer to a wildcard even if there is nothing.
-    let asks = !was_wildcard || request.resource_names_subscribe.iter().any(|name| name == "*");
-    if interest.all && asks && request.initial_resource_versions.is_empty() {
+    if interest.all && (all_asked || !was_wildcard) && request.initial_resource_versions.is_empty() {
         track.answer_owed = true;
     }
     (interest, verdict)

@@ -72,7 +72,14 @@ impl Entry {
 struct InFlight {
     nonce: u64,
     version: SetVersion,
-    items: Vec<(Arc<str>, Version)>,
+    items: Vec<(Arc<str>, Taken)>,
+}
+
+/// What was put into a response under a name, and whether the client had asked for it.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    version: Version,
+    asked: bool,
 }
 
 /// What goes into a response.
@@ -104,7 +111,7 @@ pub(super) struct Track {
     pub(super) answer_owed: bool,
     in_flight: Option<InFlight>,
     /// Resources taken for a response that has no nonce yet
-    taken: Vec<(Arc<str>, Version)>,
+    taken: Vec<(Arc<str>, Taken)>,
     last_nonce: Option<u64>,
     version: SetVersion,
     acked: Option<SetVersion>,
@@ -179,6 +186,14 @@ impl Track {
         if wildcard != self.wildcard {
             self.wildcard = wildcard;
             self.stale.add_all();
+            if !wildcard {
+                // At once: by the next look the client may want them again, and has thrown them away.
+                let unnamed = self.entries.iter().filter(|(_, entry)| !entry.named);
+                let unnamed: Vec<_> = unnamed.map(|(name, _)| Arc::clone(name)).collect();
+                for name in &unnamed {
+                    self.forget(name);
+                }
+            }
         }
     }
 
@@ -220,6 +235,9 @@ impl Track {
             entry.asked = ask && self.wildcard;
         }
         self.stale.add(&key);
+        if !self.wildcard {
+            self.forget(&key);
+        }
         was_named.then_some(key)
     }
 
@@ -252,14 +270,14 @@ impl Track {
         let response = self.in_flight.take()?;
         let Some(error) = error.map(refusals::cut) else {
             self.acked = Some(response.version);
-            for (name, version) in &response.items {
-                self.acknowledged(name, *version, now_ms);
+            for (name, taken) in &response.items {
+                self.acknowledged(name, taken.version, now_ms);
             }
             return Some(Verdict::Acked { version: response.version.to_string() });
         };
         let (culprits, sure) = refusals::named(&error, &response.items);
         let words: Arc<str> = error.as_str().into();
-        for (name, version) in &culprits {
+        for (name, Taken { version, .. }) in &culprits {
             // In a complete response, what the client holds already is hardly what it refuses.
             let held = self.entries.get(name).is_some_and(|entry| entry.acked == Some(*version));
             if sure || (self.absence == Absence::Implied && !held) {
@@ -277,24 +295,32 @@ impl Track {
 
     fn acknowledged(&mut self, name: &Arc<str>, version: Version, now_ms: u64) {
         self.refusals.remove(name);
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(name) else {
+            // Forgotten while it was on its way, and wanted again before it arrived.
+            if self.wildcard && version.exists() {
+                self.client_holds(name, version);
+            }
+            return;
+        };
         entry.acked = Some(version);
         entry.acked_at_ms = now_ms;
         entry.refused = None;
         entry.group = 0;
         if !version.exists() && !entry.named && entry.sent == Some(version) {
-            self.entries.remove(name);
+            self.forget(name);
+            // It may be there again by now.
+            self.stale.add(name);
         }
     }
 
-    fn refuse(&mut self, items: &[(Arc<str>, Version)]) {
+    fn refuse(&mut self, items: &[(Arc<str>, Taken)]) {
         // A complete response cannot be cut in two; Envoy takes what is good in it.
         let alone = items.len() <= 1 || self.absence == Absence::Implied;
         let first_group = self.last_group + 1;
         if !alone {
             self.last_group += 2;
         }
-        for (i, (name, version)) in items.iter().enumerate() {
+        for (i, (name, Taken { version, asked })) in items.iter().enumerate() {
             let Some(entry) = self.entries.get_mut(name) else { continue };
             if entry.sent == Some(*version) {
                 self.version.subtract(entry.sent);
@@ -305,6 +331,7 @@ impl Track {
                 entry.refused = Some(*version);
                 entry.group = 0;
             } else {
+                entry.asked |= *asked;
                 entry.group = first_group + u32::from(i >= items.len() / 2);
             }
             self.stale.add(name);
@@ -365,6 +392,8 @@ impl Track {
 
     fn forget(&mut self, name: &Arc<str>) {
         self.refusals.remove(name);
+        self.updates.remove(name);
+        self.deletions.remove(name);
         if let Some(entry) = self.entries.remove(name) {
             self.version.subtract(entry.sent);
         }
@@ -481,8 +510,8 @@ impl Track {
         self.version.subtract(entry.sent);
         self.version.add(Some(version));
         entry.sent = Some(version);
-        entry.asked = false;
-        self.taken.push((Arc::clone(name), version));
+        let asked = mem::take(&mut entry.asked);
+        self.taken.push((Arc::clone(name), Taken { version, asked }));
     }
 
     /// What was taken is sent under this nonce.

@@ -392,3 +392,59 @@ fn how_each_resource_stands() {
     s.subscribe(Endpoint, &["later"]);
     assert_eq!(s.states(Endpoint), ["acked Acked", "later Requested", "none DoesNotExist", "sent Sent"]);
 }
+
+#[test]
+fn what_was_on_its_way_while_the_wildcard_ended_and_began_again_is_not_forgotten() {
+    let mut s = stream(&[(Cluster, "a", "1")]);
+    s.subscribe(Cluster, &["*"]);
+    let on_its_way = s.expect(Cluster, "a=1");
+    s.unsubscribe(Cluster, &["*"]);
+    s.expect_nothing();
+    s.remove(&[(Cluster, "a")]);
+    s.subscribe(Cluster, &["*"]);
+    s.expect_nothing();
+    // The client wants clusters when this arrives, and keeps it.
+    s.ack(&on_its_way);
+    let next = s.expect(Cluster, "");
+    s.ack(&next);
+    s.expect(Cluster, "-a");
+}
+
+#[test]
+fn what_is_made_again_while_its_removal_is_on_its_way_is_sent() {
+    let mut s = stream(&[(Cluster, "a", "1")]);
+    s.subscribe(Cluster, &["*"]);
+    let held = s.expect(Cluster, "a=1");
+    s.ack(&held);
+    s.remove(&[(Cluster, "a")]);
+    let removed = s.expect(Cluster, "-a");
+    s.set(&[(Cluster, "a", "1")]);
+    s.expect_nothing();
+    s.ack(&removed);
+    s.expect(Cluster, "a=1");
+}
+
+#[test]
+fn a_wildcard_that_ends_and_begins_again_between_two_looks_is_answered_in_full() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["*"]);
+    let all = s.expect(Endpoint, "a=1 b=1");
+    s.ack(&all);
+    s.unsubscribe(Endpoint, &["*"]);
+    s.subscribe(Endpoint, &["*"]);
+    s.expect(Endpoint, "a=1 b=1");
+}
+
+#[test]
+fn what_was_asked_for_is_answered_though_it_came_with_something_bad() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a"]);
+    let first = s.expect(Endpoint, "a=1");
+    s.ack(&first);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let both = s.expect(Endpoint, "a=1 b=1");
+    s.nack(&both);
+    let again = s.expect(Endpoint, "a=1");
+    s.ack(&again);
+    s.expect(Endpoint, "b=1");
+}

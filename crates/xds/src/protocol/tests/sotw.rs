@@ -209,3 +209,14 @@ fn what_a_client_holds_already_is_not_what_it_refuses_in_a_complete_response() {
     s.refuse(&second, &[]);
     assert_eq!(s.states(Cluster), ["a Acked", "b Nacked"]);
 }
+
+#[test]
+fn a_name_left_before_a_wildcard_is_sent_again_with_it() {
+    let mut s = stream(&[(Route, "a", "1")]);
+    s.want(Route, &["a"], "");
+    let first = s.expect(Route, "a=1");
+    s.want(Route, &["a"], &first.nonce);
+    s.want(Route, &[], &first.nonce);
+    s.want(Route, &["*"], &first.nonce);
+    s.expect(Route, "a=1");
+}
