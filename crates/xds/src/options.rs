@@ -17,8 +17,8 @@ pub struct XdsOptions {
     pub max_names_per_stream: usize,
     /// Length of one name in bytes: 2,048. Names are Kubernetes names (up to 253 bytes each part) or `xdstp` URLs.
     pub max_name_bytes: usize,
-    /// Memory in bytes for what all streams together subscribe to: 1 GiB, which is 1,000 streams with 4,000
-    /// names each at about 250 bytes. A stream that would go beyond it ends; the others keep what they have.
+    /// Memory in bytes for what all streams together subscribe to: 1 GiB, which is 1,000 streams with 2,400
+    /// names each at 400 bytes and the name. A stream that would go beyond it ends; the others keep what they have.
     pub max_subscription_bytes: usize,
     /// Size of one request in bytes: 4 MiB, gRPC's own default. An Envoy that comes back with 10,000 services
     /// says about 1 MiB. A stream buffers at most one request.

@@ -106,7 +106,7 @@ async fn a_huge_subscription_ends_its_stream_and_no_other() {
     assert_eq!(modest.take().await, ["a"]);
     // What it took is given back.
     server.event(|event| matches!(event, XdsEvent::Disconnected { node } if node.id == "huge")).await;
-    Delta::subscribed(&server, "fits", &many[..400]).await.next().await;
+    Delta::subscribed(&server, "fits", &many[..200]).await.next().await;
 }
 
 #[tokio::test]
