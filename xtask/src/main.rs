@@ -6,12 +6,14 @@
 
 mod bench;
 mod bench_probe;
+mod bench_xds;
 mod ci;
 mod command;
 mod demo;
 mod deps;
 mod envoy;
 mod floors;
+mod grpcio;
 mod incidents;
 mod licence;
 mod metadata;
@@ -72,7 +74,7 @@ enum Command {
     /// Run the benchmarks and show their results
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
-        /// 10^6 endpoints, `probe` for health checks beside Envoy's
+        /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -121,6 +123,9 @@ fn run(command: Command) -> Result<()> {
         Command::Soak(what) => soak::run(&root, &what),
         Command::Bench { name: Some(name), json } if name == bench_probe::NAME => {
             bench_probe::run(&root, &envoy::find(None, &root)?, json.as_deref())
+        }
+        Command::Bench { name, json } if name.as_deref() == Some("xds") => {
+            bench_xds::run(&root, json.as_deref())
         }
         Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
     }

@@ -5,7 +5,7 @@
 
 use crate::{
     command::{cargo, watch},
-    envoy, metadata,
+    envoy, grpcio, metadata,
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -46,9 +46,16 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
     let target = metadata::target_directory(root)?;
     let skips = target.join("xtask/skipped.txt");
     prepare(&skips)?;
+    let oldest = or_skip("the oldest supported Envoy", envoy::oldest(root))?;
+    let grpcio = or_skip("the gRPC client", grpcio::find(root))?;
     let tests = |arguments: &[&str]| {
         let mut command = cargo(root);
         command.args(arguments).env(envoy::VARIABLE, envoy).env(SKIPPED, &skips);
+        for (variable, found) in [(envoy::OLDEST_VARIABLE, &oldest), (grpcio::VARIABLE, &grpcio)] {
+            if let Some(path) = found {
+                command.env(variable, path);
+            }
+        }
         command
     };
     // `-p` chooses among the packages; `--workspace` beside it would choose them all again.
@@ -77,6 +84,18 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
     let skipped = Skips::parse(&fs::read_to_string(&skips).unwrap_or_default());
     print!("{skipped}");
     judge(ok, totals, skipped.tests.len() as u64, in_ci())
+}
+
+/// Something without which some tests skip themselves, which CI does not allow.
+fn or_skip(what: &str, found: Result<PathBuf>) -> Result<Option<PathBuf>> {
+    match found {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if in_ci() => Err(error),
+        Err(error) => {
+            eprintln!("note: tests with {what} will be skipped: {error:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// What a run of the tests came to, when so many tests skipped themselves.

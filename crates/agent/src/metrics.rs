@@ -82,10 +82,23 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
     family(
         "tidegate_gateway_refused_resources",
         "gauge",
-        "Resource types of which a gateway refused the newest version.",
+        "Resources of which a gateway refused the newest version, and goes on with the one before.",
         gateways
             .map(|it| (format!(r#"node="{}""#, escape(&it.node)), number(it.refused.len() as u64)))
             .collect(),
+    );
+    let refused = status.gateways.iter().flat_map(|it| {
+        it.refused.iter().map(move |refused| {
+            let (kind, name, behind) =
+                (&refused.kind, escape(&refused.name), escape(&refused.behind.join(", ")));
+            (format!(r#"node="{}",type="{kind}",resource="{name}",from="{behind}""#, escape(&it.node)), 1.0)
+        })
+    });
+    family(
+        "tidegate_gateway_refused_resource",
+        "gauge",
+        "A resource that a gateway refused, and the objects that it was made from.",
+        refused.collect(),
     );
     family(
         "tidegate_manifest_problems",
@@ -145,7 +158,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::PeerStatus;
+    use crate::view::{GatewayView, PeerStatus, RefusedView};
 
     #[test]
     fn every_sample_belongs_to_a_family_that_is_described() {
@@ -165,10 +178,26 @@ mod tests {
                 state: "Unreachable".into(),
                 links: vec![],
             }],
-            gateways: Vec::new(),
+            gateways: vec![GatewayView {
+                node: "n\"1".into(),
+                gateway: "shop/edge".into(),
+                zone: "a".into(),
+                connected: true,
+                transport: "delta".into(),
+                refused: vec![RefusedView {
+                    kind: "cluster".into(),
+                    name: "shop/web".into(),
+                    error: "no".into(),
+                    at_ms: 1,
+                    behind: vec!["FailoverPolicy shop/web at p.yaml".into()],
+                }],
+            }],
             checks: crate::view::ChecksView { under_way_limit: 4096, ..Default::default() },
         };
         let text = text(&status, 7);
+        let refused = r#"tidegate_gateway_refused_resource{node="n\"1",type="cluster",resource="shop/web",from="FailoverPolicy shop/web at p.yaml"} 1"#;
+        assert!(text.contains(refused), "{text}");
+        assert!(text.contains("tidegate_gateway_refused_resources{node=\"n\\\"1\"} 1\n"), "{text}");
         assert!(text.contains("tidegate_peer_reachable{peer=\"us-west\"} 0\n"), "{text}");
         assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");
         assert!(text.contains("tidegate_check_under_way_limit 4096\n"), "{text}");

@@ -28,7 +28,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
@@ -222,13 +222,14 @@ async fn serve_grpc(
     peers: PeerServer,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
+    let mut server = xds.transport();
+    let inspection = xds.inspection();
     let (ads, lrs, metrics) = xds.into_services();
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+    server
         .add_service(ads)
         .add_service(lrs)
         .add_service(metrics)
+        .add_service(inspection)
         .add_service(peers.service())
         // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled())

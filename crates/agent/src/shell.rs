@@ -3,6 +3,7 @@
 use crate::{
     admin::Ask,
     core::{Core, Input, Output, ProbeKey, Publish},
+    gateways::gateway_view,
     hearing::{Heard, heard},
     journal::Journal,
     meter::Meter,
@@ -10,7 +11,7 @@ use crate::{
     saved::SavedAgent,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{GatewayView, PeerStatus, Status},
+    view::{PeerStatus, Status},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,7 @@ use tidegate_engine::Load;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
 use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
-use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, Transport, XdsEvent, XdsServer};
+use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, XdsEvent, XdsServer};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -392,7 +393,7 @@ impl Shell {
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),
             peers: self.peers(links),
-            gateways: self.xds.nodes().iter().map(gateway_view).collect(),
+            gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
         }
     }
@@ -434,23 +435,6 @@ impl Shell {
             self.saved_at = Some(now);
             self.save.send_replace(Some(Arc::new(saved)));
         }
-    }
-}
-
-fn gateway_view(status: &tidegate_xds::NodeStatus) -> GatewayView {
-    let refused = |it: &tidegate_xds::TypeStatus| {
-        it.last_nack.as_ref().map(|nack| format!("{} {}: {}", it.kind, nack.names.join(", "), nack.error))
-    };
-    GatewayView {
-        node: status.node.id.clone(),
-        gateway: status.node.metadata.get("gateway").cloned().unwrap_or_default(),
-        zone: status.node.locality.zone.clone(),
-        connected: status.connected,
-        transport: match status.transport {
-            Transport::Delta => "delta".to_owned(),
-            Transport::Sotw => "sotw".to_owned(),
-        },
-        refused: status.types.iter().filter_map(refused).collect(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 use tidegate_engine::{Engine, Load, Plan, Shares};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
@@ -153,8 +153,32 @@ pub struct GatewayView {
     pub connected: bool,
     /// `delta` or `sotw`.
     pub transport: String,
-    /// What it refused last, if anything.
-    pub refused: Vec<String>,
+    /// What it refused and has not accepted since: it goes on with the version before.
+    pub refused: Vec<RefusedView>,
+}
+
+/// A resource that a gateway refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedView {
+    /// `cluster`, `endpoint`, `listener`, `route` or `secret`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The gateway's words.
+    pub error: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it was made from: the objects and where each was written.
+    pub behind: Vec<String>,
+}
+
+impl fmt::Display for RefusedView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, name, error, behind, .. } = self;
+        write!(f, "{kind} {name}: {error}")?;
+        if behind.is_empty() { Ok(()) } else { write!(f, " (from {})", behind.join(", ")) }
+    }
 }
 
 /// Why a service's traffic goes where it goes.

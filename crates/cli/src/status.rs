@@ -67,7 +67,7 @@ fn print(status: &Status) {
             gateway.node.clone(),
             gateway.zone.clone(),
             if gateway.connected { gateway.transport.clone() } else { "no".to_owned() },
-            gateway.refused.join("\n"),
+            gateway.refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         ]);
     }
     say!("\nGATEWAYS\n{gateways}");

@@ -14,12 +14,14 @@
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
 //! The two kinds of gateway use the same CDS names for different clusters: a server must keep
-//! their resources apart.
+//! their resources apart. Proxyless gRPC clients read their own: [`grpc_listener`], `NAME.NAMESPACE`,
+//! [`grpc_cluster`] and [`grpc_endpoints`], once more with the names of an edge's.
 
 mod bootstrap;
 mod cluster;
 mod counters;
 mod endpoints;
+mod grpc;
 mod listener;
 mod proto;
 mod resource;
@@ -33,6 +35,7 @@ pub use endpoints::{
     EndpointHealth, EndpointView, RemoteCluster, SHED_CATEGORY, ZoneEndpoints, eastwest_endpoints,
     edge_endpoints,
 };
+pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use listener::{eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
 pub use routes::{

@@ -10,17 +10,22 @@
 //!
 //! Inside, from the pure to the wire: `resource` (encoded once, version by content), `store` and
 //! `watch` (a change wakes the streams that subscribe to it), `protocol` (the state machine of a
-//! stream, without I/O), `session` (the task around it), `wire`, `lrs` and `metrics` (gRPC).
+//! stream, without I/O), `session` (the task around it), `wire`, `lrs`, `metrics` and `csds` (gRPC).
 //!
 //! A change is pushed at once, without debounce. At most one response of a type is in flight
 //! on a stream; what changes meanwhile coalesces, so a slow client costs bounded memory and
 //! delays nobody. Deliberately absent: history, timers, threads, TLS and listening sockets
 //! (they belong to whoever builds the tonic router).
 
+mod csds;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod kind;
+mod limits;
 mod lrs;
 mod metrics;
 mod node;
+mod options;
 mod protocol;
 mod registry;
 mod resource;
@@ -31,14 +36,16 @@ mod store;
 mod watch;
 mod wire;
 
+pub use csds::InspectionService;
 pub use kind::ResourceType;
 pub use lrs::LrsService;
 pub use metrics::MetricsService;
 pub use node::{NodeInfo, NodeLocality};
-pub use server::{Resolver, XdsOptions, XdsServer};
+pub use options::XdsOptions;
+pub use server::{Resolver, XdsServer};
 pub use status::{
-    ClusterLoad, CounterReport, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeStatus, RequestCounts,
-    Transport, TypeStatus, XdsEvent,
+    ClusterLoad, CounterReport, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeResources, NodeStatus,
+    RefusedResource, RequestCounts, ResourceState, ResourceStatus, Transport, TypeStatus, XdsEvent,
 };
 pub use store::{Change, Scope, Store};
 pub use wire::AdsService;

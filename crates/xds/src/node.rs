@@ -42,6 +42,17 @@ pub struct NodeInfo {
     pub user_agent_version: String,
 }
 
+impl NodeInfo {
+    /// How much memory its texts take.
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { id, cluster, locality, metadata, user_agent_name, user_agent_version } = self;
+        let NodeLocality { region, zone, sub_zone } = locality;
+        let texts = [id, cluster, region, zone, sub_zone, user_agent_name, user_agent_version];
+        let of_metadata: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        texts.iter().map(|text| text.len()).sum::<usize>() + of_metadata
+    }
+}
+
 impl From<Node> for NodeInfo {
     fn from(node: Node) -> Self {
         let metadata = node.metadata.unwrap_or_default().fields.into_iter();

@@ -12,6 +12,7 @@
 //! asks for itself is never held back.
 
 mod delta;
+mod refusals;
 mod sotw;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use crate::ResourceType;
 use crate::kind::PerType;
 use crate::resource::Resource;
-use crate::status::{Transport, TypeStatus};
+use crate::status::{ResourceStatus, Transport, TypeStatus};
 use crate::store::View;
 use crate::watch::Marks;
 use track::{Absence, Track};
@@ -74,22 +75,30 @@ pub(crate) struct Reaction {
 
 /// The client asks for more than it may.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("a stream may subscribe to at most {limit} names")]
-pub(crate) struct TooManyNames {
-    limit: usize,
+pub(crate) enum Refusal {
+    #[error("a stream may subscribe to at most {limit} names")]
+    TooManyNames { limit: usize },
+    #[error("a resource name may have at most {limit} bytes, not {bytes}")]
+    NameTooLong { limit: usize, bytes: usize },
+}
+
+/// What one stream may ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) names: usize,
+    pub(crate) name_bytes: usize,
 }
 
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    transport: Transport,
     tracks: PerType<Track>,
     last_nonce: u64,
-    max_names: usize,
+    limits: Limits,
 }
 
 impl Machine {
-    pub(crate) fn new(transport: Transport, max_names: usize) -> Self {
+    pub(crate) fn new(transport: Transport, limits: Limits) -> Self {
         let tracks = PerType::new(|kind| {
             Track::new(match transport {
                 Transport::Delta => Absence::Told,
@@ -97,41 +106,61 @@ impl Machine {
                 Transport::Sotw => Absence::Untold,
             })
         });
-        Self { transport, tracks, last_nonce: 0, max_names }
+        Self { tracks, last_nonce: 0, limits }
     }
 
-    /// Reads an incremental request.
+    /// Reads an incremental request that came in at `now_ms`, in milliseconds since 1970.
     pub(crate) fn on_delta(
         &mut self,
         request: DeltaDiscoveryRequest,
-    ) -> Result<Option<Reaction>, TooManyNames> {
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
         let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Ok(None) };
         self.check(kind, request.resource_names_subscribe.len())?;
         self.check(kind, request.initial_resource_versions.len())?;
-        let (interest, verdict) = delta::on_request(&mut self.tracks[kind], kind, request);
+        let held = request.initial_resource_versions.keys();
+        self.check_lengths(request.resource_names_subscribe.iter().chain(held))?;
+        let (interest, verdict) = delta::on_request(&mut self.tracks[kind], kind, request, now_ms);
         self.check(kind, 0)?;
         Ok(Some(Reaction { kind, interest, verdict }))
     }
 
-    /// Reads a state-of-the-world request.
-    pub(crate) fn on_sotw(&mut self, request: DiscoveryRequest) -> Result<Option<Reaction>, TooManyNames> {
+    /// Reads a state-of-the-world request that came in at `now_ms`, in milliseconds since 1970.
+    pub(crate) fn on_sotw(
+        &mut self,
+        request: DiscoveryRequest,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
         let Some(kind) = ResourceType::from_type_url(&request.type_url) else { return Ok(None) };
         self.check(kind, request.resource_names.len())?;
-        let (interest, verdict) = sotw::on_request(&mut self.tracks[kind], kind, request);
+        self.check_lengths(request.resource_names.iter())?;
+        let (interest, verdict) = sotw::on_request(&mut self.tracks[kind], kind, request, now_ms);
         self.check(kind, 0)?;
         Ok(Some(Reaction { kind, interest, verdict }))
     }
 
     /// `more` names of this type beside the subscriptions of the other types.
-    fn check(&self, kind: ResourceType, more: usize) -> Result<(), TooManyNames> {
+    fn check(&self, kind: ResourceType, more: usize) -> Result<(), Refusal> {
         let named = |(of, track): (ResourceType, &Track)| {
             if of == kind { track.named().max(more) } else { track.named() }
         };
         let names: usize = self.tracks.iter().map(named).sum();
-        if names > self.max_names {
-            return Err(TooManyNames { limit: self.max_names });
+        let limit = self.limits.names;
+        if names > limit { Err(Refusal::TooManyNames { limit }) } else { Ok(()) }
+    }
+
+    fn check_lengths<'a>(&self, mut names: impl Iterator<Item = &'a String>) -> Result<(), Refusal> {
+        let limit = self.limits.name_bytes;
+        match names.find(|name| name.len() > limit) {
+            Some(name) => Err(Refusal::NameTooLong { limit, bytes: name.len() }),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Memory that the client takes by what it says it wants or holds, in bytes. What the store holds does not
+    /// count: the client has no influence on it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tracks.iter().map(|(_, track)| track.bytes()).sum()
     }
 
     /// The store says that these may have changed.
@@ -204,6 +233,11 @@ impl Machine {
     /// The state of every type that the client has asked for.
     pub(crate) fn status(&self) -> Vec<TypeStatus> {
         let started = self.tracks.iter().filter(|(_, track)| track.started);
-        started.map(|(kind, track)| track.status(kind, self.transport)).collect()
+        started.map(|(kind, track)| track.status(kind)).collect()
+    }
+
+    /// Every resource that the client knows of or asked for, in push order of the types.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = ResourceStatus> {
+        self.tracks.iter().flat_map(|(kind, track)| track.resources(kind))
     }
 }

@@ -3,54 +3,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
+use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use crate::csds::InspectionService;
+use crate::limits::Budget;
 use crate::lrs::LrsService;
 use crate::metrics::MetricsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
-use crate::{NodeInfo, NodeStatus, Scope, Store, XdsEvent};
+use crate::{NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
 
 /// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
 /// once for each stream and must not block.
 pub type Resolver = Arc<dyn Fn(&NodeInfo) -> Result<Vec<Scope>, String> + Send + Sync>;
-
-/// Limits and choices. All have defaults.
-#[derive(Clone, Debug)]
-pub struct XdsOptions {
-    /// ADS streams at a time, and as many LRS and metrics streams each: 10,000
-    pub max_streams: usize,
-    /// Names that one stream may subscribe to, over all types: 100,000
-    pub max_names_per_stream: usize,
-    /// Size of one request: 16 MiB, for a client that names 100,000 resources at once
-    pub max_request_bytes: usize,
-    /// How often clients report load: 1 s
-    pub load_interval: Duration,
-    /// Whether clients report load per endpoint, not only per locality: no
-    pub load_per_endpoint: bool,
-    /// How this server calls itself in responses (`control_plane.identifier`): empty
-    pub identifier: String,
-}
-
-impl Default for XdsOptions {
-    fn default() -> Self {
-        Self {
-            max_streams: 10_000,
-            max_names_per_stream: 100_000,
-            max_request_bytes: 16 << 20,
-            load_interval: Duration::from_secs(1),
-            load_per_endpoint: false,
-            identifier: String::new(),
-        }
-    }
-}
 
 /// Who may be answered.
 #[derive(Debug, Default)]
@@ -74,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) gate: watch::Sender<Gate>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
+    pub(crate) budget: Budget,
     resolver: Resolver,
     events: mpsc::Sender<XdsEvent>,
     dropped_events: AtomicU64,
@@ -92,6 +65,11 @@ impl Shared {
     /// Who the client is and what it may see.
     pub(crate) fn admit(&self, node: Option<Node>) -> Result<(Arc<NodeInfo>, Vec<Scope>), Status> {
         let node = NodeInfo::from(node.unwrap_or_default());
+        let (bytes, limit) = (node.bytes(), self.options.max_node_bytes);
+        if bytes > limit {
+            let text = format!("the node describes itself in {bytes} bytes; at most {limit} are kept");
+            return Err(Status::invalid_argument(text));
+        }
         if node.id.is_empty() {
             let text = "the first request of a stream must say node.id";
             return Err(Status::invalid_argument(text));
@@ -101,6 +79,11 @@ impl Shared {
             Status::permission_denied(format!("node {:?} is not served: {reason}", node.id))
         })?;
         Ok((Arc::new(node), scopes))
+    }
+
+    /// How many ADS streams are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.options.max_streams.saturating_sub(self.ads_slots.available_permits())
     }
 
     pub(crate) fn emit(&self, event: XdsEvent) {
@@ -137,7 +120,8 @@ pub struct XdsServer {
 
 impl XdsServer {
     /// A server over a store, with default options. Events are dropped and counted while their
-    /// channel is full. Every stream ends when `shutdown` is cancelled.
+    /// channel is full. When `shutdown` is cancelled, every stream ends within
+    /// [`shutdown_spread`](XdsOptions::shutdown_spread).
     pub fn new(
         store: Store,
         resolver: Resolver,
@@ -160,7 +144,8 @@ impl XdsServer {
             store,
             gate: watch::Sender::new(Gate::default()),
             shutdown,
-            nodes: Registry::default(),
+            nodes: Registry::new(options.max_streams_per_node),
+            budget: Budget::new(options.max_subscription_bytes),
             resolver,
             events,
             dropped_events: AtomicU64::new(0),
@@ -172,20 +157,31 @@ impl XdsServer {
         Self { shared: Arc::new(shared) }
     }
 
+    /// A tonic server that is set up for long streams: keepalive, so that a stream to a node that vanished without
+    /// a word does not stay open, and a limit of 128 streams to one connection.
+    pub fn transport(&self) -> tonic::transport::Server {
+        self.shared.options.transport()
+    }
+
     /// The services for a tonic router: discovery (ADS), load reporting (LRS) and counters (the metrics service).
     ///
-    /// Give the router a listening socket with `TCP_NODELAY` (`TcpIncoming::with_nodelay`), or
-    /// a push may wait 40 ms for a delayed ACK, and HTTP/2 keep-alive, or a stream to a node
-    /// that vanished without a word stays open.
+    /// Add them to [`transport`](Self::transport), and give it a listening socket with `TCP_NODELAY`
+    /// (`TcpIncoming::with_nodelay`), or a push may wait 40 ms for a delayed ACK.
     pub fn into_services(
         self,
     ) -> (AdsService, LoadReportingServiceServer<LrsService>, MetricsServiceServer<MetricsService>) {
-        let limit = self.shared.options.max_request_bytes;
+        let limit = self.shared.options.max_report_bytes;
         let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(limit);
         let metrics = MetricsServiceServer::new(MetricsService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(limit);
         (AdsService::new(self.shared), lrs, metrics)
+    }
+
+    /// The service that tells which node holds which version of which resource and what it refused (CSDS), for the
+    /// same or another router. It tells names and versions, never what is in a resource.
+    pub fn inspection(&self) -> ClientStatusDiscoveryServiceServer<InspectionService> {
+        ClientStatusDiscoveryServiceServer::new(InspectionService::new(Arc::clone(&self.shared)))
     }
 
     /// From now on streams are accepted and requests are read, but nothing is sent.
@@ -207,6 +203,12 @@ impl XdsServer {
     /// The state of every stream, and of the nodes that were here last (at most 1,024 of those).
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.shared.nodes.status()
+    }
+
+    /// How every connected node that is wanted stands with each of its resources; `None` if these are more than
+    /// `limit`.
+    pub fn resources(&self, wanted: impl Fn(&NodeInfo) -> bool, limit: usize) -> Option<Vec<NodeResources>> {
+        self.shared.nodes.resources(wanted, limit)
     }
 
     /// How many events were lost because the owner did not take them in time.

@@ -5,12 +5,14 @@
 //! coalesce to names. Nothing of the protocol is decided here.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::NodeInfo;
-use crate::protocol::{Machine, Verdict};
+use crate::limits::{self, Share};
+use crate::protocol::{Limits, Machine, Refusal, Verdict};
 use crate::server::Shared;
 use crate::status::XdsEvent;
 use crate::watch::Watcher;
@@ -24,14 +26,14 @@ pub(crate) async fn run<V: Variant>(
     out: mpsc::Sender<Result<V::Response, Status>>,
 ) {
     let served = async {
-        let Some(first) = read(&mut inbound).await else { return Ok(()) };
+        let Some(first) = first::<V>(&shared, &mut inbound).await? else { return Ok(()) };
         let (mut session, first) = Session::open::<V>(&shared, first)?;
         session.on_request::<V>(first)?;
         session.serve::<V>(&mut inbound, &out).await
     };
     let end = tokio::select! {
         end = served => end,
-        () = shared.shutdown.cancelled() => Err(Status::unavailable("the xDS server shuts down")),
+        status = time_to_go(&shared) => Err(status),
     };
     if let Err(status) = end {
         tracing::debug!(%status, "ADS stream ends");
@@ -41,9 +43,55 @@ pub(crate) async fn run<V: Variant>(
     drop(slot);
 }
 
-/// The next request; `None` if the client is gone or broke the stream.
-async fn read<T>(inbound: &mut Streaming<T>) -> Option<T> {
-    inbound.message().await.ok().flatten()
+/// The first request; `None` if the client has ended the stream.
+async fn first<V: Variant>(
+    shared: &Shared,
+    inbound: &mut Streaming<V::Request>,
+) -> Result<Option<V::Request>, Status> {
+    let (bytes, limit) = (shared.options.max_request_bytes, shared.options.first_request_limit);
+    tokio::time::timeout(limit, read(inbound, bytes)).await.unwrap_or_else(|_| {
+        Err(Status::deadline_exceeded(format!("no request came within {limit:?} of the start of the stream")))
+    })
+}
+
+/// Why the server ends a stream that does nothing wrong, when it is time.
+async fn time_to_go(shared: &Shared) -> Status {
+    let aged = async {
+        match shared.options.max_stream_age {
+            Some(limit) => tokio::time::sleep(limits::stream_age(limit, limits::draw())).await,
+            None => std::future::pending().await,
+        }
+    };
+    let told = async {
+        shared.shutdown.cancelled().await;
+        let (streams, spread) = (shared.streams(), shared.options.shutdown_spread);
+        tokio::time::sleep(limits::farewell(streams, spread, limits::draw())).await;
+    };
+    tokio::select! {
+        () = aged => Status::unavailable("the stream has reached its age; connect again"),
+        () = told => Status::unavailable("the xDS server shuts down"),
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The next request; `None` if the client has ended the stream.
+///
+/// # Errors
+/// If what came in is no request, or too large a one; or if the client is gone, which then nobody hears.
+async fn read<T>(inbound: &mut Streaming<T>, limit: usize) -> Result<Option<T>, Status> {
+    inbound.message().await.map_err(|status| match status.code() {
+        Code::Internal => Status::invalid_argument(format!("a request cannot be read: {}", status.message())),
+        Code::OutOfRange => Status::resource_exhausted(format!(
+            "a request may have at most {limit} bytes: {}",
+            status.message()
+        )),
+        _ => status,
+    })
 }
 
 struct Session {
@@ -52,18 +100,21 @@ struct Session {
     watcher: Watcher,
     machine: Arc<Mutex<Machine>>,
     registration: u64,
+    share: Share,
 }
 
 impl Session {
     fn open<V: Variant>(shared: &Arc<Shared>, mut first: V::Request) -> Result<(Self, V::Request), Status> {
         let (node, scopes) = shared.admit(V::take_node(&mut first))?;
-        let machine = Machine::new(V::TRANSPORT, shared.options.max_names_per_stream);
-        let machine = Arc::new(Mutex::new(machine));
+        let options = &shared.options;
+        let limits = Limits { names: options.max_names_per_stream, name_bytes: options.max_name_bytes };
+        let machine = Arc::new(Mutex::new(Machine::new(V::TRANSPORT, limits)));
         let registration = shared.nodes.connected(&node, V::TRANSPORT, &machine);
+        let registration = registration.map_err(|many| Status::resource_exhausted(many.to_string()))?;
         shared.emit(XdsEvent::Connected { node: Arc::clone(&node) });
         let watcher = shared.store.watch(scopes);
-        let shared = Arc::clone(shared);
-        Ok((Self { shared, node, watcher, machine, registration }, first))
+        let (shared, share) = (Arc::clone(shared), shared.budget.share());
+        Ok((Self { shared, node, watcher, machine, registration, share }, first))
     }
 
     async fn serve<V: Variant>(
@@ -72,12 +123,13 @@ impl Session {
         out: &mpsc::Sender<Result<V::Response, Status>>,
     ) -> Result<(), Status> {
         let mut gate = self.shared.gate.subscribe();
+        let limit = self.shared.options.max_request_bytes;
         let mut ready = true;
         loop {
             let open = gate.borrow_and_update().is_open(self.watcher.scopes());
             tokio::select! {
-                request = read(inbound) => {
-                    let Some(request) = request else { return Ok(()) };
+                request = read(inbound, limit) => {
+                    let Some(request) = request? else { return Ok(()) };
                     self.on_request::<V>(request)?;
                     ready = true;
                 }
@@ -88,7 +140,7 @@ impl Session {
                 }
                 permit = out.reserve(), if ready && open => {
                     let Ok(permit) = permit else { return Ok(()) };
-                    match self.next_response::<V>() {
+                    match self.next_response::<V>()? {
                         Some(response) => permit.send(Ok(response)),
                         None => ready = false,
                     }
@@ -98,11 +150,15 @@ impl Session {
     }
 
     fn on_request<V: Variant>(&mut self, request: V::Request) -> Result<(), Status> {
-        let reaction = {
+        let (reaction, bytes) = {
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-            V::on_request(&mut machine, request)
+            (V::on_request(&mut machine, request, now_ms()), machine.bytes())
         };
-        let reaction = reaction.map_err(|many| Status::resource_exhausted(many.to_string()))?;
+        let reaction = reaction.map_err(|refusal| match refusal {
+            Refusal::TooManyNames { .. } => Status::resource_exhausted(refusal.to_string()),
+            Refusal::NameTooLong { .. } => Status::invalid_argument(refusal.to_string()),
+        })?;
+        self.take_share(bytes)?;
         let Some(reaction) = reaction else {
             tracing::debug!(node = self.node.id, "the client asks for a type that is not served");
             return Ok(());
@@ -124,14 +180,19 @@ impl Session {
         Ok(())
     }
 
-    fn next_response<V: Variant>(&self) -> Option<V::Response> {
-        let outgoing = {
+    fn take_share(&mut self, bytes: usize) -> Result<(), Status> {
+        self.share.set(bytes).map_err(|spent| Status::resource_exhausted(spent.to_string()))
+    }
+
+    fn next_response<V: Variant>(&mut self) -> Result<Option<V::Response>, Status> {
+        let (outgoing, bytes) = {
             let view = self.shared.store.view(self.watcher.scopes());
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
             machine.on_change(&self.watcher.take());
-            machine.poll(&view)
-        }?;
-        Some(V::response(outgoing, &self.shared.options.identifier))
+            (machine.poll(&view), machine.bytes())
+        };
+        self.take_share(bytes)?;
+        Ok(outgoing.map(|outgoing| V::response(outgoing, &self.shared.options.identifier)))
     }
 }
 

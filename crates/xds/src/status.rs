@@ -35,7 +35,7 @@ pub enum XdsEvent {
         node: Arc<NodeInfo>,
         /// Of which type
         kind: ResourceType,
-        /// What was in the response
+        /// What was in the response: those that the client's words name, else all, at most 64
         names: Vec<String>,
         /// The client's words
         error: String,
@@ -135,7 +135,7 @@ pub enum Transport {
 pub struct Nack {
     /// Version of the set that was refused
     pub version: String,
-    /// What was in the response
+    /// What was in the response: those that the client's words name, else all, at most 64
     pub names: Vec<String>,
     /// The client's words
     pub error: String,
@@ -156,10 +156,70 @@ pub struct TypeStatus {
     pub acked: Option<String>,
     /// Whether a response waits for its ACK
     pub in_flight: bool,
-    /// The last refusal on this stream
+    /// The last refusal on this stream, also if it was made good since
     pub last_nack: Option<Nack>,
-    /// Delta only: the version of each resource that the client holds
-    pub resources: Option<BTreeMap<String, String>>,
+    /// What was refused and not accepted since, at most 256; the client goes on with the version before
+    pub refused: Vec<RefusedResource>,
+}
+
+/// A resource that a client refused.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RefusedResource {
+    /// Its name
+    pub name: String,
+    /// The version that was refused
+    pub version: String,
+    /// The client's words, at most 4 KiB of them
+    pub error: String,
+    /// When, in milliseconds since 1970
+    pub at_ms: u64,
+}
+
+/// How a client stands with one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceStatus {
+    /// Of which type
+    pub kind: ResourceType,
+    /// Its name
+    pub name: String,
+    /// The version that the client accepted last, if any: what it runs with
+    pub version: Option<String>,
+    /// When the client accepted something under this name, in milliseconds since 1970; unknown for what it brought
+    /// from an earlier stream
+    pub acked_at_ms: Option<u64>,
+    /// Where the newest version stands
+    pub state: ResourceState,
+}
+
+/// Where the newest version of a resource stands with one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceState {
+    /// The client asked for it and nothing was sent (yet).
+    Requested,
+    /// It does not exist, and the client knows.
+    DoesNotExist,
+    /// Sent, and neither accepted nor refused.
+    Sent,
+    /// Accepted.
+    Acked,
+    /// Refused.
+    Nacked {
+        /// The version that was refused
+        version: String,
+        /// The client's words
+        error: String,
+        /// When, in milliseconds since 1970
+        at_ms: u64,
+    },
+}
+
+/// A client and its resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeResources {
+    /// Who
+    pub node: Arc<NodeInfo>,
+    /// What it knows of or asked for
+    pub resources: Vec<ResourceStatus>,
 }
 
 /// One stream, or the last one of a node that is gone.
@@ -171,6 +231,6 @@ pub struct NodeStatus {
     pub transport: Transport,
     /// Whether the stream is open
     pub connected: bool,
-    /// The types that it asked for; without `resources` once the stream is closed
+    /// The types that it asked for
     pub types: Vec<TypeStatus>,
 }

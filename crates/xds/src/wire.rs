@@ -19,7 +19,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::protocol::{Machine, Outgoing, Reaction, TooManyNames};
+use crate::protocol::{Machine, Outgoing, Reaction, Refusal};
 use crate::server::Shared;
 use crate::session;
 use crate::status::Transport;
@@ -79,7 +79,11 @@ pub(crate) trait Variant: Send + 'static {
     type Response: prost::Message + Default + 'static;
 
     fn take_node(request: &mut Self::Request) -> Option<Node>;
-    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames>;
+    fn on_request(
+        machine: &mut Machine,
+        request: Self::Request,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal>;
     fn response(outgoing: Outgoing, identifier: &str) -> Self::Response;
 }
 
@@ -94,8 +98,12 @@ impl Variant for Delta {
         request.node.take()
     }
 
-    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames> {
-        machine.on_delta(request)
+    fn on_request(
+        machine: &mut Machine,
+        request: Self::Request,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
+        machine.on_delta(request, now_ms)
     }
 
     fn response(outgoing: Outgoing, identifier: &str) -> DeltaResponse {
@@ -121,8 +129,12 @@ impl Variant for Sotw {
         request.node.take()
     }
 
-    fn on_request(machine: &mut Machine, request: Self::Request) -> Result<Option<Reaction>, TooManyNames> {
-        machine.on_sotw(request)
+    fn on_request(
+        machine: &mut Machine,
+        request: Self::Request,
+        now_ms: u64,
+    ) -> Result<Option<Reaction>, Refusal> {
+        machine.on_sotw(request, now_ms)
     }
 
     fn response(outgoing: Outgoing, identifier: &str) -> SotwResponse {

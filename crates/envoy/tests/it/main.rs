@@ -11,6 +11,7 @@
 
 mod dump;
 mod fixtures;
+mod grpc;
 mod invariants;
 mod snapshots;
 
@@ -22,6 +23,7 @@ mod real {
     mod eastwest;
     mod faults;
     mod gateway;
+    mod grpc;
     mod load;
     mod toy;
     mod untrusted;

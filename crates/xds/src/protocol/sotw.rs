@@ -13,6 +13,7 @@ pub(super) fn on_request(
     track: &mut Track,
     kind: ResourceType,
     request: DiscoveryRequest,
+    now_ms: u64,
 ) -> (Interest, Option<Verdict>) {
     let first = !track.started;
     track.started = true;
@@ -23,7 +24,7 @@ pub(super) fn on_request(
     if track.last_nonce().is_some_and(|last| !nonce.is_empty() && *nonce != last.to_string()) {
         return (interest, None);
     }
-    let verdict = track.judge(nonce, request.error_detail.map(|status| status.message));
+    let verdict = track.judge(nonce, request.error_detail.map(|status| status.message), now_ms);
 
     let names: BTreeSet<&str> = request.resource_names.iter().map(String::as_str).collect();
     track.explicit |= !names.is_empty();

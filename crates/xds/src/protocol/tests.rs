@@ -9,10 +9,14 @@ use bytes::Bytes;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 
 use super::*;
+use crate::status::ResourceState;
 use crate::store::{Change, Scope, Store};
 use crate::watch::Watcher;
 
 pub(super) use ResourceType::{Cluster, Endpoint, Listener, Route};
+
+/// When everything happens here, in milliseconds since 1970.
+pub(super) const NOW: u64 = 1_700_000_000_000;
 
 /// A stream without a network.
 pub(super) struct Stream {
@@ -25,7 +29,8 @@ impl Stream {
     pub(super) fn new(transport: Transport, content: &[(ResourceType, &str, &str)]) -> Self {
         let store = Store::new();
         let watcher = store.watch(vec![Scope::new("s")]);
-        let stream = Self { store, machine: Machine::new(transport, 100), watcher };
+        let stream =
+            Self { store, machine: Machine::new(transport, Limits { names: 100, name_bytes: 100 }), watcher };
         stream.set(content);
         stream
     }
@@ -59,7 +64,7 @@ impl Stream {
         self.store.version(&Scope::new("s"), kind, name).unwrap()
     }
 
-    pub(super) fn react(&mut self, reaction: Result<Option<Reaction>, TooManyNames>) -> Option<Verdict> {
+    pub(super) fn react(&mut self, reaction: Result<Option<Reaction>, Refusal>) -> Option<Verdict> {
         let Reaction { kind, interest, verdict } = reaction.unwrap().unwrap();
         self.watcher.interest(kind, interest.all, interest.added, interest.removed);
         verdict
@@ -71,6 +76,16 @@ impl Stream {
         let view = self.store.view(&scopes);
         self.machine.on_change(&self.watcher.take());
         self.machine.poll(&view)
+    }
+
+    /// `name State`, by name.
+    pub(super) fn states(&self, kind: ResourceType) -> Vec<String> {
+        let of_kind = self.machine.resources().filter(|resource| resource.kind == kind);
+        let word = |state| match state {
+            ResourceState::Nacked { .. } => "Nacked".to_owned(),
+            other => format!("{other:?}"),
+        };
+        of_kind.map(|resource| format!("{} {}", resource.name, word(resource.state))).collect()
     }
 
     /// The next response must be there and hold this.

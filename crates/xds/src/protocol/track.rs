@@ -12,14 +12,17 @@
 //! response are therefore sent again in two halves, until each bad resource stands alone: so
 //! it is known by name and holds back no other.
 
+mod inspect;
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
-use super::Verdict;
+use super::refusals::Refusals;
 use crate::ResourceType;
 use crate::resource::{Resource, SetVersion, Version};
-use crate::status::{Nack, Transport, TypeStatus};
+use crate::status::Nack;
 use crate::store::View;
 use crate::watch::Marks;
 
@@ -27,6 +30,11 @@ use crate::watch::Marks;
 /// gRPC clients accept 4 MiB by default. Clusters and listeners go in one piece, because
 /// Envoy starts with those of the first response.
 const MAX_RESPONSE_BYTES: usize = 2 << 20;
+
+/// What a name that a client subscribes to costs beside its own bytes: its entry here, its place in the watcher and
+/// in the store's index, where a name that nobody else knows has a tree of its own. Added up from the sizes of
+/// these structures and rounded up, not measured.
+const NAME_COST: usize = 400;
 
 /// How the client learns that something does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +56,8 @@ struct Entry {
     asked: bool,
     sent: Option<Version>,
     acked: Option<Version>,
+    /// When that was, in milliseconds since 1970
+    acked_at_ms: u64,
     refused: Option<Version>,
     /// Names of one group are sent together, apart from others; 0 is the normal group.
     group: u32,
@@ -63,7 +73,14 @@ impl Entry {
 struct InFlight {
     nonce: u64,
     version: SetVersion,
-    items: Vec<(Arc<str>, Version)>,
+    items: Vec<(Arc<str>, Taken)>,
+}
+
+/// What was put into a response under a name, and whether the client had asked for it.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    version: Version,
+    asked: bool,
 }
 
 /// What goes into a response.
@@ -84,6 +101,8 @@ pub(super) struct Track {
     pub(super) explicit: bool,
     wildcard: bool,
     named: usize,
+    /// Length of all names that are subscribed to
+    named_bytes: usize,
     entries: BTreeMap<Arc<str>, Entry>,
     /// Names to look at again before the next response
     pub(super) stale: Marks,
@@ -93,11 +112,12 @@ pub(super) struct Track {
     pub(super) answer_owed: bool,
     in_flight: Option<InFlight>,
     /// Resources taken for a response that has no nonce yet
-    taken: Vec<(Arc<str>, Version)>,
+    taken: Vec<(Arc<str>, Taken)>,
     last_nonce: Option<u64>,
     version: SetVersion,
     acked: Option<SetVersion>,
     last_nack: Option<Nack>,
+    refusals: Refusals,
     last_group: u32,
     /// `Implied` only: the last response, to repeat what is deleted while others refer to it
     complete: Vec<Arc<Resource>>,
@@ -111,6 +131,7 @@ impl Track {
             explicit: false,
             wildcard: false,
             named: 0,
+            named_bytes: 0,
             entries: BTreeMap::new(),
             stale: Marks::default(),
             updates: BTreeSet::new(),
@@ -122,6 +143,7 @@ impl Track {
             version: SetVersion::default(),
             acked: None,
             last_nack: None,
+            refusals: Refusals::default(),
             last_group: 0,
             complete: Vec::new(),
         }
@@ -134,6 +156,12 @@ impl Track {
     /// How many names the client subscribes to.
     pub(super) fn named(&self) -> usize {
         self.named
+    }
+
+    /// Memory in bytes for what the client subscribes to, and what it says it holds but that is not there.
+    pub(super) fn bytes(&self) -> usize {
+        let unknown: usize = self.deletions.iter().map(|name| name.len() + NAME_COST).sum();
+        self.named * NAME_COST + self.named_bytes + unknown
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
@@ -159,6 +187,14 @@ impl Track {
         if wildcard != self.wildcard {
             self.wildcard = wildcard;
             self.stale.add_all();
+            if !wildcard {
+                // At once: by the next look the client may want them again, and has thrown them away.
+                let unnamed = self.entries.iter().filter(|(_, entry)| !entry.named);
+                let unnamed: Vec<_> = unnamed.map(|(name, _)| Arc::clone(name)).collect();
+                for name in &unnamed {
+                    self.forget(name);
+                }
+            }
         }
     }
 
@@ -178,7 +214,10 @@ impl Track {
         };
         let new = !mem::replace(&mut entry.named, true);
         entry.asked |= ask;
-        self.named += usize::from(new);
+        if new {
+            self.named += 1;
+            self.named_bytes += name.len();
+        }
         self.stale.add(&name);
         self.entries.insert(Arc::clone(&name), entry);
         new.then_some(name)
@@ -191,10 +230,24 @@ impl Track {
         let key = Arc::clone(key);
         let entry = self.entries.get_mut(name)?;
         let was_named = mem::replace(&mut entry.named, false);
-        entry.asked = ask && self.wildcard;
-        self.named -= usize::from(was_named);
+        if was_named {
+            self.named -= 1;
+            self.named_bytes -= key.len();
+            entry.asked = ask && self.wildcard;
+        }
         self.stale.add(&key);
+        if !self.wildcard {
+            self.forget(&key);
+        }
         was_named.then_some(key)
+    }
+
+    /// The client wants all that the wildcard matches once more.
+    pub(super) fn ask_all_again(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.asked = true;
+        }
+        self.stale.add_all();
     }
 
     /// Asks on the client's behalf, if it subscribes to the name.
@@ -205,62 +258,6 @@ impl Track {
             if let Some(entry) = self.entries.get_mut(name) {
                 entry.asked = true;
             }
-        }
-    }
-
-    /// Takes the client's word on a response; `None` if the nonce is not that of the one in
-    /// flight.
-    pub(super) fn judge(&mut self, nonce: &str, error: Option<String>) -> Option<Verdict> {
-        let current = self.in_flight.as_ref()?;
-        if current.nonce.to_string() != nonce {
-            return None;
-        }
-        let response = self.in_flight.take()?;
-        let Some(error) = error else {
-            self.acked = Some(response.version);
-            for (name, version) in &response.items {
-                self.acknowledged(name, *version);
-            }
-            return Some(Verdict::Acked { version: response.version.to_string() });
-        };
-        let names: Vec<String> = response.items.iter().map(|(name, _)| name.to_string()).collect();
-        let version = response.version.to_string();
-        self.last_nack = Some(Nack { version, names: names.clone(), error: error.clone() });
-        self.refuse(&response.items);
-        Some(Verdict::Nacked { names, error })
-    }
-
-    fn acknowledged(&mut self, name: &Arc<str>, version: Version) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.acked = Some(version);
-        entry.refused = None;
-        entry.group = 0;
-        if !version.exists() && !entry.named && entry.sent == Some(version) {
-            self.entries.remove(name);
-        }
-    }
-
-    fn refuse(&mut self, items: &[(Arc<str>, Version)]) {
-        // A complete response cannot be cut in two; Envoy takes what is good in it.
-        let alone = items.len() <= 1 || self.absence == Absence::Implied;
-        let first_group = self.last_group + 1;
-        if !alone {
-            self.last_group += 2;
-        }
-        for (i, (name, version)) in items.iter().enumerate() {
-            let Some(entry) = self.entries.get_mut(name) else { continue };
-            if entry.sent == Some(*version) {
-                self.version.subtract(entry.sent);
-                entry.sent = entry.acked;
-                self.version.add(entry.sent);
-            }
-            if alone {
-                entry.refused = Some(*version);
-                entry.group = 0;
-            } else {
-                entry.group = first_group + u32::from(i >= items.len() / 2);
-            }
-            self.stale.add(name);
         }
     }
 
@@ -304,6 +301,7 @@ impl Track {
         } else if self.absence == Absence::Untold {
             self.version.subtract(entry.sent);
             *entry = Entry { named: entry.named, ..Entry::default() };
+            self.refusals.remove(&name);
         } else if entry.held() {
             if owed {
                 self.deletions.insert(name);
@@ -316,6 +314,9 @@ impl Track {
     }
 
     fn forget(&mut self, name: &Arc<str>) {
+        self.refusals.remove(name);
+        self.updates.remove(name);
+        self.deletions.remove(name);
         if let Some(entry) = self.entries.remove(name) {
             self.version.subtract(entry.sent);
         }
@@ -432,8 +433,8 @@ impl Track {
         self.version.subtract(entry.sent);
         self.version.add(Some(version));
         entry.sent = Some(version);
-        entry.asked = false;
-        self.taken.push((Arc::clone(name), version));
+        let asked = mem::take(&mut entry.asked);
+        self.taken.push((Arc::clone(name), Taken { version, asked }));
     }
 
     /// What was taken is sent under this nonce.
@@ -441,22 +442,5 @@ impl Track {
         let items = mem::take(&mut self.taken);
         self.last_nonce = Some(nonce);
         self.in_flight = Some(InFlight { nonce, version: self.version, items });
-    }
-
-    pub(super) fn status(&self, kind: ResourceType, transport: Transport) -> TypeStatus {
-        let acked = self.entries.iter().filter_map(|(name, entry)| {
-            let version = entry.acked.filter(|version| version.exists())?;
-            Some((name.to_string(), version.to_string()))
-        });
-        TypeStatus {
-            kind,
-            wildcard: self.wildcard,
-            subscribed: self.named,
-            sent: self.last_nonce.map(|_| self.version()),
-            acked: self.acked.map(|version| version.to_string()),
-            in_flight: self.in_flight.is_some(),
-            last_nack: self.last_nack.clone(),
-            resources: (transport == Transport::Delta).then(|| acked.collect()),
-        }
     }
 }

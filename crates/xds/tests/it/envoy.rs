@@ -1,6 +1,8 @@
 //! A real Envoy takes its configuration from this server, in both variants of the protocol.
-//! Needs the binary: `TIDEGATE_ENVOY`, or `.tools/envoy-1.40.0/envoy` in the workspace.
+//! Needs the newest and the oldest supported binary: `TIDEGATE_ENVOY` and `TIDEGATE_ENVOY_OLDEST`, or those that
+//! `cargo xtask test` fetches into `.tools` of the workspace.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -38,6 +40,39 @@ use crate::server::{Content, Server, endpoints, socket, within};
 /// Between two looks at something that Envoy gives no event for.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A release of Envoy: the variable that names its binary, and the version that is fetched.
+struct Release {
+    variable: &'static str,
+    version: &'static str,
+}
+
+const NEWEST: Release = Release { variable: "TIDEGATE_ENVOY", version: "1.40.0" };
+const OLDEST: Release = Release { variable: "TIDEGATE_ENVOY_OLDEST", version: "1.36.2" };
+
+impl Release {
+    fn binary(&self, test: &str) -> Option<PathBuf> {
+        let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+        let fetched = || tools.join(format!("envoy-{}/envoy", self.version));
+        let binary = std::env::var_os(self.variable).map_or_else(fetched, PathBuf::from);
+        if binary.is_file() {
+            return Some(binary);
+        }
+        skipped(test, &format!("no Envoy at {} (set {})", binary.display(), self.variable));
+        None
+    }
+}
+
+/// Says that a test was skipped: on stderr, and in the file from which `cargo xtask test` makes its summary.
+pub(crate) fn skipped(test: &str, reason: &str) {
+    let line = format!("SKIPPED {test}: {reason}");
+    eprintln!("{line}");
+    if let Some(log) = std::env::var_os("TIDEGATE_SKIPPED") {
+        let mut log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        writeln!(log, "{line}").unwrap();
+    }
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{line}");
+}
+
 struct Envoy {
     _process: Child,
     admin: SocketAddr,
@@ -45,16 +80,8 @@ struct Envoy {
 
 impl Envoy {
     /// `None`, loudly, if there is no binary; CI must have one.
-    async fn start(test: &str, api_type: &str, xds: SocketAddr) -> Option<Self> {
-        let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let binary = std::env::var_os("TIDEGATE_ENVOY")
-            .map_or_else(|| workspace.join(".tools/envoy-1.40.0/envoy"), PathBuf::from);
-        if !binary.exists() {
-            let reason = format!("no Envoy at {}", binary.display());
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {reason}");
-            eprintln!("SKIPPED {test}: {reason}");
-            return None;
-        }
+    async fn start(test: &str, release: &Release, api_type: &str, xds: SocketAddr) -> Option<Self> {
+        let binary = release.binary(test)?;
         let address_file =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{}.admin", std::process::id()));
         let _ = std::fs::remove_file(&address_file);
@@ -248,19 +275,29 @@ fn listener() -> Content {
 
 #[tokio::test]
 async fn envoy_is_configured_over_delta() {
-    scenario("envoy_is_configured_over_delta", "DELTA_GRPC").await;
+    scenario("envoy_is_configured_over_delta", &NEWEST, "DELTA_GRPC").await;
 }
 
 #[tokio::test]
 async fn envoy_is_configured_over_state_of_the_world() {
-    scenario("envoy_is_configured_over_state_of_the_world", "GRPC").await;
+    scenario("envoy_is_configured_over_state_of_the_world", &NEWEST, "GRPC").await;
 }
 
-async fn scenario(test: &str, api_type: &str) {
+#[tokio::test]
+async fn the_oldest_supported_envoy_is_configured_over_delta() {
+    scenario("the_oldest_supported_envoy_is_configured_over_delta", &OLDEST, "DELTA_GRPC").await;
+}
+
+#[tokio::test]
+async fn the_oldest_supported_envoy_is_configured_over_state_of_the_world() {
+    scenario("the_oldest_supported_envoy_is_configured_over_state_of_the_world", &OLDEST, "GRPC").await;
+}
+
+async fn scenario(test: &str, release: &Release, api_type: &str) {
     let mut server = Server::start().await;
     let (one, two, three) = (upstream("one").await, upstream("two").await, upstream("three").await);
     server.set(&[cluster("c", 1), endpoints("eds-c", one), listener(), route("c")]);
-    let Some(envoy) = Envoy::start(test, api_type, server.address).await else { return };
+    let Some(envoy) = Envoy::start(test, release, api_type, server.address).await else { return };
     let front = envoy.listener("l").await;
     let answers = async |body: &str| {
         eventually(async || (get(front, "/").await? == (200, body.into())).then_some(())).await;

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests, helpers included")]
 
 mod envoy;
+mod inspection;
+mod limits;
 mod server;
 mod wire;

@@ -65,8 +65,12 @@ impl Server {
         let incoming = TcpIncoming::bind(address).unwrap().with_nodelay(Some(true));
         let address = incoming.local_addr().unwrap();
         let (ads, lrs, metrics) = xds.clone().into_services();
-        let router =
-            tonic::transport::Server::builder().add_service(ads).add_service(lrs).add_service(metrics);
+        let router = xds
+            .transport()
+            .add_service(ads)
+            .add_service(lrs)
+            .add_service(metrics)
+            .add_service(xds.inspection());
         let stop = shutdown.clone().cancelled_owned();
         tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop));
         Self { store, xds, address, shutdown, events }

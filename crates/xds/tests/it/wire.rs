@@ -13,9 +13,10 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
-use tidegate_xds::{ResourceType, Scope, Transport, XdsEvent, XdsOptions};
+use tidegate_xds::{ResourceState, ResourceType, Scope, Transport, XdsEvent, XdsOptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 const EDS: ResourceType = ResourceType::Endpoint;
@@ -24,7 +25,7 @@ fn node(id: &str) -> Option<Node> {
     Some(Node { id: id.into(), ..Node::default() })
 }
 
-fn names(names: &[&str]) -> Vec<String> {
+pub(crate) fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
@@ -33,23 +34,28 @@ fn bad() -> Option<RpcStatus> {
 }
 
 /// A delta stream; endpoints only.
-struct Delta {
+pub(crate) struct Delta {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
 }
 
 impl Delta {
-    async fn open(server: &Server, first: DeltaDiscoveryRequest) -> Result<Self, Status> {
+    pub(crate) async fn open(server: &Server, first: DeltaDiscoveryRequest) -> Result<Self, Status> {
+        let stream = Self::over(server.channel().await).await?;
+        within(stream.requests.send(first)).await.unwrap();
+        Ok(stream)
+    }
+
+    /// A stream on which nothing was said yet.
+    pub(crate) async fn over(channel: Channel) -> Result<Self, Status> {
         let (requests, outgoing) = mpsc::channel(16);
-        let mut client =
-            AggregatedDiscoveryServiceClient::new(server.channel().await).max_decoding_message_size(1 << 30);
-        requests.send(first).await.unwrap();
+        let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(1 << 30);
         let call = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
         let responses = within(call).await?.into_inner();
         Ok(Self { requests, responses })
     }
 
-    async fn subscribed(server: &Server, id: &str, to: &[&str]) -> Self {
+    pub(crate) async fn subscribed(server: &Server, id: &str, to: &[&str]) -> Self {
         let first = DeltaDiscoveryRequest {
             node: node(id),
             type_url: EDS.type_url().into(),
@@ -59,34 +65,41 @@ impl Delta {
         Self::open(server, first).await.unwrap()
     }
 
-    async fn send(&self, request: DeltaDiscoveryRequest) {
+    /// The first request of a stream.
+    pub(crate) async fn say(&self, id: &str, to: &[&str]) {
+        let resource_names_subscribe = names(to);
+        self.send(DeltaDiscoveryRequest { node: node(id), resource_names_subscribe, ..Default::default() })
+            .await;
+    }
+
+    pub(crate) async fn send(&self, request: DeltaDiscoveryRequest) {
         let request = DeltaDiscoveryRequest { type_url: EDS.type_url().into(), ..request };
         within(self.requests.send(request)).await.unwrap();
     }
 
-    async fn next(&mut self) -> DeltaDiscoveryResponse {
+    pub(crate) async fn next(&mut self) -> DeltaDiscoveryResponse {
         within(self.responses.message()).await.unwrap().expect("the stream is open")
     }
 
     /// The next response, acknowledged; its resource names.
-    async fn take(&mut self) -> Vec<String> {
+    pub(crate) async fn take(&mut self) -> Vec<String> {
         let response = self.next().await;
         self.ack(&response).await;
         response.resources.into_iter().map(|resource| resource.name).collect()
     }
 
-    async fn ack(&self, response: &DeltaDiscoveryResponse) {
+    pub(crate) async fn ack(&self, response: &DeltaDiscoveryResponse) {
         let response_nonce = response.nonce.clone();
         self.send(DeltaDiscoveryRequest { response_nonce, ..Default::default() }).await;
     }
 
-    async fn nack(&self, response: &DeltaDiscoveryResponse) {
+    pub(crate) async fn nack(&self, response: &DeltaDiscoveryResponse) {
         let response_nonce = response.nonce.clone();
         let request = DeltaDiscoveryRequest { response_nonce, error_detail: bad(), ..Default::default() };
         self.send(request).await;
     }
 
-    async fn end(mut self) -> Status {
+    pub(crate) async fn end(mut self) -> Status {
         loop {
             match within(self.responses.message()).await {
                 Ok(Some(_)) => {}
@@ -162,8 +175,11 @@ async fn a_refused_resource_leaves_the_others_flowing_and_is_reported() {
     assert_eq!((of_type.kind, of_type.subscribed, of_type.in_flight), (EDS, 2, false));
     assert_eq!(of_type.sent, of_type.acked);
     assert_eq!(of_type.last_nack.as_ref().unwrap().names, ["a"]);
-    let held = of_type.resources.as_ref().unwrap();
-    assert_eq!(held.get("a"), server.store.version(&Scope::new("s"), EDS, "a").as_ref());
+    assert!(of_type.refused.is_empty(), "it was made good: {:?}", of_type.refused);
+    let held = &server.xds.resources(|node| node.id == "n", 2).unwrap()[0].resources[0];
+    assert_eq!((held.name.as_str(), &held.state), ("a", &ResourceState::Acked));
+    assert_eq!(held.version, server.store.version(&Scope::new("s"), EDS, "a"));
+    assert!(server.xds.resources(|_| true, 1).is_none(), "there are two");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{
     faults::edge,
-    gateway::{Gateway, envoy},
+    gateway::{Gateway, envoy, envoys},
     load::{Answer, Http, ask, by, http1},
     toy::{Toy, addresses},
 };
@@ -10,7 +10,7 @@ use crate::fixtures::{World, plan};
 use envoy_types::pb::{envoy::config::cluster::v3::Cluster, google::protobuf::Duration};
 use hyper::{Method, body::Bytes};
 use prost::Message;
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 use tidegate_api::{GatewayRole, ServicePolicy};
 
 /// `count` requests, ten at a time.
@@ -35,9 +35,12 @@ fn near(counts: &BTreeMap<String, usize>, key: &str, expected: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shares_hold_under_partial_loss_and_a_standby_takes_over_at_total_loss() {
-    let Some(envoy) = envoy("shares_hold_under_partial_loss_and_a_standby_takes_over_at_total_loss") else {
-        return;
-    };
+    for envoy in envoys("shares_hold_under_partial_loss_and_a_standby_takes_over_at_total_loss") {
+        shares_hold(&envoy).await;
+    }
+}
+
+async fn shares_hold(envoy: &Path) {
     let (a, b, c) = (Toy::several("a", 4).await, Toy::several("b", 4).await, Toy::several("c", 4).await);
     let world = |healthy_a, healthy_b, healthy_c| {
         World::default()
@@ -50,7 +53,7 @@ async fn shares_hold_under_partial_loss_and_a_standby_takes_over_at_total_loss()
     let state = |a, b, c| edge(&plan, &world(a, b, c), &policy, None);
     let http = http1();
 
-    let mut gateway = Gateway::start(&envoy, GatewayRole::Edge, state(1, 4, 4)).await;
+    let mut gateway = Gateway::start(envoy, GatewayRole::Edge, state(1, 4, 4)).await;
     let counts = by(&ask_often(&http, &gateway, 1000).await);
     eprintln!("a has 1 of 4: {counts:?}");
     near(&counts, "a", 300);

@@ -1,13 +1,18 @@
 //! Envoy itself checks the bootstrap, unknown fields included.
 
-use super::gateway::{envoy, spec};
-use std::process::Command;
+use super::gateway::{envoys, spec};
+use std::{path::Path, process::Command};
 use tidegate_api::GatewayRole;
 use tidegate_envoy::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
 
 #[test]
 fn envoy_accepts_every_form_of_the_bootstrap() {
-    let Some(envoy) = envoy("envoy_accepts_every_form_of_the_bootstrap") else { return };
+    for envoy in envoys("envoy_accepts_every_form_of_the_bootstrap") {
+        every_form_is_accepted(&envoy);
+    }
+}
+
+fn every_form_is_accepted(envoy: &Path) {
     let whole = spec("127.0.0.1:18000".parse().unwrap(), GatewayRole::EastWest);
     let least = BootstrapSpec {
         role: None,
@@ -21,7 +26,7 @@ fn envoy_accepts_every_form_of_the_bootstrap() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap(&spec).to_string()).unwrap();
-        let output = Command::new(&envoy)
+        let output = Command::new(envoy)
             .args(["--mode", "validate", "--reject-unknown-dynamic-fields", "--log-level", "warning"])
             .args(envoy_arguments(&spec))
             .arg("--config-path")

@@ -20,21 +20,34 @@ use tokio::process::{Child, Command};
 
 /// The binary, or `None` after saying that the test was skipped. CI must have it.
 pub(crate) fn envoy(test: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("TIDEGATE_ENVOY").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/envoy-1.40.0/envoy"),
-        PathBuf::from,
-    );
+    binary(test, "TIDEGATE_ENVOY", "1.40.0")
+}
+
+/// The same and the oldest supported release, for tests that run on both.
+pub(crate) fn envoys(test: &str) -> impl Iterator<Item = PathBuf> {
+    envoy(test).into_iter().chain(binary(test, "TIDEGATE_ENVOY_OLDEST", "1.36.2"))
+}
+
+fn binary(test: &str, variable: &str, version: &str) -> Option<PathBuf> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools");
+    let fetched = || tools.join(format!("envoy-{version}/envoy"));
+    let path = std::env::var_os(variable).map_or_else(fetched, PathBuf::from);
     if path.is_file() {
         return Some(path);
     }
-    let line = format!("SKIPPED {test}: no Envoy at {} (set TIDEGATE_ENVOY)", path.display());
+    skipped(test, &format!("no Envoy at {} (set {variable})", path.display()));
+    None
+}
+
+/// Says that a test was skipped: on stderr, and in the file from which `cargo xtask test` makes its summary.
+pub(crate) fn skipped(test: &str, reason: &str) {
+    let line = format!("SKIPPED {test}: {reason}");
     eprintln!("{line}");
     if let Some(log) = std::env::var_os("TIDEGATE_SKIPPED") {
         let mut log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         writeln!(log, "{line}").unwrap();
     }
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{line}");
-    None
 }
 
 pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {

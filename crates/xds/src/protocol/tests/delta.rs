@@ -9,7 +9,7 @@ fn stream(content: &[(ResourceType, &str, &str)]) -> Stream {
 impl Stream {
     fn request(&mut self, kind: ResourceType, request: DeltaDiscoveryRequest) -> Option<Verdict> {
         let request = DeltaDiscoveryRequest { type_url: kind.type_url().into(), ..request };
-        let reaction = self.machine.on_delta(request);
+        let reaction = self.machine.on_delta(request, NOW);
         self.react(reaction)
     }
 
@@ -263,9 +263,11 @@ fn a_refused_response_is_halved_until_the_bad_resource_stands_alone() {
     s.ack(&good);
     s.expect_nothing();
     let status = &s.machine.status()[0];
-    let held: Vec<_> = status.resources.as_ref().unwrap().keys().collect();
-    assert_eq!(held, ["a", "b", "d"]);
     assert_eq!(status.last_nack.as_ref().unwrap().names, ["c"]);
+    let refused: Vec<_> = status.refused.iter().map(|it| (it.name.as_str(), it.at_ms)).collect();
+    assert_eq!(refused, [("c", NOW)]);
+    let states = s.states(Endpoint);
+    assert_eq!(states, ["a Acked", "b Acked", "c Nacked", "d Acked"]);
 }
 
 #[test]
@@ -296,12 +298,153 @@ fn more_names_than_the_limit_end_the_stream() {
         resource_names_subscribe: strings(&["q"]),
         ..Default::default()
     };
-    assert_eq!(s.machine.on_delta(request).unwrap_err(), TooManyNames { limit: 100 });
+    assert_eq!(s.machine.on_delta(request, NOW).unwrap_err(), Refusal::TooManyNames { limit: 100 });
+}
+
+#[test]
+fn a_name_beyond_the_limit_ends_the_stream() {
+    let mut s = stream(&[]);
+    let long = "x".repeat(101);
+    let request = |subscribe: &[&str], held: &[&str]| DeltaDiscoveryRequest {
+        type_url: Endpoint.type_url().into(),
+        resource_names_subscribe: strings(subscribe),
+        initial_resource_versions: held.iter().map(|name| (name.to_string(), String::new())).collect(),
+        ..Default::default()
+    };
+    for request in [request(&["a", &long], &[]), request(&[], &[&long])] {
+        let refusal = Refusal::NameTooLong { limit: 100, bytes: 101 };
+        assert_eq!(s.machine.on_delta(request, NOW).unwrap_err(), refusal);
+    }
+}
+
+#[test]
+fn memory_is_counted_for_what_the_client_says_and_given_back() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1")]);
+    // What the wildcard matches is the store's doing.
+    s.subscribe(Cluster, &[]);
+    let all = s.expect(Cluster, "a=1 b=1");
+    s.ack(&all);
+    assert_eq!(s.machine.bytes(), 0);
+    s.subscribe(Endpoint, &["x", "y"]);
+    let two = s.machine.bytes();
+    assert!(two > 2, "{two}");
+    s.subscribe(Endpoint, &["x"]);
+    assert_eq!(s.machine.bytes(), two);
+    s.unsubscribe(Endpoint, &["x", "y", "y"]);
+    assert_eq!(s.machine.bytes(), 0);
+    // What a wildcard client claims to hold counts until it is told that it is gone.
+    s.resume(Listener, &["*"], &[("p", "1"), ("q", "1")]);
+    s.expect(Listener, "-p -q");
+    assert_eq!(s.machine.bytes(), 0);
 }
 
 #[test]
 fn a_type_that_is_not_served_is_passed_over() {
     let mut s = stream(&[]);
     let request = DeltaDiscoveryRequest { type_url: "unknown".into(), ..Default::default() };
-    assert!(s.machine.on_delta(request).unwrap().is_none());
+    assert!(s.machine.on_delta(request, NOW).unwrap().is_none());
+}
+
+#[test]
+fn a_resource_that_the_words_of_a_refusal_name_is_the_culprit() {
+    let mut s =
+        stream(&[(Cluster, "shop/web", "1"), (Cluster, "shop/web-2", "1"), (Cluster, "shop/cart", "bad")]);
+    s.subscribe(Cluster, &["*"]);
+    let all = s.next().unwrap();
+    let error =
+        RpcStatus { message: "Error updating cluster(s) shop/cart: no".into(), ..RpcStatus::default() };
+    let request =
+        DeltaDiscoveryRequest { response_nonce: all.nonce, error_detail: Some(error), ..Default::default() };
+    let verdict = s.request(Cluster, request);
+    assert!(matches!(verdict, Some(Verdict::Nacked { names, .. }) if names == ["shop/cart"]));
+    assert_eq!(s.states(Cluster), ["shop/cart Nacked", "shop/web Requested", "shop/web-2 Requested"]);
+}
+
+#[test]
+fn a_refusal_is_over_when_the_resource_is_accepted_or_gone() {
+    let mut s = stream(&[(Endpoint, "a", "bad"), (Endpoint, "b", "bad")]);
+    for name in ["a", "b"] {
+        s.subscribe(Endpoint, &[name]);
+        let bad = s.next().unwrap();
+        s.nack(&bad);
+    }
+    assert_eq!(s.states(Endpoint), ["a Nacked", "b Nacked"]);
+    s.set(&[(Endpoint, "a", "good")]);
+    let good = s.expect(Endpoint, "a=good");
+    s.ack(&good);
+    s.remove(&[(Endpoint, "b")]);
+    let gone = s.next();
+    assert!(gone.is_some());
+    s.ack(&gone.unwrap());
+    assert_eq!(s.states(Endpoint), ["a Acked", "b DoesNotExist"]);
+    let status = &s.machine.status()[0];
+    assert!(status.refused.is_empty() && status.last_nack.is_some());
+}
+
+#[test]
+fn how_each_resource_stands() {
+    let mut s = stream(&[(Endpoint, "acked", "1"), (Route, "later", "1"), (Endpoint, "sent", "1")]);
+    s.subscribe(Endpoint, &["acked", "none"]);
+    let first = s.expect(Endpoint, "acked=1 -none");
+    s.ack(&first);
+    s.subscribe(Endpoint, &["sent"]);
+    s.expect(Endpoint, "sent=1");
+    s.subscribe(Endpoint, &["later"]);
+    assert_eq!(s.states(Endpoint), ["acked Acked", "later Requested", "none DoesNotExist", "sent Sent"]);
+}
+
+#[test]
+fn what_was_on_its_way_while_the_wildcard_ended_and_began_again_is_not_forgotten() {
+    let mut s = stream(&[(Cluster, "a", "1")]);
+    s.subscribe(Cluster, &["*"]);
+    let on_its_way = s.expect(Cluster, "a=1");
+    s.unsubscribe(Cluster, &["*"]);
+    s.expect_nothing();
+    s.remove(&[(Cluster, "a")]);
+    s.subscribe(Cluster, &["*"]);
+    s.expect_nothing();
+    // The client wants clusters when this arrives, and keeps it.
+    s.ack(&on_its_way);
+    let next = s.expect(Cluster, "");
+    s.ack(&next);
+    s.expect(Cluster, "-a");
+}
+
+#[test]
+fn what_is_made_again_while_its_removal_is_on_its_way_is_sent() {
+    let mut s = stream(&[(Cluster, "a", "1")]);
+    s.subscribe(Cluster, &["*"]);
+    let held = s.expect(Cluster, "a=1");
+    s.ack(&held);
+    s.remove(&[(Cluster, "a")]);
+    let removed = s.expect(Cluster, "-a");
+    s.set(&[(Cluster, "a", "1")]);
+    s.expect_nothing();
+    s.ack(&removed);
+    s.expect(Cluster, "a=1");
+}
+
+#[test]
+fn a_wildcard_that_ends_and_begins_again_between_two_looks_is_answered_in_full() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["*"]);
+    let all = s.expect(Endpoint, "a=1 b=1");
+    s.ack(&all);
+    s.unsubscribe(Endpoint, &["*"]);
+    s.subscribe(Endpoint, &["*"]);
+    s.expect(Endpoint, "a=1 b=1");
+}
+
+#[test]
+fn what_was_asked_for_is_answered_though_it_came_with_something_bad() {
+    let mut s = stream(&[(Endpoint, "a", "1"), (Endpoint, "b", "1")]);
+    s.subscribe(Endpoint, &["a"]);
+    let first = s.expect(Endpoint, "a=1");
+    s.ack(&first);
+    s.subscribe(Endpoint, &["a", "b"]);
+    let both = s.expect(Endpoint, "a=1 b=1");
+    s.nack(&both);
+    let again = s.expect(Endpoint, "a=1");
+    s.ack(&again);
+    s.expect(Endpoint, "b=1");
 }

@@ -14,13 +14,14 @@ impl Stream {
     }
 
     fn sotw(&mut self, kind: ResourceType, names: &[&str], nonce: &str, refuse: bool) -> Option<Verdict> {
-        let reaction = self.machine.on_sotw(DiscoveryRequest {
+        let request = DiscoveryRequest {
             type_url: kind.type_url().into(),
             resource_names: strings(names),
             response_nonce: nonce.into(),
             error_detail: if refuse { refusal() } else { None },
             ..Default::default()
-        });
+        };
+        let reaction = self.machine.on_sotw(request, NOW);
         self.react(reaction)
     }
 }
@@ -195,4 +196,27 @@ fn a_removed_cluster_stays_in_the_world_until_the_routes_are_settled() {
     s.expect_nothing();
     s.want(Route, &["r"], &routes.nonce);
     s.expect(Cluster, "new=");
+}
+
+#[test]
+fn what_a_client_holds_already_is_not_what_it_refuses_in_a_complete_response() {
+    let mut s = stream(&[(Cluster, "a", "1"), (Cluster, "b", "1")]);
+    s.want(Cluster, &[], "");
+    let first = s.expect(Cluster, "a=1 b=1");
+    s.want(Cluster, &[], &first.nonce);
+    s.set(&[(Cluster, "b", "bad")]);
+    let second = s.expect(Cluster, "a=1 b=bad");
+    s.refuse(&second, &[]);
+    assert_eq!(s.states(Cluster), ["a Acked", "b Nacked"]);
+}
+
+#[test]
+fn a_name_left_before_a_wildcard_is_sent_again_with_it() {
+    let mut s = stream(&[(Route, "a", "1")]);
+    s.want(Route, &["a"], "");
+    let first = s.expect(Route, "a=1");
+    s.want(Route, &["a"], &first.nonce);
+    s.want(Route, &[], &first.nonce);
+    s.want(Route, &["*"], &first.nonce);
+    s.expect(Route, "a=1");
 }
