@@ -93,7 +93,7 @@ pub(crate) fn write(folder: &Path, size: Size, port: u16, edge: SocketAddr) -> i
 }
 
 fn put(folder: &Path, name: &str, objects: &[Value]) -> io::Result<()> {
-    let text = serde_saphyr::to_string_multiple(&objects).map_err(io::Error::other)?;
+    let text = serde_saphyr::to_string_multiple(objects).map_err(io::Error::other)?;
     fs::write(folder.join(name), text)
 }
 
