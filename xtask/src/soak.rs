@@ -34,10 +34,12 @@ pub(crate) enum Soak {
 }
 
 /// The test targets with properties: the file that holds them, and how many.
-const PROPERTIES: [(&str, &str, u32); 6] = [
+const PROPERTIES: [(&str, &str, u32); 8] = [
     ("properties", "properties/main.rs", 3),
     ("properties", "properties/faults.rs", 1),
-    ("capacity", "capacity/properties.rs", 3),
+    ("capacity", "capacity/properties.rs", 4),
+    ("capacity", "capacity/reroute.rs", 4),
+    ("weights", "weights.rs", 2),
     ("contingency", "contingency/properties.rs", 4),
     ("reference", "reference/main.rs", 1),
     ("fuzz", "fuzz.rs", 1),

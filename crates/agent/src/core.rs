@@ -8,8 +8,11 @@ mod facts;
 mod measures;
 mod shifts;
 mod start;
+mod touched;
 
 use facts::{facts, topology};
+pub use touched::Publish;
+use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
@@ -25,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tidegate_api::{Config, GatewayRole, TrafficShift};
-use tidegate_engine::{Effects, Engine, Event, Load, Saved, Shift, Source, Target};
+use tidegate_engine::{Engine, Event, Load, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -33,7 +36,8 @@ use tidegate_probe as probe;
 use tidegate_xds::{Change, Scope};
 
 /// A starting agent answers no gateway before it knows its endpoints' health and its peers' pools, but no
-/// longer than this: an endpoint that hangs answers no check within the first timeout and its re-check.
+/// longer than this after the last first check is due: an endpoint that hangs answers no check within the first timeout
+/// and its re-check. The first checks of many endpoints take [`probe::pacing::START_GAP`] each.
 pub const START_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is checked: an endpoint, for a service (two services may ask different things of one address).
@@ -132,23 +136,6 @@ pub struct Output {
     touched: Touched,
 }
 
-/// What peers are told of the own pools.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Publish {
-    /// All pools there are.
-    All(Vec<PoolStatus>),
-    /// All pools of some services; of a service that is gone none.
-    Changed(BTreeMap<ServiceName, Vec<PoolStatus>>),
-}
-
-/// The services that an input changed, gathered first, so that each is told once however often it changed.
-#[derive(Debug, Default)]
-struct Touched {
-    plans: BTreeSet<ServiceName>,
-    removed: BTreeSet<ServiceName>,
-    statuses: BTreeSet<ServiceName>,
-}
-
 /// The core.
 #[derive(Debug)]
 pub struct Core {
@@ -167,7 +154,8 @@ pub struct Core {
     peers: BTreeMap<ClusterName, PeerState>,
     /// Endpoints whose first verdict is awaited.
     unchecked: BTreeSet<ProbeKey>,
-    started: Time,
+    /// A starting agent is ready then, whatever it still waits for.
+    start_until: Time,
     ready: bool,
     scopes: Scopes,
 }
@@ -214,7 +202,7 @@ impl Core {
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
             unchecked: BTreeSet::new(),
-            started: now,
+            start_until: now + START_LIMIT,
             ready: false,
             scopes: Scopes::default(),
         }
@@ -290,7 +278,7 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
-        let start = (!self.ready && self.engine.is_some()).then(|| self.started + START_LIMIT);
+        let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
         [engine, start].into_iter().flatten().min()
     }
 
@@ -431,6 +419,10 @@ impl Core {
         }
         self.declare_shifts(first, now, output);
         self.set_targets(output);
+        if first {
+            let checks = u32::try_from(self.unchecked.len()).unwrap_or(u32::MAX);
+            self.start_until = now + START_LIMIT + probe::pacing::START_GAP.saturating_mul(checks);
+        }
         output.xds.extend(self.scopes.gateways(config));
         output.scopes = Some(self.scopes.filled(&self.sources));
         output.gateways = Some(roles(config));
@@ -478,16 +470,6 @@ impl Core {
         self.unchecked = known.map(|(key, _)| key.clone()).collect();
         output.targets = Some(targets);
     }
-}
-
-/// Carries the engine's effects over into what the shell has to do.
-fn take(effects: Effects, output: &mut Output) {
-    let Effects { mut changed, mut removed, mut statuses_changed, decisions } = effects;
-    output.save |= !decisions.is_empty() || !statuses_changed.is_empty();
-    output.records.extend(decisions.iter().map(Record::of));
-    output.touched.removed.append(&mut removed);
-    output.touched.plans.append(&mut changed);
-    output.touched.statuses.append(&mut statuses_changed);
 }
 
 /// What each gateway of the manifests is for.

@@ -11,6 +11,7 @@ use tidegate_agent::{
 use tidegate_api::{Config, Loader, SourceFile};
 use tidegate_link::{PeerEvent, RoundTrip};
 use tidegate_model::{Fraction, Locality, Phase, PoolStatus, ProbeVerdict, Time};
+use tidegate_probe::pacing::START_GAP;
 use tidegate_xds::{Change, ResourceType};
 
 const FLEET: &str = "
@@ -139,7 +140,7 @@ fn a_new_agent_is_ready_when_it_knows_its_endpoints_and_its_peers() {
 fn a_new_agent_waits_no_longer_than_its_limit() {
     let (mut core, _) = start(None);
     let deadline = core.next_deadline().unwrap();
-    assert_eq!(deadline, Time::ZERO + START_LIMIT);
+    assert_eq!(deadline, Time::ZERO + START_LIMIT + 2 * START_GAP, "two endpoints have a first check each");
     core.handle(Input::Tick, deadline);
     assert!(core.is_ready());
 }

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Board, cluster, clusters, region, regions, zone, zones};
+use fixture::{Board, cases, cluster, clusters, region, regions, zone, zones};
 use proptest::prelude::*;
 use tidegate_engine::{Places, Rule, Tier, Weights};
 
@@ -128,6 +128,7 @@ fn reasons_name_the_weights() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(10_000), failure_persistence: None, ..ProptestConfig::default() })]
     /// To a ten-thousandth, which is what rounding leaves open.
     #[test]
     fn whole_members_get_exactly_their_weights(

@@ -1,6 +1,6 @@
 //! The start of an agent: what it waits for, and what it tells before it knows enough.
 
-use super::{Core, Output, PeerState, Publish, Record, START_LIMIT};
+use super::{Core, Output, PeerState, Publish, Record};
 use std::sync::Arc;
 use tidegate_engine::{Decision, Engine};
 use tidegate_model::{ClusterName, ServiceName, Time};
@@ -56,7 +56,7 @@ impl Core {
     /// Whether a starting agent waits for anything. It is asked after each input, and words cost more than the answer.
     pub(super) fn waits(&self, now: Time) -> bool {
         let Some(engine) = &self.engine else { return true };
-        let early = !self.ready && now.since(self.started) < START_LIMIT;
+        let early = !self.ready && now < self.start_until;
         let awaited = || self.peers.iter().any(|(peer, state)| is_awaited(engine, peer, state));
         early && (!self.unchecked.is_empty() || awaited())
     }
