@@ -11,6 +11,14 @@ use std::{
 
 /// Builds `tidegate` in release mode and starts its demo.
 pub(crate) fn run(root: &Path, envoy: &Path, args: &[OsString]) -> Result<()> {
+    let binary = build(root)?;
+    let mut demo = Command::new(&binary);
+    demo.arg("demo").arg("--envoy").arg(envoy).args(args);
+    start(demo).with_context(|| format!("{} did not start", binary.display()))
+}
+
+/// Builds `tidegate` in release mode, and says where it is.
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     eprintln!("Building tidegate in release mode (the first time takes some minutes) ...");
     let mut build = cargo(root);
     build
@@ -21,11 +29,8 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[OsString]) -> Result<()> {
     if !output.status.success() {
         bail!("tidegate does not build ({}); cargo's messages are above", output.status);
     }
-    let binary = executable(&String::from_utf8_lossy(&output.stdout), "tidegate")
-        .context("cargo built tidegate but named no binary; does crates/cli still have one of that name?")?;
-    let mut demo = Command::new(&binary);
-    demo.arg("demo").arg("--envoy").arg(envoy).args(args);
-    start(demo).with_context(|| format!("{} did not start", binary.display()))
+    executable(&String::from_utf8_lossy(&output.stdout), "tidegate")
+        .context("cargo built tidegate but named no binary; does crates/cli still have one of that name?")
 }
 
 /// Replaces this process: signals, the terminal and the exit code are then the demo's own, so

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks on its terminal")]
 
 mod bench;
+mod bench_agent;
 mod bench_probe;
 mod bench_xds;
 mod ci;
@@ -74,7 +75,8 @@ enum Command {
     /// Run the benchmarks and show their results
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
-        /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams
+        /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
+        /// one with 10,000 services
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -121,6 +123,9 @@ fn run(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Incidents => incidents::run(&root),
         Command::Soak(what) => soak::run(&root, &what),
+        Command::Bench { name: Some(name), json } if name == bench_agent::NAME => {
+            bench_agent::run(&root, &envoy::find(None, &root)?, json.as_deref())
+        }
         Command::Bench { name: Some(name), json } if name == bench_probe::NAME => {
             bench_probe::run(&root, &envoy::find(None, &root)?, json.as_deref())
         }

@@ -8,7 +8,7 @@ use cases::{
     twenty_sources, whole, whole_budget, zone,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use std::{collections::BTreeMap, hint::black_box, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, hint::black_box, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_engine::{
     Candidate, CandidatePool, Capacity, EndpointFacts, Event, FleetView, Load, Policy, PoolBudget, Question,
     Standing, Stream, Target, WhenExhausted, plan, spend,
@@ -161,10 +161,11 @@ fn declared(criterion: &mut Criterion) {
         let view = FleetView::default();
         engine.handle(Event::RemoteDemand { cluster: cluster(remote), view, demand }, now);
     }
-    let mut rps = 900_000;
+    let (mut rps, mut now) = (600_000, now);
     criterion.bench_function("declared_12_sources_12_pools_3_plans", |bencher| {
         bencher.iter(|| {
-            rps = 1_800_000 - rps;
+            // Demand is smoothed over time, so it moves only as time passes.
+            (rps, now) = (1_800_000 - rps, now + Duration::from_secs(1));
             let rate = Load::Rate { rps };
             engine.handle(
                 Event::Demand { source: source("a"), rates: BTreeMap::from([(name.clone(), rate)]) },
