@@ -390,12 +390,12 @@ impl Core {
         self.scopes.set_clusters(config, &self.own);
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
-        // The addresses of other clusters' gateways are told with each service.
-        let mut is_new = first || before.clusters != config.clusters;
+        // A new engine knows no service yet, and the addresses of other clusters' gateways are told with each one.
+        let mut tell_all = first || before.clusters != config.clusters;
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
-            is_new = true;
+            tell_all = true;
         }
         self.set_sources(&region);
         self.set_peers(&before, output);
@@ -406,7 +406,7 @@ impl Core {
             self.tell(Event::ServiceRemoved(name.clone()), now, output);
         }
         let changed = |(name, service): &(&ServiceName, &tidegate_api::Service)| {
-            is_new || before.services.get(*name).is_none_or(|before| before != *service)
+            tell_all || before.services.get(*name).is_none_or(|before| before != *service)
         };
         for (name, service) in config.services.iter().filter(changed) {
             let event = Event::Service {

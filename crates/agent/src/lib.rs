@@ -12,6 +12,7 @@ pub mod hearing;
 pub mod journal;
 mod meter;
 mod metrics;
+mod peer_demand;
 mod run;
 pub mod saved;
 mod shell;

@@ -7,6 +7,7 @@ use crate::{
     hearing::{Heard, heard},
     journal::Journal,
     meter::Meter,
+    peer_demand::PeerDemand,
     run::{Gateways, gateway_of},
     saved::SavedAgent,
     shifts::{ShiftQuery, ShiftView},
@@ -66,7 +67,7 @@ pub(crate) struct Shell {
     pub(crate) generation: u64,
     pub(crate) problems: Vec<String>,
     /// What each peer told of what is asked for there.
-    pub(crate) peer_demand: BTreeMap<ClusterName, BTreeMap<ServiceName, BTreeMap<Zone, Load>>>,
+    pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,
     /// What the own gateways are asked for.
     pub(crate) meter: Meter,
     /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
@@ -215,21 +216,11 @@ impl Shell {
         unreachable: BTreeSet<ClusterName>,
     ) {
         let known = self.peer_demand.entry(peer.clone()).or_default();
-        if full {
-            known.clear();
-        }
-        if news.is_empty() && !full {
+        if !known.take(full, news, unreachable) {
             return;
         }
-        for (service, zone, load) in news {
-            let zones = known.entry(service).or_default();
-            match load {
-                Some(load) => zones.insert(zone, load),
-                None => zones.remove(&zone),
-            };
-        }
-        known.retain(|_, zones| !zones.is_empty());
-        let demand = known.clone();
+        let PeerDemand { demand, unreachable } = known;
+        let (demand, unreachable) = (demand.clone(), unreachable.clone());
         self.handle(Input::PeerDemand { peer: peer.clone(), demand, unreachable }).await;
     }
 
