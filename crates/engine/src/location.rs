@@ -413,8 +413,12 @@ impl Locations {
         for place in self.places.values_mut().filter(|place| place.stage == Stage::Quiet) {
             place.prune(now);
         }
-        let own: Vec<Location> = self.places.keys().filter(|it| is_judged(it, fleet)).cloned().collect();
-        own.into_iter().filter_map(|location| self.judge_one(location, fleet, now)).collect()
+        // A place of which something was said is judged to the end, also when it is no longer one of ours: a region
+        // that the last other cluster left would stay out for ever.
+        let open =
+            self.places.iter().filter(|(it, place)| place.stage != Stage::Quiet || is_judged(it, fleet));
+        let open: Vec<Location> = open.map(|(it, _)| it.clone()).collect();
+        open.into_iter().filter_map(|location| self.judge_one(location, fleet, now)).collect()
     }
 
     fn judge_one(&mut self, location: Location, fleet: &Fleet, now: Time) -> Option<LocationDecision> {
@@ -423,8 +427,8 @@ impl Locations {
         let evidence = place.evidence(siblings);
         let holds = place.is_lost() && self.parts_are_lost(&location, fleet);
         let shared = !at_most(siblings.0, siblings.1, SIBLINGS_PERCENT);
-        let convinces =
-            holds && !shared && siblings.1 > 0 && evidence.of >= MIN_SERVICES && evidence.nodes >= MIN_NODES;
+        let enough = evidence.of >= MIN_SERVICES && evidence.nodes >= MIN_NODES;
+        let convinces = is_judged(&location, fleet) && holds && !shared && siblings.1 > 0 && enough;
         let (stage, verdict) = match place.stage {
             Stage::Quiet if convinces => (Stage::Suspected(now), None),
             Stage::Suspected(since) if convinces && now.since(since) >= CONFIRM => {

@@ -255,8 +255,8 @@ fn a_whole_cluster_that_is_lost_is_left_for_another() {
     assert_eq!(world.shares("s9", "a"), "cluster west 10000");
 }
 
-#[test]
-fn a_whole_region_that_is_lost_is_left_for_another() {
+/// Two clusters in the east, which both lose eight of ten services at 100 s; west is whole.
+fn region_lost() -> World {
     let mut world = World::new();
     let clusters =
         BTreeMap::from([(cluster("east-2"), region("us-east")), (cluster("west"), region("us-west"))]);
@@ -272,6 +272,19 @@ fn a_whole_region_that_is_lost_is_left_for_another() {
     world.until(100.5);
     assert_eq!(world.shares("s0", "a"), "cluster east-2 10000", "so far it may be the cluster alone");
     tells(&mut world, "east-2", "us-east", &[0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
+    world
+}
+
+/// The other cluster of the east leaves the fleet: the region is this cluster now, and no place of its own.
+fn east_2_leaves(world: &mut World) {
+    let clusters = BTreeMap::from([(cluster("west"), region("us-west"))]);
+    world.handle(Event::Topology { clusters, distances: BTreeMap::new() });
+    tells(world, "east-2", "us-east", &[]);
+}
+
+#[test]
+fn a_whole_region_that_is_lost_is_left_for_another() {
+    let mut world = region_lost();
     world.until(101.5);
     let east = Location::Region(region("us-east"));
     assert_eq!(verdicts(&world), [(east, LocationVerdict::Out)], "not of its clusters, nor of their zones");
@@ -279,6 +292,29 @@ fn a_whole_region_that_is_lost_is_left_for_another() {
     assert_eq!(world.shares("s9", "a"), "cluster east-2 10000", "a cluster's own agents drain its pools");
     tells(&mut world, "east-2", "us-east", &[0; 10]);
     assert_eq!(world.shares("s9", "a"), "cluster west 10000", "and they see the same");
+}
+
+#[test]
+fn a_region_that_its_last_other_cluster_leaves_is_suspected_no_more() {
+    let mut world = region_lost();
+    let east = Location::Region(region("us-east"));
+    assert_eq!(world.engine.next_deadline().unwrap().due, Due::Location(east.clone()));
+    east_2_leaves(&mut world);
+    world.settle();
+    assert!(!verdicts(&world).iter().any(|(place, _)| *place == east));
+}
+
+#[test]
+fn a_region_that_was_declared_out_recovers_also_when_its_last_other_cluster_left() {
+    let mut world = region_lost();
+    world.until(101.5);
+    east_2_leaves(&mut world);
+    for zone in ["a", "b"] {
+        back(&mut world, zone, 0..8);
+    }
+    assert_eq!(world.engine.locations_out().count(), 0);
+    world.settle();
+    assert_eq!(world.pool("s9", "a"), "Serving 2/2 100 %");
 }
 
 #[test]
