@@ -19,9 +19,12 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_model::{Phase, PoolStatus, ServiceName, Time, Zone};
 
-/// A replica's word is fresh for so long: a check interval, a timeout and a re-check with its timeout take 2 s by
-/// default, and one beat more is for the way.
-pub const FRESH: Duration = Duration::from_secs(3);
+/// A replica's word is fresh for so long; one that lives tells it again well within that, whether or not it changed.
+///
+/// The same second after which a silent peer is out of reach (DESIGN, section 5). Not longer: a zone that fails often
+/// takes a replica with it, whose last word would hold a tie against the truth for all this time. Not much shorter: a
+/// late beat must not leave one replica to decide alone.
+pub const FRESH: Duration = Duration::from_secs(1);
 
 /// More replicas than this are not listened to; an agent has two or three.
 pub const MAX_REPLICAS: usize = 15;

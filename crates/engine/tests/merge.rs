@@ -54,9 +54,9 @@ fn a_stale_replica_has_no_vote() {
     hears(&mut world, "r2", [true, true]);
     world.check_all("web", "a", false);
     assert_eq!(world.engine.next_deadline().unwrap().due, Due::Replica("r1".into()));
-    world.until(12.9);
+    world.until(10.9);
     assert_eq!(world.pool("web", "a"), "Serving 2/2 100 %");
-    world.until(13.0);
+    world.until(11.0);
     assert_eq!(world.pool("web", "a"), "Out 0/2 0 %", "only our own word is left");
     assert_eq!(world.engine.next_deadline(), None);
 }
