@@ -284,14 +284,14 @@ impl Engine {
                     if quick {
                         self.services.values_mut().for_each(|service| service.undo_unreachable(&cluster));
                     }
-                    self.update_all(now, &mut effects);
+                    self.update_if(now, &mut effects, |service| service.heeds(&cluster));
                 }
             }
             Event::Unreachable(cluster) => {
                 if self.fleet.unreachable.insert(cluster.clone()) {
                     self.interrupt_measuring(&cluster);
                     Self::tell_reach(&cluster, false, &mut effects);
-                    self.update_all(now, &mut effects);
+                    self.update_if(now, &mut effects, |service| service.heeds(&cluster));
                 }
             }
             Event::RoundTrip { cluster, rtt } => self.measure_distance(&cluster, rtt, now, &mut effects),
@@ -393,9 +393,13 @@ impl Engine {
     fn update_all(&mut self, now: Time, effects: &mut Effects) {
         // A lost region may change every plan: growing step by step would copy what was decided again and again.
         effects.decisions.reserve(self.services.len() * self.fleet.sources.len());
-        let mut changed = Vec::with_capacity(self.services.len());
+        self.update_if(now, effects, |_| true);
+    }
+
+    fn update_if(&mut self, now: Time, effects: &mut Effects, is_asked: impl Fn(&ServiceState) -> bool) {
+        let mut changed = Vec::new();
         let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
-        for (name, state) in &mut self.services {
+        for (name, state) in self.services.iter_mut().filter(|(_, state)| is_asked(state)) {
             if asked.update(name, state, now, effects) {
                 changed.push(name.clone());
             }

@@ -218,6 +218,11 @@ impl Pool {
         &self.endpoints
     }
 
+    /// Takes note that what is present was here until now: nobody may have looked for longer than marks are kept.
+    pub(crate) fn note_present(&mut self, policy: &Policy, now: Time) {
+        self.mark.observe(self.present(), policy.retention, now);
+    }
+
     /// Brings the endpoints to what discovery says now. `saved` gives what was known of them before a restart.
     pub(crate) fn set_endpoints(
         &mut self,
@@ -330,7 +335,7 @@ impl Pool {
 
     /// Brings mark, expected and governor up to `now`.
     pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) {
-        self.mark.observe(self.present(), policy.retention, now);
+        self.note_present(policy, now);
         let before = self.expected();
         self.govern(acting, policy, now);
         // Whole again, so nothing is frozen any more: what came meanwhile counts from now on, also if it is not healthy.

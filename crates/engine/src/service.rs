@@ -170,6 +170,7 @@ impl ServiceState {
         saved: Option<&SavedService>,
         now: Time,
     ) {
+        self.pools.values_mut().for_each(|pool| pool.note_present(&self.policy, now));
         let mut by_zone: BTreeMap<&Zone, BTreeMap<SocketAddr, EndpointFacts>> = BTreeMap::new();
         for (address, (zone, facts)) in endpoints {
             by_zone.entry(zone).or_default().insert(*address, *facts);
@@ -231,6 +232,12 @@ impl ServiceState {
             }
         }
         self.remotes.retain(|_, remote| !remote.pools.is_empty());
+    }
+
+    /// Whether it matters to this service that a cluster is in reach: pools of it lie there, or capacity is declared, which
+    /// every source of the fleet spends.
+    pub(crate) fn heeds(&self, cluster: &ClusterName) -> bool {
+        self.remotes.get(cluster).is_some() || self.policy.capacity.is_some()
     }
 
     pub(crate) fn undo_unreachable(&mut self, cluster: &ClusterName) {

@@ -56,6 +56,14 @@ fn a_node_that_is_lost_with_all_its_pods_is_a_failure() {
 }
 
 #[test]
+fn what_vanishes_after_a_day_of_quiet_is_lost_too() {
+    let mut world = shop();
+    world.until(86_400.0);
+    world.vanish("web", "a", 1..=9).until(86_402.0);
+    assert_eq!(world.pool("web", "a"), "Out 1/10 0 %");
+}
+
+#[test]
 fn nine_of_ten_reclaimed_at_once_are_lost() {
     let mut gone = shop();
     gone.vanish("web", "a", 1..=9).until(12.0);

@@ -13,7 +13,7 @@ use tidegate_engine::{
     Decision, Effects, Engine, Event, Location, LocationVerdict, Rule, Saved, Shift, ShiftChange, Target,
     Verdicts,
 };
-use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Time};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Time, Zone};
 
 impl Run {
     pub(super) fn act(&mut self, step: Step) {
@@ -130,19 +130,25 @@ impl Run {
         self.spares();
     }
 
-    /// A verdict on a place drains no service's last healthy place: when a pool is drained, another one is healthy.
+    /// A verdict on a place drains no service's last healthy place: when a pool is drained, another one is healthy. Once
+    /// drained it is for as long as the place is out, also while it is the last resort.
     fn spares(&mut self) {
         let engine = &self.engines[0];
-        let mut drained = BTreeSet::new();
+        let place = |in_zone: &Zone| Locality { region: region("us-east"), zone: in_zone.clone() };
+        let is_out = |(_, target): &(ServiceName, Target)| {
+            let Target::Zone(in_zone) = target else { return false };
+            engine.locations_out().any(|it| it.covers(&cluster("east"), &place(in_zone)))
+        };
+        let mut drained = std::mem::take(&mut self.drained);
+        drained.retain(is_out);
         for plan in engine.services().flat_map(|name| engine.plans(name)) {
             for reason in plan.reasons.iter().filter(|it| it.rule == Rule::LocationOut && it.healthy > 0) {
                 let Target::Zone(in_zone) = &reason.target else { continue };
                 let key = (plan.service.clone(), reason.target.clone());
-                let place = Location::Zone(Locality { region: region("us-east"), zone: in_zone.clone() });
-                let is_new = !self.drained.contains(&key);
-                let spared = !is_new || other_place(engine, &plan.service, &place, self.now);
+                let is_new = drained.insert(key);
+                let spared =
+                    !is_new || other_place(engine, &plan.service, &Location::Zone(place(in_zone)), self.now);
                 assert!(spared, "a verdict drained the last healthy place: {plan:#?}");
-                drained.insert(key);
             }
         }
         self.drained = drained;
