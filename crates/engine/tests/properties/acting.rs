@@ -162,7 +162,7 @@ fn other_place(engine: &Engine, name: &ServiceName, location: &Location, now: Ti
     let allowed = |region: &Region, cluster: &ClusterName| {
         residency.as_ref().is_none_or(|only| only.value.allows(region, cluster))
     };
-    let own = engine.statuses(now).filter(|it| it.service == *name).any(|it| {
+    let own = engine.statuses_of(name, now).any(|it| {
         it.healthy > 0
             && it.expected > 0
             && allowed(&fleet.region, &fleet.own)

@@ -33,7 +33,7 @@ use std::{
 };
 use tidegate_engine::{
     Candidate, CandidatePool, Effects, EndpointFacts, Engine, Event, Failback, FailbackMode, FleetView, Plan,
-    Policy, Question, Rule, Saved, Shares, Target, WhenExhausted, plan,
+    Policy, Question, RemotePoolView, Rule, Saved, Shares, Target, WhenExhausted, plan,
 };
 use tidegate_model::{
     ClusterName, Fraction, Locality, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone,
@@ -287,14 +287,16 @@ impl Run {
     fn watch(&mut self) {
         let engine = &self.engines[0];
         let known: BTreeSet<&ServiceName> = engine.services().collect();
+        let remote: Vec<RemotePoolView> = engine.remote_pools().collect();
         let pools = engine
             .statuses(self.now)
             .map(|it| (it.service, Target::Zone(it.locality.zone), it.admit, it.phase == Phase::Ramping));
         let pools = if self.shifted { self.governors() } else { pools.collect() };
         // Our way to a cluster is either whole or lost, so between the two it climbs.
-        let ways = engine
-            .remote_pools()
-            .map(|it| (it.status.service, Target::Cluster(it.cluster), it.reach, !it.reach.is_zero()));
+        let ways = remote.iter().map(|it| {
+            let (service, target) = (it.status.service.clone(), Target::Cluster(it.cluster.clone()));
+            (service, target, it.reach, !it.reach.is_zero())
+        });
         let mut tracks = BTreeMap::new();
         for (service, target, admit, ramping) in pools.into_iter().chain(ways) {
             let stand = Stand { admit, ramping, failback: &engine.policy(&service).unwrap().failback };
@@ -302,8 +304,11 @@ impl Run {
             tracks.insert(key.clone(), Track::next(self.tracks.get(&key), &key, &stand, self.now));
         }
         self.tracks = tracks;
-        for plan in known.into_iter().flat_map(|name| engine.plans(name)) {
-            hold_plan(engine, plan, self.now);
+        for name in known {
+            let remote: Vec<&RemotePoolView> =
+                remote.iter().filter(|it| it.status.service == *name).collect();
+            let healthy = healthy_at(engine.statuses_of(name, self.now), &remote);
+            engine.plans(name).for_each(|plan| hold_plan(engine, plan, &healthy));
         }
     }
 }
@@ -340,14 +345,14 @@ fn status(at: usize, pool: (usize, bool, CandidatePool, Phase, u64)) -> PoolStat
 // ---- what must hold ----
 
 /// The healthy endpoints that a source reaches at each target, from what the engine shows beside its plans.
-fn healthy_at(engine: &Engine, name: &ServiceName, now: Time) -> BTreeMap<Target, u64> {
+fn healthy_at(own: impl Iterator<Item = PoolStatus>, remote: &[&RemotePoolView]) -> BTreeMap<Target, u64> {
     let mut counts: BTreeMap<Target, (u64, u64)> = BTreeMap::new();
-    for status in engine.statuses(now).filter(|it| it.service == *name) {
-        let target = Target::Zone(status.locality.zone.clone());
+    for status in own {
+        let target = Target::Zone(status.locality.zone);
         counts.insert(target, (u64::from(status.healthy), u64::from(status.expected)));
     }
-    for view in engine.remote_pools().filter(|it| it.status.service == *name && it.reachable) {
-        let (healthy, expected) = counts.entry(Target::Cluster(view.cluster)).or_default();
+    for view in remote.iter().filter(|it| it.reachable) {
+        let (healthy, expected) = counts.entry(Target::Cluster(view.cluster.clone())).or_default();
         *healthy += u64::from(view.status.healthy);
         *expected += u64::from(view.status.expected);
     }
@@ -362,8 +367,7 @@ fn region_of(clusters: &BTreeMap<ClusterName, Region>, target: &Target) -> Regio
     }
 }
 
-fn hold_plan(engine: &Engine, plan: &Plan, now: Time) {
-    let healthy = healthy_at(engine, &plan.service, now);
+fn hold_plan(engine: &Engine, plan: &Plan, healthy: &BTreeMap<Target, u64>) {
     let policy = engine.policy(&plan.service).unwrap();
     hold_shares(plan);
     let allowed = |target: &Target| {
