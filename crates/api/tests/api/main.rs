@@ -7,6 +7,7 @@
 
 mod cases;
 mod examples;
+mod fuzz;
 mod keeping;
 mod labels;
 mod merging;

@@ -17,13 +17,17 @@ fn figures() -> impl Strategy<Value = PoolFigures> {
     let phases = vec![Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping];
     (0..6u32, 0..6u32, 0..=4u32, select(phases)).prop_map(|(expected, healthy, quarters, phase)| {
         let healthy = healthy.min(expected);
-        // A total loss acts at once, so nothing is admitted where nothing is healthy.
-        let quarters = if healthy == 0 && expected > 0 { 0 } else { quarters };
+        // A total loss acts at once, so what has nothing healthy is out, and nothing is admitted there.
+        let (quarters, phase) = match (expected, healthy) {
+            (0, _) => (quarters, Phase::Empty),
+            (_, 0) => (0, Phase::Out),
+            _ => (quarters, phase),
+        };
         PoolFigures {
             expected,
             healthy,
             admit: Fraction::from_ppm(quarters * 250_000).unwrap(),
-            phase: if expected == 0 { Phase::Empty } else { phase },
+            phase,
             capacity: None,
         }
     })
