@@ -108,10 +108,26 @@ impl Loader {
         let mut problems = Vec::new();
         self.in_force = choose(&self.parsed, &self.in_force, &mut problems);
         let objects: Vec<&Object> = self.in_force.values().map(|kept| &*kept.object).collect();
-        let config = lower::lower(&self.cluster, &objects, &mut problems);
+        let mut found = Vec::new();
+        let config = lower::lower(&self.cluster, &objects, &mut found);
+        self.unplace_old(&mut found);
+        problems.append(&mut found);
         problems.sort_by(Problem::by_place);
         problems.dedup();
         Loaded { config, problems }
+    }
+
+    /// Problems of versions that are in force and in no file any more: their lines are those of an older text.
+    fn unplace_old(&self, problems: &mut [Problem]) {
+        let readings = self.parsed.values().filter_map(|it| it.outcome.as_ref().ok()).flatten();
+        let current: BTreeSet<_> = readings.filter_map(|it| it.object.as_ref()).map(Arc::as_ptr).collect();
+        let old = self.in_force.iter().filter(|(_, kept)| !current.contains(&Arc::as_ptr(&kept.object)));
+        let old: BTreeSet<String> = old.map(|(key, _)| key.to_string()).collect();
+        for problem in problems.iter_mut().filter(|it| it.object.as_ref().is_some_and(|it| old.contains(it)))
+        {
+            (problem.line, problem.column) = (0, 0);
+            problem.hint.push_str(" (said of the version that is in force, which is no longer in the file)");
+        }
     }
 }
 

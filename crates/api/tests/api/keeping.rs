@@ -68,6 +68,18 @@ fn a_file_that_cannot_be_read_keeps_its_objects() {
 }
 
 #[test]
+fn what_is_said_of_a_version_that_is_no_longer_in_the_file_names_no_line_of_it() {
+    let mut loader = loader();
+    let doubtful = policy("60").text + "  residency: {matchLabels: {jurisdiction: eu}}\n";
+    let before = loader.load(&[base(), file("policy.yaml", &doubtful)]);
+    assert!(told(&before).starts_with("policy.yaml:7:"), "{}", told(&before));
+    let broken = loader.load(&[base(), file("policy.yaml", "{")]);
+    assert!(told(&broken).contains("policy.yaml: "), "{}", told(&broken));
+    assert!(!told(&broken).contains("policy.yaml:7:"), "{}", told(&broken));
+    assert!(told(&broken).contains("which is no longer in the file"), "{}", told(&broken));
+}
+
+#[test]
 fn a_file_with_all_objects_may_break_and_be_mended() {
     let mut loader = loader();
     let before = loader.load(&[base(), policy("60")]);
