@@ -17,11 +17,18 @@ fn figures() -> impl Strategy<Value = PoolFigures> {
     let phases = vec![Phase::Serving, Phase::Reduced, Phase::Out, Phase::Holding, Phase::Ramping];
     (0..6u32, 0..6u32, 0..=4u32, select(phases)).prop_map(|(expected, healthy, quarters, phase)| {
         let healthy = healthy.min(expected);
-        // A total loss acts at once, so what has nothing healthy is out, and nothing is admitted there.
-        let (quarters, phase) = match (expected, healthy) {
-            (0, _) => (quarters, Phase::Empty),
-            (_, 0) => (0, Phase::Out),
-            _ => (quarters, phase),
+        // As an owner tells it: who is out is given nothing, who serves everything, and all others something between.
+        let phase = match (expected, healthy) {
+            (0, _) => Phase::Empty,
+            (_, 0) => Phase::Out,
+            _ => phase,
+        };
+        let quarters = match phase {
+            Phase::Serving => 4,
+            Phase::Out => 0,
+            Phase::Reduced => quarters.clamp(1, 3),
+            Phase::Empty => quarters,
+            _ => quarters.min(3),
         };
         PoolFigures {
             expected,
