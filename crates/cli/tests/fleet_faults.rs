@@ -6,9 +6,10 @@
 
 mod support;
 
-use std::{collections::BTreeMap, time::Duration};
-use support::course::{
-    Course, EAST, EUROPE, Plans, RATE, Request, WEST, by_source, cluster, moves, share, spec,
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use support::{
+    course::{Course, EAST, EUROPE, Plans, RATE, Request, WEST, by_source, cluster, moves, share, spec},
+    until,
 };
 use tidegate_lab::{
     fleet::{Fault, Process, ProcessFault, agent::AgentEvent},
@@ -247,6 +248,50 @@ async fn an_agent_killed_in_steady_traffic_loses_no_request() {
     course.flow(&EDGES, 2).await;
     course.settle().await;
     let failed = course.failed(&EDGES);
+    assert!(failed.is_empty(), "{failed:?}");
+    course.stop().await;
+}
+
+/// How long after a change of the manifests the agent is killed, in milliseconds: before it is read, while it is planned,
+/// pushed, acknowledged and saved, and after all that.
+const KILLED_AFTER_MS: [u64; 10] = [0, 1, 2, 4, 8, 16, 32, 64, 128, 512];
+
+/// Takes an endpoint out of the manifests of the cluster, or puts it back.
+fn set_listed(endpoints: &Path, all: &str, name: &str, is_listed: bool) {
+    let slices = all.split("---\n").filter(|slice| is_listed || !slice.contains(name));
+    let text = slices.collect::<Vec<_>>().join("---\n");
+    assert_eq!(text == all, is_listed, "{name} is one of {all}");
+    // As an editor and a Git checkout do it: at once.
+    let new = endpoints.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, endpoints).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_at_any_step_of_an_update_loses_no_request_and_envoys_converge() {
+    let test = "an_agent_killed_at_any_step_of_an_update_loses_no_request_and_envoys_converge";
+    let Some(mut course) = Course::start(test, spec()).await else { return };
+    course.load(&[EAST], LoadMethod::Get).await;
+    homes(&course).await;
+    let endpoints = course.fleet().files().join("manifests").join(EAST).join("endpoints.yaml");
+    let all = fs::read_to_string(&endpoints).unwrap();
+    let name = format!("web-{ZONE}-0");
+    let toy = course.fleet().toys().iter().find(|toy| toy.spec().name == name).unwrap();
+    for (round, delay) in KILLED_AFTER_MS.into_iter().enumerate() {
+        let is_listed = round % 2 == 1;
+        set_listed(&endpoints, &all, &name, is_listed);
+        // The moment is what is tested: nothing tells from outside which step the agent has reached.
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        course.restart_agent(EAST).await;
+        until(&format!("round {round}: requests to follow the manifests"), async || {
+            let before = toy.requests();
+            course.flow(&[EAST], 1).await;
+            ((toy.requests() > before) == is_listed).then_some(())
+        })
+        .await;
+    }
+    course.settle().await;
+    let failed = course.failed(&[EAST]);
     assert!(failed.is_empty(), "{failed:?}");
     course.stop().await;
 }
