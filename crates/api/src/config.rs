@@ -1,7 +1,10 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
-use crate::checks::{ActiveCheck, LatencyCheck};
+use crate::{
+    checks::{ActiveCheck, LatencyCheck},
+    routing::HttpRoute,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -167,77 +170,6 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The host names it serves; empty serves all.
     pub hostnames: BTreeSet<String>,
-}
-
-/// An `HTTPRoute` rule set attached to a gateway. A route that has other host names on other listeners comes once
-/// for each set of host names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpRoute {
-    /// `namespace/name`.
-    pub name: String,
-    /// The names of the listeners that serve it; never empty.
-    pub listeners: BTreeSet<String>,
-    /// The host names, already narrowed to those of the listeners; empty matches all.
-    pub hostnames: BTreeSet<String>,
-    /// The rules.
-    pub rules: Vec<HttpRule>,
-    /// Where it was written.
-    pub origin: Origin,
-}
-
-/// A rule: any of the matches sends to the backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpRule {
-    /// Path matches; never empty (the default is the prefix `/`).
-    pub paths: Vec<PathMatch>,
-    /// The service that serves it.
-    pub backend: ServiceName,
-    /// The whole request, retries included; `None` is the gateway's default, zero is no limit.
-    pub timeout: Option<Duration>,
-}
-
-/// How a path is matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// Its first segments: `/a` matches `/a` and `/a/b`, not `/ab`. Without a slash at its end, but for `/` itself.
-    Prefix(String),
-}
-
-/// One match of one rule of one route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteMatch<'g> {
-    /// The route.
-    pub route: &'g HttpRoute,
-    /// Its rule.
-    pub rule: &'g HttpRule,
-    /// The rule's match.
-    pub path: &'g PathMatch,
-}
-
-impl Gateway {
-    /// All matches in Gateway API's order of precedence among routes of one host name: exact paths, then the longest
-    /// prefix, then the oldest route, the first route by name, the first rule. Which host name is the most specific
-    /// is not part of it: Envoy decides that by itself.
-    #[must_use]
-    pub fn matches(&self) -> Vec<RouteMatch<'_>> {
-        let mut matches: Vec<RouteMatch<'_>> = Vec::new();
-        for route in &self.routes {
-            for rule in &route.rules {
-                matches.extend(rule.paths.iter().map(|path| RouteMatch { route, rule, path }));
-            }
-        }
-        // Stable, so what is equal stays in the order of routes and rules.
-        matches.sort_by_key(|found| match found.path {
-            PathMatch::Exact(path) => (0, std::cmp::Reverse(path.len())),
-            PathMatch::Prefix(path) => (1, std::cmp::Reverse(path.len())),
-        });
-        matches
-    }
 }
 
 impl Default for ServicePolicy {

@@ -25,6 +25,7 @@ mod real {
     mod gateway;
     mod grpc;
     mod load;
+    mod routing;
     mod toy;
     mod untrusted;
 }
