@@ -13,6 +13,9 @@ const MAX_LENGTH: usize = 4096;
 /// RE2 unfolds counted repetitions, those inside each other too, and refuses more than a thousand.
 const MAX_REPEATS: u32 = 1000;
 
+/// The most instructions that an expression may become, by a rough count from above: gateways allow RE2 32768.
+const MAX_SIZE: u32 = 20_000;
+
 /// An expression that Envoy takes.
 pub(crate) fn read(node: &Node) -> Result<String, Wrong> {
     let text = read::text(node)?;
@@ -30,13 +33,24 @@ fn check(text: &str) -> Result<(), String> {
         let at = error.span().start.column;
         format!("at its character {at}: {}", error.kind())
     })?;
-    ast::visit(&ast, Checker { repeats: Vec::new() })
+    ast::visit(&ast, Checker { repeats: Vec::new(), size: 0 })
 }
 
 /// Refuses what RE2 does not know or takes for something else.
 struct Checker {
     /// How often what is inside is repeated, by each repetition around it.
     repeats: Vec<u32>,
+    /// Of the program, so far.
+    size: u32,
+}
+
+impl Checker {
+    /// One more part, that becomes so many instructions each time.
+    fn add(&mut self, instructions: u32) -> Result<(), String> {
+        let times = self.repeats.iter().fold(1_u32, |all, times| all.saturating_mul(*times));
+        self.size = self.size.saturating_add(instructions.saturating_mul(times));
+        if self.size <= MAX_SIZE { Ok(()) } else { Err("it is too large; say it shorter".to_owned()) }
+    }
 }
 
 impl Visitor for Checker {
@@ -79,7 +93,13 @@ impl Visitor for Checker {
                 | ast::AssertionKind::NotWordBoundary => Ok(()),
                 _ => Err("it has a word boundary that RE2 does not know; use \\b".to_owned()),
             },
-            Ast::Literal(literal) => literal_is_known(literal),
+            Ast::Literal(literal) => {
+                // A letter has two cases, and up to four bytes.
+                self.add(8)?;
+                literal_is_known(literal)
+            }
+            Ast::Dot(_) | Ast::ClassPerl(_) => self.add(16),
+            Ast::ClassUnicode(_) => self.add(1500),
             _ => Ok(()),
         }
     }
@@ -92,6 +112,7 @@ impl Visitor for Checker {
     }
 
     fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), String> {
+        self.add(if matches!(item, ClassSetItem::Unicode(_)) { 1500 } else { 16 })?;
         match item {
             ClassSetItem::Literal(literal) => literal_is_known(literal),
             ClassSetItem::Range(range) => {
@@ -166,6 +187,8 @@ mod tests {
             (r"\b{start}a", "word boundary"),
             ("(a{100}){11}", "more than 1000 times"),
             ("a{1001}", "more than 1000 times"),
+            (r"\pL{20}", "too large"),
+            ("(abcdefgh){400}", "too large"),
         ] {
             let told = check(bad).unwrap_err();
             assert!(told.contains(why), "{bad}: {told}");

@@ -102,6 +102,8 @@ async fn matched(envoy: &Path) {
         matching(HttpMatch { method: Some("POST".into()), ..at("/a") }, "shop/method"),
         matching(HttpMatch::path(PathMatch::Exact("/a/b".into())), "shop/exact"),
         matching(HttpMatch::path(PathMatch::Regex("/a/[0-9]+/.*".into())), "shop/regex"),
+        // Envoy's own limit for an expression is a hundred instructions.
+        matching(HttpMatch::path(PathMatch::Regex("/[a-z]{900}".into())), "shop/regex"),
     ];
     let hosts: &[&str] = &["*.shop.example"];
     let routes = vec![("shop/r", &[][..], rules), ("shop/h", hosts, vec![rule(&[prefix("/")], "shop/host")])];
