@@ -81,6 +81,9 @@ pub struct Service {
     /// How many endpoints its workloads want, if all of them say so.
     #[serde(default)]
     pub replicas: Option<u32>,
+    /// What its endpoints speak.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The policy in force.
     pub policy: Arc<ServicePolicy>,
     /// Where the `Service` was written.
@@ -104,6 +107,34 @@ pub struct Endpoint {
     pub node_ready: bool,
 }
 
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge: `appProtocol: kubernetes.io/h2c` or `grpc`, and every backend of a `GRPCRoute`.
+    Http2,
+}
+
+/// How gateways treat the endpoints of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// What they speak.
+    pub protocol: Protocol,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Service {
+    /// How gateways treat its endpoints.
+    #[must_use]
+    pub fn upstream(&self) -> Upstream {
+        Upstream { protocol: self.protocol, limits: self.policy.limits.clone() }
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -121,6 +152,9 @@ pub struct ServicePolicy {
     pub latency_check: Option<LatencyCheck>,
     /// How gateways retry.
     pub retry: Retry,
+    /// What one gateway may ask of the service at a time.
+    #[serde(default)]
+    pub limits: Limits,
     /// How long requests in flight may take to finish when a pool leaves the plan.
     pub drain_timeout: Duration,
 }
@@ -133,6 +167,26 @@ pub struct Retry {
     pub per_try_timeout: Duration,
     /// Tries after the first.
     pub attempts: u32,
+}
+
+/// What one gateway may ask of a service at a time; `None` is the gateway's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Connections to its endpoints.
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a connection.
+    pub max_pending_requests: Option<u32>,
+    /// Requests in progress.
+    pub max_parallel_requests: Option<u32>,
+    /// Requests after which a connection is replaced.
+    pub max_requests_per_connection: Option<u32>,
+    /// Retries in progress, in percent of the requests in progress.
+    pub retry_budget_percent: Option<u32>,
+    /// Retries in progress that are always allowed.
+    pub retry_budget_minimum: Option<u32>,
+    /// For how long an endpoint that is new or healthy again gets less than the others.
+    pub slow_start: Option<Duration>,
 }
 
 /// A gateway of this cluster.
@@ -180,6 +234,7 @@ impl Default for ServicePolicy {
             active_check: Some(ActiveCheck::default()),
             latency_check: None,
             retry: Retry::default(),
+            limits: Limits::default(),
             drain_timeout: Duration::from_secs(30),
         }
     }

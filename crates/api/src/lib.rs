@@ -28,8 +28,8 @@ pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
 };
 pub use config::{
-    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Listener, Retry, Service, ServicePolicy,
-    ShiftExpiry, TrafficShift,
+    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, Protocol, Retry, Service,
+    ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

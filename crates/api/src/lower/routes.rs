@@ -5,13 +5,13 @@ use super::{
     of_kind, problem_in, warning_in,
 };
 use crate::{
-    config::Service,
+    config::{Protocol, Service},
     fields::Field,
     kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
     object::Object,
     problem::Problem,
-    routing::{Backend, Filters, HttpRoute, HttpRule, Mirror},
+    routing::{Backend, Filters, HttpRoute, HttpRule, Mirror, RouteKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{GatewayName, ServiceName};
@@ -20,6 +20,18 @@ type Services = BTreeMap<ServiceName, Service>;
 
 /// The host names that a route has on each listener of a gateway; empty means all.
 type Attached = BTreeMap<String, BTreeSet<String>>;
+
+/// Every backend of a `GRPCRoute` speaks HTTP/2: there is no gRPC without.
+pub(super) fn set_protocols(gateways: &Gateways, services: &mut Services) {
+    let routes = gateways.ours.values().flat_map(|ours| &ours.gateway.routes);
+    let rules = routes.filter(|route| route.kind == RouteKind::Grpc).flat_map(|route| &route.rules);
+    let backends = rules.flat_map(|rule| &rule.backends).filter_map(|it| it.service.as_ref());
+    for name in backends {
+        if let Some(service) = services.get_mut(name) {
+            service.protocol = Protocol::Http2;
+        }
+    }
+}
 
 pub(super) fn attach(
     objects: &[&Object],

@@ -24,6 +24,7 @@ mod real {
     mod faults;
     mod gateway;
     mod grpc;
+    mod grpc_routes;
     mod load;
     mod routing;
     mod toy;

@@ -9,8 +9,8 @@ use crate::fixtures::{World, edge, gateway, listener, plan, rule, to, zone};
 use hyper::{Method, body::Bytes};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use tidegate_api::{
-    Backend, Filters, GatewayRole, HeaderChanges, HeaderFilters, HttpMatch, HttpRule, Mirror, NamedMatch,
-    PathChange, PathMatch, Redirect, Rewrite, ValueMatch,
+    Backend, Filters, GatewayRole, HeaderChanges, HeaderFilters, HttpMatch, HttpRule, Limits, Mirror,
+    NamedMatch, PathChange, PathMatch, Redirect, Rewrite, Upstream, ValueMatch,
 };
 use tidegate_envoy::{Resource, SERVICE_HEADER, edge_cluster, edge_endpoints, edge_listener, edge_routes};
 
@@ -20,6 +20,7 @@ type Route<'r> = (&'r str, &'r [&'r str], Vec<HttpRule>);
 /// A toy for each of these services, in zone a.
 struct Shop {
     toys: BTreeMap<&'static str, Vec<Toy>>,
+    upstream: Upstream,
 }
 
 impl Shop {
@@ -28,7 +29,7 @@ impl Shop {
         for name in names {
             toys.insert(*name, Toy::several(name, 1).await);
         }
-        Self { toys }
+        Self { toys, upstream: Upstream::default() }
     }
 
     fn resources(&self, routes: Vec<Route<'_>>) -> Vec<Resource> {
@@ -41,7 +42,7 @@ impl Shop {
             let mut plan = plan(&[("zone:a", 10_000)], &[]);
             plan.service = format!("shop/{name}").parse().unwrap();
             let world = World::default().zone("a", addresses(toys, toys.len()));
-            resources.push(edge_cluster(&plan.service, &zone("a")));
+            resources.push(edge_cluster(&plan.service, &zone("a"), &self.upstream));
             resources.push(edge_endpoints(&plan, &world.view()));
         }
         resources
@@ -359,5 +360,23 @@ async fn limited(envoy: &Path) {
             (100..limit + 1000).contains(&took) && (1..=most).contains(&tries),
             "{method} {path}: {took} ms, {tries}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_gets_no_more_requests_at_a_time_than_its_limit() {
+    let test = "a_service_gets_no_more_requests_at_a_time_than_its_limit";
+    for envoy in envoys(test) {
+        let mut shop = Shop::open(&["web"]).await;
+        shop.upstream.limits = Limits { max_parallel_requests: Some(2), ..Limits::default() };
+        let gateway =
+            shop.gateway(&envoy, vec![("shop/r", &[], vec![rule(&[prefix("/")], "shop/web")])]).await;
+        shop.toys["web"][0].set(Mode::Late(Duration::from_secs(1)));
+        let url = format!("http://{}/", gateway.address);
+        let http = http1();
+        let post = || ask(&http, Method::POST, url.clone(), &[], Bytes::new());
+        let (a, b, c, d) = tokio::join!(post(), post(), post(), post());
+        let counts = by(&[a, b, c, d]);
+        assert_eq!((counts["web"], counts["503"]), (2, 2), "{counts:?}");
     }
 }
