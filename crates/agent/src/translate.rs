@@ -4,7 +4,7 @@
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole, Service, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
@@ -83,8 +83,13 @@ impl Scopes {
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         let view = EndpointView { zones: &zones, clusters: &self.remotes };
+        let tunnelled = self.clusters.get(name).is_some_and(|made| made.upstream.tunnelled);
         for plan in plans {
-            changes.push(set(edge(&plan.source.locality.zone), envoy::edge_endpoints(plan, &view)));
+            let endpoints = match tunnelled {
+                true => envoy::tunnelled_endpoints(plan, &view),
+                false => envoy::edge_endpoints(plan, &view),
+            };
+            changes.push(set(edge(&plan.source.locality.zone), endpoints));
         }
         changes
     }
@@ -107,18 +112,24 @@ impl Scopes {
     pub(crate) fn gateways(&mut self, config: &Config) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut made: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>> = BTreeMap::new();
+        let passed = config.services.iter().filter(|(_, service)| service.tunnelled);
+        let tunnelled: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
             for listener in &gateway.listeners {
-                let resources = match gateway.role {
-                    GatewayRole::Edge => [
+                let resources = match (gateway.role, listener.protocol) {
+                    (GatewayRole::Edge, ListenerProtocol::Http) => vec![
                         envoy::edge_listener(name, listener),
                         envoy::edge_routes(name, gateway, listener, &policy_of),
                     ],
-                    GatewayRole::EastWest => {
-                        [envoy::eastwest_listener(name, listener), envoy::eastwest_routes(name, listener)]
+                    (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
+                        vec![envoy::stream_listener(name, gateway, listener)]
                     }
+                    (GatewayRole::EastWest, _) => vec![
+                        envoy::eastwest_listener(name, listener),
+                        envoy::eastwest_routes(name, listener, &tunnelled),
+                    ],
                 };
                 for resource in resources {
                     names.insert((resource.kind, resource.name.clone()));

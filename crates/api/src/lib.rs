@@ -28,8 +28,8 @@ pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
 };
 pub use config::{
-    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, Protocol, Retry, Service,
-    ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
+    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol, Protocol,
+    Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
@@ -38,6 +38,6 @@ pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
 pub use routing::{
     Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,
-    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, ValueMatch,
+    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, StreamRoute, ValueMatch,
 };
 pub use time::unix_seconds as parse_time;

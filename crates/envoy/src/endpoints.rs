@@ -77,6 +77,10 @@ pub struct EndpointView<'a> {
 /// silently do; a target without an address takes no place.
 #[must_use]
 pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
+    Resource::endpoints(&edge_assignment(plan, view))
+}
+
+pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLoadAssignment {
     let mut endpoints = Vec::new();
     if plan.shed != Share::ALL {
         let mut taken = Taken::default();
@@ -93,12 +97,12 @@ pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
             }
         }
     }
-    Resource::endpoints(&ClusterLoadAssignment {
+    ClusterLoadAssignment {
         cluster_name: edge_endpoints_name(&plan.service, &plan.source.locality.zone),
         policy: Some(Policy { drop_overloads: drops(plan.shed), ..policy() }),
         endpoints,
         ..Default::default()
-    })
+    }
 }
 
 /// All endpoints of a service in this cluster, in one priority, by health alone: what other clusters reach

@@ -8,8 +8,9 @@
 //! | resource | edge gateway | east-west gateway |
 //! |---|---|---|
 //! | CDS `NAMESPACE/NAME` | [`edge_cluster`] | [`eastwest_cluster`] |
-//! | EDS | [`edge_endpoints`], `NAMESPACE/NAME@ZONE` | [`eastwest_endpoints`], `NAMESPACE/NAME@local` |
+//! | EDS | [`edge_endpoints`] or [`tunnelled_endpoints`], `NAMESPACE/NAME@ZONE` | [`eastwest_endpoints`], `NAMESPACE/NAME@local` |
 //! | LDS `NAMESPACE/GATEWAY/LISTENER` | [`edge_listener`] | [`eastwest_listener`] |
+//! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
@@ -27,6 +28,7 @@ mod proto;
 mod resource;
 mod retry;
 mod routes;
+mod stream;
 mod upstream;
 
 pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
@@ -42,3 +44,4 @@ pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, liste
 pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
+pub use stream::{stream_listener, tunnelled_endpoints};

@@ -2,7 +2,7 @@
 
 use super::{of_kind, problem_in};
 use crate::{
-    config::{Gateway, GatewayRole, Listener},
+    config::{Gateway, GatewayRole, Listener, ListenerProtocol},
     kinds::{GatewaySpec, Spec},
     object::Object,
     problem::Problem,
@@ -31,6 +31,7 @@ pub(super) struct OurGateway {
 pub(super) struct Section {
     pub(super) name: String,
     pub(super) port: u16,
+    pub(super) protocol: ListenerProtocol,
     /// `None` serves all.
     pub(super) hostname: Option<String>,
     pub(super) all_namespaces: bool,
@@ -78,20 +79,22 @@ pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateway
                     known.name.clone()
                 }
                 None => {
-                    listeners.push(Listener { name: listener.name.clone(), address, hostnames });
+                    let (name, protocol) = (listener.name.clone(), listener.protocol);
+                    listeners.push(Listener { name, address, protocol, hostnames });
                     listener.name.clone()
                 }
             };
             sections.push(Section {
                 name: listener.name.clone(),
                 port: listener.port,
+                protocol: listener.protocol,
                 hostname: listener.hostname.clone(),
                 all_namespaces: listener.all_namespaces,
                 listener: owner,
             });
         }
         let origin = object.origin(object.at);
-        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), origin };
+        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), streams: Vec::new(), origin };
         gateways.ours.insert(name, OurGateway { gateway, sections });
     }
     gateways

@@ -27,6 +27,7 @@ mod real {
     mod grpc_routes;
     mod load;
     mod routing;
+    mod streams;
     mod toy;
     mod untrusted;
 }
