@@ -117,6 +117,17 @@ impl Scopes {
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
+            let health = match gateway.role {
+                GatewayRole::Edge => {
+                    let services = envoy::routed_services(gateway);
+                    vec![envoy::health_cluster(name), envoy::health_listener(name, &services)]
+                }
+                GatewayRole::EastWest => Vec::new(),
+            };
+            for resource in health {
+                names.insert((resource.kind, resource.name.clone()));
+                changes.push(set(own(name), resource));
+            }
             for listener in &gateway.listeners {
                 let resources = match (gateway.role, listener.protocol) {
                     (GatewayRole::Edge, ListenerProtocol::Http) => vec![
