@@ -125,8 +125,12 @@ impl Scopes {
                 GatewayRole::EastWest => Vec::new(),
             };
             for resource in health {
-                names.insert((resource.kind, resource.name.clone()));
-                changes.push(set(own(name), resource));
+                let key = (resource.kind, resource.name.clone());
+                // The cluster is always the same: it is told once.
+                let told = key.0 == ResourceType::Cluster
+                    && self.gateways.get(name).is_some_and(|old| old.contains(&key));
+                names.insert(key);
+                changes.extend((!told).then(|| set(own(name), resource)));
             }
             for listener in &gateway.listeners {
                 let resources = match (gateway.role, listener.protocol) {
