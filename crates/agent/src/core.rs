@@ -340,7 +340,7 @@ impl Core {
             xds.extend(self.scopes.remove_service(&service));
         }
         for service in std::mem::take(&mut output.touched.plans) {
-            xds.extend(self.scopes.service(&service, engine));
+            xds.extend(self.scopes.service(&service, &self.config, engine));
         }
         // What routes name comes before them.
         xds.append(&mut output.xds);
@@ -416,6 +416,10 @@ impl Core {
                 replicas: service.replicas,
             };
             self.tell(event, now, output);
+            // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
+            if before.services.get(name).is_some_and(|before| before.upstream() != service.upstream()) {
+                output.touched.plans.insert(name.clone());
+            }
         }
         self.declare_shifts(first, now, output);
         self.set_targets(output);

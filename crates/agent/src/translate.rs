@@ -4,7 +4,7 @@
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
@@ -13,11 +13,19 @@ use tidegate_xds::{Change, ResourceType, Scope};
 /// What was made, so that what is no longer wanted can be removed and what is unchanged be left alone.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    /// The zones that a service's clusters were made for. Nothing else changes a cluster: it would wipe ejections.
-    clusters: BTreeMap<ServiceName, BTreeSet<Zone>>,
+    /// What a service's clusters were made from. Nothing else changes a cluster: it would wipe ejections.
+    clusters: BTreeMap<ServiceName, Made>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
+}
+
+/// What the clusters of a service were made from.
+#[derive(Debug, PartialEq)]
+struct Made {
+    /// Of the zones with sources.
+    zones: BTreeSet<Zone>,
+    upstream: Upstream,
 }
 
 fn edge(zone: &Zone) -> Scope {
@@ -57,30 +65,38 @@ impl Scopes {
     }
 
     /// A service whose plans, endpoints or policy changed.
-    pub(crate) fn service(&mut self, name: &ServiceName, engine: &Engine) -> Vec<Change> {
+    pub(crate) fn service(&mut self, name: &ServiceName, config: &Config, engine: &Engine) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
         let plans: Vec<_> = engine.plans(name).collect();
-        let sources: BTreeSet<Zone> = plans.iter().map(|plan| plan.source.locality.zone.clone()).collect();
+        let made = Made {
+            zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
+            upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
+        };
         let mut changes = Vec::new();
-        if self.clusters.get(name) != Some(&sources) {
-            changes.push(set(eastwest(), envoy::eastwest_cluster(name)));
-            for zone in &sources {
-                changes.push(set(edge(zone), envoy::edge_cluster(name, zone)));
+        if self.clusters.get(name) != Some(&made) {
+            changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
+            for zone in &made.zones {
+                changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
             }
-            self.clusters.insert(name.clone(), sources);
+            self.clusters.insert(name.clone(), made);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         let view = EndpointView { zones: &zones, clusters: &self.remotes };
+        let tunnelled = self.clusters.get(name).is_some_and(|made| made.upstream.tunnelled);
         for plan in plans {
-            changes.push(set(edge(&plan.source.locality.zone), envoy::edge_endpoints(plan, &view)));
+            let endpoints = match tunnelled {
+                true => envoy::tunnelled_endpoints(plan, &view),
+                false => envoy::edge_endpoints(plan, &view),
+            };
+            changes.push(set(edge(&plan.source.locality.zone), endpoints));
         }
         changes
     }
 
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
-        let Some(zones) = self.clusters.remove(name) else { return Vec::new() };
+        let Some(Made { zones, .. }) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
             [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
@@ -96,18 +112,39 @@ impl Scopes {
     pub(crate) fn gateways(&mut self, config: &Config) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut made: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>> = BTreeMap::new();
+        let passed = config.services.iter().filter(|(_, service)| service.tunnelled);
+        let tunnelled: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
+            let health = match gateway.role {
+                GatewayRole::Edge => {
+                    let services = envoy::routed_services(gateway);
+                    vec![envoy::health_cluster(name), envoy::health_listener(name, &services)]
+                }
+                GatewayRole::EastWest => Vec::new(),
+            };
+            for resource in health {
+                let key = (resource.kind, resource.name.clone());
+                // The cluster is always the same: it is told once.
+                let told = key.0 == ResourceType::Cluster
+                    && self.gateways.get(name).is_some_and(|old| old.contains(&key));
+                names.insert(key);
+                changes.extend((!told).then(|| set(own(name), resource)));
+            }
             for listener in &gateway.listeners {
-                let resources = match gateway.role {
-                    GatewayRole::Edge => [
+                let resources = match (gateway.role, listener.protocol) {
+                    (GatewayRole::Edge, ListenerProtocol::Http) => vec![
                         envoy::edge_listener(name, listener),
                         envoy::edge_routes(name, gateway, listener, &policy_of),
                     ],
-                    GatewayRole::EastWest => {
-                        [envoy::eastwest_listener(name, listener), envoy::eastwest_routes(name, listener)]
+                    (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
+                        vec![envoy::stream_listener(name, gateway, listener)]
                     }
+                    (GatewayRole::EastWest, _) => vec![
+                        envoy::eastwest_listener(name, listener),
+                        envoy::eastwest_routes(name, listener, &tunnelled),
+                    ],
                 };
                 for resource in resources {
                     names.insert((resource.kind, resource.name.clone()));

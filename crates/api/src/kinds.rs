@@ -7,6 +7,7 @@ mod fleet_cluster;
 mod gateway;
 mod health_check;
 mod labels;
+mod limits;
 mod node;
 mod places;
 mod policy;
@@ -17,27 +18,32 @@ mod route;
 mod service;
 mod shift;
 mod slice;
+mod stream;
 mod weights;
 mod workload;
 
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
+pub(crate) use limits::LimitFields;
 pub(crate) use node::NodeSpec;
 pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
 pub(crate) use profile::ProfileSpec;
-pub(crate) use route::{ParentRef, RouteSpec};
+pub(crate) use route::{BackendRef, BackendSpec, ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
+pub(crate) use stream::StreamSpec;
 pub(crate) use workload::WorkloadSpec;
 
 use crate::{
+    config::ListenerProtocol,
     fields::{Field, Fields, Issues},
     nearest,
     object::Meta,
+    routing::RouteKind,
 };
 
 /// The most entries of lists that are compared with each other or walked through for each decision: Gateway API's
@@ -54,6 +60,9 @@ pub(crate) enum Kind {
     EndpointSlice,
     Gateway,
     HttpRoute,
+    GrpcRoute,
+    TcpRoute,
+    TlsRoute,
     TrafficShift,
     Node,
     Deployment,
@@ -71,13 +80,14 @@ pub(crate) enum Spec {
     Slice(SliceSpec),
     Gateway(GatewaySpec),
     Route(RouteSpec),
+    Stream(StreamSpec),
     Shift(ShiftSpec),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -85,6 +95,9 @@ impl Kind {
         Self::EndpointSlice,
         Self::Gateway,
         Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TcpRoute,
+        Self::TlsRoute,
         Self::TrafficShift,
         Self::Node,
         Self::Deployment,
@@ -102,6 +115,9 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::TrafficShift => "TrafficShift",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
@@ -118,8 +134,15 @@ impl Kind {
             Self::Service | Self::Node => ("", "v1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
         }
+    }
+
+    /// Whether it is read from this version too: what it says is the same.
+    fn is_also(self, group: &str, version: &str) -> bool {
+        let newer = matches!(self, Self::TcpRoute | Self::TlsRoute) && ["v1alpha3", "v1"].contains(&version);
+        newer && group == self.group_and_version().0
     }
 
     fn api_version(self) -> String {
@@ -149,7 +172,10 @@ impl Kind {
             Self::Service => service::read(fields, meta, issues).map(Spec::Service),
             Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
-            Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
+            Self::HttpRoute => route::read(RouteKind::Http, fields, meta, issues).map(Spec::Route),
+            Self::GrpcRoute => route::read(RouteKind::Grpc, fields, meta, issues).map(Spec::Route),
+            Self::TcpRoute => stream::read(ListenerProtocol::Tcp, fields, meta, issues).map(Spec::Stream),
+            Self::TlsRoute => stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Spec::Stream),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
@@ -186,6 +212,7 @@ accessors! {
     Slice slice SliceSpec,
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
+    Stream stream StreamSpec,
     Shift shift ShiftSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
@@ -198,16 +225,13 @@ const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 11] = [
+const NEIGHBOURS: [&str; 8] = [
     "Pod",
     "DaemonSet",
     "ControllerRevision",
     "ServiceAccount",
     "Endpoints",
     "GatewayClass",
-    "GRPCRoute",
-    "TCPRoute",
-    "TLSRoute",
     "UDPRoute",
     "ReferenceGrant",
 ];
@@ -228,7 +252,7 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
     let by_name = Kind::ALL.into_iter().find(|known| known.name() == kind.value);
     if let Some(known) = by_name {
         let (right_group, right_version) = known.group_and_version();
-        if (group, version) == (right_group, right_version) {
+        if (group, version) == (right_group, right_version) || known.is_also(group, version) {
             return Found::Kind(known);
         }
         let message = format!("{} is not read from apiVersion {}", kind.value, api_version.value);

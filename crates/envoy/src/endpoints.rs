@@ -1,6 +1,7 @@
 //! EDS: a plan as weighted localities and priorities. A health change or a new plan touches nothing else.
 
 use crate::{
+    access_log,
     proto::{address, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
 };
@@ -77,6 +78,10 @@ pub struct EndpointView<'a> {
 /// silently do; a target without an address takes no place.
 #[must_use]
 pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
+    Resource::endpoints(&edge_assignment(plan, view))
+}
+
+pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLoadAssignment {
     let mut endpoints = Vec::new();
     if plan.shed != Share::ALL {
         let mut taken = Taken::default();
@@ -93,12 +98,12 @@ pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
             }
         }
     }
-    Resource::endpoints(&ClusterLoadAssignment {
+    ClusterLoadAssignment {
         cluster_name: edge_endpoints_name(&plan.service, &plan.source.locality.zone),
         policy: Some(Policy { drop_overloads: drops(plan.shed), ..policy() }),
         endpoints,
         ..Default::default()
-    })
+    }
 }
 
 /// All endpoints of a service in this cluster, in one priority, by health alone: what other clusters reach
@@ -179,6 +184,7 @@ fn locality(
     };
     (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
         locality: Some(locality),
+        metadata: access_log::served(plan, target),
         load_balancing_weight: uint(share.parts()),
         lb_endpoints,
         priority,

@@ -2,7 +2,8 @@
 
 use super::labels;
 use crate::{
-    fields::{Fields, Issues},
+    config::Protocol,
+    fields::{Field, Fields, Issues},
     object::Meta,
     read,
 };
@@ -25,6 +26,10 @@ pub(crate) struct ServicePort {
     /// Empty for a single port without a name.
     pub(crate) name: String,
     pub(crate) number: u16,
+    /// From `appProtocol`.
+    pub(crate) protocol: Protocol,
+    /// Whether that is no HTTP.
+    pub(crate) is_stream: bool,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<ServiceSpec> {
@@ -49,10 +54,30 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             }
             let name = first.value("name", issues, read::any_text).map(|name| name.value).unwrap_or_default();
             let number = first.required_value("port", "the port that clients use", issues, read::port)?.value;
-            port = Some(ServicePort { name, number });
+            let (protocol, is_stream) = read_protocol(&mut first, issues);
+            port = Some(ServicePort { name, number, protocol, is_stream });
         }
     }
     // Object names are stricter than service names, so this cannot fail.
     let name = ServiceName::new(&meta.namespace, &meta.name).ok()?;
     Some(ServiceSpec { name, port, selector })
+}
+
+/// The prefixed names are Kubernetes' own; the others are what meshes read. What is unknown is nobody's mistake.
+fn read_protocol(port: &mut Fields<'_>, issues: &mut Issues) -> (Protocol, bool) {
+    let Some(Field { value, at }) = port.value("appProtocol", issues, read::any_text) else {
+        return (Protocol::Http1, false);
+    };
+    match value.as_str() {
+        "kubernetes.io/h2c" | "grpc" | "http2" | "h2c" => (Protocol::Http2, false),
+        "tcp" | "tls" => (Protocol::Http1, true),
+        "https" | "kubernetes.io/wss" | "grpc-web" | "kubernetes.io/ws" => {
+            let message =
+                format!("not supported yet: appProtocol {value:?}; the endpoints are spoken to in HTTP/1.1");
+            let hint = "without TLS: kubernetes.io/h2c or grpc for HTTP/2, http for HTTP/1.1; tcp or tls to pass bytes";
+            issues.warn(at, message, hint);
+            (Protocol::Http1, false)
+        }
+        _ => (Protocol::Http1, false),
+    }
 }

@@ -5,20 +5,33 @@ use super::{
     of_kind, problem_in, warning_in,
 };
 use crate::{
-    config::{HttpRoute, HttpRule, Service},
+    config::{ListenerProtocol, Protocol, Service},
     fields::Field,
-    kinds::{ParentRef, RouteSpec, Spec},
+    kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
     object::Object,
     problem::Problem,
+    routing::{Backend, Filters, HttpRoute, HttpRule, Mirror, RouteKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{GatewayName, ServiceName};
 
-type Services = BTreeMap<ServiceName, Service>;
+pub(super) type Services = BTreeMap<ServiceName, Service>;
 
 /// The host names that a route has on each listener of a gateway; empty means all.
-type Attached = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Attached = BTreeMap<String, BTreeSet<String>>;
+
+/// Every backend of a `GRPCRoute` speaks HTTP/2: there is no gRPC without.
+pub(super) fn set_protocols(gateways: &Gateways, services: &mut Services) {
+    let routes = gateways.ours.values().flat_map(|ours| &ours.gateway.routes);
+    let rules = routes.filter(|route| route.kind == RouteKind::Grpc).flat_map(|route| &route.rules);
+    let backends = rules.flat_map(|rule| &rule.backends).filter_map(|it| it.service.as_ref());
+    for name in backends {
+        if let Some(service) = services.get_mut(name) {
+            service.protocol = Protocol::Http2;
+        }
+    }
+}
 
 pub(super) fn attach(
     objects: &[&Object],
@@ -26,13 +39,14 @@ pub(super) fn attach(
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let ports = service_ports(objects);
+    let backends = Backends::new(objects, services);
     let mut routes: Vec<(&Object, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         let mut by_gateway: BTreeMap<&GatewayName, Attached> = BTreeMap::new();
         for parent in &spec.parents {
-            let attached = attach_to(object, spec, parent, gateways, problems);
+            let attached =
+                attach_to(object, (ListenerProtocol::Http, &spec.hostnames), parent, gateways, problems);
             let known = by_gateway.entry(&parent.value.gateway).or_default();
             for (listener, hostnames) in attached {
                 match known.get_mut(&listener) {
@@ -47,61 +61,104 @@ pub(super) fn attach(
             // Someone else's route, or one whose parents are wrong: its backends are not ours to judge.
             continue;
         }
-        let rules = lower_rules(object, spec, services, &ports, problems);
+        let rules = lower_rules(object, spec, &backends, problems);
         if rules.is_empty() {
             continue;
         }
         for (gateway, attached) in by_gateway {
             let Some(ours) = gateways.edge(gateway) else { continue };
-            ours.gateway.routes.extend(routes_of(object, attached, &rules));
+            ours.gateway.routes.extend(routes_of(object, spec, attached, &rules));
         }
     }
 }
 
-/// The port of each service that is served.
-fn service_ports<'o>(objects: &'o [&'o Object]) -> BTreeMap<&'o ServiceName, u16> {
-    of_kind(objects, Spec::service)
-        .filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number)))
-        .collect()
+/// What comes of a backend that cannot be used.
+const ANSWERED_500: &str = "its part of the requests is answered 500";
+
+/// What a backend may be.
+pub(super) struct Backends<'o> {
+    services: &'o Services,
+    /// The port of each service that is served.
+    ports: BTreeMap<&'o ServiceName, u16>,
+}
+
+impl<'o> Backends<'o> {
+    pub(super) fn new(objects: &'o [&'o Object], services: &'o Services) -> Self {
+        let specs = of_kind(objects, Spec::service);
+        let ports = specs.filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number))).collect();
+        Self { services, ports }
+    }
+
+    /// The service, or `None` when there is none such, which is told with what comes of it.
+    fn find(
+        &self,
+        object: &Object,
+        wanted: &Field<BackendRef>,
+        outcome: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<ServiceName> {
+        let backend = &wanted.value;
+        if !self.services.contains_key(&backend.service) {
+            let names = self.services.keys().filter(|name| name.namespace() == backend.service.namespace());
+            let names: Vec<&str> = names.map(ServiceName::name).collect();
+            let message = format!("there is no Service {}; {outcome}", backend.service);
+            let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
+            problems.push(problem_in(object, wanted.at, message, hint));
+            return None;
+        }
+        if let (Some(port), Some(&served)) = (&backend.port, self.ports.get(&backend.service))
+            && port.value != served
+        {
+            let message = format!("not supported yet: port {} of {}; {outcome}", port.value, backend.service);
+            let hint = format!("Tidegate serves the first port of a Service; write {served}");
+            problems.push(problem_in(object, port.at, message, hint));
+            return None;
+        }
+        Some(backend.service.clone())
+    }
+
+    pub(super) fn backend(
+        &self,
+        object: &Object,
+        spec: &BackendSpec,
+        outcome: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Backend {
+        let find = |wanted| self.find(object, wanted, outcome, problems);
+        let service = spec.backend.as_ref().and_then(find);
+        Backend { service, weight: spec.weight, headers: spec.headers.clone() }
+    }
 }
 
 fn lower_rules(
     object: &Object,
     spec: &RouteSpec,
-    services: &Services,
-    ports: &BTreeMap<&ServiceName, u16>,
+    backends: &Backends<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<HttpRule> {
     let mut rules = Vec::new();
     for rule in &spec.rules {
-        let backend = &rule.backend.value;
-        if !services.contains_key(&backend.service) {
-            let names = services.keys().filter(|name| name.namespace() == backend.service.namespace());
-            let names: Vec<&str> = names.map(ServiceName::name).collect();
-            let message = format!("there is no Service {}, so the rule is left out", backend.service);
-            let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
-            problems.push(problem_in(object, rule.backend.at, message, hint));
-            continue;
-        }
-        if let (Some(port), Some(&served)) = (&backend.port, ports.get(&backend.service))
-            && port.value != served
-        {
-            let message = format!("not supported yet: port {} of {}", port.value, backend.service);
-            let hint = format!("Tidegate serves the first port of a Service; write {served}");
-            problems.push(problem_in(object, port.at, message, hint));
-            continue;
+        let mut mirrors = Vec::new();
+        for mirror in &rule.mirrors {
+            let found = backends.find(object, &mirror.backend, "nothing is copied to it", problems);
+            let (numerator, denominator) = (mirror.numerator, mirror.denominator);
+            mirrors.extend(found.map(|service| Mirror { service, numerator, denominator }));
         }
         rules.push(HttpRule {
-            paths: rule.paths.clone(),
-            backend: backend.service.clone(),
+            matches: rule.matches.clone(),
+            backends: (rule.backends.iter())
+                .map(|it| backends.backend(object, it, ANSWERED_500, problems))
+                .collect(),
+            filters: Filters { mirrors, ..rule.filters.clone() },
             timeout: rule.timeout,
+            backend_timeout: rule.backend_timeout,
         });
     }
     rules
 }
 
 /// One entry for each set of host names.
-fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
+fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
     let mut by_hostnames: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     for (listener, hostnames) in attached {
         by_hostnames.entry(hostnames).or_default().insert(listener);
@@ -111,6 +168,7 @@ fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<Htt
         .into_iter()
         .map(|(hostnames, listeners)| HttpRoute {
             name: name.clone(),
+            kind: spec.kind,
             listeners,
             hostnames,
             rules: rules.to_vec(),
@@ -120,9 +178,9 @@ fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<Htt
 }
 
 /// The listeners of one parent that take the route.
-fn attach_to(
+pub(super) fn attach_to(
     object: &Object,
-    spec: &RouteSpec,
+    route: (ListenerProtocol, &BTreeSet<String>),
     parent: &Field<ParentRef>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
@@ -152,7 +210,7 @@ fn attach_to(
         ));
         return Attached::new();
     };
-    match sections_for(object, spec, &parent.value, ours) {
+    match sections_for(object, route, &parent.value, ours) {
         Ok(attached) => attached,
         Err((message, hint)) => {
             problems.push(problem_in(object, parent.at, message, hint));
@@ -163,7 +221,7 @@ fn attach_to(
 
 fn sections_for(
     object: &Object,
-    spec: &RouteSpec,
+    (protocol, hostnames): (ListenerProtocol, &BTreeSet<String>),
     parent: &ParentRef,
     ours: &OurGateway,
 ) -> Result<Attached, (String, String)> {
@@ -180,6 +238,18 @@ fn sections_for(
             nearest::hint(wanted, "listeners", names),
         ));
     }
+    let word = match protocol {
+        ListenerProtocol::Http => "HTTP",
+        ListenerProtocol::Tcp => "TCP",
+        ListenerProtocol::Tls => "TLS",
+    };
+    let named: Vec<&Section> = named.into_iter().filter(|section| section.protocol == protocol).collect();
+    if named.is_empty() {
+        return Err((
+            format!("the Gateway {gateway} has no such listener of protocol {word}"),
+            format!("a {} attaches to listeners of protocol {word} only", object.key.kind.name()),
+        ));
+    }
     let own = object.key.namespace == gateway.namespace();
     let open: Vec<&Section> = named.into_iter().filter(|section| own || section.all_namespaces).collect();
     if open.is_empty() {
@@ -190,7 +260,7 @@ fn sections_for(
     }
     let mut attached = Attached::new();
     for section in open {
-        let Some(hostnames) = common_hostnames(section.hostname.as_deref(), &spec.hostnames) else {
+        let Some(hostnames) = common_hostnames(section.hostname.as_deref(), hostnames) else {
             continue;
         };
         match attached.get_mut(&section.listener) {

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
-use tidegate_api::{Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch};
+use tidegate_api::{
+    AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
+    Listener, ListenerProtocol, PathMatch, RouteKind,
+};
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Locality, Region, ServiceName, Share, Zone};
@@ -95,7 +98,9 @@ pub(crate) fn listener() -> Listener {
     Listener {
         name: "http".to_owned(),
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        protocol: ListenerProtocol::Http,
         hostnames: BTreeSet::new(),
+        access_log: AccessLog::None,
     }
 }
 
@@ -103,6 +108,7 @@ pub(crate) fn listener() -> Listener {
 pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
     let routes = routes.into_iter().map(|(name, hostnames, rules)| HttpRoute {
         name: name.to_owned(),
+        kind: RouteKind::Http,
         listeners: BTreeSet::from(["http".to_owned()]),
         hostnames: hostnames.iter().map(|&name| name.to_owned()).collect(),
         rules,
@@ -112,10 +118,23 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
         role: GatewayRole::Edge,
         listeners: vec![listener()],
         routes: routes.collect(),
+        streams: Vec::new(),
         origin: Origin::Default,
     }
 }
 
 pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
-    HttpRule { paths: paths.to_vec(), backend: backend.parse().unwrap(), timeout: None }
+    HttpRule {
+        matches: paths.iter().cloned().map(HttpMatch::path).collect(),
+        backends: vec![to(backend, 1)],
+        filters: Filters::default(),
+        timeout: None,
+        backend_timeout: None,
+    }
+}
+
+/// A backend; `none` is one that cannot be used.
+pub(crate) fn to(backend: &str, weight: u32) -> Backend {
+    let service = (backend != "none").then(|| backend.parse().unwrap());
+    Backend { service, weight, headers: HeaderFilters::default() }
 }

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::{
 };
 use prost::Message;
 use std::collections::BTreeSet;
-use tidegate_api::PathMatch;
+use tidegate_api::{PathMatch, Upstream};
 use tidegate_engine::Plan;
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Unhealthy},
@@ -126,7 +126,7 @@ fn the_same_input_gives_the_same_bytes() {
         let edge = edge(vec![("shop/web", &[], vec![rule(&[PathMatch::Prefix("/".into())], "shop/web")])]);
         vec![
             edge_endpoints(&plan, &world().view()),
-            edge_cluster(&service(), &zone("a")),
+            edge_cluster(&service(), &zone("a"), &Upstream::default()),
             edge_listener(&gateway(), &listener()),
             edge_routes(&gateway(), &edge, &listener(), &|_| None),
         ]
@@ -159,6 +159,7 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
             (
                 "*".to_owned(),
                 vec![
+                    "health",
                     "shop/two exact /a safe",
                     "shop/two exact /a unsafe",
                     "shop/two prefix /a/b safe",
@@ -169,8 +170,8 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
                     "shop/one prefix / unsafe",
                 ]
             ),
-            ("a.org".to_owned(), vec!["shop/three prefix / safe", "shop/three prefix / unsafe"]),
-            ("b.org".to_owned(), vec!["shop/three prefix / safe", "shop/three prefix / unsafe"]),
+            ("a.org".to_owned(), vec!["health", "shop/three prefix / safe", "shop/three prefix / unsafe"]),
+            ("b.org".to_owned(), vec!["health", "shop/three prefix / safe", "shop/three prefix / unsafe"]),
         ]
     );
 }

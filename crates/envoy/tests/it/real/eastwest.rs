@@ -9,17 +9,19 @@ use super::{
 use crate::fixtures::{World, gateway, listener, region};
 use hyper::{Method, body::Bytes};
 use std::{collections::BTreeSet, path::Path};
-use tidegate_api::GatewayRole;
+use tidegate_api::{GatewayRole, Upstream};
 use tidegate_envoy::{
     Resource, SERVICE_HEADER, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
 };
 
 fn resources(services: &[(&str, &World)]) -> Vec<Resource> {
-    let mut resources =
-        vec![eastwest_listener(&gateway(), &listener()), eastwest_routes(&gateway(), &listener())];
+    let mut resources = vec![
+        eastwest_listener(&gateway(), &listener()),
+        eastwest_routes(&gateway(), &listener(), &BTreeSet::new()),
+    ];
     for (name, world) in services {
         let name = name.parse().unwrap();
-        resources.push(eastwest_cluster(&name));
+        resources.push(eastwest_cluster(&name, &Upstream::default()));
         resources.push(eastwest_endpoints(&name, &region(), &world.zones));
     }
     resources
