@@ -4,6 +4,7 @@
 //! carries out what it returns.
 
 mod demand;
+mod draining;
 mod facts;
 mod measures;
 mod shifts;
@@ -16,6 +17,7 @@ use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
+    draining::Draining,
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -102,6 +104,15 @@ pub enum Input {
         /// The clusters out of its reach.
         unreachable: BTreeSet<ClusterName>,
     },
+    /// What a gateway of this zone has in flight at targets that drain.
+    InFlight {
+        /// The gateway's node.
+        gateway: Arc<str>,
+        /// Where it stands.
+        zone: Zone,
+        /// Requests and connections, by service and target.
+        counts: BTreeMap<ServiceName, BTreeMap<Target, u64>>,
+    },
     /// Requests were just seen to succeed: of these services, in these own zones.
     Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
@@ -158,6 +169,8 @@ pub struct Core {
     start_until: Time,
     ready: bool,
     scopes: Scopes,
+    /// What left plans and may have requests in flight.
+    draining: Draining,
 }
 
 /// What is known of the way to another cluster.
@@ -205,6 +218,7 @@ impl Core {
             start_until: now + START_LIMIT,
             ready: false,
             scopes: Scopes::default(),
+            draining: Draining::default(),
         }
     }
 
@@ -257,6 +271,7 @@ impl Core {
             Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
                 self.handle_demand(input, now, &mut output);
             }
+            Input::InFlight { gateway, zone, counts } => self.draining.report(&gateway, &zone, &counts, now),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
             }
@@ -267,7 +282,7 @@ impl Core {
                 }
             }
         }
-        self.translate(&mut output);
+        self.translate(now, &mut output);
         let was_ready = self.ready;
         self.ready = self.ready || !self.waits(now);
         self.speak(knew_itself, was_ready, now, &mut output);
@@ -279,7 +294,7 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        [engine, start].into_iter().flatten().min()
+        [engine, start, self.draining.deadline()].into_iter().flatten().min()
     }
 
     /// Whether gateways may be answered: what is known suffices, or has been waited for long enough.
@@ -333,14 +348,17 @@ impl Core {
     }
 
     /// What gateways are told of the services that changed.
-    fn translate(&mut self, output: &mut Output) {
+    fn translate(&mut self, now: Time, output: &mut Output) {
         let Some(engine) = &self.engine else { return };
         let mut xds = Vec::new();
         for service in std::mem::take(&mut output.touched.removed) {
+            self.draining.remove(&service);
             xds.extend(self.scopes.remove_service(&service));
         }
+        output.touched.plans.append(&mut self.draining.over(now));
         for service in std::mem::take(&mut output.touched.plans) {
-            xds.extend(self.scopes.service(&service, engine));
+            draining::plans(&mut self.draining, &service, engine, &self.config, self.ready, now);
+            xds.extend(self.scopes.service(&service, engine, &self.draining));
         }
         // What routes name comes before them.
         xds.append(&mut output.xds);

@@ -250,6 +250,7 @@ impl Shell {
             XdsEvent::Load(report) => {
                 self.load(&report);
                 self.tell_successes(&report).await;
+                self.tell_in_flight(&report).await;
             }
             XdsEvent::Counters(report) => self.count(&report).await,
         }
@@ -310,6 +311,15 @@ impl Shell {
             self.successes_at = now;
             let successes = std::mem::take(&mut self.successes);
             self.handle(Input::Succeeded(successes)).await;
+        }
+    }
+
+    /// What drains is told of what is still in flight there.
+    async fn tell_in_flight(&mut self, report: &LoadReport) {
+        let Some(zone) = self.source_of(&report.node) else { return };
+        let now = self.now();
+        if let Some(input) = self.core.in_flight(&zone, report, now) {
+            self.handle(input).await;
         }
     }
 
@@ -383,6 +393,7 @@ impl Shell {
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),
+            draining: self.core.drain_views(now),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),

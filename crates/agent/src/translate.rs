@@ -3,6 +3,7 @@
 //! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
 
+use crate::draining::Draining;
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_api::{Config, GatewayRole};
 use tidegate_engine::{Engine, Source};
@@ -57,7 +58,12 @@ impl Scopes {
     }
 
     /// A service whose plans, endpoints or policy changed.
-    pub(crate) fn service(&mut self, name: &ServiceName, engine: &Engine) -> Vec<Change> {
+    pub(crate) fn service(
+        &mut self,
+        name: &ServiceName,
+        engine: &Engine,
+        draining: &Draining,
+    ) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
         let plans: Vec<_> = engine.plans(name).collect();
@@ -71,9 +77,11 @@ impl Scopes {
             self.clusters.insert(name.clone(), sources);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
-        let view = EndpointView { zones: &zones, clusters: &self.remotes };
         for plan in plans {
-            changes.push(set(edge(&plan.source.locality.zone), envoy::edge_endpoints(plan, &view)));
+            let source = &plan.source.locality.zone;
+            let draining = &draining.targets(name, source);
+            let view = EndpointView { zones: &zones, clusters: &self.remotes, draining };
+            changes.push(set(edge(source), envoy::edge_endpoints(plan, &view)));
         }
         changes
     }
