@@ -7,17 +7,21 @@ mod demand;
 mod draining;
 mod facts;
 mod measures;
+mod passive;
+mod peer;
 mod shifts;
 mod start;
 mod touched;
 
 use facts::{facts, topology};
+pub use peer::PeerState;
 pub use touched::Publish;
 use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
     draining::Draining,
+    passive::{Passive, Requests},
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -113,6 +117,8 @@ pub enum Input {
         /// Requests and connections, by service and target.
         counts: BTreeMap<ServiceName, BTreeMap<Target, u64>>,
     },
+    /// Requests that ended at endpoints since the last time, by all gateways; of the services whose policy judges by them.
+    Requests(BTreeMap<ServiceName, BTreeMap<SocketAddr, Requests>>),
     /// Requests were just seen to succeed: of these services, in these own zones.
     Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
@@ -171,32 +177,8 @@ pub struct Core {
     scopes: Scopes,
     /// What left plans and may have requests in flight.
     draining: Draining,
-}
-
-/// What is known of the way to another cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerState {
-    /// Nothing was heard yet since the start.
-    Unheard,
-    /// It is in reach.
-    Reachable,
-    /// It has been silent for a moment.
-    Suspect,
-    /// It is out of reach, and why.
-    Unreachable(String),
-}
-
-impl PeerState {
-    /// The state as one word.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Unheard => "Unheard",
-            Self::Reachable => "Reachable",
-            Self::Suspect => "Suspect",
-            Self::Unreachable(_) => "Unreachable",
-        }
-    }
+    /// What requests find at endpoints.
+    passive: Passive,
 }
 
 impl Core {
@@ -219,6 +201,7 @@ impl Core {
             ready: false,
             scopes: Scopes::default(),
             draining: Draining::default(),
+            passive: Passive::default(),
         }
     }
 
@@ -272,6 +255,7 @@ impl Core {
                 self.handle_demand(input, now, &mut output);
             }
             Input::InFlight { gateway, zone, counts } => self.draining.report(&gateway, &zone, &counts, now),
+            Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
             }
@@ -282,6 +266,7 @@ impl Core {
                 }
             }
         }
+        self.judge_errors(now, &mut output);
         self.translate(now, &mut output);
         let was_ready = self.ready;
         self.ready = self.ready || !self.waits(now);
@@ -294,7 +279,7 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        [engine, start, self.draining.deadline()].into_iter().flatten().min()
+        [engine, start, self.draining.deadline(), self.passive.deadline()].into_iter().flatten().min()
     }
 
     /// Whether gateways may be answered: what is known suffices, or has been waited for long enough.
@@ -353,6 +338,7 @@ impl Core {
         let mut xds = Vec::new();
         for service in std::mem::take(&mut output.touched.removed) {
             self.draining.remove(&service);
+            self.passive.remove(&service);
             xds.extend(self.scopes.remove_service(&service));
         }
         output.touched.plans.append(&mut self.draining.over(now));
@@ -435,6 +421,7 @@ impl Core {
             };
             self.tell(event, now, output);
         }
+        self.judge_errors_anew(now, output);
         self.declare_shifts(first, now, output);
         self.set_targets(output);
         if first {

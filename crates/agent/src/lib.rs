@@ -13,6 +13,7 @@ pub mod hearing;
 pub mod journal;
 mod meter;
 mod metrics;
+pub mod passive;
 mod peer_demand;
 mod run;
 pub mod saved;

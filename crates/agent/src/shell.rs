@@ -7,6 +7,7 @@ use crate::{
     hearing::{Heard, heard},
     journal::Journal,
     meter::Meter,
+    passive::reports::Ended,
     peer_demand::PeerDemand,
     run::{Gateways, gateway_of},
     saved::SavedAgent,
@@ -73,6 +74,8 @@ pub(crate) struct Shell {
     /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
     pub(crate) successes: BTreeSet<(ServiceName, Zone)>,
     pub(crate) successes_at: Time,
+    /// What ended at endpoints since the core was told last, and when that was.
+    pub(crate) requests: Ended,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -183,6 +186,7 @@ impl Shell {
         let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.handle(Input::WallClock(since_1970)).await;
         self.handle(Input::Manifests(Arc::new(snapshot.config.clone()))).await;
+        self.xds.report_endpoints(self.core.judges_errors());
     }
 
     async fn link(&mut self, event: LinkEvent) {
@@ -251,6 +255,7 @@ impl Shell {
                 self.load(&report);
                 self.tell_successes(&report).await;
                 self.tell_in_flight(&report).await;
+                self.tell_requests(&report).await;
             }
             XdsEvent::Counters(report) => self.count(&report).await,
         }
@@ -320,6 +325,14 @@ impl Shell {
         let now = self.now();
         if let Some(input) = self.core.in_flight(&zone, report, now) {
             self.handle(input).await;
+        }
+    }
+
+    /// What ended at endpoints, at all gateways together.
+    async fn tell_requests(&mut self, report: &LoadReport) {
+        let (core, now) = (&self.core, self.now());
+        if let Some(ended) = self.requests.add(report, |service| core.judges_errors_of(service), now) {
+            self.handle(Input::Requests(ended)).await;
         }
     }
 

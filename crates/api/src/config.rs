@@ -1,7 +1,7 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
-use crate::checks::{ActiveCheck, LatencyCheck};
+use crate::checks::{ActiveCheck, ErrorCheck, LatencyCheck};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,6 +116,9 @@ pub struct ServicePolicy {
     /// When an endpoint that answers is too slow; `None` where nobody asked for it.
     #[serde(default)]
     pub latency_check: Option<LatencyCheck>,
+    /// When an endpoint is out for the errors of requests; `None` where nobody asked for it.
+    #[serde(default)]
+    pub error_check: Option<ErrorCheck>,
     /// How gateways retry.
     pub retry: Retry,
     /// How long requests in flight may take to finish when a pool leaves the plan.
@@ -247,6 +250,7 @@ impl Default for ServicePolicy {
             engine: Policy::default(),
             active_check: Some(ActiveCheck::default()),
             latency_check: None,
+            error_check: None,
             retry: Retry::default(),
             drain_timeout: Duration::from_secs(30),
         }

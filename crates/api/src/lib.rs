@@ -23,7 +23,8 @@ mod told;
 mod yaml;
 
 pub use checks::{
-    ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
+    ActiveCheck, CheckKind, ClientCertificate, ErrorCheck, ExpectedBody, HttpMethod, HttpVersion,
+    LatencyCheck, TlsCheck,
 };
 pub use config::{
     Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch, Retry,
