@@ -279,7 +279,8 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        [engine, start, self.draining.deadline(), self.passive.deadline()].into_iter().flatten().min()
+        let parts = [self.draining.deadline(), self.passive.deadline(), self.scopes.deadline()];
+        [engine, start].into_iter().chain(parts).flatten().min()
     }
 
     /// Whether gateways may be answered: what is known suffices, or has been waited for long enough.
@@ -342,9 +343,10 @@ impl Core {
             xds.extend(self.scopes.remove_service(&service));
         }
         output.touched.plans.append(&mut self.draining.over(now));
+        output.touched.plans.extend(self.scopes.take_turn(engine, now));
         for service in std::mem::take(&mut output.touched.plans) {
             draining::plans(&mut self.draining, &service, engine, &self.config, self.ready, now);
-            xds.extend(self.scopes.service(&service, engine, &self.draining));
+            xds.extend(self.scopes.service(&service, &self.config, engine, &self.draining, now));
         }
         // What routes name comes before them.
         xds.append(&mut output.xds);
@@ -420,6 +422,10 @@ impl Core {
                 replicas: service.replicas,
             };
             self.tell(event, now, output);
+            // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
+            if before.services.get(name).is_some_and(|before| before.upstream() != service.upstream()) {
+                output.touched.plans.insert(name.clone());
+            }
         }
         self.judge_errors_anew(now, output);
         self.declare_shifts(first, now, output);

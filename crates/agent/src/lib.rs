@@ -13,6 +13,7 @@ pub mod hearing;
 pub mod journal;
 mod meter;
 mod metrics;
+mod pacing;
 pub mod passive;
 mod peer_demand;
 mod run;

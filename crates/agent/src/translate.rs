@@ -3,22 +3,33 @@
 //! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
 
-use crate::draining::Draining;
+use crate::{draining::Draining, pacing::Pacing};
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole};
+use tidegate_api::{Config, GatewayRole, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
-use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
+use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
 use tidegate_xds::{Change, ResourceType, Scope};
 
 /// What was made, so that what is no longer wanted can be removed and what is unchanged be left alone.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    /// The zones that a service's clusters were made for. Nothing else changes a cluster: it would wipe ejections.
-    clusters: BTreeMap<ServiceName, BTreeSet<Zone>>,
+    /// What a service's clusters were made from. Nothing else changes a cluster: it would wipe ejections.
+    clusters: BTreeMap<ServiceName, Made>,
+    /// Services whose clusters are to change, and the one whose turn it is.
+    pacing: Pacing,
+    turn: Option<ServiceName>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
+}
+
+/// What the clusters of a service were made from.
+#[derive(Debug, PartialEq)]
+struct Made {
+    /// Of the zones with sources.
+    zones: BTreeSet<Zone>,
+    upstream: Upstream,
 }
 
 fn edge(zone: &Zone) -> Scope {
@@ -61,20 +72,26 @@ impl Scopes {
     pub(crate) fn service(
         &mut self,
         name: &ServiceName,
+        config: &Config,
         engine: &Engine,
         draining: &Draining,
+        now: Time,
     ) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
         let plans: Vec<_> = engine.plans(name).collect();
-        let sources: BTreeSet<Zone> = plans.iter().map(|plan| plan.source.locality.zone.clone()).collect();
+        let made = Made {
+            zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
+            upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
+        };
         let mut changes = Vec::new();
-        if self.clusters.get(name) != Some(&sources) {
-            changes.push(set(eastwest(), envoy::eastwest_cluster(name)));
-            for zone in &sources {
-                changes.push(set(edge(zone), envoy::edge_cluster(name, zone)));
+        let made = self.paced(name, made, engine, now);
+        if self.clusters.get(name) != Some(&made) {
+            changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
+            for zone in &made.zones {
+                changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
             }
-            self.clusters.insert(name.clone(), sources);
+            self.clusters.insert(name.clone(), made);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         for plan in plans {
@@ -86,9 +103,38 @@ impl Scopes {
         changes
     }
 
+    /// What the clusters of a service are made from now: a change of its limits waits for its time. What it speaks does not:
+    /// with the wrong protocol nothing works.
+    fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
+        let waits = |made: &&Made| {
+            made.upstream.limits != wanted.upstream.limits
+                && made.upstream.protocol == wanted.upstream.protocol
+        };
+        let Some(made) = self.clusters.get(name).filter(waits) else {
+            self.pacing.forget(name);
+            return wanted;
+        };
+        if self.turn.as_ref() == Some(name) || self.pacing.allows(name, is_calm(engine, name, now), now) {
+            return wanted;
+        }
+        Made { zones: wanted.zones, upstream: made.upstream.clone() }
+    }
+
+    /// The service whose clusters may change now, if one waits for that; [`Self::service`] changes them.
+    pub(crate) fn take_turn(&mut self, engine: &Engine, now: Time) -> Option<ServiceName> {
+        self.turn = self.pacing.due(|name| is_calm(engine, name, now), now);
+        self.turn.clone()
+    }
+
+    /// When a service's turn may come next.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.pacing.deadline()
+    }
+
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
-        let Some(zones) = self.clusters.remove(name) else { return Vec::new() };
+        self.pacing.forget(name);
+        let Some(Made { zones, .. }) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
             [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
@@ -132,6 +178,14 @@ impl Scopes {
         self.gateways = made;
         changes
     }
+}
+
+/// Whether a service is as it should be: no pool of this cluster is in a fault or comes back from one.
+fn is_calm(engine: &Engine, name: &ServiceName, now: Time) -> bool {
+    let is_well = |pool: &PoolStatus| {
+        matches!(pool.phase, Phase::Serving | Phase::Empty) && pool.healthy >= pool.expected
+    };
+    engine.statuses_of(name, now).all(|pool| is_well(&pool))
 }
 
 fn zone_endpoints(engine: &Engine, service: &ServiceName) -> ZoneEndpoints {

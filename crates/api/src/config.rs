@@ -1,7 +1,10 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
-use crate::checks::{ActiveCheck, ErrorCheck, LatencyCheck};
+use crate::{
+    checks::{ActiveCheck, ErrorCheck, LatencyCheck},
+    routing::HttpRoute,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,6 +81,9 @@ pub struct Service {
     /// How many endpoints its workloads want, if all of them say so.
     #[serde(default)]
     pub replicas: Option<u32>,
+    /// What its endpoints speak.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The policy in force.
     pub policy: Arc<ServicePolicy>,
     /// Where the `Service` was written.
@@ -101,6 +107,34 @@ pub struct Endpoint {
     pub node_ready: bool,
 }
 
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge: `appProtocol: kubernetes.io/h2c` or `grpc`, and every backend of a `GRPCRoute`.
+    Http2,
+}
+
+/// How gateways treat the endpoints of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// What they speak.
+    pub protocol: Protocol,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Service {
+    /// How gateways treat its endpoints.
+    #[must_use]
+    pub fn upstream(&self) -> Upstream {
+        Upstream { protocol: self.protocol, limits: self.policy.limits.clone() }
+    }
+}
+
 const fn yes() -> bool {
     true
 }
@@ -121,6 +155,9 @@ pub struct ServicePolicy {
     pub error_check: Option<ErrorCheck>,
     /// How gateways retry.
     pub retry: Retry,
+    /// What one gateway may ask of the service at a time.
+    #[serde(default)]
+    pub limits: Limits,
     /// How long requests in flight may take to finish when a pool leaves the plan.
     pub drain_timeout: Duration,
 }
@@ -133,6 +170,26 @@ pub struct Retry {
     pub per_try_timeout: Duration,
     /// Tries after the first.
     pub attempts: u32,
+}
+
+/// What one gateway may ask of a service at a time; `None` is the gateway's own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Connections to its endpoints.
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a connection.
+    pub max_pending_requests: Option<u32>,
+    /// Requests in progress.
+    pub max_parallel_requests: Option<u32>,
+    /// Requests after which a connection is replaced.
+    pub max_requests_per_connection: Option<u32>,
+    /// Retries in progress, in percent of the requests in progress.
+    pub retry_budget_percent: Option<u32>,
+    /// Retries in progress that are always allowed.
+    pub retry_budget_minimum: Option<u32>,
+    /// For how long an endpoint that is new or healthy again gets less than the others.
+    pub slow_start: Option<Duration>,
 }
 
 /// A gateway of this cluster.
@@ -172,77 +229,6 @@ pub struct Listener {
     pub hostnames: BTreeSet<String>,
 }
 
-/// An `HTTPRoute` rule set attached to a gateway. A route that has other host names on other listeners comes once
-/// for each set of host names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpRoute {
-    /// `namespace/name`.
-    pub name: String,
-    /// The names of the listeners that serve it; never empty.
-    pub listeners: BTreeSet<String>,
-    /// The host names, already narrowed to those of the listeners; empty matches all.
-    pub hostnames: BTreeSet<String>,
-    /// The rules.
-    pub rules: Vec<HttpRule>,
-    /// Where it was written.
-    pub origin: Origin,
-}
-
-/// A rule: any of the matches sends to the backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpRule {
-    /// Path matches; never empty (the default is the prefix `/`).
-    pub paths: Vec<PathMatch>,
-    /// The service that serves it.
-    pub backend: ServiceName,
-    /// The whole request, retries included; `None` is the gateway's default, zero is no limit.
-    pub timeout: Option<Duration>,
-}
-
-/// How a path is matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// Its first segments: `/a` matches `/a` and `/a/b`, not `/ab`. Without a slash at its end, but for `/` itself.
-    Prefix(String),
-}
-
-/// One match of one rule of one route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteMatch<'g> {
-    /// The route.
-    pub route: &'g HttpRoute,
-    /// Its rule.
-    pub rule: &'g HttpRule,
-    /// The rule's match.
-    pub path: &'g PathMatch,
-}
-
-impl Gateway {
-    /// All matches in Gateway API's order of precedence among routes of one host name: exact paths, then the longest
-    /// prefix, then the oldest route, the first route by name, the first rule. Which host name is the most specific
-    /// is not part of it: Envoy decides that by itself.
-    #[must_use]
-    pub fn matches(&self) -> Vec<RouteMatch<'_>> {
-        let mut matches: Vec<RouteMatch<'_>> = Vec::new();
-        for route in &self.routes {
-            for rule in &route.rules {
-                matches.extend(rule.paths.iter().map(|path| RouteMatch { route, rule, path }));
-            }
-        }
-        // Stable, so what is equal stays in the order of routes and rules.
-        matches.sort_by_key(|found| match found.path {
-            PathMatch::Exact(path) => (0, std::cmp::Reverse(path.len())),
-            PathMatch::Prefix(path) => (1, std::cmp::Reverse(path.len())),
-        });
-        matches
-    }
-}
-
 impl Default for ServicePolicy {
     /// The defaults of DESIGN section 7: what applies where nobody wrote a policy.
     fn default() -> Self {
@@ -252,6 +238,7 @@ impl Default for ServicePolicy {
             latency_check: None,
             error_check: None,
             retry: Retry::default(),
+            limits: Limits::default(),
             drain_timeout: Duration::from_secs(30),
         }
     }

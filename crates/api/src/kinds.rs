@@ -7,6 +7,7 @@ mod fleet_cluster;
 mod gateway;
 mod health_check;
 mod labels;
+mod limits;
 mod node;
 mod places;
 mod policy;
@@ -23,12 +24,13 @@ mod workload;
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::GatewaySpec;
+pub(crate) use limits::LimitFields;
 pub(crate) use node::NodeSpec;
 pub(crate) use places::{Labels, Mention, Selector};
 pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
 pub(crate) use profile::ProfileSpec;
-pub(crate) use route::{ParentRef, RouteSpec};
+pub(crate) use route::{BackendRef, BackendSpec, ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
@@ -38,6 +40,7 @@ use crate::{
     fields::{Field, Fields, Issues},
     nearest,
     object::Meta,
+    routing::RouteKind,
 };
 
 /// The most entries of lists that are compared with each other or walked through for each decision: Gateway API's
@@ -54,6 +57,7 @@ pub(crate) enum Kind {
     EndpointSlice,
     Gateway,
     HttpRoute,
+    GrpcRoute,
     TrafficShift,
     Node,
     Deployment,
@@ -77,7 +81,7 @@ pub(crate) enum Spec {
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -85,6 +89,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::Gateway,
         Self::HttpRoute,
+        Self::GrpcRoute,
         Self::TrafficShift,
         Self::Node,
         Self::Deployment,
@@ -102,6 +107,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::TrafficShift => "TrafficShift",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
@@ -118,7 +124,7 @@ impl Kind {
             Self::Service | Self::Node => ("", "v1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::Gateway | Self::HttpRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
         }
     }
 
@@ -149,7 +155,8 @@ impl Kind {
             Self::Service => service::read(fields, meta, issues).map(Spec::Service),
             Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
-            Self::HttpRoute => route::read(fields, meta, issues).map(Spec::Route),
+            Self::HttpRoute => route::read(RouteKind::Http, fields, meta, issues).map(Spec::Route),
+            Self::GrpcRoute => route::read(RouteKind::Grpc, fields, meta, issues).map(Spec::Route),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
@@ -198,14 +205,13 @@ const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 11] = [
+const NEIGHBOURS: [&str; 10] = [
     "Pod",
     "DaemonSet",
     "ControllerRevision",
     "ServiceAccount",
     "Endpoints",
     "GatewayClass",
-    "GRPCRoute",
     "TCPRoute",
     "TLSRoute",
     "UDPRoute",

@@ -18,6 +18,8 @@ mod nearest;
 mod object;
 mod problem;
 mod read;
+mod regex;
+mod routing;
 mod time;
 mod told;
 mod yaml;
@@ -27,12 +29,16 @@ pub use checks::{
     LatencyCheck, TlsCheck,
 };
 pub use config::{
-    Config, Endpoint, FleetCluster, Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch, Retry,
-    RouteMatch, Service, ServicePolicy, ShiftExpiry, TrafficShift,
+    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, Protocol, Retry, Service,
+    ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
+pub use routing::{
+    Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,
+    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, ValueMatch,
+};
 pub use time::unix_seconds as parse_time;

@@ -23,10 +23,11 @@ use tidegate_model::ClusterName;
 pub(crate) fn lower(cluster: &ClusterName, objects: &[&Object], problems: &mut Vec<Problem>) -> Config {
     let clusters = fleet::lower(cluster, objects, problems);
     let policies = policies::Policies::new(objects, &clusters, problems);
-    let services = services::lower(objects, &policies, problems);
+    let mut services = services::lower(objects, &policies, problems);
     fleet::check_mentions(objects, &clusters, &services, problems);
     let mut gateways = gateways::lower(objects, problems);
     routes::attach(objects, &services, &mut gateways, problems);
+    routes::set_protocols(&gateways, &mut services);
     let shifts = shifts::lower(objects, clusters.get(cluster), &services, problems);
     Config { clusters, services, gateways: gateways.into_config(), shifts }
 }

@@ -10,6 +10,9 @@ use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 /// example.
 const MAX_DOWNSTREAM_CONNECTIONS: u32 = 50_000;
 
+/// In RE2's instructions; what many service meshes allow.
+const MAX_REGEX: u32 = 32_768;
+
 /// How often counters go to the agent. Demand is smoothed over about as long (the engine's half-life).
 const STATS_INTERVAL: &str = "1s";
 
@@ -88,6 +91,12 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
         }],
         "stats_flush_interval": STATS_INTERVAL,
         "stats_config": { "stats_matcher": { "inclusion_list": { "patterns": kept_stats() } } },
+        // Envoy's own limit for a regular expression of a route is a hundred instructions. They are checked when they
+        // are read from manifests (`api`), with a limit that stays below this one.
+        "layered_runtime": { "layers": [{
+            "name": "static",
+            "static_layer": { "re2.max_program_size.error_level": MAX_REGEX },
+        }] },
         "static_resources": { "clusters": [agent_cluster(spec.agent)] },
         "overload_manager": { "resource_monitors": [{
             "name": "envoy.resource_monitors.global_downstream_max_connections",

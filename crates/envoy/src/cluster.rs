@@ -1,31 +1,22 @@
-//! CDS: how a gateway treats the hosts of a service. Nothing here depends on health, on a plan or on a
-//! policy, because ANY change of a cluster wipes its ejections and warms it anew (ENVOY.md): plans move
-//! through EDS, policies through RDS. The cluster of a service stays as it is while the service lives.
+//! CDS: how a gateway treats the hosts of a service. Nothing here depends on health or on a plan, because
+//! ANY change of a cluster wipes its ejections and warms it anew (ENVOY.md): plans move through EDS, and of
+//! policies what can through RDS. The cluster of a service stays as it is while its manifests do not change
+//! its protocol or its limits ([`Upstream`]).
 
 use crate::{
-    proto::{ads, any, duration, flag, percent, uint},
+    proto::{ads, duration, flag, percent, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
+    upstream,
 };
-use envoy_types::pb::envoy::{
-    config::{
-        cluster::v3::{
-            CircuitBreakers, Cluster, OutlierDetection,
-            circuit_breakers::{Thresholds, thresholds::RetryBudget},
-            cluster::{
-                ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
-                common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig},
-            },
-        },
-        core::v3::{Http1ProtocolOptions, HttpProtocolOptions as CommonOptions},
-    },
-    extensions::upstreams::http::v3::{
-        HttpProtocolOptions,
-        http_protocol_options::{
-            ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
-        },
+use envoy_types::pb::envoy::config::cluster::v3::{
+    Cluster, OutlierDetection,
+    cluster::{
+        ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
+        common_lb_config::{LocalityConfigSpecifier, LocalityWeightedLbConfig},
     },
 };
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
+use tidegate_api::Upstream;
 use tidegate_model::{ServiceName, Zone};
 
 /// The bytes that Envoy holds for one side of one connection before it stops reading. A request
@@ -35,15 +26,6 @@ pub(crate) const BUFFER_BYTES: u32 = 256 * 1024;
 
 /// A host in the same region answers a SYN within milliseconds, one across the world within 300.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Shorter than the keep-alive of common servers (Node.js 5 s, Apache 5 s): a connection that the
-/// server closes just as an unsafe request goes out on it fails that request, and it may not be repeated.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
-
-/// Connections, waiting and running requests: so many that a fault meets no limit of the gateway.
-/// Load is limited by capacity in the plan; Envoy's defaults of 1024 would fail requests in the
-/// rush onto the surviving zones, just when all were to be saved.
-const BREAKER: u32 = 100_000;
 
 /// How long an ejected host gets nothing. Envoy ends an ejection by time alone, also into a zone
 /// that is still dead: long enough that the agent has marked the host by then (at most 3 s with the
@@ -57,8 +39,8 @@ const MAX_EJECTION: Duration = Duration::from_secs(60);
 /// The cluster of a service at edge gateways of one zone. Its endpoints are the plan for that zone
 /// ([`crate::edge_endpoints`]).
 #[must_use]
-pub fn edge_cluster(service: &ServiceName, source_zone: &Zone) -> Resource {
-    let mut cluster = cluster(service, edge_endpoints_name(service, source_zone));
+pub fn edge_cluster(service: &ServiceName, source_zone: &Zone, upstream: &Upstream) -> Resource {
+    let mut cluster = cluster(service, edge_endpoints_name(service, source_zone), upstream);
     if let Some(common) = &mut cluster.common_lb_config {
         // Without it Envoy spreads by the number of hosts and ignores the shares of the plan.
         common.locality_config_specifier =
@@ -73,11 +55,11 @@ pub fn edge_cluster(service: &ServiceName, source_zone: &Zone) -> Resource {
 /// It has no locality weights: with the overprovisioning factor that Tidegate needs, a zone with
 /// one of ten endpoints left would keep its whole weight, and that one endpoint the load of ten.
 #[must_use]
-pub fn eastwest_cluster(service: &ServiceName) -> Resource {
-    Resource::cluster(&cluster(service, eastwest_endpoints_name(service)))
+pub fn eastwest_cluster(service: &ServiceName, upstream: &Upstream) -> Resource {
+    Resource::cluster(&cluster(service, eastwest_endpoints_name(service), upstream))
 }
 
-fn cluster(service: &ServiceName, endpoints: String) -> Cluster {
+fn cluster(service: &ServiceName, endpoints: String, upstream: &Upstream) -> Cluster {
     Cluster {
         name: service.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
@@ -99,44 +81,10 @@ fn cluster(service: &ServiceName, endpoints: String) -> Cluster {
         }),
         // An endpoint that left EDS is gone, whatever an ejection or a check still says of it.
         ignore_health_on_host_removal: true,
-        circuit_breakers: Some(circuit_breakers()),
+        circuit_breakers: Some(upstream::circuit_breakers(&upstream.limits)),
         outlier_detection: Some(outlier_detection()),
-        // One entry only: the field is a hash map, and two would come in any order.
-        typed_extension_protocol_options: HashMap::from([(
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
-            any(&HttpProtocolOptions {
-                common_http_protocol_options: Some(CommonOptions {
-                    idle_timeout: duration(UPSTREAM_IDLE),
-                    ..Default::default()
-                }),
-                upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-                    ExplicitHttpConfig {
-                        protocol_config: Some(ProtocolConfig::HttpProtocolOptions(
-                            Http1ProtocolOptions::default(),
-                        )),
-                    },
-                )),
-                ..Default::default()
-            }),
-        )]),
-        ..Default::default()
-    }
-}
-
-fn circuit_breakers() -> CircuitBreakers {
-    CircuitBreakers {
-        thresholds: vec![Thresholds {
-            max_connections: uint(BREAKER),
-            max_pending_requests: uint(BREAKER),
-            max_requests: uint(BREAKER),
-            // The default, 3 retries at a time, failed 106 of 599 requests when a zone died.
-            retry_budget: Some(RetryBudget {
-                budget_percent: percent(100.0),
-                min_retry_concurrency: uint(50),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }],
+        lb_config: upstream::slow_start(&upstream.limits),
+        typed_extension_protocol_options: upstream::protocol_options(upstream),
         ..Default::default()
     }
 }

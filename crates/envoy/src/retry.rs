@@ -19,6 +19,11 @@ use tidegate_api::Retry;
 /// Methods that change nothing (RFC 9110, 9.2.1), as a whole-string regular expression.
 pub(crate) const SAFE_METHODS: &str = "GET|HEAD|OPTIONS";
 
+/// Whether it is one of [`SAFE_METHODS`].
+pub(crate) fn is_safe(method: &str) -> bool {
+    SAFE_METHODS.split('|').any(|safe| safe == method)
+}
+
 /// What no server has acted on can be repeated, whatever the method.
 const UNSAFE_RETRY_ON: &str = "connect-failure,refused-stream,reset-before-request";
 

@@ -1,7 +1,10 @@
 //! RDS: which request goes to which service.
 
+mod filters;
+mod rule;
+
 use crate::{
-    proto::{duration, flag, set_header, text},
+    proto::{duration, flag, text},
     resource::{Resource, listener_name},
     retry,
 };
@@ -16,7 +19,7 @@ use envoy_types::pb::envoy::{
     r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern},
 };
 use std::{collections::BTreeMap, time::Duration};
-use tidegate_api::{Gateway, Listener, PathMatch, RouteMatch as Found, ServicePolicy};
+use tidegate_api::{Gateway, Listener, ServicePolicy};
 use tidegate_model::{GatewayName, ServiceName};
 
 /// The header in which the edge tells an east-west gateway which service a request is for.
@@ -43,18 +46,17 @@ pub fn edge_routes<'a>(
     listener: &Listener,
     policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
 ) -> Resource {
-    let default = ServicePolicy::default();
     let mut hosts = BTreeMap::<&str, Vec<Route>>::new();
     for found in gateway.matches() {
         if !found.route.listeners.contains(&listener.name) {
             continue;
         }
-        let pair = pair(found, policy_of(&found.rule.backend).unwrap_or(&default));
+        let routes = rule::routes(&found, listener, policy_of);
         if found.route.hostnames.is_empty() {
-            hosts.entry("*").or_default().extend(pair);
+            hosts.entry("*").or_default().extend(routes);
         } else {
             for host in &found.route.hostnames {
-                hosts.entry(host).or_default().extend(pair.iter().cloned());
+                hosts.entry(host).or_default().extend(routes.iter().cloned());
             }
         }
     }
@@ -143,59 +145,6 @@ fn table(gateway: &GatewayName, listener: &Listener) -> RouteConfiguration {
     }
 }
 
-/// The same match twice: safe methods with everything that a retry can do, the rest with what cannot repeat
-/// work.
-fn pair(found: Found<'_>, policy: &ServicePolicy) -> [Route; 2] {
-    let Found { route, rule, path } = found;
-    let (name, matching) = match path {
-        PathMatch::Exact(path) => {
-            let specifier = PathSpecifier::Path(path.clone());
-            let matching = RouteMatch { path_specifier: Some(specifier), ..Default::default() };
-            (format!("{} exact {path}", route.name), matching)
-        }
-        PathMatch::Prefix(path) => (format!("{} prefix {path}", route.name), segments(path)),
-    };
-    let to_backend = RouteAction {
-        cluster_specifier: Some(ClusterSpecifier::Cluster(rule.backend.to_string())),
-        timeout: duration(rule.timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT)),
-        ..Default::default()
-    };
-    let route = |name, matching, action| Route {
-        name,
-        r#match: Some(matching),
-        request_headers_to_add: vec![set_header(SERVICE_HEADER, rule.backend.to_string())],
-        action: Some(Action::Route(action)),
-        ..Default::default()
-    };
-    [
-        route(
-            format!("{name} safe"),
-            RouteMatch { headers: vec![safe_method()], ..matching.clone() },
-            RouteAction {
-                retry_policy: Some(retry::edge_safe(&policy.retry)),
-                hedge_policy: Some(retry::hedge()),
-                ..to_backend.clone()
-            },
-        ),
-        route(
-            format!("{name} unsafe"),
-            matching,
-            RouteAction { retry_policy: Some(retry::edge_unsafe(&policy.retry)), ..to_backend },
-        ),
-    ]
-}
-
-/// Whole segments. Envoy matches segments by a prefix without a slash at its end, and the root as what it is.
-fn segments(path: &str) -> RouteMatch {
-    match path.trim_end_matches('/') {
-        "" => prefix("/"),
-        path => RouteMatch {
-            path_specifier: Some(PathSpecifier::PathSeparatedPrefix(path.to_owned())),
-            ..Default::default()
-        },
-    }
-}
-
 fn prefix(path: &str) -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix(path.to_owned())), ..Default::default() }
 }
@@ -206,7 +155,7 @@ fn safe_method() -> HeaderMatcher {
 
 /// The whole value matches the regular expression.
 fn header(name: &str, regex: &str) -> HeaderMatcher {
-    let pattern = MatchPattern::SafeRegex(RegexMatcher { regex: regex.to_owned(), ..Default::default() });
+    let pattern = MatchPattern::SafeRegex(self::regex(regex));
     HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
@@ -215,4 +164,8 @@ fn header(name: &str, regex: &str) -> HeaderMatcher {
         })),
         ..Default::default()
     }
+}
+
+fn regex(regex: &str) -> RegexMatcher {
+    RegexMatcher { regex: regex.to_owned(), ..Default::default() }
 }

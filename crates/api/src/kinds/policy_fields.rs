@@ -3,6 +3,7 @@
 
 use super::{
     failover::{self, RawRule},
+    limits::{self, LimitFields},
     places::{self, Labels, Mention, Mentions},
     policy_parts::{self, CapacityFields, CheckFields, FailbackFields},
 };
@@ -17,7 +18,7 @@ use tidegate_engine::{Load, Proximity, Spread, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// Fields that people look for one level too high.
-pub(super) const NESTED: [&str; 22] = [
+pub(super) const NESTED: [&str; 30] = [
     "failover[].from",
     "failover[].to",
     "failoverDelay.partialLoss",
@@ -39,6 +40,14 @@ pub(super) const NESTED: [&str; 22] = [
     "failback.requireHeadroom",
     "retry.perTryTimeout",
     "retry.attempts",
+    "retry.budget",
+    "retry.budget.percentage",
+    "retry.budget.minimum",
+    "circuitBreaker.maxConnections",
+    "circuitBreaker.maxPendingRequests",
+    "circuitBreaker.maxParallelRequests",
+    "circuitBreaker.maxRequestsPerConnection",
+    "slowStart.window",
     "proximity.by",
 ];
 
@@ -64,13 +73,14 @@ pub(crate) struct PolicyFields {
     pub(crate) drain_timeout: Option<Field<Duration>>,
     pub(crate) per_try_timeout: Option<Field<Duration>>,
     pub(crate) attempts: Option<Field<u32>>,
+    pub(crate) limits: LimitFields,
     pub(crate) when_exhausted: Option<Field<WhenExhausted>>,
     pub(crate) proximity: Option<Field<Proximity>>,
 }
 
 impl PolicyFields {
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 36] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 43] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),
@@ -116,6 +126,13 @@ impl PolicyFields {
             ("drain.timeout", at(&self.drain_timeout)),
             ("retry.perTryTimeout", at(&self.per_try_timeout)),
             ("retry.attempts", at(&self.attempts)),
+            ("retry.budget.percentage", at(&self.limits.retry_percentage)),
+            ("retry.budget.minimum", at(&self.limits.retry_minimum)),
+            ("circuitBreaker.maxConnections", at(&self.limits.max_connections)),
+            ("circuitBreaker.maxPendingRequests", at(&self.limits.max_pending)),
+            ("circuitBreaker.maxParallelRequests", at(&self.limits.max_parallel)),
+            ("circuitBreaker.maxRequestsPerConnection", at(&self.limits.max_per_connection)),
+            ("slowStart.window", at(&self.limits.slow_start)),
             ("whenExhausted", at(&self.when_exhausted)),
             ("proximity.by", at(&self.proximity)),
         ]
@@ -160,10 +177,12 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
         timeout
     });
     let (mut per_try_timeout, mut attempts) = (None, None);
+    let mut limits = limits::read(spec, issues);
     if let Some(mut retry) = spec.map("retry", issues) {
         let range = Duration::from_millis(1)..=Duration::from_secs(60);
         per_try_timeout = retry.value("perTryTimeout", issues, read::duration(range));
         attempts = retry.value("attempts", issues, read::integer(0..=10));
+        limits::read_budget(&mut retry, &mut limits, issues);
         retry.finish(issues);
     }
     let words = &[("Spread", WhenExhausted::Spread), ("Shed", WhenExhausted::Shed)];
@@ -188,6 +207,7 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
         drain_timeout,
         per_try_timeout,
         attempts,
+        limits,
         when_exhausted,
         proximity,
     }

@@ -1,21 +1,31 @@
-//! Gateway API `HTTPRoute`: which paths of which hosts a service answers.
+//! Gateway API `HTTPRoute` and `GRPCRoute`: which requests of which hosts a service answers, and how.
 //!
-//! A rule that says more than Tidegate can do is left out rather than half obeyed: a match on a header that is
-//! ignored would send the wrong requests.
+//! A rule that says more than Tidegate can do is left out rather than half obeyed: a match that is ignored would send
+//! the wrong requests. A backend that cannot be used costs only its part, as Gateway API has it.
+
+mod backend;
+mod filters;
+mod matches;
+
+pub(crate) use backend::{BackendRef, BackendSpec};
 
 use crate::{
-    config::PathMatch,
-    fields::{Field, Fields, Issues, Wrong},
+    fields::{Field, Fields, Issues},
     object::Meta,
     read,
-    yaml::{Node, Pos},
+    routing::{Filters, HttpMatch, PathMatch, RouteKind},
 };
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_model::{GatewayName, ServiceName};
+use tidegate_model::GatewayName;
 
-/// What an `HTTPRoute` says.
+/// Gateway API's limits for the rules of a route, and for the matches of a rule.
+const MAX_RULES: usize = 16;
+const MAX_MATCHES: usize = 64;
+
+/// What a route says.
 #[derive(Debug)]
 pub(crate) struct RouteSpec {
+    pub(crate) kind: RouteKind,
     pub(crate) parents: Vec<Field<ParentRef>>,
     pub(crate) hostnames: BTreeSet<String>,
     pub(crate) rules: Vec<RuleSpec>,
@@ -34,40 +44,57 @@ pub(crate) struct ParentRef {
 /// A rule.
 #[derive(Debug)]
 pub(crate) struct RuleSpec {
-    pub(crate) paths: Vec<PathMatch>,
-    pub(crate) backend: Field<BackendRef>,
+    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) backends: Vec<BackendSpec>,
+    /// All but the mirrors, whose services are not known yet.
+    pub(crate) filters: Filters,
+    pub(crate) mirrors: Vec<MirrorSpec>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) backend_timeout: Option<Duration>,
 }
 
-/// The service that serves a rule.
+/// Where copies go, and what part of the requests is copied.
 #[derive(Debug)]
-pub(crate) struct BackendRef {
-    pub(crate) service: ServiceName,
-    pub(crate) port: Option<Field<u16>>,
+pub(crate) struct MirrorSpec {
+    pub(crate) backend: Field<BackendRef>,
+    pub(crate) numerator: u32,
+    pub(crate) denominator: u32,
 }
 
-pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<RouteSpec> {
+pub(super) fn read(
+    kind: RouteKind,
+    fields: &mut Fields<'_>,
+    meta: &Meta,
+    issues: &mut Issues,
+) -> Option<RouteSpec> {
     let mut spec = fields.required_map("spec", "add `spec:` with parentRefs and rules", issues)?;
-    let parents_at = spec.key_at("parentRefs");
-    let mut parents = Vec::new();
-    let entries = spec.maps("parentRefs", issues);
-    if entries.is_empty() {
-        issues.warn(parents_at, "the route attaches to no gateway", "add `parentRefs: [{name: GATEWAY}]`");
-    }
-    for entry in entries {
-        parents.extend(read_parent(entry, meta, issues));
-    }
-    let hostnames = spec.values("hostnames", issues, read::hostname).map(|field| field.value);
-    let hostnames = hostnames.unwrap_or_default().into_iter().map(|name| name.value).collect();
+    let parents = read_parents(&mut spec, meta, issues);
+    let hostnames = read_hostnames(&mut spec, issues);
     let mut rules = Vec::new();
-    for rule in spec.maps("rules", issues) {
-        rules.extend(read_rule(rule, meta, issues));
+    for rule in spec.maps_up_to(MAX_RULES, "rules", issues) {
+        rules.extend(read_rule(kind, rule, meta, issues));
     }
     if spec.node("rules").is_none() {
         let hint = "add `rules: [{backendRefs: [{name: SERVICE, port: 80}]}]`";
         issues.error(spec.at, "spec.rules is missing", hint);
     }
-    Some(RouteSpec { parents, hostnames, rules })
+    spec.unsupported(&["useDefaultGateways"], issues);
+    spec.finish(issues);
+    Some(RouteSpec { kind, parents, hostnames, rules })
+}
+
+pub(super) fn read_parents(spec: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Vec<Field<ParentRef>> {
+    let at = spec.key_at("parentRefs");
+    let entries = spec.maps("parentRefs", issues);
+    if entries.is_empty() {
+        issues.warn(at, "the route attaches to no gateway", "add `parentRefs: [{name: GATEWAY}]`");
+    }
+    entries.into_iter().filter_map(|entry| read_parent(entry, meta, issues)).collect()
+}
+
+pub(super) fn read_hostnames(spec: &mut Fields<'_>, issues: &mut Issues) -> BTreeSet<String> {
+    let hostnames = spec.values("hostnames", issues, read::hostname).map(|field| field.value);
+    hostnames.unwrap_or_default().into_iter().map(|name| name.value).collect()
 }
 
 /// `None` for a parent that is no gateway (a mesh's `Service`): someone else's business.
@@ -90,113 +117,57 @@ fn read_parent(mut parent: Fields<'_>, meta: &Meta, issues: &mut Issues) -> Opti
 }
 
 /// `None` when a part of the rule cannot be honoured, which was told.
-fn read_rule(mut rule: Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<RuleSpec> {
+fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<RuleSpec> {
     let before = issues.list.len();
+    let bad_before = std::mem::take(&mut issues.bad);
     let at = rule.at;
-    rule.unsupported(&["filters", "retry", "sessionPersistence"], issues);
-    let mut paths = Vec::new();
-    for entry in rule.maps("matches", issues) {
-        paths.extend(read_match(entry, issues));
+    rule.unsupported(&["retry", "sessionPersistence"], issues);
+    rule.value("name", issues, read::object_name);
+    let mut matches = Vec::new();
+    for entry in rule.maps_up_to(MAX_MATCHES, "matches", issues) {
+        matches.extend(match kind {
+            RouteKind::Http => matches::read_http(entry, issues),
+            RouteKind::Grpc => matches::read_grpc(entry, issues),
+        });
     }
-    if paths.is_empty() {
-        paths.push(PathMatch::Prefix("/".to_owned()));
+    if matches.is_empty() {
+        matches.push(HttpMatch::path(PathMatch::Prefix("/".to_owned())));
     }
-    let mut timeout = None;
-    if let Some(mut timeouts) = rule.map("timeouts", issues) {
-        let range = Duration::ZERO..=Duration::from_secs(24 * 3600);
-        timeout = timeouts.value("request", issues, read::duration(range)).map(|timeout| timeout.value);
-        timeouts.unsupported(&["backendRequest"], issues);
-    }
-    let mut backends = rule.maps("backendRefs", issues);
-    let backend = match backends.len() {
-        0 if rule.node("backendRefs").is_none() || issues.list.len() == before => {
-            let hint = "add `backendRefs: [{name: SERVICE, port: 80}]`";
-            issues.error(at, "the rule has no backendRefs", hint);
-            None
-        }
-        1 => read_backend(backends.remove(0), meta, issues),
-        0 => None,
-        _ => {
-            let message = "not supported yet: several backendRefs in a rule";
-            let hint = "keep one; where traffic goes is the FailoverPolicy's business";
-            issues.error(rule.key_at("backendRefs"), message, hint);
-            None
-        }
+    let (filters, mirrors) = filters::read(kind, &mut rule, &matches, meta, issues);
+    let (timeout, backend_timeout) = match kind {
+        RouteKind::Http => read_timeouts(&mut rule, issues),
+        RouteKind::Grpc => (None, None),
     };
-    if issues.list.len() > before {
-        return None;
+    let backends_at = rule.key_at("backendRefs");
+    let backends = backend::read_all(&mut rule, meta, issues);
+    if filters.redirect.is_some() && !backends.is_empty() {
+        let message = "a rule that redirects has no backends";
+        issues.error(backends_at, message, "remove backendRefs, or the RequestRedirect");
     }
-    Some(RuleSpec { paths, backend: backend?, timeout })
+    let told = issues.list.len() > before;
+    if filters.redirect.is_none() && backends.is_empty() && (rule.node("backendRefs").is_none() || !told) {
+        let hint = "add `backendRefs: [{name: SERVICE, port: 80}]`";
+        issues.error(at, "the rule has no backendRefs", hint);
+    }
+    rule.finish(issues);
+    let bad = issues.bad;
+    issues.bad |= bad_before;
+    (!bad).then_some(RuleSpec { matches, backends, filters, mirrors, timeout, backend_timeout })
 }
 
-fn read_match(mut entry: Fields<'_>, issues: &mut Issues) -> Option<PathMatch> {
-    const TYPES: &[(&str, Option<bool>)] =
-        &[("PathPrefix", Some(false)), ("Exact", Some(true)), ("RegularExpression", None)];
-
-    entry.unsupported(&["headers", "queryParams", "method"], issues);
-    let Some(mut path) = entry.map("path", issues) else { return Some(PathMatch::Prefix("/".to_owned())) };
-    let exact = match path.value("type", issues, read::word(TYPES)) {
-        None => false,
-        Some(Field { value: Some(exact), .. }) => exact,
-        Some(Field { value: None, at }) => {
-            let hint = "use PathPrefix or Exact";
-            issues.error(at, "not supported yet: a path match of type RegularExpression", hint);
-            return None;
-        }
-    };
-    let value = path.value("value", issues, route_path).map_or_else(|| "/".to_owned(), |value| value.value);
-    Some(if exact { PathMatch::Exact(value) } else { PathMatch::Prefix(without_trailing_slash(value)) })
-}
-
-/// Gateway API takes the prefixes `/abc` and `/abc/` for the same.
-fn without_trailing_slash(mut prefix: String) -> String {
-    if prefix.len() > 1 && prefix.ends_with('/') {
-        prefix.pop();
-    }
-    prefix
-}
-
-fn route_path(node: &Node) -> Result<String, Wrong> {
-    let path = read::text(node)?;
-    if path.len() > 1024 {
-        return Err(Wrong::new("at most 1024 characters", "match a shorter prefix"));
-    }
-    let plain = path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'?'));
-    if path.starts_with('/') && plain && !path.contains("//") {
-        return Ok(path);
-    }
-    Err(Wrong::new("a path", "begin with `/`; no spaces, `//`, `#` or `?`"))
-}
-
-fn read_backend(mut backend: Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<Field<BackendRef>> {
-    let at: Pos = backend.at;
-    let group = backend.value("group", issues, read::any_text);
-    let kind = backend.value("kind", issues, read::text);
-    if group.is_some_and(|group| !group.value.is_empty()) || kind.is_some_and(|kind| kind.value != "Service")
+fn read_timeouts(rule: &mut Fields<'_>, issues: &mut Issues) -> (Option<Duration>, Option<Duration>) {
+    let Some(mut timeouts) = rule.map("timeouts", issues) else { return (None, None) };
+    let range = || read::duration(Duration::ZERO..=Duration::from_secs(24 * 3600));
+    let request = timeouts.value("request", issues, range());
+    let backend = timeouts.value("backendRequest", issues, range());
+    if let (Some(request), Some(backend)) = (&request, &backend)
+        && !request.value.is_zero()
+        && backend.value > request.value
     {
-        issues.error(at, "not supported yet: a backend that is no Service", "name a core Service");
-        return None;
+        let message = "timeouts.backendRequest is longer than timeouts.request";
+        issues.error(backend.at, message, "a request holds all tries at backends; make it the longer one");
     }
-    backend.unsupported(&["filters"], issues);
-    if let Some(weight) = backend.value("weight", issues, read::integer(0..=1_000_000))
-        && weight.value == 0
-    {
-        let message = "not supported yet: weight 0, which answers 500";
-        issues.error(weight.at, message, "remove the weight, or the rule");
-    }
-    let port = backend.value("port", issues, read::port);
-    let name = backend.required_value("name", "the name of the Service", issues, read::object_name);
-    let namespace = backend.value("namespace", issues, read::object_name);
-    if let Some(namespace) = namespace.filter(|namespace| namespace.value != meta.namespace) {
-        let message =
-            format!("a route of namespace {} may not use a Service of {}", meta.namespace, namespace.value);
-        let hint = format!(
-            "move the route to namespace {} (ReferenceGrant, which would allow it, is not supported yet)",
-            namespace.value
-        );
-        issues.error(namespace.at, message, hint);
-        return None;
-    }
-    let service = ServiceName::new(&meta.namespace, &name?.value).ok()?;
-    Some(Field { value: BackendRef { service, port }, at })
+    timeouts.finish(issues);
+    let backend = backend.map(|it| it.value).filter(|it| !it.is_zero());
+    (request.map(|it| it.value), backend)
 }

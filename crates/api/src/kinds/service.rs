@@ -2,7 +2,8 @@
 
 use super::labels;
 use crate::{
-    fields::{Fields, Issues},
+    config::Protocol,
+    fields::{Field, Fields, Issues},
     object::Meta,
     read,
 };
@@ -25,6 +26,8 @@ pub(crate) struct ServicePort {
     /// Empty for a single port without a name.
     pub(crate) name: String,
     pub(crate) number: u16,
+    /// From `appProtocol`.
+    pub(crate) protocol: Protocol,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<ServiceSpec> {
@@ -49,10 +52,28 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             }
             let name = first.value("name", issues, read::any_text).map(|name| name.value).unwrap_or_default();
             let number = first.required_value("port", "the port that clients use", issues, read::port)?.value;
-            port = Some(ServicePort { name, number });
+            let protocol = read_protocol(&mut first, issues);
+            port = Some(ServicePort { name, number, protocol });
         }
     }
     // Object names are stricter than service names, so this cannot fail.
     let name = ServiceName::new(&meta.namespace, &meta.name).ok()?;
     Some(ServiceSpec { name, port, selector })
+}
+
+/// The prefixed names are Kubernetes' own; the others are what meshes read. What is unknown is nobody's mistake.
+fn read_protocol(port: &mut Fields<'_>, issues: &mut Issues) -> Protocol {
+    let Some(Field { value, at }) = port.value("appProtocol", issues, read::any_text) else {
+        return Protocol::Http1;
+    };
+    match value.as_str() {
+        "kubernetes.io/h2c" | "grpc" | "http2" | "h2c" => Protocol::Http2,
+        "https" | "kubernetes.io/wss" | "grpc-web" | "kubernetes.io/ws" => {
+            let message =
+                format!("not supported yet: appProtocol {value:?}; the endpoints are spoken to in HTTP/1.1");
+            issues.warn(at, message, "without TLS: kubernetes.io/h2c or grpc for HTTP/2, http for HTTP/1.1");
+            Protocol::Http1
+        }
+        _ => Protocol::Http1,
+    }
 }

@@ -4,10 +4,10 @@
 use super::{fleet::Clusters, labels, problem_in};
 use crate::{
     checks::{ActiveCheck, ErrorCheck, LatencyCheck},
-    config::{Retry, ServicePolicy},
+    config::{Limits, Retry, ServicePolicy},
     duration,
     fields::Field,
-    kinds::{PolicyFields, RawRule},
+    kinds::{LimitFields, PolicyFields, RawRule},
     object::Object,
     problem::Problem,
     yaml::Pos,
@@ -132,7 +132,23 @@ impl<'o> Chain<'_, 'o> {
                     .value(|spec| spec.per_try_timeout.as_ref(), plain.retry.per_try_timeout),
                 attempts: self.value(|spec| spec.attempts.as_ref(), plain.retry.attempts),
             },
+            limits: self.limits(),
             drain_timeout: self.value(|spec| spec.drain_timeout.as_ref(), plain.drain_timeout),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let number = |field: fn(&LimitFields) -> Option<&Field<u32>>| {
+            self.find(|spec| field(&spec.limits)).map(|(_, found)| found.value)
+        };
+        Limits {
+            max_connections: number(|it| it.max_connections.as_ref()),
+            max_pending_requests: number(|it| it.max_pending.as_ref()),
+            max_parallel_requests: number(|it| it.max_parallel.as_ref()),
+            max_requests_per_connection: number(|it| it.max_per_connection.as_ref()),
+            retry_budget_percent: number(|it| it.retry_percentage.as_ref()),
+            retry_budget_minimum: number(|it| it.retry_minimum.as_ref()),
+            slow_start: self.find(|spec| spec.limits.slow_start.as_ref()).map(|(_, found)| found.value),
         }
     }
 

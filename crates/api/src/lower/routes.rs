@@ -5,12 +5,13 @@ use super::{
     of_kind, problem_in, warning_in,
 };
 use crate::{
-    config::{HttpRoute, HttpRule, Service},
+    config::{Protocol, Service},
     fields::Field,
-    kinds::{ParentRef, RouteSpec, Spec},
+    kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
     object::Object,
     problem::Problem,
+    routing::{Backend, Filters, HttpRoute, HttpRule, Mirror, RouteKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{GatewayName, ServiceName};
@@ -20,13 +21,25 @@ type Services = BTreeMap<ServiceName, Service>;
 /// The host names that a route has on each listener of a gateway; empty means all.
 type Attached = BTreeMap<String, BTreeSet<String>>;
 
+/// Every backend of a `GRPCRoute` speaks HTTP/2: there is no gRPC without.
+pub(super) fn set_protocols(gateways: &Gateways, services: &mut Services) {
+    let routes = gateways.ours.values().flat_map(|ours| &ours.gateway.routes);
+    let rules = routes.filter(|route| route.kind == RouteKind::Grpc).flat_map(|route| &route.rules);
+    let backends = rules.flat_map(|rule| &rule.backends).filter_map(|it| it.service.as_ref());
+    for name in backends {
+        if let Some(service) = services.get_mut(name) {
+            service.protocol = Protocol::Http2;
+        }
+    }
+}
+
 pub(super) fn attach(
     objects: &[&Object],
     services: &Services,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let ports = service_ports(objects);
+    let backends = Backends { services, ports: service_ports(objects) };
     let mut routes: Vec<(&Object, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
@@ -47,13 +60,13 @@ pub(super) fn attach(
             // Someone else's route, or one whose parents are wrong: its backends are not ours to judge.
             continue;
         }
-        let rules = lower_rules(object, spec, services, &ports, problems);
+        let rules = lower_rules(object, spec, &backends, problems);
         if rules.is_empty() {
             continue;
         }
         for (gateway, attached) in by_gateway {
             let Some(ours) = gateways.edge(gateway) else { continue };
-            ours.gateway.routes.extend(routes_of(object, attached, &rules));
+            ours.gateway.routes.extend(routes_of(object, spec, attached, &rules));
         }
     }
 }
@@ -65,43 +78,76 @@ fn service_ports<'o>(objects: &'o [&'o Object]) -> BTreeMap<&'o ServiceName, u16
         .collect()
 }
 
+/// What a backend may be.
+struct Backends<'o> {
+    services: &'o Services,
+    /// The port of each service that is served.
+    ports: BTreeMap<&'o ServiceName, u16>,
+}
+
+impl Backends<'_> {
+    /// The service, or `None` when there is none such, which is told with what comes of it.
+    fn find(
+        &self,
+        object: &Object,
+        wanted: &Field<BackendRef>,
+        outcome: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<ServiceName> {
+        let backend = &wanted.value;
+        if !self.services.contains_key(&backend.service) {
+            let names = self.services.keys().filter(|name| name.namespace() == backend.service.namespace());
+            let names: Vec<&str> = names.map(ServiceName::name).collect();
+            let message = format!("there is no Service {}; {outcome}", backend.service);
+            let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
+            problems.push(problem_in(object, wanted.at, message, hint));
+            return None;
+        }
+        if let (Some(port), Some(&served)) = (&backend.port, self.ports.get(&backend.service))
+            && port.value != served
+        {
+            let message = format!("not supported yet: port {} of {}; {outcome}", port.value, backend.service);
+            let hint = format!("Tidegate serves the first port of a Service; write {served}");
+            problems.push(problem_in(object, port.at, message, hint));
+            return None;
+        }
+        Some(backend.service.clone())
+    }
+
+    fn backend(&self, object: &Object, spec: &BackendSpec, problems: &mut Vec<Problem>) -> Backend {
+        let find = |wanted| self.find(object, wanted, "its part of the requests is answered 500", problems);
+        let service = spec.backend.as_ref().and_then(find);
+        Backend { service, weight: spec.weight, headers: spec.headers.clone() }
+    }
+}
+
 fn lower_rules(
     object: &Object,
     spec: &RouteSpec,
-    services: &Services,
-    ports: &BTreeMap<&ServiceName, u16>,
+    backends: &Backends<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<HttpRule> {
     let mut rules = Vec::new();
     for rule in &spec.rules {
-        let backend = &rule.backend.value;
-        if !services.contains_key(&backend.service) {
-            let names = services.keys().filter(|name| name.namespace() == backend.service.namespace());
-            let names: Vec<&str> = names.map(ServiceName::name).collect();
-            let message = format!("there is no Service {}, so the rule is left out", backend.service);
-            let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
-            problems.push(problem_in(object, rule.backend.at, message, hint));
-            continue;
-        }
-        if let (Some(port), Some(&served)) = (&backend.port, ports.get(&backend.service))
-            && port.value != served
-        {
-            let message = format!("not supported yet: port {} of {}", port.value, backend.service);
-            let hint = format!("Tidegate serves the first port of a Service; write {served}");
-            problems.push(problem_in(object, port.at, message, hint));
-            continue;
+        let mut mirrors = Vec::new();
+        for mirror in &rule.mirrors {
+            let found = backends.find(object, &mirror.backend, "nothing is copied to it", problems);
+            let (numerator, denominator) = (mirror.numerator, mirror.denominator);
+            mirrors.extend(found.map(|service| Mirror { service, numerator, denominator }));
         }
         rules.push(HttpRule {
-            paths: rule.paths.clone(),
-            backend: backend.service.clone(),
+            matches: rule.matches.clone(),
+            backends: rule.backends.iter().map(|it| backends.backend(object, it, problems)).collect(),
+            filters: Filters { mirrors, ..rule.filters.clone() },
             timeout: rule.timeout,
+            backend_timeout: rule.backend_timeout,
         });
     }
     rules
 }
 
 /// One entry for each set of host names.
-fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
+fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
     let mut by_hostnames: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     for (listener, hostnames) in attached {
         by_hostnames.entry(hostnames).or_default().insert(listener);
@@ -111,6 +157,7 @@ fn routes_of(object: &Object, attached: Attached, rules: &[HttpRule]) -> Vec<Htt
         .into_iter()
         .map(|(hostnames, listeners)| HttpRoute {
             name: name.clone(),
+            kind: spec.kind,
             listeners,
             hostnames,
             rules: rules.to_vec(),

@@ -2,7 +2,7 @@
 
 use super::{of_kind, policies::Policies, problem_in, warning_in};
 use crate::{
-    config::{Endpoint, Service},
+    config::{Endpoint, Protocol, Service},
     kinds::{ServiceSpec, SliceSpec, Spec, WorkloadSpec},
     nearest,
     object::Object,
@@ -31,7 +31,8 @@ pub(super) fn lower(
         let policy = policies.policy_of(&spec.name, problems);
         let replicas = replicas(spec, &workloads);
         let origin = object.origin(object.at);
-        let service = Service { endpoints: BTreeMap::new(), replicas, policy, origin };
+        let protocol = spec.port.as_ref().map_or_else(Protocol::default, |port| port.protocol);
+        let service = Service { endpoints: BTreeMap::new(), replicas, protocol, policy, origin };
         services.insert(spec.name.clone(), service);
         specs.insert(&spec.name, spec);
     }

@@ -41,7 +41,7 @@ fn one_cluster_has_two_zones_behind_one_edge() {
     );
     let matches = edge.matches();
     assert_eq!(matches.len(), 1);
-    assert_eq!(matches[0].rule.backend, "shop/web".parse().unwrap());
+    assert_eq!(matches[0].rule.backends[0].service, Some("shop/web".parse().unwrap()));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn two_regions_see_each_other_and_share_their_policies() {
         let listens: Vec<_> = eastwest.listeners.iter().map(|listener| listener.address).collect();
         assert_eq!(cluster.east_west_gateways, listens);
         let edge = &config.gateways[&"shop/edge".parse().unwrap()];
-        let paths: Vec<&PathMatch> = edge.matches().iter().map(|found| found.path).collect();
+        let paths: Vec<&PathMatch> = edge.matches().iter().map(|found| &found.matching.path).collect();
         let prefix = |path: &str| PathMatch::Prefix(path.to_owned());
         assert_eq!(paths, [&prefix("/cart"), &prefix("/pay"), &prefix("/")]);
         assert_eq!(config.services.len(), 3);

@@ -110,11 +110,16 @@ fn a_route_with_a_wrong_rule_keeps_the_rules_that_it_had() {
     };
     let rules = |loaded: &Loaded| {
         let gateway = &loaded.config.gateways[&"shop/edge".parse().unwrap()];
-        gateway.matches().iter().map(|found| format!("{:?}", found.path)).collect::<Vec<_>>().join(" ")
+        gateway
+            .matches()
+            .iter()
+            .map(|found| format!("{:?}", found.matching.path))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let (a, b) =
         ("{matches: [{path: {value: /a}}], backendRefs: [{name: web}]}", "{backendRefs: [{name: web}]}");
-    let wrong = "{matches: [{method: GET}], backendRefs: [{name: web}]}";
+    let wrong = "{matches: [{method: GRT}], backendRefs: [{name: web}]}";
     let mut fresh = loader();
     assert_eq!(rules(&fresh.load(&[base(), route(&format!("{a}, {wrong}"))])), "Prefix(\"/a\")");
     assert_eq!(rules(&fresh.load(&[base(), route(&format!("{b}, {wrong}"))])), "Prefix(\"/\")");

@@ -147,13 +147,17 @@ const ALL: [&str; 2] = [
      failoverDelay: {partialLoss: 5s}, residency: {regions: [us-east]}, capacity: {requestsPerSecond: 10, \
      targetUtilization: 60}, spread: Spray, healthCheck: {active: {type: HTTP, path: /profile, interval: 3s, timeout: 2s, \
      unhealthyThreshold: 5, healthyThreshold: 6}}, failback: {mode: Manual, holdDown: 1m, maxHoldDown: 5m, ramp: {steps: \
-     [20, 100], interval: 7s}, requireHeadroom: false}, drain: {timeout: 8s}, retry: {perTryTimeout: 9ms, attempts: 9}, \
+     [20, 100], interval: 7s}, requireHeadroom: false}, drain: {timeout: 8s}, retry: {perTryTimeout: 9ms, attempts: 9, \
+     budget: {percentage: 9, minimum: 9}}, circuitBreaker: {maxConnections: 9, maxPendingRequests: 9, \
+     maxParallelRequests: 9, maxRequestsPerConnection: 9}, slowStart: {window: 9s}, \
      whenExhausted: Shed, proximity: {by: Measured}}",
     "{failover: [{to: [{type: Any}]}], failoverThreshold: {percentage: 90}, minimumHealthy: {percentage: 10}, \
      failoverDelay: {partialLoss: 6s}, residency: {regions: [us-west]}, capacity: {concurrency: 3, \
      targetUtilization: 70}, spread: Waterfall, healthCheck: {active: {type: None, interval: 4s, timeout: 1s, \
      unhealthyThreshold: 7, healthyThreshold: 8}}, failback: {mode: Auto, holdDown: 2m, maxHoldDown: 6m, ramp: {steps: \
-     [30, 100], interval: 9s}, requireHeadroom: true}, drain: {timeout: 7s}, retry: {perTryTimeout: 8ms, attempts: 8}, \
+     [30, 100], interval: 9s}, requireHeadroom: true}, drain: {timeout: 7s}, retry: {perTryTimeout: 8ms, attempts: 8, \
+     budget: {percentage: 8, minimum: 8}}, circuitBreaker: {maxConnections: 8, maxPendingRequests: 8, \
+     maxParallelRequests: 8, maxRequestsPerConnection: 8}, slowStart: {window: 8s}, \
      whenExhausted: Spread, proximity: {by: Declared}}",
 ];
 
@@ -188,8 +192,8 @@ fn an_override_of_any_field_wins_at_every_level_and_a_default_of_any_field_gives
         for targets in [&[service][..], &[namespace], &[fleet], &[service, namespace, fleet]] {
             let (overridden, said) = under("overrides", profile, policies, targets);
             assert_eq!(overridden, alone, "{targets:?}");
-            // Each of the 24 fields of each policy is told, as a warning with both places.
-            assert_eq!(said.problems.len(), 24 * targets.len(), "{}", told(&said));
+            // Each of the 31 fields of each policy is told, as a warning with both places.
+            assert_eq!(said.problems.len(), 31 * targets.len(), "{}", told(&said));
             let both = |it: &tidegate_api::Problem| {
                 it.line > 5 && it.message.contains(" overrides it at case.yaml:5 ")
             };

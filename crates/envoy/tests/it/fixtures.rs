@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
 };
-use tidegate_api::{Gateway, GatewayRole, HttpRoute, HttpRule, Listener, PathMatch};
+use tidegate_api::{
+    Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Listener,
+    PathMatch, RouteKind,
+};
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Locality, Region, ServiceName, Share, Zone};
@@ -109,6 +112,7 @@ pub(crate) fn listener() -> Listener {
 pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
     let routes = routes.into_iter().map(|(name, hostnames, rules)| HttpRoute {
         name: name.to_owned(),
+        kind: RouteKind::Http,
         listeners: BTreeSet::from(["http".to_owned()]),
         hostnames: hostnames.iter().map(|&name| name.to_owned()).collect(),
         rules,
@@ -123,5 +127,17 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
 }
 
 pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
-    HttpRule { paths: paths.to_vec(), backend: backend.parse().unwrap(), timeout: None }
+    HttpRule {
+        matches: paths.iter().cloned().map(HttpMatch::path).collect(),
+        backends: vec![to(backend, 1)],
+        filters: Filters::default(),
+        timeout: None,
+        backend_timeout: None,
+    }
+}
+
+/// A backend; `none` is one that cannot be used.
+pub(crate) fn to(backend: &str, weight: u32) -> Backend {
+    let service = (backend != "none").then(|| backend.parse().unwrap());
+    Backend { service, weight, headers: HeaderFilters::default() }
 }

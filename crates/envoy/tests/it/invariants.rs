@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::{
 };
 use prost::Message;
 use std::collections::BTreeSet;
-use tidegate_api::PathMatch;
+use tidegate_api::{PathMatch, Upstream};
 use tidegate_engine::Plan;
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Unhealthy},
@@ -126,7 +126,7 @@ fn the_same_input_gives_the_same_bytes() {
         let edge = edge(vec![("shop/web", &[], vec![rule(&[PathMatch::Prefix("/".into())], "shop/web")])]);
         vec![
             edge_endpoints(&plan, &world().view()),
-            edge_cluster(&service(), &zone("a")),
+            edge_cluster(&service(), &zone("a"), &Upstream::default()),
             edge_listener(&gateway(), &listener()),
             edge_routes(&gateway(), &edge, &listener(), &|_| None),
         ]

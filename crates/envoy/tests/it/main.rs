@@ -25,7 +25,9 @@ mod real {
     mod faults;
     mod gateway;
     mod grpc;
+    mod grpc_routes;
     mod load;
+    mod routing;
     mod toy;
     mod untrusted;
 }

@@ -5,7 +5,7 @@ use crate::{
     fixtures::{World, edge, gateway, hosts, listener, plan, region, rule, service, zone},
 };
 use std::time::Duration;
-use tidegate_api::{HttpRule, PathMatch, Retry, ServicePolicy};
+use tidegate_api::{HttpRule, Limits, PathMatch, Protocol, Retry, ServicePolicy, Upstream};
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Terminating, Unhealthy},
     eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster, edge_endpoints,
@@ -21,12 +21,27 @@ fn world() -> World {
 
 #[test]
 fn the_cluster_of_a_service_at_an_edge() {
-    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"))));
+    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &Upstream::default())));
 }
 
 #[test]
 fn the_cluster_of_a_service_at_an_east_west_gateway() {
-    insta::assert_snapshot!(text(&eastwest_cluster(&service())));
+    insta::assert_snapshot!(text(&eastwest_cluster(&service(), &Upstream::default())));
+}
+
+#[test]
+fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
+    let limits = Limits {
+        max_connections: Some(10),
+        max_pending_requests: Some(20),
+        max_parallel_requests: Some(30),
+        max_requests_per_connection: Some(40),
+        retry_budget_percent: Some(20),
+        retry_budget_minimum: Some(3),
+        slow_start: Some(Duration::from_secs(30)),
+    };
+    let upstream = Upstream { protocol: Protocol::Http2, limits };
+    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
 use crate::fixtures::{World, edge as gateway_with, gateway, listener, plan, rule, zone};
 use hyper::{Method, body::Bytes};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use tidegate_api::{GatewayRole, HttpRule, PathMatch, ServicePolicy};
+use tidegate_api::{GatewayRole, HttpRule, PathMatch, ServicePolicy, Upstream};
 use tidegate_engine::Plan;
 use tidegate_envoy::{
     EndpointHealth::{self, Healthy, Terminating},
@@ -159,7 +159,7 @@ fn two(web: &[SocketAddr], cart: &[SocketAddr]) -> Vec<Resource> {
     for (name, hosts) in [("shop/web", web), ("shop/cart", cart)] {
         let world = World::default().zone("a", hosts.iter().map(|at| (*at, Healthy)));
         let plan = Plan { service: name.parse().unwrap(), ..plan(&[("zone:a", 10_000)], &[]) };
-        resources.push(edge_cluster(&plan.service, &zone("a")));
+        resources.push(edge_cluster(&plan.service, &zone("a"), &Upstream::default()));
         resources.push(edge_endpoints(&plan, &world.view()));
     }
     resources

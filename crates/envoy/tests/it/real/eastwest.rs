@@ -9,7 +9,7 @@ use super::{
 use crate::fixtures::{World, gateway, listener, region};
 use hyper::{Method, body::Bytes};
 use std::{collections::BTreeSet, path::Path};
-use tidegate_api::GatewayRole;
+use tidegate_api::{GatewayRole, Upstream};
 use tidegate_envoy::{
     Resource, SERVICE_HEADER, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
 };
@@ -19,7 +19,7 @@ fn resources(services: &[(&str, &World)]) -> Vec<Resource> {
         vec![eastwest_listener(&gateway(), &listener()), eastwest_routes(&gateway(), &listener())];
     for (name, world) in services {
         let name = name.parse().unwrap();
-        resources.push(eastwest_cluster(&name));
+        resources.push(eastwest_cluster(&name, &Upstream::default()));
         resources.push(eastwest_endpoints(&name, &region(), &world.zones));
     }
     resources

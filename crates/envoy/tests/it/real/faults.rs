@@ -13,7 +13,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use tidegate_api::{GatewayRole, HttpRule, PathMatch, ServicePolicy};
+use tidegate_api::{GatewayRole, HttpRule, PathMatch, ServicePolicy, Upstream};
 use tidegate_engine::Plan;
 use tidegate_envoy::{Resource, edge_cluster, edge_endpoints, edge_listener, edge_routes};
 
@@ -61,7 +61,7 @@ pub(crate) fn edge(
     let rules = vec![HttpRule { timeout, ..rule(&[PathMatch::Prefix("/".into())], "shop/web") }];
     let edge = fixtures::edge(vec![("shop/web", &[], rules)]);
     vec![
-        edge_cluster(&service(), &zone("a")),
+        edge_cluster(&service(), &zone("a"), &Upstream::default()),
         edge_endpoints(plan, &world.view()),
         edge_listener(&gateway(), &listener()),
         edge_routes(&gateway(), &edge, &listener(), &|_| Some(policy)),

@@ -28,7 +28,7 @@ use tonic::transport::server::TcpIncoming;
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Python with gRPC, or `None` after saying that the test was skipped. CI must have it.
-fn packages(test: &str) -> Option<PathBuf> {
+pub(super) fn packages(test: &str) -> Option<PathBuf> {
     let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/grpcio-1.76.0");
     let folder = std::env::var_os("TIDEGATE_GRPCIO").map_or_else(fetched, PathBuf::from);
     if folder.join("grpc").is_dir() {
@@ -38,14 +38,14 @@ fn packages(test: &str) -> Option<PathBuf> {
     None
 }
 
-struct Toy {
+pub(super) struct Toy {
     lines: Lines<BufReader<ChildStdout>>,
     _stdin: ChildStdin,
     process: Child,
 }
 
 impl Toy {
-    fn start(packages: &Path, args: &[&str], bootstrap: &str) -> Self {
+    pub(super) fn start(packages: &Path, args: &[&str], bootstrap: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real/toy_grpc.py");
         let mut process = Command::new("python3")
             .arg(script)
@@ -61,13 +61,17 @@ impl Toy {
         Self { lines, _stdin: process.stdin.take().unwrap(), process }
     }
 
+    pub(super) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
     async fn line(&mut self) -> String {
         let line = tokio::time::timeout(WAIT, self.lines.next_line()).await;
         line.expect("it speaks in time").unwrap().expect("it lives")
     }
 
     /// Answers until this one comes; the errors before it.
-    async fn until(&mut self, wanted: &str) -> Vec<String> {
+    pub(super) async fn until(&mut self, wanted: &str) -> Vec<String> {
         let mut errors = Vec::new();
         loop {
             let line = self.line().await;
@@ -81,7 +85,7 @@ impl Toy {
         }
     }
 
-    async fn next(&mut self, count: usize) -> Vec<String> {
+    pub(super) async fn next(&mut self, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         for _ in 0..count {
             lines.push(self.line().await);
@@ -91,7 +95,7 @@ impl Toy {
 }
 
 /// A service in one zone, and where it is.
-async fn backend(packages: &Path, name: &str, port: u16) -> (Toy, SocketAddr) {
+pub(super) async fn backend(packages: &Path, name: &str, port: u16) -> (Toy, SocketAddr) {
     let mut toy = Toy::start(packages, &["serve", name, &port.to_string()], "{}");
     let port: u16 = toy.line().await.parse().unwrap();
     (toy, SocketAddr::from(([127, 0, 0, 1], port)))
@@ -160,7 +164,7 @@ async fn a_proxyless_client_fails_over_between_zones_with_the_plan() {
     assert_eq!(client.next(50).await, vec!["a"; 50], "the zone that the plan names, and no other");
 
     // The zone dies; the standby of the plan takes over before the agent has said anything.
-    a.process.kill().await.unwrap();
+    a.kill().await;
     let errors = client.until("b").await;
     assert!(errors.len() <= 1, "only a call in progress may fail: {errors:?}");
 

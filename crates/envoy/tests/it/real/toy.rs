@@ -33,6 +33,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) id: String,
+    /// With the query.
+    pub(crate) path: String,
     pub(crate) headers: hyper::HeaderMap,
 }
 
@@ -112,7 +114,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let headers = request.headers().clone();
     let id = headers.get("x-request-id").map(|id| id.to_str().unwrap().to_owned()).unwrap_or_default();
-    seen.lock().unwrap().push(Seen { id, headers });
+    seen.lock().unwrap().push(Seen { id, path: request.uri().to_string(), headers });
     let _ = request.into_body().collect().await;
     let mode = *mode.borrow();
     let status = match mode {
