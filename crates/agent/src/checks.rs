@@ -138,6 +138,8 @@ mod tests {
             healthy: true,
             terminating: false,
             up: Some(true),
+            ejected: false,
+            passes: true,
         };
         let group = |service: &str, zone: &str| {
             checks.target(&service.parse().unwrap(), &endpoint(zone)).siblings.unwrap().group

@@ -4,18 +4,24 @@
 //! carries out what it returns.
 
 mod demand;
+mod draining;
 mod facts;
 mod measures;
+mod passive;
+mod peer;
 mod shifts;
 mod start;
 mod touched;
 
 use facts::{facts, topology};
+pub use peer::PeerState;
 pub use touched::Publish;
 use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
+    draining::Draining,
+    passive::{Passive, Requests},
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -102,6 +108,17 @@ pub enum Input {
         /// The clusters out of its reach.
         unreachable: BTreeSet<ClusterName>,
     },
+    /// What a gateway of this zone has in flight at targets that drain.
+    InFlight {
+        /// The gateway's node.
+        gateway: Arc<str>,
+        /// Where it stands.
+        zone: Zone,
+        /// Requests and connections, by service and target.
+        counts: BTreeMap<ServiceName, BTreeMap<Target, u64>>,
+    },
+    /// Requests that ended at endpoints since the last time, by all gateways; of the services whose policy judges by them.
+    Requests(BTreeMap<ServiceName, BTreeMap<SocketAddr, Requests>>),
     /// Requests were just seen to succeed: of these services, in these own zones.
     Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
@@ -158,32 +175,10 @@ pub struct Core {
     start_until: Time,
     ready: bool,
     scopes: Scopes,
-}
-
-/// What is known of the way to another cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerState {
-    /// Nothing was heard yet since the start.
-    Unheard,
-    /// It is in reach.
-    Reachable,
-    /// It has been silent for a moment.
-    Suspect,
-    /// It is out of reach, and why.
-    Unreachable(String),
-}
-
-impl PeerState {
-    /// The state as one word.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Unheard => "Unheard",
-            Self::Reachable => "Reachable",
-            Self::Suspect => "Suspect",
-            Self::Unreachable(_) => "Unreachable",
-        }
-    }
+    /// What left plans and may have requests in flight.
+    draining: Draining,
+    /// What requests find at endpoints.
+    passive: Passive,
 }
 
 impl Core {
@@ -205,6 +200,8 @@ impl Core {
             start_until: now + START_LIMIT,
             ready: false,
             scopes: Scopes::default(),
+            draining: Draining::default(),
+            passive: Passive::default(),
         }
     }
 
@@ -257,6 +254,8 @@ impl Core {
             Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
                 self.handle_demand(input, now, &mut output);
             }
+            Input::InFlight { gateway, zone, counts } => self.draining.report(&gateway, &zone, &counts, now),
+            Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
             }
@@ -267,7 +266,8 @@ impl Core {
                 }
             }
         }
-        self.translate(&mut output);
+        self.judge_errors(now, &mut output);
+        self.translate(now, &mut output);
         let was_ready = self.ready;
         self.ready = self.ready || !self.waits(now);
         self.speak(knew_itself, was_ready, now, &mut output);
@@ -279,7 +279,8 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        [engine, start].into_iter().flatten().min()
+        let parts = [self.draining.deadline(), self.passive.deadline(), self.scopes.deadline()];
+        [engine, start].into_iter().chain(parts).flatten().min()
     }
 
     /// Whether gateways may be answered: what is known suffices, or has been waited for long enough.
@@ -333,14 +334,19 @@ impl Core {
     }
 
     /// What gateways are told of the services that changed.
-    fn translate(&mut self, output: &mut Output) {
+    fn translate(&mut self, now: Time, output: &mut Output) {
         let Some(engine) = &self.engine else { return };
         let mut xds = Vec::new();
         for service in std::mem::take(&mut output.touched.removed) {
+            self.draining.remove(&service);
+            self.passive.remove(&service);
             xds.extend(self.scopes.remove_service(&service));
         }
+        output.touched.plans.append(&mut self.draining.over(now));
+        output.touched.plans.extend(self.scopes.take_turn(engine, now));
         for service in std::mem::take(&mut output.touched.plans) {
-            xds.extend(self.scopes.service(&service, &self.config, engine));
+            draining::plans(&mut self.draining, &service, engine, &self.config, self.ready, now);
+            xds.extend(self.scopes.service(&service, &self.config, engine, &self.draining, now));
         }
         // What routes name comes before them.
         xds.append(&mut output.xds);
@@ -421,6 +427,7 @@ impl Core {
                 output.touched.plans.insert(name.clone());
             }
         }
+        self.judge_errors_anew(now, output);
         self.declare_shifts(first, now, output);
         self.set_targets(output);
         if first {

@@ -7,11 +7,14 @@
 mod admin;
 mod checks;
 pub mod core;
+mod draining;
 mod gateways;
 pub mod hearing;
 pub mod journal;
 mod meter;
 mod metrics;
+mod pacing;
+pub mod passive;
 mod peer_demand;
 mod run;
 pub mod saved;

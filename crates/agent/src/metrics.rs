@@ -57,6 +57,16 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "The share of a source's traffic that a target is given.",
         shares.collect(),
     );
+    let draining = status.draining.iter().map(|it| {
+        let labels = format!(r#"service="{}",source="{}",target="{}""#, it.service, it.source, it.target);
+        (labels, number(it.in_flight))
+    });
+    family(
+        "tidegate_draining_requests",
+        "gauge",
+        "Requests and connections in flight at a target that left the plan of a source.",
+        draining.collect(),
+    );
     let peers = status.peers.iter();
     family(
         "tidegate_peer_reachable",
@@ -158,7 +168,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{GatewayView, PeerStatus, RefusedView};
+    use crate::view::{DrainView, GatewayView, PeerStatus, RefusedView};
 
     #[test]
     fn every_sample_belongs_to_a_family_that_is_described() {
@@ -173,6 +183,14 @@ mod tests {
             pools: Vec::new(),
             plans: Vec::new(),
             shifts: Vec::new(),
+            draining: vec![DrainView {
+                service: "shop/web".parse().unwrap(),
+                source: "us-east/a".into(),
+                target: "zone a".parse().unwrap(),
+                since_ms: 31_000,
+                remaining_ms: 0,
+                in_flight: 2,
+            }],
             peers: vec![PeerStatus {
                 cluster: "us-west".parse().unwrap(),
                 state: "Unreachable".into(),
@@ -197,6 +215,9 @@ mod tests {
         let text = text(&status, 7);
         let refused = r#"tidegate_gateway_refused_resource{node="n\"1",type="cluster",resource="shop/web",from="FailoverPolicy shop/web at p.yaml"} 1"#;
         assert!(text.contains(refused), "{text}");
+        let draining =
+            r#"tidegate_draining_requests{service="shop/web",source="us-east/a",target="zone a"} 2"#;
+        assert!(text.contains(draining), "{text}");
         assert!(text.contains("tidegate_gateway_refused_resources{node=\"n\\\"1\"} 1\n"), "{text}");
         assert!(text.contains("tidegate_peer_reachable{peer=\"us-west\"} 0\n"), "{text}");
         assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");

@@ -5,6 +5,7 @@ use crate::{
     core::{self, Core, scopes_of},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
+    passive::reports::Ended,
     saved::{SavedAgent, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
@@ -176,6 +177,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         meter: Meter::default(),
         successes: BTreeSet::new(),
         successes_at: Time::ZERO,
+        requests: Ended::default(),
         store,
         released: false,
     };

@@ -7,6 +7,7 @@ use crate::{
     hearing::{Heard, heard},
     journal::Journal,
     meter::Meter,
+    passive::reports::Ended,
     peer_demand::PeerDemand,
     run::{Gateways, gateway_of},
     saved::SavedAgent,
@@ -73,6 +74,8 @@ pub(crate) struct Shell {
     /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
     pub(crate) successes: BTreeSet<(ServiceName, Zone)>,
     pub(crate) successes_at: Time,
+    /// What ended at endpoints since the core was told last, and when that was.
+    pub(crate) requests: Ended,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -183,6 +186,7 @@ impl Shell {
         let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.handle(Input::WallClock(since_1970)).await;
         self.handle(Input::Manifests(Arc::new(snapshot.config.clone()))).await;
+        self.xds.report_endpoints(self.core.judges_errors());
     }
 
     async fn link(&mut self, event: LinkEvent) {
@@ -250,6 +254,8 @@ impl Shell {
             XdsEvent::Load(report) => {
                 self.load(&report);
                 self.tell_successes(&report).await;
+                self.tell_in_flight(&report).await;
+                self.tell_requests(&report).await;
             }
             XdsEvent::Counters(report) => self.count(&report).await,
         }
@@ -310,6 +316,23 @@ impl Shell {
             self.successes_at = now;
             let successes = std::mem::take(&mut self.successes);
             self.handle(Input::Succeeded(successes)).await;
+        }
+    }
+
+    /// What drains is told of what is still in flight there.
+    async fn tell_in_flight(&mut self, report: &LoadReport) {
+        let Some(zone) = self.source_of(&report.node) else { return };
+        let now = self.now();
+        if let Some(input) = self.core.in_flight(&zone, report, now) {
+            self.handle(input).await;
+        }
+    }
+
+    /// What ended at endpoints, at all gateways together.
+    async fn tell_requests(&mut self, report: &LoadReport) {
+        let (core, now) = (&self.core, self.now());
+        if let Some(ended) = self.requests.add(report, |service| core.judges_errors_of(service), now) {
+            self.handle(Input::Requests(ended)).await;
         }
     }
 
@@ -383,6 +406,7 @@ impl Shell {
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),
+            draining: self.core.drain_views(now),
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),

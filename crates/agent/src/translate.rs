@@ -3,11 +3,12 @@
 //! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
 
+use crate::{draining::Draining, pacing::Pacing};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
-use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
+use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
 use tidegate_xds::{Change, ResourceType, Scope};
 
 /// What was made, so that what is no longer wanted can be removed and what is unchanged be left alone.
@@ -15,6 +16,9 @@ use tidegate_xds::{Change, ResourceType, Scope};
 pub(crate) struct Scopes {
     /// What a service's clusters were made from. Nothing else changes a cluster: it would wipe ejections.
     clusters: BTreeMap<ServiceName, Made>,
+    /// Services whose clusters are to change, and the one whose turn it is.
+    pacing: Pacing,
+    turn: Option<ServiceName>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
@@ -65,7 +69,14 @@ impl Scopes {
     }
 
     /// A service whose plans, endpoints or policy changed.
-    pub(crate) fn service(&mut self, name: &ServiceName, config: &Config, engine: &Engine) -> Vec<Change> {
+    pub(crate) fn service(
+        &mut self,
+        name: &ServiceName,
+        config: &Config,
+        engine: &Engine,
+        draining: &Draining,
+        now: Time,
+    ) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
         let plans: Vec<_> = engine.plans(name).collect();
@@ -74,6 +85,7 @@ impl Scopes {
             upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
         };
         let mut changes = Vec::new();
+        let made = self.paced(name, made, engine, now);
         if self.clusters.get(name) != Some(&made) {
             changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
             for zone in &made.zones {
@@ -82,20 +94,52 @@ impl Scopes {
             self.clusters.insert(name.clone(), made);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
-        let view = EndpointView { zones: &zones, clusters: &self.remotes };
         let tunnelled = self.clusters.get(name).is_some_and(|made| made.upstream.tunnelled);
         for plan in plans {
+            let source = &plan.source.locality.zone;
+            let draining = &draining.targets(name, source);
+            let view = EndpointView { zones: &zones, clusters: &self.remotes, draining };
             let endpoints = match tunnelled {
                 true => envoy::tunnelled_endpoints(plan, &view),
                 false => envoy::edge_endpoints(plan, &view),
             };
-            changes.push(set(edge(&plan.source.locality.zone), endpoints));
+            changes.push(set(edge(source), endpoints));
         }
         changes
     }
 
+    /// What the clusters of a service are made from now: a change of its limits waits for its time. What it speaks does not:
+    /// with the wrong protocol nothing works.
+    fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
+        let waits = |made: &&Made| {
+            made.upstream.limits != wanted.upstream.limits
+                && made.upstream.protocol == wanted.upstream.protocol
+                && made.upstream.tunnelled == wanted.upstream.tunnelled
+        };
+        let Some(made) = self.clusters.get(name).filter(waits) else {
+            self.pacing.forget(name);
+            return wanted;
+        };
+        if self.turn.as_ref() == Some(name) || self.pacing.allows(name, is_calm(engine, name, now), now) {
+            return wanted;
+        }
+        Made { zones: wanted.zones, upstream: made.upstream.clone() }
+    }
+
+    /// The service whose clusters may change now, if one waits for that; [`Self::service`] changes them.
+    pub(crate) fn take_turn(&mut self, engine: &Engine, now: Time) -> Option<ServiceName> {
+        self.turn = self.pacing.due(|name| is_calm(engine, name, now), now);
+        self.turn.clone()
+    }
+
+    /// When a service's turn may come next.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.pacing.deadline()
+    }
+
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
+        self.pacing.forget(name);
         let Some(Made { zones, .. }) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
@@ -161,6 +205,14 @@ impl Scopes {
         self.gateways = made;
         changes
     }
+}
+
+/// Whether a service is as it should be: no pool of this cluster is in a fault or comes back from one.
+fn is_calm(engine: &Engine, name: &ServiceName, now: Time) -> bool {
+    let is_well = |pool: &PoolStatus| {
+        matches!(pool.phase, Phase::Serving | Phase::Empty) && pool.healthy >= pool.expected
+    };
+    engine.statuses_of(name, now).all(|pool| is_well(&pool))
 }
 
 fn zone_endpoints(engine: &Engine, service: &ServiceName) -> ZoneEndpoints {

@@ -5,7 +5,7 @@
 use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
-use tidegate_engine::{Engine, Load, Plan, Shares};
+use tidegate_engine::{Engine, Load, Plan, Shares, Target};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
 /// All that an agent knows, at one moment.
@@ -33,6 +33,9 @@ pub struct Status {
     /// The shifts in force.
     #[serde(default)]
     pub shifts: Vec<ShiftView>,
+    /// What left a plan a moment ago, and what is still in flight there.
+    #[serde(default)]
+    pub draining: Vec<DrainView>,
     /// The ways to other clusters.
     pub peers: Vec<PeerStatus>,
     /// The gateways that are connected or were.
@@ -125,6 +128,24 @@ pub struct PlanView {
     pub last_resort: bool,
     /// One sentence per target that was looked at.
     pub reasons: Vec<String>,
+}
+
+/// A target that left a plan. It gets nothing new; what is in flight there finishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainView {
+    /// The service.
+    pub service: ServiceName,
+    /// Where the requests entered, as `cluster/zone`.
+    pub source: String,
+    /// What they were sent to.
+    pub target: Target,
+    /// How long ago it left the plan.
+    pub since_ms: u64,
+    /// What remains of the policy's `drain.timeout`; what is in flight after it is pinned.
+    pub remaining_ms: u64,
+    /// Requests and connections in flight, over all gateways of the zone, as they told last.
+    pub in_flight: u64,
 }
 
 /// The way to another cluster.

@@ -130,6 +130,36 @@ pub struct LatencyCheck {
     pub consecutive: u32,
 }
 
+/// When an endpoint is out for what requests found there, at all gateways of the cluster together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorCheck {
+    /// So many of a hundred requests failed.
+    pub percentage: u32,
+    /// With fewer requests than this nobody is judged.
+    pub minimum_requests: u32,
+    /// The time over which requests are counted.
+    pub window: Duration,
+    /// How long an endpoint is out the first time; each relapse doubles it.
+    pub ejection: Duration,
+    /// The most endpoints of a pool that may be out, in percent; those that are down count too. Below 100 the last endpoint
+    /// that passes its checks is never ejected.
+    pub max_ejection_percent: u32,
+}
+
+impl Default for ErrorCheck {
+    /// Half of at least 20 requests in 10 s, out for 30 s as Envoy's own detection has it; half of a pool at most.
+    fn default() -> Self {
+        Self {
+            percentage: 50,
+            minimum_requests: 20,
+            window: Duration::from_secs(10),
+            ejection: Duration::from_secs(30),
+            max_ejection_percent: 50,
+        }
+    }
+}
+
 impl Default for ActiveCheck {
     fn default() -> Self {
         Self {

@@ -2,7 +2,7 @@
 //! the rest of Tidegate reads, whatever it was loaded from.
 
 use crate::{
-    checks::{ActiveCheck, LatencyCheck},
+    checks::{ActiveCheck, ErrorCheck, LatencyCheck},
     routing::{HttpRoute, StreamRoute},
 };
 use serde::{Deserialize, Serialize};
@@ -156,6 +156,9 @@ pub struct ServicePolicy {
     /// When an endpoint that answers is too slow; `None` where nobody asked for it.
     #[serde(default)]
     pub latency_check: Option<LatencyCheck>,
+    /// When an endpoint is out for the errors of requests; `None` where nobody asked for it.
+    #[serde(default)]
+    pub error_check: Option<ErrorCheck>,
     /// How gateways retry.
     pub retry: Retry,
     /// What one gateway may ask of the service at a time.
@@ -274,6 +277,7 @@ impl Default for ServicePolicy {
             engine: Policy::default(),
             active_check: Some(ActiveCheck::default()),
             latency_check: None,
+            error_check: None,
             retry: Retry::default(),
             limits: Limits::default(),
             drain_timeout: Duration::from_secs(30),

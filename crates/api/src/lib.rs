@@ -25,7 +25,8 @@ mod told;
 mod yaml;
 
 pub use checks::{
-    ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
+    ActiveCheck, CheckKind, ClientCertificate, ErrorCheck, ExpectedBody, HttpMethod, HttpVersion,
+    LatencyCheck, TlsCheck,
 };
 pub use config::{
     AccessLog, Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol,

@@ -53,6 +53,27 @@ fn print(status: &Status) {
             say!("{refused}");
         }
     }
+    if !status.draining.is_empty() {
+        let mut draining = table::new(&["SERVICE", "FROM", "LEAVES", "REMAINING", "IN FLIGHT"]);
+        for it in &status.draining {
+            let remaining = match it.remaining_ms {
+                0 => "over".to_owned(),
+                left => format!("{:.1} s", Duration::from_millis(left).as_secs_f64()),
+            };
+            let in_flight = match (it.remaining_ms, it.in_flight) {
+                (0, pinned) => format!("{pinned} pinned"),
+                (_, in_flight) => in_flight.to_string(),
+            };
+            draining.add_row([
+                it.service.to_string(),
+                it.source.clone(),
+                it.target.to_string(),
+                remaining,
+                in_flight,
+            ]);
+        }
+        say!("\nDRAINING\n{draining}");
+    }
     if !status.peers.is_empty() {
         let mut peers = table::new(&["PEER", "STATE", "LINKS"]);
         for peer in &status.peers {

@@ -272,6 +272,9 @@ impl Engine {
             Event::Checked { service, address, up, detail } => {
                 self.checked((service, address), up, detail, now, &mut effects);
             }
+            Event::Ejected { service, address, ejected, reason } => {
+                self.eject((service, address), ejected, reason, now, &mut effects);
+            }
             Event::RemotePools { cluster, pools } => {
                 self.set_remote_pools(&cluster, pools, now, &mut effects);
             }

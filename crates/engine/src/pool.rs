@@ -80,10 +80,17 @@ pub(crate) struct Endpoint {
     seen_healthy: bool,
     /// It went terminating while healthy, so somebody wanted it gone.
     leaving: bool,
+    /// Requests failed there, whatever its checks find.
+    pub(crate) ejected: bool,
 }
 
 impl Endpoint {
     pub(crate) fn is_healthy(&self) -> bool {
+        self.passes() && !self.ejected
+    }
+
+    /// Whether it would be healthy if it were not ejected.
+    pub(crate) fn passes(&self) -> bool {
         self.facts.ready && !self.facts.terminating && (!self.facts.checked || self.up == Some(true))
     }
 
@@ -137,19 +144,21 @@ struct SavedEndpoint {
     healthy: bool,
     seen_healthy: bool,
     leaving: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ejected: bool,
 }
 
 impl SavedEndpoint {
     fn of(endpoint: &Endpoint) -> Self {
-        let Endpoint { up, seen_healthy, leaving, .. } = *endpoint;
-        Self { up, healthy: endpoint.is_healthy(), seen_healthy, leaving }
+        let Endpoint { up, seen_healthy, leaving, ejected, .. } = *endpoint;
+        Self { up, healthy: endpoint.passes(), seen_healthy, leaving, ejected }
     }
 
     /// The endpoint as it was, so that what happened to it while nobody watched is seen as a change.
     fn restored(self, facts: EndpointFacts) -> Endpoint {
-        let Self { up, healthy, seen_healthy, leaving } = self;
+        let Self { up, healthy, seen_healthy, leaving, ejected } = self;
         let before = EndpointFacts { ready: true, terminating: false, ..facts };
-        Endpoint { facts: if healthy { before } else { facts }, up, own: up, seen_healthy, leaving }
+        Endpoint { facts: if healthy { before } else { facts }, up, own: up, seen_healthy, leaving, ejected }
     }
 }
 
@@ -235,10 +244,17 @@ impl Pool {
             let known = saved.and_then(|saved| saved.endpoints.get(address));
             let endpoint = self.endpoints.entry(*address).or_insert_with(|| match known {
                 Some(known) => known.restored(*facts),
-                None => Endpoint { facts: *facts, up: None, own: None, seen_healthy: false, leaving: false },
+                None => Endpoint {
+                    facts: *facts,
+                    up: None,
+                    own: None,
+                    seen_healthy: false,
+                    leaving: false,
+                    ejected: false,
+                },
             });
             let leaves_on_purpose =
-                facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.is_healthy();
+                facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.passes();
             endpoint.facts = *facts;
             if leaves_on_purpose {
                 endpoint.leaving = true;
@@ -288,6 +304,12 @@ impl Pool {
         if let Some(endpoint) = self.endpoints.get_mut(&address) {
             endpoint.own = Some(up);
         }
+    }
+
+    /// Ejects an endpoint or lets it back; whether that is news.
+    pub(crate) fn eject(&mut self, address: SocketAddr, ejected: bool) -> bool {
+        let endpoint = self.endpoints.get_mut(&address);
+        endpoint.is_some_and(|endpoint| std::mem::replace(&mut endpoint.ejected, ejected) != ejected)
     }
 
     /// Counts the votes on an endpoint, given what we found and what it was; what it is now if that is news.

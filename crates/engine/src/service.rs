@@ -154,6 +154,8 @@ impl ServiceState {
                 healthy: endpoint.is_healthy(),
                 terminating: endpoint.facts.terminating,
                 up: endpoint.up,
+                ejected: endpoint.ejected,
+                passes: endpoint.passes(),
             })
         })
     }
@@ -203,6 +205,12 @@ impl ServiceState {
                 pool.take_in(*address, endpoint);
             }
         }
+    }
+
+    /// Ejects an endpoint or lets it back; its zone if that is news.
+    pub(crate) fn eject(&mut self, address: SocketAddr, ejected: bool) -> Option<Zone> {
+        let news = self.pools.iter_mut().find(|(_, pool)| pool.endpoints().contains_key(&address))?;
+        news.1.eject(address, ejected).then(|| news.0.clone())
     }
 
     /// Takes in the verdict of an own check.
@@ -467,6 +475,10 @@ pub struct EndpointView {
     pub terminating: bool,
     /// What active checks found last; `None` before the first.
     pub up: Option<bool>,
+    /// Whether it is out for what requests found there.
+    pub ejected: bool,
+    /// Whether it would count as healthy if it were not ejected.
+    pub passes: bool,
 }
 
 /// A pool of another cluster as this one sees it.

@@ -1,7 +1,11 @@
 //! What one EDS update costs: a plan of 12 pools of 10 endpoints each, translated and encoded.
 
 use criterion::Criterion;
-use std::{collections::BTreeMap, hint::black_box, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hint::black_box,
+    net::SocketAddr,
+};
 use tidegate_engine::{Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints, edge_endpoints};
 use tidegate_model::{ClusterName, Locality, Region, Share, Zone};
@@ -48,7 +52,8 @@ fn main() {
         last_resort: false,
         reasons: Vec::new(),
     };
-    let view = EndpointView { zones: &zones, clusters: &clusters };
+    let draining = BTreeSet::new();
+    let view = EndpointView { zones: &zones, clusters: &clusters, draining: &draining };
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("eds/12x10", |bencher| {
         bencher.iter(|| edge_endpoints(black_box(&plan), black_box(&view)));

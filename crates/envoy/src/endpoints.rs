@@ -71,11 +71,17 @@ pub struct EndpointView<'a> {
     pub zones: &'a ZoneEndpoints,
     /// The other clusters; the same for every service.
     pub clusters: &'a BTreeMap<ClusterName, RemoteCluster>,
+    /// Targets that left the plan a moment ago and may still have requests in flight.
+    pub draining: &'a BTreeSet<Target>,
 }
 
 /// A plan as an assignment: priority 0 is what serves, weighted by share, and each further priority is one
 /// whole standby entry. A target or an address that comes twice stays where it comes first, as Envoy would
 /// silently do; a target without an address takes no place.
+///
+/// What drains comes after everything else, as DRAINING: it gets nothing new, but Envoy still knows it, so it reports what
+/// is in flight there and keeps sessions that hold to it. It is left out where nothing that serves is healthy: Envoy would
+/// then try it like all the rest.
 #[must_use]
 pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
     Resource::endpoints(&edge_assignment(plan, view))
@@ -96,6 +102,14 @@ pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLo
             if endpoints.len() > before {
                 priority += 1;
             }
+        }
+        if !plan.last_resort && priority > 0 {
+            endpoints.extend(view.draining.iter().filter_map(|target| {
+                let (locality, hosts) = hosts(plan, view, target)?;
+                let hosts = hosts.into_iter().map(|(at, _)| (at, EndpointHealth::Terminating));
+                let draining = weighted(locality, taken.hosts(hosts), 1, priority)?;
+                Some(LocalityLbEndpoints { metadata: access_log::served(plan, target), ..draining })
+            }));
         }
     }
     ClusterLoadAssignment {
@@ -139,8 +153,7 @@ fn policy() -> Policy {
 
 /// When everything is shed there is no endpoint either, and Envoy answers 503 by itself.
 ///
-/// A changed percentage alone does not reach Envoy's workers (ENVOY.md). It never comes alone: the weights
-/// are the shares, and with them they sum to 10000, so one of them changes too.
+/// A changed percentage alone does not reach Envoy's workers: see [`weight`].
 fn drops(shed: Share) -> Vec<DropOverload> {
     if shed.is_none() || shed == Share::ALL {
         return Vec::new();
@@ -154,6 +167,14 @@ fn drops(shed: Share) -> Vec<DropOverload> {
     }]
 }
 
+/// A changed percentage of what is shed does not reach Envoy's workers unless a host or a weight changes with it
+/// (ENVOY.md). One share changes with it always, but its target may have no address and so no weight. Weights mean
+/// something only among those of a priority, so all are multiplied by a number that changes with the percentage; they sum
+/// to 10^8 at most, and Envoy allows 2^32.
+fn weight(share: Share, shed: Share) -> u32 {
+    share.parts() * (1 + shed.parts())
+}
+
 fn locality(
     plan: &Plan,
     view: &EndpointView<'_>,
@@ -165,27 +186,43 @@ fn locality(
     if share.is_none() {
         return None;
     }
-    let (locality, lb_endpoints) = match target {
-        Target::Zone(zone) => (
-            place(&plan.source.locality.region, zone.as_str(), ""),
-            taken.hosts(view.zones.get(zone)?.iter().map(|(at, health)| (*at, *health))),
-        ),
+    let (locality, hosts) = hosts(plan, view, target)?;
+    let serving = weighted(locality, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)?;
+    Some(LocalityLbEndpoints { metadata: access_log::served(plan, target), ..serving })
+}
+
+/// Where a target lies, and its addresses; `None` if nothing is known of it.
+fn hosts(
+    plan: &Plan,
+    view: &EndpointView<'_>,
+    target: &Target,
+) -> Option<(Locality, Vec<(SocketAddr, EndpointHealth)>)> {
+    Some(match target {
+        Target::Zone(zone) => {
+            let hosts = view.zones.get(zone)?.iter().map(|(at, health)| (*at, *health));
+            (place(&plan.source.locality.region, zone.as_str(), ""), hosts.collect())
+        }
         Target::Cluster(name) => {
             let cluster = view.clusters.get(name)?;
             // As a last resort the gateways lead to nothing better than the endpoints here. If they alone
             // were healthy they would get everything; unhealthy like the rest, Envoy panics and spreads over
             // all of them.
             let health = if plan.last_resort { EndpointHealth::Unhealthy } else { EndpointHealth::Healthy };
-            (
-                place(&cluster.region, "", name.as_str()),
-                taken.hosts(cluster.gateways.iter().map(|at| (*at, health))),
-            )
+            let hosts = cluster.gateways.iter().map(|at| (*at, health));
+            (place(&cluster.region, "", name.as_str()), hosts.collect())
         }
-    };
+    })
+}
+
+fn weighted(
+    locality: Locality,
+    lb_endpoints: Vec<LbEndpoint>,
+    weight: u32,
+    priority: u32,
+) -> Option<LocalityLbEndpoints> {
     (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
         locality: Some(locality),
-        metadata: access_log::served(plan, target),
-        load_balancing_weight: uint(share.parts()),
+        load_balancing_weight: uint(weight),
         lb_endpoints,
         priority,
         ..Default::default()

@@ -38,7 +38,10 @@ use envoy_types::pb::envoy::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 use tidegate_engine::Plan;
 use tidegate_model::{Region, ServiceName, Zone};
 
@@ -127,7 +130,7 @@ pub fn grpc_endpoints(plan: &Plan, zones: &ZoneEndpoints) -> Resource {
     } else {
         zones
     };
-    edge_endpoints(plan, &EndpointView { zones, clusters: &BTreeMap::new() })
+    edge_endpoints(plan, &EndpointView { zones, clusters: &BTreeMap::new(), draining: &BTreeSet::new() })
 }
 
 /// The bootstrap of a gRPC client in a zone (`GRPC_XDS_BOOTSTRAP_CONFIG`): where its agent is, and where it runs.

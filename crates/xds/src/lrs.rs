@@ -45,8 +45,8 @@ impl LoadReportingService for LrsService {
         let slot = self.shared.load_slot()?;
         let shared = Arc::clone(&self.shared);
         let mut inbound = request.into_inner();
-        // The one answer and one error: the sender never waits.
-        let (out, responses) = mpsc::channel(2);
+        // The answer, another when what is asked for changes, and one error: the sender never waits.
+        let (out, responses) = mpsc::channel(4);
         tokio::spawn(async move {
             let end = tokio::select! {
                 end = read(&shared, &mut inbound, &out) => end,
@@ -70,24 +70,39 @@ async fn read(
 ) -> Result<(), Status> {
     let Ok(Some(first)) = inbound.message().await else { return Ok(()) };
     let (node, _) = shared.admit(first.node)?;
-    let interval = shared.options.load_interval;
-    let answer = LoadStatsResponse {
+    let mut per_endpoint = shared.per_endpoint.subscribe();
+    let asked = *per_endpoint.borrow_and_update();
+    if out.try_send(Ok(request(shared.options.load_interval, asked))).is_err() {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            report = inbound.message() => {
+                let Ok(Some(report)) = report else { return Ok(()) };
+                let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
+                shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
+            }
+            Ok(()) = per_endpoint.changed() => {
+                let asked = *per_endpoint.borrow_and_update();
+                if out.try_send(Ok(request(shared.options.load_interval, asked))).is_err() {
+                    return Err(Status::resource_exhausted("the client does not read what is asked of it"));
+                }
+            }
+        }
+    }
+}
+
+/// What a client is asked to report.
+fn request(interval: Duration, per_endpoint: bool) -> LoadStatsResponse {
+    LoadStatsResponse {
         clusters: Vec::new(),
         send_all_clusters: true,
         load_reporting_interval: Some(WireDuration {
             seconds: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(interval.subsec_nanos()).unwrap_or(0),
         }),
-        report_endpoint_granularity: shared.options.load_per_endpoint,
-    };
-    if out.try_send(Ok(answer)).is_err() {
-        return Ok(());
+        report_endpoint_granularity: per_endpoint,
     }
-    while let Ok(Some(report)) = inbound.message().await {
-        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
-        shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
-    }
-    Ok(())
 }
 
 fn cluster_load(stats: ClusterStats) -> ClusterLoad {

@@ -44,7 +44,8 @@ pub struct XdsOptions {
     pub keepalive: Duration,
     /// How often clients report load: 1 s
     pub load_interval: Duration,
-    /// Whether clients report load per endpoint, not only per locality: no
+    /// Whether clients report load per endpoint, not only per locality, until
+    /// [`XdsServer::report_endpoints`](crate::XdsServer::report_endpoints) says otherwise: no
     pub load_per_endpoint: bool,
     /// How this server calls itself in responses (`control_plane.identifier`): empty
     pub identifier: String,

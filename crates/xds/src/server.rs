@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: XdsOptions,
     pub(crate) gate: watch::Sender<Gate>,
+    /// Whether clients report load per endpoint.
+    pub(crate) per_endpoint: watch::Sender<bool>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
     pub(crate) budget: Budget,
@@ -143,6 +145,7 @@ impl XdsServer {
         let shared = Shared {
             store,
             gate: watch::Sender::new(Gate::default()),
+            per_endpoint: watch::Sender::new(options.load_per_endpoint),
             shutdown,
             nodes: Registry::new(options.max_streams_per_node),
             budget: Budget::new(options.max_subscription_bytes),
@@ -155,6 +158,12 @@ impl XdsServer {
             options,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether clients report load per endpoint from now on, also those that are connected. Reports grow by about 60 bytes
+    /// for each endpoint that is in use.
+    pub fn report_endpoints(&self, yes: bool) {
+        self.shared.per_endpoint.send_if_modified(|now| std::mem::replace(now, yes) != yes);
     }
 
     /// A tonic server that is set up for long streams: keepalive, so that a stream to a node that vanished without

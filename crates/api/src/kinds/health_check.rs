@@ -29,6 +29,19 @@ pub(crate) struct CheckFields {
     pub(crate) unhealthy_threshold: Option<Field<u32>>,
     pub(crate) healthy_threshold: Option<Field<u32>>,
     pub(crate) latency: LatencyFields,
+    pub(crate) errors: ErrorFields,
+}
+
+/// `healthCheck.passive.errors`.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorFields {
+    /// Written, or true because `errors` is there.
+    pub(crate) enabled: Option<Field<bool>>,
+    pub(crate) percentage: Option<Field<u32>>,
+    pub(crate) minimum_requests: Option<Field<u32>>,
+    pub(crate) window: Option<Field<Duration>>,
+    pub(crate) ejection: Option<Field<Duration>>,
+    pub(crate) max_ejection_percent: Option<Field<u32>>,
 }
 
 /// `healthCheck.passive.latency`.
@@ -90,14 +103,14 @@ struct Written {
 pub(crate) fn read_check(spec: &mut Fields<'_>, issues: &mut Issues) -> CheckFields {
     let Some(mut health_check) = spec.map("healthCheck", issues) else { return CheckFields::default() };
     let active = health_check.map("active", issues);
-    let latency = health_check.map("passive", issues).map(|mut passive| {
-        let latency = read_latency(&mut passive, issues);
+    let passive = health_check.map("passive", issues).map(|mut passive| {
+        let fields = (read_latency(&mut passive, issues), read_errors(&mut passive, issues));
         passive.finish(issues);
-        latency
+        fields
     });
     health_check.finish(issues);
-    let latency = latency.unwrap_or_default();
-    let Some(mut active) = active else { return CheckFields { latency, ..CheckFields::default() } };
+    let (latency, errors) = passive.unwrap_or_default();
+    let Some(mut active) = active else { return CheckFields { latency, errors, ..CheckFields::default() } };
     let check = read_check_kind(&mut active, issues);
     let times = Duration::from_millis(10)..=Duration::from_secs(600);
     let fields = CheckFields {
@@ -107,6 +120,7 @@ pub(crate) fn read_check(spec: &mut Fields<'_>, issues: &mut Issues) -> CheckFie
         unhealthy_threshold: active.value("unhealthyThreshold", issues, read::integer(1..=100)),
         healthy_threshold: active.value("healthyThreshold", issues, read::integer(1..=100)),
         latency,
+        errors,
     };
     active.finish(issues);
     fields
@@ -383,6 +397,24 @@ fn read_latency(passive: &mut Fields<'_>, issues: &mut Issues) -> LatencyFields 
         consecutive: latency.value("consecutive", issues, read::integer(1..=100)),
     };
     latency.finish(issues);
+    fields
+}
+
+fn read_errors(passive: &mut Fields<'_>, issues: &mut Issues) -> ErrorFields {
+    let Some(mut errors) = passive.map("errors", issues) else { return ErrorFields::default() };
+    let at = errors.at;
+    let enabled = errors.value("enabled", issues, read::boolean);
+    let windows = Duration::from_secs(1)..=Duration::from_secs(60);
+    let ejections = Duration::from_secs(1)..=Duration::from_secs(300);
+    let fields = ErrorFields {
+        enabled: enabled.or(Some(Field { value: true, at })),
+        percentage: errors.value("percentage", issues, read::integer(1..=100)),
+        minimum_requests: errors.value("minimumRequests", issues, read::integer(1..=1_000_000)),
+        window: errors.value("window", issues, read::duration(windows)),
+        ejection: errors.value("ejection", issues, read::duration(ejections)),
+        max_ejection_percent: errors.value("maxEjectionPercent", issues, read::integer(1..=100)),
+    };
+    errors.finish(issues);
     fields
 }
 

@@ -18,7 +18,7 @@ use tidegate_engine::{Load, Proximity, Spread, WhenExhausted};
 use tidegate_model::{Fraction, Region};
 
 /// Fields that people look for one level too high.
-pub(super) const NESTED: [&str; 29] = [
+pub(super) const NESTED: [&str; 30] = [
     "failover[].from",
     "failover[].to",
     "failoverDelay.partialLoss",
@@ -28,6 +28,7 @@ pub(super) const NESTED: [&str; 29] = [
     "healthCheck.active.healthyThreshold",
     "healthCheck.passive",
     "healthCheck.passive.latency",
+    "healthCheck.passive.errors",
     "capacity.requestsPerSecond",
     "capacity.concurrency",
     "capacity.targetUtilization",
@@ -79,7 +80,7 @@ pub(crate) struct PolicyFields {
 
 impl PolicyFields {
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 37] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 43] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),
@@ -110,6 +111,12 @@ impl PolicyFields {
             ("healthCheck.passive.latency.maxEjectionPercent", at(&self.check.latency.max_ejection_percent)),
             ("healthCheck.passive.latency.minimumSiblings", at(&self.check.latency.minimum_siblings)),
             ("healthCheck.passive.latency.consecutive", at(&self.check.latency.consecutive)),
+            ("healthCheck.passive.errors", at(&self.check.errors.enabled)),
+            ("healthCheck.passive.errors.percentage", at(&self.check.errors.percentage)),
+            ("healthCheck.passive.errors.minimumRequests", at(&self.check.errors.minimum_requests)),
+            ("healthCheck.passive.errors.window", at(&self.check.errors.window)),
+            ("healthCheck.passive.errors.ejection", at(&self.check.errors.ejection)),
+            ("healthCheck.passive.errors.maxEjectionPercent", at(&self.check.errors.max_ejection_percent)),
             ("failback.mode", at(&self.failback.mode)),
             ("failback.holdDown", at(&self.failback.hold_down)),
             ("failback.maxHoldDown", at(&self.failback.max_hold_down)),

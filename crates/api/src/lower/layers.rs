@@ -3,7 +3,7 @@
 
 use super::{fleet::Clusters, labels, problem_in};
 use crate::{
-    checks::{ActiveCheck, LatencyCheck},
+    checks::{ActiveCheck, ErrorCheck, LatencyCheck},
     config::{Limits, Retry, ServicePolicy},
     duration,
     fields::Field,
@@ -126,6 +126,7 @@ impl<'o> Chain<'_, 'o> {
             engine,
             active_check: self.active_check(),
             latency_check: self.latency_check(),
+            error_check: self.error_check(),
             retry: Retry {
                 per_try_timeout: self
                     .value(|spec| spec.per_try_timeout.as_ref(), plain.retry.per_try_timeout),
@@ -243,6 +244,19 @@ impl<'o> Chain<'_, 'o> {
             minimum_siblings: self
                 .value(|spec| spec.check.latency.minimum_siblings.as_ref(), default.minimum_siblings),
             consecutive: self.value(|spec| spec.check.latency.consecutive.as_ref(), default.consecutive),
+        })
+    }
+
+    fn error_check(&self) -> Option<ErrorCheck> {
+        let default = ErrorCheck::default();
+        self.value(|spec| spec.check.errors.enabled.as_ref(), false).then(|| ErrorCheck {
+            percentage: self.value(|spec| spec.check.errors.percentage.as_ref(), default.percentage),
+            minimum_requests: self
+                .value(|spec| spec.check.errors.minimum_requests.as_ref(), default.minimum_requests),
+            window: self.value(|spec| spec.check.errors.window.as_ref(), default.window),
+            ejection: self.value(|spec| spec.check.errors.ejection.as_ref(), default.ejection),
+            max_ejection_percent: self
+                .value(|spec| spec.check.errors.max_ejection_percent.as_ref(), default.max_ejection_percent),
         })
     }
 }

@@ -111,7 +111,7 @@ fn a_tier_with_weights_is_read_and_one_without_is_what_it_was() {
 }
 
 #[test]
-fn what_is_checked_is_one_decision_and_the_latency_rule_is_many() {
+fn what_is_checked_is_one_decision_and_the_passive_rules_are_many() {
     let text = "apiVersion: tidegate.dev/v1alpha1
 kind: FailoverPolicy
 metadata: {name: fleet, namespace: platform}
@@ -119,7 +119,7 @@ spec:
   targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]
   healthCheck:
     active: {type: HTTP2, tls: {insecureSkipVerify: true}}
-    passive: {latency: {ratio: 2.5, minimumSiblings: 6}}
+    passive: {latency: {ratio: 2.5, minimumSiblings: 6}, errors: {percentage: 30, window: 5s}}
 ---
 apiVersion: tidegate.dev/v1alpha1
 kind: FailoverPolicy
@@ -128,14 +128,14 @@ spec:
   targetRefs: [{kind: Service, name: web}]
   healthCheck:
     active: {type: GRPC, service: shop.Web}
-    passive: {latency: {minimumSiblings: 3}}
+    passive: {latency: {minimumSiblings: 3}, errors: {minimumRequests: 7}}
 ---
 apiVersion: tidegate.dev/v1alpha1
 kind: FailoverPolicy
 metadata: {name: pay, namespace: shop}
 spec:
   targetRefs: [{kind: Service, name: pay}]
-  healthCheck: {passive: {latency: {enabled: false}}}
+  healthCheck: {passive: {latency: {enabled: false}, errors: {enabled: false}}}
 ---
 apiVersion: v1
 kind: Service
@@ -153,4 +153,7 @@ metadata: {name: pay, namespace: shop}
     let check = pay.active_check.clone().unwrap();
     assert!(matches!(check.kind, CheckKind::Http { version: HttpVersion::Http2, .. }) && check.tls.is_some());
     assert_eq!(pay.latency_check, None);
+    let rule = web.error_check.unwrap();
+    assert_eq!((rule.percentage, rule.minimum_requests, rule.window.as_secs()), (30, 7, 5));
+    assert_eq!(pay.error_check, None);
 }

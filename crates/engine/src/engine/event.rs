@@ -55,6 +55,18 @@ pub enum Event {
         /// Why, for people.
         detail: String,
     },
+    /// An endpoint that may pass its checks is ejected for what requests found there, or let back. An unknown endpoint means
+    /// nothing.
+    Ejected {
+        /// The service.
+        service: ServiceName,
+        /// The endpoint.
+        address: SocketAddr,
+        /// Whether it is out.
+        ejected: bool,
+        /// Why, for people.
+        reason: String,
+    },
     /// The agents of another cluster told of these pools: all of them, per service and zone.
     RemotePools {
         /// The cluster.

@@ -36,6 +36,23 @@ impl Engine {
         self.update(&service, now, effects);
     }
 
+    /// Takes an endpoint out for what requests found there, or lets it back; its checks speak for themselves.
+    pub(super) fn eject(
+        &mut self,
+        (service, address): (ServiceName, SocketAddr),
+        ejected: bool,
+        reason: String,
+        now: Time,
+        effects: &mut Effects,
+    ) {
+        let Some(state) = self.services.get_mut(&service) else { return };
+        let Some(zone) = state.eject(address, ejected) else { return };
+        effects.changed.insert(service.clone());
+        let (up, of) = (!ejected, service.clone());
+        effects.decisions.push(Decision::Endpoint { service: of, address, zone, up, reason });
+        self.update(&service, now, effects);
+    }
+
     pub(super) fn replica_observed(
         &mut self,
         replica: Arc<str>,

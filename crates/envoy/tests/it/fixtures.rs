@@ -64,11 +64,12 @@ pub(crate) fn plan(serving: &[(&str, u32)], standby: &[&[(&str, u32)]]) -> Plan 
 pub(crate) struct World {
     pub(crate) zones: ZoneEndpoints,
     pub(crate) clusters: BTreeMap<ClusterName, RemoteCluster>,
+    pub(crate) draining: BTreeSet<Target>,
 }
 
 impl World {
     pub(crate) fn view(&self) -> EndpointView<'_> {
-        EndpointView { zones: &self.zones, clusters: &self.clusters }
+        EndpointView { zones: &self.zones, clusters: &self.clusters, draining: &self.draining }
     }
 
     pub(crate) fn zone(
@@ -77,6 +78,11 @@ impl World {
         hosts: impl IntoIterator<Item = (SocketAddr, EndpointHealth)>,
     ) -> Self {
         self.zones.entry(zone(name)).or_default().extend(hosts);
+        self
+    }
+
+    pub(crate) fn draining(mut self, targets: &[&str]) -> Self {
+        self.draining = targets.iter().map(|name| target(name)).collect();
         self
     }
 

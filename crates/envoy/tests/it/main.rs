@@ -21,6 +21,7 @@ mod real {
     mod balance;
     mod bootstrap;
     mod demand;
+    mod draining;
     mod eastwest;
     mod faults;
     mod gateway;

@@ -108,6 +108,45 @@ async fn what_is_shed_is_answered_503_with_retry_after_and_a_new_share_of_it_app
     );
 }
 
+/// Two targets and no address for the one whose share changes: only the percentage that is shed differs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_that_is_shed_applies_within_100_ms_also_when_nothing_else_changes() {
+    let test = "a_share_that_is_shed_applies_within_100_ms_also_when_nothing_else_changes";
+    let Some(envoy) = envoy(test) else { return };
+    let a = Toy::several("a", 2).await;
+    let world = World::default().zone("a", addresses(&a, 2));
+    let policy = ServicePolicy::default();
+    let state = |gone| edge(&plan(&[("zone:a", 1_000), ("zone:gone", gone)], &[]), &world, &policy, None);
+    let mut gateway = Gateway::start(&envoy, GatewayRole::Edge, state(9_000)).await;
+    let http = http1();
+    for round in 0..5 {
+        for (gone, expected) in [(1, 503), (9_000, 200)] {
+            gateway.ads.want(state(gone));
+            let pushed = Instant::now();
+            // 90 % are shed or none: five in a row that are all of one kind come by chance once in 100,000.
+            let (mut row, mut first) = (0, pushed);
+            while row < 5 {
+                let answer =
+                    ask(&http, Method::GET, format!("http://{}/", gateway.address), &[], Bytes::new());
+                let answer = answer.await;
+                assert!(pushed.elapsed().as_secs() < 5, "round {round}: {expected} does not come");
+                let is_shed = answer.status == 503;
+                assert!(!is_shed || answer.headers["retry-after"] == "1");
+                match answer.status == expected {
+                    true if row == 0 => (row, first) = (1, answer.started),
+                    true => row += 1,
+                    // One of ten is not shed.
+                    false => row = 0,
+                }
+            }
+            let took = first - pushed;
+            eprintln!("round {round}: {expected} after {took:?}");
+            assert!(took < std::time::Duration::from_millis(100), "{took:?}");
+        }
+        gateway.ads.applied().await;
+    }
+}
+
 /// Chance decides for each request: five standard deviations of a thousand.
 fn near_shed(answers: &[Answer], expected: usize) {
     let shed = answers.iter().filter(|answer| answer.status == 503).count();

@@ -1,0 +1,82 @@
+//! What drains: from plans, policies and load reports to [`Draining`].
+
+use super::{Core, Input};
+use crate::{
+    draining::{Drain, Draining},
+    view::DrainView,
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tidegate_api::Config;
+use tidegate_engine::{Engine, Target};
+use tidegate_model::{ClusterName, ServiceName, Time, Zone};
+use tidegate_xds::{LoadReport, NodeLocality};
+
+/// Takes in a service's plans. Before gateways are answered nobody has sent anything anywhere.
+pub(super) fn plans(
+    draining: &mut Draining,
+    service: &ServiceName,
+    engine: &Engine,
+    config: &Config,
+    answers: bool,
+    now: Time,
+) {
+    let Some(declared) = config.services.get(service) else { return };
+    let residency = declared.policy.engine.residency.as_ref();
+    let allowed = |target: &Target| {
+        let (region, cluster) = match target {
+            Target::Zone(_) => (Some(&engine.fleet().region), &engine.fleet().own),
+            Target::Cluster(name) => (config.clusters.get(name).map(|it| &it.region), name),
+        };
+        answers && region.is_some_and(|region| residency.is_none_or(|it| it.value.allows(region, cluster)))
+    };
+    draining.plans(service, engine.plans(service), declared.policy.drain_timeout, &allowed, now);
+}
+
+impl Core {
+    /// What a gateway has in flight where anything drains, by its load report; `None` where nobody asks.
+    pub fn in_flight(&mut self, zone: &Zone, report: &LoadReport, now: Time) -> Option<Input> {
+        if !self.draining.asks(&report.node.id, now) {
+            return None;
+        }
+        let mut counts = BTreeMap::<ServiceName, BTreeMap<Target, u64>>::new();
+        for cluster in &report.clusters {
+            let Ok(service) = cluster.cluster.parse::<ServiceName>() else { continue };
+            let draining = self.draining.targets(&service, zone);
+            if draining.is_empty() {
+                continue;
+            }
+            for locality in &cluster.localities {
+                let Some(target) = target(&locality.locality).filter(|it| draining.contains(it)) else {
+                    continue;
+                };
+                *counts.entry(service.clone()).or_default().entry(target).or_default() +=
+                    locality.counts.in_progress;
+            }
+        }
+        let gateway = Arc::from(report.node.id.as_str());
+        Some(Input::InFlight { gateway, zone: zone.clone(), counts })
+    }
+
+    /// All that drains, and what is in flight there.
+    #[must_use]
+    pub fn drain_views(&self, now: Time) -> Vec<DrainView> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let view = |it: Drain| DrainView {
+            service: it.service,
+            source: format!("{}/{}", self.own(), it.zone),
+            target: it.target,
+            since_ms: millis(now.since(it.since)),
+            remaining_ms: millis(it.until.since(now)),
+            in_flight: it.in_flight,
+        };
+        self.draining.all().map(view).collect()
+    }
+}
+
+/// What an Envoy locality stands for (see the crate `envoy`): another cluster has a sub-zone and no zone.
+fn target(locality: &NodeLocality) -> Option<Target> {
+    if locality.zone.is_empty() {
+        return locality.sub_zone.parse::<ClusterName>().ok().map(Target::Cluster);
+    }
+    locality.zone.parse::<Zone>().ok().map(Target::Zone)
+}
