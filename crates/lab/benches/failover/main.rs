@@ -118,12 +118,10 @@ async fn measured(options: &Options, contestant: Contestant, fault: ZoneFault) -
 }
 
 fn told(outcome: &Outcome) -> String {
-    if let Some(why) = &outcome.unusable {
-        return format!("unusable: {why}");
-    }
     let it = &outcome.measures;
+    let unusable = outcome.unusable.as_ref().map(|why| format!("unusable ({why}): ")).unwrap_or_default();
     format!(
-        "{} of {} failed, {} above 1 s, p99 {}, longest {}, generator late by {:.1} ms",
+        "{unusable}{} of {} failed, {} above 1 s, p99 {}, longest {}, generator late by {:.1} ms",
         it.failed,
         it.requests,
         it.slow,

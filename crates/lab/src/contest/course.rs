@@ -158,3 +158,53 @@ fn unusable(samples: &Samples, late: Duration, fault: Time) -> Option<String> {
     let share = last.map_or(0, |(_, share)| *share);
     (share < AT_HOME).then(|| format!("zone a served only {} % before the fault", share / 100))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULT: Time = Time::from_millis(2250);
+
+    fn of(samples: &Samples) -> Outcome {
+        let times = (FAULT, Time::from_millis(5000), Time::from_millis(10_000));
+        outcome(samples, times, &Schedule::default())
+    }
+
+    /// Zone a until the fault, zone b until a second after it, zone a again.
+    fn samples(home: u64) -> Samples {
+        let mut samples =
+            traffic::tests::samples(100, |tenth| if (23..60).contains(&tenth) { 10 } else { home });
+        for served in &mut samples.served {
+            served.zone =
+                if served.zone == "a" { ZONE_A.to_owned() } else { super::super::ZONE_B.to_owned() };
+        }
+        samples
+    }
+
+    #[test]
+    fn a_run_is_measured_from_its_traffic() {
+        let outcome = of(&samples(0));
+        assert_eq!(outcome.unusable, None);
+        let measures = outcome.measures;
+        assert_eq!((measures.failed, measures.slow, measures.rto), (0, 0, Some(Duration::ZERO)));
+        assert_eq!((measures.moves.away, measures.moves.back), (1, 1));
+        // The first window that is all at home again begins 0.5 s x 8 after the fault.
+        assert_eq!(measures.time_to_failback, Some(Duration::from_millis(1250)));
+    }
+
+    #[test]
+    fn a_late_generator_makes_a_run_unusable() {
+        let mut samples = samples(0);
+        samples.late_us = 50_000;
+        assert_eq!(of(&samples).unusable, None);
+        samples.late_us = 50_001;
+        let why = of(&samples).unusable.unwrap();
+        assert!(why.contains("late by 50 ms"), "{why}");
+    }
+
+    #[test]
+    fn who_does_not_prefer_the_zone_before_the_fault_is_not_measured() {
+        let why = of(&samples(3)).unusable.unwrap();
+        assert_eq!(why, "zone a served only 70 % before the fault");
+    }
+}

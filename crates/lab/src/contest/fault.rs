@@ -179,3 +179,31 @@ async fn filter(rules: &str) -> Result<(), FaultError> {
         Err(error) => Err(FaultError::Filter(error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own() {
+        for fault in ZoneFault::ALL {
+            assert_eq!(ZoneFault::named(fault.name()), Some(fault));
+        }
+        assert_eq!(ZoneFault::named("flood"), None);
+    }
+
+    #[test]
+    fn a_black_hole_swallows_both_ways_and_nothing_else() {
+        let rules = black_hole(&["127.40.0.2:4000".parse().unwrap()]);
+        let expected = "\
+table inet tidegate_lab {
+  chain input {
+    type filter hook input priority 0;
+    ip daddr 127.40.0.2 tcp dport 4000 drop
+    ip saddr 127.40.0.2 tcp sport 4000 drop
+  }
+}
+";
+        assert_eq!(rules, expected);
+    }
+}

@@ -126,14 +126,14 @@ impl Report {
             .filter(|it| it.outcome.measures.failed + it.outcome.measures.slow > 0)
             .map(|it| it.fault.to_string())
             .collect();
-        let unusable = self.results.len() - usable().count();
+        let unusable: Vec<_> = self.results.iter().filter_map(unusable_because).collect();
         let mut text = match (own.len(), missed.as_slice()) {
             (0, _) => "Goal (0 failed, 0 above 1 s): not measured.".to_owned(),
             (faults, []) => format!("Goal (0 failed, 0 above 1 s): met on {faults} of {faults} faults."),
             (_, missed) => format!("Goal (0 failed, 0 above 1 s): missed on: {}.", missed.join(", ")),
         };
-        if unusable > 0 {
-            let _ = write!(text, " {unusable} runs were unusable; run it again on a quiet machine.");
+        if !unusable.is_empty() {
+            let _ = write!(text, " Unusable: {}.", unusable.join("; "));
         }
         text
     }
@@ -144,11 +144,16 @@ impl Report {
 #[error("the page has no line `{0}`, so there is no place for the results; put it back")]
 pub struct PageError(&'static str);
 
+fn unusable_because(entry: &Entry) -> Option<String> {
+    let why = entry.outcome.unusable.as_ref()?;
+    Some(format!("{} with {} ({why})", entry.fault, entry.contestant))
+}
+
 fn row(entry: &Entry) -> Vec<String> {
     let Entry { fault, contestant, outcome } = entry;
     let mut row = vec![fault.to_string(), contestant.to_string()];
-    if let Some(why) = &outcome.unusable {
-        row.push(format!("unusable: {why}"));
+    if outcome.unusable.is_some() {
+        row.push("unusable".to_owned());
         row.resize(HEADER.len(), String::new());
         return row;
     }
@@ -166,4 +171,103 @@ fn row(entry: &Entry) -> Vec<String> {
         format!("{} + {}", measures.moves.away, measures.moves.back),
     ]);
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::{Measures, Moves};
+
+    fn entry(fault: ZoneFault, contestant: Contestant, failed: u64, unusable: Option<&str>) -> Entry {
+        let measures = Measures {
+            time_to_detect: None,
+            rto: (failed == 0).then_some(Duration::ZERO),
+            cut_over: Duration::from_secs(1),
+            cut_over_requests: 200,
+            cut_over_failed: failed,
+            cut_over_error_rate: 0.0,
+            p50: Duration::from_millis(1),
+            p99: Duration::from_micros(87_300),
+            max: Duration::from_millis(204),
+            requests: 1000,
+            failed,
+            overload: 0,
+            slow: 0,
+            failures: std::collections::BTreeMap::new(),
+            time_to_failback: (failed == 0).then(|| Duration::from_millis(50_250)),
+            moves: Moves { away: 1, back: 1 },
+        };
+        let unusable = unusable.map(str::to_owned);
+        Entry { fault, contestant, outcome: Outcome { measures, late_ms: 1.5, unusable } }
+    }
+
+    fn report(results: Vec<Entry>) -> Report {
+        Report {
+            machine: Machine {
+                system: "linux x86_64".to_owned(),
+                cores: 2,
+                load_before: Some(0.25),
+                load_after: None,
+            },
+            rate_rps: 200,
+            fault_seconds: 7.0,
+            contestants: vec![(Contestant::Tidegate, "0.1.0".to_owned())],
+            absent: vec!["nginx, which is not installed".to_owned()],
+            results,
+        }
+    }
+
+    #[test]
+    fn the_page_says_who_was_there_and_what_was_measured() {
+        let killed = ZoneFault::Killed;
+        let report = report(vec![
+            entry(killed, Contestant::Tidegate, 0, None),
+            entry(killed, Contestant::HaProxy, 12, None),
+            entry(killed, Contestant::Envoy, 0, Some("the load generator was late by 80 ms")),
+        ]);
+        let page = format!("# Benchmarks\n\n{BEGIN}\nold\n{END}\nmore\n");
+        let expected = "\
+# Benchmarks
+
+<!-- results of failover: begin -->
+
+linux x86_64, 2 cores for everything; load average 0.25 before and unknown at the end; 200 requests/s, a fault of 7 s.
+
+Measured: Tidegate + Envoy 0.1.0.
+Absent: nginx, which is not installed.
+
+| fault |  | failed | above 1 s | RTO | p99 in cut-over | longest | back after | moves |
+|---|---|---:|---:|---:|---:|---:|---:|---:|
+| killed | Tidegate + Envoy | 0 | 0 | 0 ms | 87.3 ms | 204.0 ms | 50.25 s | 1 + 1 |
+| killed | HAProxy | 12 | 0 | never | 87.3 ms | 204.0 ms | not seen | 1 + 1 |
+| killed | Envoy alone | unusable |  |  |  |  |  |  |
+
+Goal (0 failed, 0 above 1 s): met on 1 of 1 faults. Unusable: killed with Envoy alone (the load generator was late by 80 ms).
+<!-- results of failover: end -->
+more
+";
+        assert_eq!(report.write_into(&page).unwrap(), expected);
+        let again = report.write_into(expected).unwrap();
+        assert_eq!(again, expected, "writing twice changes nothing");
+    }
+
+    #[test]
+    fn a_page_without_its_marks_is_left_alone() {
+        let error = report(Vec::new()).write_into("# Benchmarks\n").unwrap_err().to_string();
+        assert!(error.contains(BEGIN), "{error}");
+    }
+
+    #[test]
+    fn the_goal_is_judged_by_usable_runs_of_tidegate_alone() {
+        let frozen = ZoneFault::Frozen;
+        let goal = |results| report(results).goal();
+        assert!(goal(vec![entry(frozen, Contestant::Nginx, 0, None)]).contains("not measured"));
+        let missed = goal(vec![entry(frozen, Contestant::Tidegate, 3, None)]);
+        assert_eq!(missed, "Goal (0 failed, 0 above 1 s): missed on: frozen.");
+        let unusable = goal(vec![entry(frozen, Contestant::Tidegate, 3, Some("busy"))]);
+        assert_eq!(
+            unusable,
+            "Goal (0 failed, 0 above 1 s): not measured. Unusable: frozen with Tidegate + Envoy (busy)."
+        );
+    }
 }

@@ -69,3 +69,88 @@ const fn snapped(share: u32) -> u32 {
         share
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        load::{Outcome, Sample, Served},
+        measure,
+    };
+
+    const FAULT: Time = Time::from_millis(2250);
+
+    /// 100 requests per second; `away` says for each, by the tenth of a second in which it is due, how many of the ten of
+    /// that tenth zone b serves.
+    pub(in super::super) fn samples(tenths: u64, away: impl Fn(u64) -> u64) -> Samples {
+        let served = |zone: &str| Served {
+            endpoint: format!("web-{zone}"),
+            zone: zone.to_owned(),
+            cluster: "us-east".to_owned(),
+        };
+        let request = |number: u64| {
+            let zone = u16::from(number % 10 < away(number / 10));
+            let due = Time::from_millis(number * 10);
+            Sample::new(due, Duration::from_millis(1), Outcome::Status(200)).by(zone)
+        };
+        Samples {
+            label: "contest".to_owned(),
+            services: vec!["shop/web".parse().unwrap()],
+            served: vec![served("a"), served("b")],
+            requests: (0..tenths * 10).map(request).collect(),
+            in_flight: 0,
+            dropped: 0,
+            late_us: 0,
+        }
+    }
+
+    fn steps(moves: &[PlanMove]) -> Vec<(u128, u32)> {
+        let step = |it: &PlanMove| (it.at.since(FAULT).as_millis(), it.home_share_after);
+        moves.iter().map(step).collect()
+    }
+
+    #[test]
+    fn a_fault_and_a_ramp_are_one_move_away_and_one_back() {
+        // Away from 2.3 s to 8 s, then 10 %, 50 % and all of it back.
+        let samples = samples(150, |tenth| match tenth {
+            0..=22 => 0,
+            23..=79 => 10,
+            80..=89 => 9,
+            90..=99 => 5,
+            _ => 0,
+        });
+        let moves = moves(&samples, "a", FAULT);
+        assert_eq!(steps(&moves), [(0, 1000), (500, 0), (7000, 5000), (7500, 8000), (8000, 10_000)]);
+        let counted = measure::moves(&moves, FAULT, Time::from_millis(15_000));
+        assert_eq!((counted.away, counted.back), (1, 1));
+    }
+
+    #[test]
+    fn noise_is_no_move() {
+        // Zone b answers one in ten, then two, then one.
+        let samples = samples(100, |tenth| match tenth {
+            0..=22 => 0,
+            23..=50 => 1 + tenth % 2,
+            _ => 0,
+        });
+        let moves = moves(&samples, "a", FAULT);
+        assert_eq!(steps(&moves), []);
+    }
+
+    #[test]
+    fn flapping_is_as_many_moves_as_it_is() {
+        let samples = samples(100, |tenth| if tenth < 23 { 0 } else { (tenth - 23) / 10 % 2 * 10 });
+        let counted = measure::moves(&moves(&samples, "a", FAULT), FAULT, Time::from_millis(10_000));
+        assert_eq!((counted.away, counted.back), (4, 3));
+    }
+
+    #[test]
+    fn windows_are_counted_from_the_fault_and_failures_do_not_vote() {
+        let mut samples = samples(100, |tenth| if tenth < 50 { 0 } else { 10 });
+        for request in samples.requests.iter_mut().filter(|it| it.due() >= Time::from_millis(3000)) {
+            request.outcome = Outcome::Timeout;
+        }
+        let shares = shares(&samples, "a", FAULT);
+        assert_eq!(shares, [(FAULT, 10_000), (FAULT + WINDOW, 10_000)]);
+    }
+}

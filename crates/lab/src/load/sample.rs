@@ -79,6 +79,12 @@ impl Sample {
         Self { due_us: micros(due.since_origin()), latency_us, outcome, service: 0, served: NOBODY }
     }
 
+    /// The same sample, served by who has this index in [`Samples::served`].
+    #[must_use]
+    pub const fn by(self, served: u16) -> Self {
+        Self { served, ..self }
+    }
+
     /// When it was due.
     #[must_use]
     pub const fn due(&self) -> Time {
