@@ -7,10 +7,12 @@ mod support;
 use std::time::Duration;
 use support::{TIDEGATE, envoy};
 use tidegate_lab::contest::{
-    contestant::{Contestant, Programs, Subject},
+    Layout,
+    contestant::{Contestant, Programs},
     course::{self, Schedule},
     fault::ZoneFault,
     report::{Entry, Machine, Report},
+    subject::Subject,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +24,7 @@ async fn a_killed_zone_is_measured_as_the_benchmark_does_and_costs_no_safe_reque
     let version = programs.version(contestant).unwrap();
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
 
-    let subject = Subject::start(contestant, &programs).await.unwrap();
+    let subject = Subject::start(contestant, Layout::Zones, &programs).await.unwrap();
     let second = Duration::from_secs(1);
     let schedule = Schedule {
         before: 2 * second,
@@ -47,7 +49,7 @@ async fn a_killed_zone_is_measured_as_the_benchmark_does_and_costs_no_safe_reque
         fault_seconds: schedule.fault.as_secs_f64(),
         contestants: vec![(contestant, version)],
         absent: Vec::new(),
-        results: vec![Entry { fault: ZoneFault::Killed, contestant, outcome }],
+        results: vec![Entry { layout: Layout::Zones, fault: ZoneFault::Killed, contestant, outcome }],
     };
     let page = std::fs::read_to_string(support::workspace().join("docs/benchmarks.md")).unwrap();
     let written = report.write_into(&page).unwrap();

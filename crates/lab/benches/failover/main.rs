@@ -16,10 +16,12 @@ use options::Options;
 use std::{env, fs, thread};
 use tidegate_lab::{
     contest::{
-        contestant::{Contestant, Subject},
+        Layout,
+        contestant::Contestant,
         course::{self, Outcome},
         fault::ZoneFault,
         report::{Entry, Machine, Report},
+        subject::Subject,
     },
     measure::Millis,
     net::raise_open_file_limit,
@@ -57,10 +59,13 @@ async fn run(options: &Options, network: &Network) -> Result<()> {
         absent,
         results: Vec::new(),
     };
-    for fault in faults {
-        for (contestant, _) in &report.contestants {
-            let outcome = measured(options, *contestant, fault).await?;
-            report.results.push(Entry { fault, contestant: *contestant, outcome });
+    for layout in &options.layouts {
+        for fault in &faults {
+            for (contestant, _) in &report.contestants {
+                let outcome = measured(options, *layout, *contestant, *fault).await?;
+                let (layout, fault, contestant) = (*layout, *fault, *contestant);
+                report.results.push(Entry { layout, fault, contestant, outcome });
+            }
         }
     }
     report.machine.load_after = load_average();
@@ -95,24 +100,32 @@ fn entered(options: &Options) -> (Vec<(Contestant, String)>, Vec<String>) {
 }
 
 /// One fault on one contestant, made anew when the run says nothing.
-async fn measured(options: &Options, contestant: Contestant, fault: ZoneFault) -> Result<Outcome> {
+async fn measured(
+    options: &Options,
+    layout: Layout,
+    contestant: Contestant,
+    fault: ZoneFault,
+) -> Result<Outcome> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let subject = Subject::start(contestant, &options.programs)
+        let subject = Subject::start(contestant, layout, &options.programs)
             .await
             .with_context(|| format!("starting {contestant}"))?;
         let ran = course::run(&subject, fault, &options.schedule).await;
         let outcome = ran.with_context(|| format!("{contestant}, {fault}"))?;
         if outcome.unusable.is_none() || tries == TRIES {
-            eprintln!("{fault}, {contestant}: {}", told(&outcome));
+            eprintln!("{fault} ({}), {contestant}: {}", layout.name(), told(&outcome));
             if let Some(folder) = options.keep.as_ref() {
-                subject.keep(folder).await.with_context(|| format!("keeping what {contestant} says"))?;
+                subject
+                    .keep(&folder.join(format!("{}-{}-{}", layout.name(), fault.name(), contestant.name())))
+                    .await
+                    .with_context(|| format!("keeping what {contestant} says"))?;
             }
             subject.stop().await;
             return Ok(outcome);
         }
-        eprintln!("{fault}, {contestant}: once more, {}", told(&outcome));
+        eprintln!("{fault} ({}), {contestant}: once more, {}", layout.name(), told(&outcome));
         subject.stop().await;
     }
 }

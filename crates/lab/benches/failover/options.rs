@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use std::{collections::HashMap, path::PathBuf, str::FromStr, time::Duration};
 use tidegate_lab::contest::{
+    Layout,
     contestant::{Contestant, Programs},
     course::Schedule,
     fault::ZoneFault,
@@ -12,6 +13,7 @@ use tidegate_lab::contest::{
 pub(crate) struct Options {
     pub(crate) programs: Programs,
     pub(crate) contestants: Vec<Contestant>,
+    pub(crate) layouts: Vec<Layout>,
     pub(crate) faults: Vec<ZoneFault>,
     pub(crate) schedule: Schedule,
     pub(crate) json: Option<PathBuf>,
@@ -55,6 +57,7 @@ impl Options {
             contestants: listed("--only", take("--only"), &Contestant::ALL, Contestant::named, |it| {
                 it.name()
             })?,
+            layouts: listed("--layouts", take("--layouts"), &Layout::ALL, Layout::named, |it| it.name())?,
             faults: listed("--faults", take("--faults"), &ZoneFault::ALL, ZoneFault::named, |it| it.name())?,
             json: path(take("--json")),
             page: path(take("--page")),

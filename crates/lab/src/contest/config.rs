@@ -36,10 +36,10 @@ pub struct Places<'a> {
     pub admin: SocketAddr,
     /// The folder of its files.
     pub folder: &'a Path,
-    /// The endpoints of zone a.
-    pub zone_a: [SocketAddr; ENDPOINTS],
-    /// The endpoints of zone b.
-    pub zone_b: [SocketAddr; ENDPOINTS],
+    /// The endpoints at home.
+    pub home: [SocketAddr; ENDPOINTS],
+    /// The endpoints that stand by.
+    pub standby: [SocketAddr; ENDPOINTS],
 }
 
 impl Template {
@@ -55,7 +55,7 @@ impl Template {
         };
         set("LISTEN", places.listen);
         set("ADMIN", places.admin);
-        for (number, (a, b)) in (1..).zip(places.zone_a.into_iter().zip(places.zone_b)) {
+        for (number, (a, b)) in (1..).zip(places.home.into_iter().zip(places.standby)) {
             set(&format!("A{number}"), a);
             set(&format!("B{number}"), b);
         }
@@ -76,8 +76,8 @@ mod tests {
             listen: address(1),
             admin: address(2),
             folder: Path::new("/tmp/it"),
-            zone_a: [11, 12, 13, 14].map(address),
-            zone_b: [21, 22, 23, 24].map(address),
+            home: [11, 12, 13, 14].map(address),
+            standby: [21, 22, 23, 24].map(address),
         };
         template.fill(&places)
     }
@@ -101,9 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn zone_b_stands_by_in_every_configuration() {
-        let standby = [(HAPROXY, "@B1@ backup"), (NGINX, "@B1@ max_fails=1 fail_timeout=10s backup")];
-        for (templates, line) in standby {
+    fn the_other_place_stands_by_in_every_configuration() {
+        let lines = [(HAPROXY, "@B1@ backup"), (NGINX, "@B1@ max_fails=1 fail_timeout=10s backup")];
+        for (templates, line) in lines {
             assert!(templates[0].text.contains(line), "{line}");
         }
         assert!(ENVOY[0].text.contains("priority: 1") && TRAEFIK[1].text.contains("fallback: zone-b"));

@@ -1,34 +1,19 @@
-//! Who is measured: which program it is, and how it is started with its endpoints.
+//! Who is measured: which program it is, where it is, and how it is started.
 
-use super::{
-    ENDPOINTS, SERVICE, ZONE_A, ZONE_B,
-    config::{self, Places, Template},
-};
-use crate::{
-    clock::LabClock,
-    fetch,
-    fleet::{Binaries, ClusterSpec, Fleet, FleetError, FleetSpec, PolicySpec, hostname, spec::known},
-    net::Loopback,
-    process::{Child, ChildSpec, ProcessError},
-    toy::{Ledger, Toy, ToyError, ToySpec},
-};
+use super::config::{self, Template};
+use crate::{fetch, fleet::FleetError, process::ProcessError, toy::ToyError};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use std::{
-    env, fmt, fs, io,
-    net::SocketAddr,
+    env,
+    ffi::OsString,
+    fmt, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
-use tempfile::TempDir;
 
 /// How long one may take to serve after its start.
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// Answers in a row after which it serves.
-const ANSWERS: u32 = 20;
-/// From one look to the next.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(60);
 /// Where Debian puts servers, which is not on everybody's path.
 const SERVERS: &str = "/usr/sbin";
 
@@ -69,7 +54,8 @@ impl Contestant {
         }
     }
 
-    const fn templates(self) -> &'static [Template] {
+    /// The files of a proxy; the first is the one that it is started with.
+    pub(super) const fn templates(self) -> &'static [Template] {
         match self {
             Self::Tidegate => &[],
             Self::Envoy => config::ENVOY,
@@ -80,7 +66,7 @@ impl Contestant {
     }
 
     /// How a proxy is started in the foreground with the first of its files.
-    fn arguments(self, file: &Path) -> Vec<std::ffi::OsString> {
+    pub(super) fn arguments(self, file: &Path) -> Vec<OsString> {
         let words: &[&str] = match self {
             // Threads are as many as cores, as for all others.
             Self::Envoy | Self::Tidegate => &["--disable-hot-restart", "-l", "error", "-c"],
@@ -200,214 +186,6 @@ pub enum ContestError {
     },
 }
 
-/// One that runs and serves. Dropping it kills its processes.
-#[derive(Debug)]
-pub enum Subject {
-    /// Tidegate.
-    Fleet(Box<Fleet>),
-    /// A proxy.
-    Proxy(Box<Proxy>),
-}
-
-/// A proxy and its endpoints.
-#[derive(Debug)]
-pub struct Proxy {
-    // First, so that it is gone before what it talks to.
-    child: Child,
-    listen: SocketAddr,
-    toys: Vec<Toy>,
-    clock: LabClock,
-    _files: TempDir,
-    _loopback: Loopback,
-}
-
-impl Subject {
-    /// Starts one, and waits until it serves. Must be called within a tokio runtime.
-    pub async fn start(contestant: Contestant, programs: &Programs) -> Result<Self, ContestError> {
-        let program = programs.of(contestant).ok_or(ContestError::Absent(contestant))?;
-        if contestant == Contestant::Tidegate {
-            let binaries = Binaries { tidegate: program, envoy: programs.envoy.clone() };
-            let mut fleet = Fleet::start(fleet_spec()?, &binaries)?;
-            fleet.ready(START_LIMIT).await?;
-            return Ok(Self::Fleet(Box::new(fleet)));
-        }
-        let mut proxy = Proxy::start(contestant, program)?;
-        proxy.ready(contestant).await?;
-        Ok(Self::Proxy(Box::new(proxy)))
-    }
-
-    /// Where it listens for requests.
-    #[must_use]
-    pub fn listen(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Fleet(fleet) => {
-                fleet.addresses(&fleet.spec().clusters.first()?.name).ok().map(|it| it.edge)
-            }
-            Self::Proxy(proxy) => Some(proxy.listen),
-        }
-    }
-
-    /// Its endpoints in zone a.
-    #[must_use]
-    pub fn zone_a(&self) -> Vec<&Toy> {
-        let toys = match self {
-            Self::Fleet(fleet) => fleet.toys(),
-            Self::Proxy(proxy) => &proxy.toys,
-        };
-        toys.iter().filter(|toy| toy.spec().zone.as_str() == ZONE_A).collect()
-    }
-
-    /// Its time.
-    #[must_use]
-    pub const fn clock(&self) -> LabClock {
-        match self {
-            Self::Fleet(fleet) => fleet.clock(),
-            Self::Proxy(proxy) => proxy.clock,
-        }
-    }
-
-    /// Writes what it says of itself (statistics and hosts of its Envoy, status and timeline of its agent) into a folder.
-    /// Only for Tidegate; others say nothing.
-    pub async fn keep(&self, folder: &Path) -> Result<(), ContestError> {
-        let Self::Fleet(fleet) = self else { return Ok(()) };
-        fs::create_dir_all(folder)
-            .map_err(|cause| ContestError::Io { what: "cannot make the folder", cause })?;
-        for cluster in &fleet.spec().clusters {
-            let addresses = fleet.addresses(&cluster.name)?;
-            for (file, address, path) in [
-                ("stats.txt", addresses.edge_admin, "/stats"),
-                ("clusters.txt", addresses.edge_admin, "/clusters"),
-                ("status.json", addresses.agent_admin, "/api/v1/status"),
-                ("decisions.json", addresses.agent_admin, "/api/v1/decisions?after=0"),
-            ] {
-                let text = fetch::get(address, None, path, Duration::from_secs(2)).await?.1;
-                fs::write(folder.join(file), text)
-                    .map_err(|cause| ContestError::Io { what: "cannot write what was said", cause })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends it.
-    pub async fn stop(self) {
-        match self {
-            Self::Fleet(fleet) => fleet.stop().await,
-            Self::Proxy(mut proxy) => {
-                if let Err(error) = proxy.child.kill().await {
-                    tracing::warn!(%error, "a proxy did not end");
-                }
-            }
-        }
-    }
-}
-
-/// One cluster of two zones with one service, and the policy of `configs/tidegate.yaml`.
-fn fleet_spec() -> Result<FleetSpec, ContestError> {
-    let policy: Value = serde_saphyr::from_str(config::TIDEGATE)?;
-    let cluster = ClusterSpec {
-        name: known("us-east"),
-        region: known("us-east"),
-        zones: vec![known(ZONE_A), known(ZONE_B)],
-        workloads: true,
-    };
-    Ok(FleetSpec {
-        clusters: vec![cluster],
-        services: vec![known(SERVICE)],
-        endpoints_per_zone: u32::try_from(ENDPOINTS).unwrap_or(u32::MAX),
-        round_trips: Vec::new(),
-        policy: PolicySpec {
-            // The file says all of it anew.
-            more: policy["spec"].as_object().cloned().unwrap_or_default(),
-            ..FleetSpec::demo().policy
-        },
-        jitter: Duration::ZERO,
-    })
-}
-
-impl Proxy {
-    fn start(contestant: Contestant, program: PathBuf) -> Result<Self, ContestError> {
-        let failed = |what| move |cause| ContestError::Io { what, cause };
-        let files = tempfile::Builder::new()
-            .prefix("tidegate-contest-")
-            .tempdir()
-            .map_err(failed("cannot make a temporary folder"))?;
-        let (loopback, clock) = (Loopback::claim(), LabClock::start());
-        let toys = start_toys(&loopback, clock)?;
-        let reserve = || loopback.reserve().map_err(failed("cannot reserve an address"));
-        let (listen, admin) = (reserve()?, reserve()?);
-        let addresses = |first: usize| std::array::from_fn(|number| toys[first + number].address());
-        let places = Places {
-            listen: listen.address(),
-            admin: admin.address(),
-            folder: files.path(),
-            zone_a: addresses(0),
-            zone_b: addresses(ENDPOINTS),
-        };
-        for template in contestant.templates() {
-            fs::write(files.path().join(template.name), template.fill(&places))
-                .map_err(failed("cannot write a configuration"))?;
-        }
-        let first = contestant.templates().first().map_or("", |template| template.name);
-        let spec = ChildSpec {
-            name: contestant.name().to_owned(),
-            program,
-            args: contestant.arguments(&files.path().join(first)),
-            log_dir: files.path().to_owned(),
-        };
-        let address = listen.address();
-        // The proxy binds these now.
-        drop((listen, admin));
-        Ok(Self {
-            child: Child::start(spec)?,
-            listen: address,
-            toys,
-            clock,
-            _files: files,
-            _loopback: loopback,
-        })
-    }
-
-    /// Waits until it has answered some times in a row.
-    async fn ready(&mut self, contestant: Contestant) -> Result<(), ContestError> {
-        let end = self.clock.now() + START_LIMIT;
-        let mut in_a_row = 0;
-        while in_a_row < ANSWERS {
-            self.child.check()?;
-            let host = hostname(&known(SERVICE));
-            let answer = fetch::get(self.listen, Some(&host), "/", Duration::from_secs(1)).await;
-            if answer.is_ok_and(|(status, _)| status.is_success()) {
-                in_a_row += 1;
-                continue;
-            }
-            in_a_row = 0;
-            if self.clock.now() > end {
-                return Err(ContestError::Silent { contestant, tail: self.child.tail() });
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    }
-}
-
-/// The endpoints of zone a, then those of zone b.
-fn start_toys(loopback: &Loopback, clock: LabClock) -> Result<Vec<Toy>, ToyError> {
-    let ledger = Ledger::new();
-    let mut toys = Vec::new();
-    for zone in [ZONE_A, ZONE_B] {
-        for number in 0..ENDPOINTS {
-            let spec = ToySpec {
-                service: known(SERVICE),
-                cluster: known("us-east"),
-                zone: known(zone),
-                name: format!("web-{zone}-{number}"),
-                ip: loopback.next_ip(),
-            };
-            toys.push(Toy::start(spec, &ledger, clock)?);
-        }
-    }
-    Ok(toys)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,13 +211,5 @@ mod tests {
             assert_eq!(contestant.templates().is_empty(), contestant == Contestant::Tidegate);
         }
         assert_eq!(Contestant::named("apache"), None);
-    }
-
-    #[test]
-    fn tidegates_fleet_is_as_large_as_the_others_and_has_the_policy_of_the_file() {
-        let spec = fleet_spec().unwrap();
-        assert_eq!((spec.clusters.len(), spec.clusters[0].zones.len(), spec.endpoints_per_zone), (1, 2, 4));
-        assert_eq!(spec.policy.more["failback"]["holdDown"], "30s");
-        assert_eq!(spec.services, [known(SERVICE)]);
     }
 }

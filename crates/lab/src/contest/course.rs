@@ -1,9 +1,9 @@
 //! One fault on one contestant, under load.
 
 use super::{
-    SERVICE, ZONE_A,
-    contestant::Subject,
+    Layout, SERVICE,
     fault::{self, FaultError, ZoneFault},
+    subject::Subject,
     traffic,
 };
 use crate::{
@@ -17,7 +17,7 @@ use tidegate_model::Time;
 
 /// A generator that was late by more has measured itself.
 pub const MAX_LATE: Duration = Duration::from_millis(50);
-/// The part of the traffic before the fault that the preferred zone must serve, in 1/10000.
+/// The part of the traffic before the fault that home must serve, in 1/10000.
 const AT_HOME: u32 = 9500;
 /// Requests that may be unanswered at a time.
 const IN_FLIGHT_LIMIT: usize = 2000;
@@ -88,20 +88,20 @@ pub enum CourseError {
 
 /// Runs the load over the fault, and measures it.
 pub async fn run(subject: &Subject, fault: ZoneFault, schedule: &Schedule) -> Result<Outcome, CourseError> {
-    let clock = subject.clock();
+    let (clock, layout) = (subject.clock(), subject.layout());
     let target = subject.listen().ok_or(CourseError::NoListener)?;
     let load = Load::start(load(target, schedule.rate_rps), clock)?;
     let began = clock.now() + schedule.before;
     tokio::time::sleep_until(clock.instant(began)).await;
     let until = began + schedule.fault;
-    let (struck, restored) = fault::strike(fault, &subject.zone_a(), clock, until).await?;
+    let (struck, restored) = fault::strike(fault, &subject.home(), clock, until).await?;
     tokio::time::sleep_until(clock.instant(restored + schedule.after)).await;
     let end = restored + schedule.patience;
-    while clock.now() < end && !is_back(&load.samples(), struck, restored, clock.now(), schedule) {
+    while clock.now() < end && !is_back(&load.samples(), layout, (struck, restored, clock.now()), schedule) {
         tokio::time::sleep(LOOK).await;
     }
     let observed_until = clock.now();
-    Ok(outcome(&load.stop().await, (struck, restored, observed_until), schedule))
+    Ok(outcome(&load.stop().await, layout, (struck, restored, observed_until), schedule))
 }
 
 fn load(target: std::net::SocketAddr, rate_rps: u32) -> LoadSpec {
@@ -117,14 +117,20 @@ fn load(target: std::net::SocketAddr, rate_rps: u32) -> LoadSpec {
     }
 }
 
-fn is_back(samples: &Samples, struck: Time, restored: Time, now: Time, schedule: &Schedule) -> bool {
-    let moves = traffic::moves(samples, ZONE_A, struck);
+fn is_back(
+    samples: &Samples,
+    layout: Layout,
+    (struck, restored, now): (Time, Time, Time),
+    schedule: &Schedule,
+) -> bool {
+    let moves = traffic::moves(samples, |it| layout.at_home(it), struck);
     measure::stable_failback(&moves, struck, restored, now, schedule.quiet).is_some()
 }
 
 /// What became of the requests of a run: when the fault struck, when it was undone, and until when it was watched.
 fn outcome(
     samples: &Samples,
+    layout: Layout,
     (fault, restored, observed_until): (Time, Time, Time),
     schedule: &Schedule,
 ) -> Outcome {
@@ -134,29 +140,29 @@ fn outcome(
         observed_until,
         samples: &samples.requests,
         detections: &[],
-        moves: &traffic::moves(samples, ZONE_A, fault),
+        moves: &traffic::moves(samples, |it| layout.at_home(it), fault),
         quiet: schedule.quiet,
     };
     let late = Duration::from_micros(samples.late_us);
     Outcome {
         measures: measure::measure(&incident),
         late_ms: late.as_secs_f64() * 1e3,
-        unusable: unusable(samples, late, fault),
+        unusable: unusable(samples, layout, late, fault),
     }
 }
 
 /// Why a run says nothing about the contestant.
-fn unusable(samples: &Samples, late: Duration, fault: Time) -> Option<String> {
+fn unusable(samples: &Samples, layout: Layout, late: Duration, fault: Time) -> Option<String> {
     if late > MAX_LATE {
         return Some(format!("the load generator was late by {} ms: the machine is busy", late.as_millis()));
     }
     if samples.dropped > 0 {
         return Some(format!("{} requests did not fit into the record", samples.dropped));
     }
-    let before = traffic::shares(samples, ZONE_A, Time::ZERO);
+    let before = traffic::shares(samples, |it| layout.at_home(it), Time::ZERO);
     let last = before.iter().rev().find(|(at, _)| *at + traffic::WINDOW <= fault);
     let share = last.map_or(0, |(_, share)| *share);
-    (share < AT_HOME).then(|| format!("zone a served only {} % before the fault", share / 100))
+    (share < AT_HOME).then(|| format!("home served only {} % before the fault", share / 100))
 }
 
 #[cfg(test)]
@@ -167,7 +173,7 @@ mod tests {
 
     fn of(samples: &Samples) -> Outcome {
         let times = (FAULT, Time::from_millis(5000), Time::from_millis(10_000));
-        outcome(samples, times, &Schedule::default())
+        outcome(samples, Layout::Zones, times, &Schedule::default())
     }
 
     /// Zone a until the fault, zone b until a second after it, zone a again.
@@ -175,8 +181,7 @@ mod tests {
         let mut samples =
             traffic::tests::samples(100, |tenth| if (23..60).contains(&tenth) { 10 } else { home });
         for served in &mut samples.served {
-            served.zone =
-                if served.zone == "a" { ZONE_A.to_owned() } else { super::super::ZONE_B.to_owned() };
+            served.zone = format!("us-east-1{}", served.zone);
         }
         samples
     }
@@ -205,6 +210,6 @@ mod tests {
     #[test]
     fn who_does_not_prefer_the_zone_before_the_fault_is_not_measured() {
         let why = of(&samples(3)).unusable.unwrap();
-        assert_eq!(why, "zone a served only 70 % before the fault");
+        assert_eq!(why, "home served only 70 % before the fault");
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to zone a, and how it ends.
+//! What is done at home, and how it ends.
 
 use crate::{
     clock::LabClock,
@@ -14,14 +14,14 @@ const FLAP: Duration = Duration::from_secs(1);
 /// The table of packet filter rules that a black hole is made of.
 const TABLE: &str = "tidegate_lab";
 
-/// A fault of the whole zone a.
+/// A fault of all endpoints at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ZoneFault {
     /// Every endpoint is gone: connects are refused, open connections are closed.
     Killed,
     /// Every endpoint accepts and reads, and never answers.
     Frozen,
-    /// Packets to the zone and from it vanish.
+    /// Packets to the endpoints and from them vanish.
     BlackHoled,
     /// Every endpoint answers 503, to checks too.
     Answers503,

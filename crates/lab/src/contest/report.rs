@@ -1,6 +1,6 @@
 //! The results: as a table on the terminal, as JSON, and as a part of a page. Pure.
 
-use super::{contestant::Contestant, course::Outcome, fault::ZoneFault};
+use super::{Layout, contestant::Contestant, course::Outcome, fault::ZoneFault};
 use crate::measure::Millis;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct Machine {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
+    /// Which places there were.
+    pub layout: Layout,
     /// The fault.
     pub fault: ZoneFault,
     /// Who had it.
@@ -63,15 +65,19 @@ impl Report {
     /// The table for a terminal.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_header(HEADER);
-        for row in self.results.iter().map(row) {
-            table.add_row(row);
+        let mut text = self.machine_line();
+        for (layout, entries) in self.layouts() {
+            let mut table = Table::new();
+            table.load_style(UTF8_FULL_CONDENSED).set_header(HEADER);
+            for row in entries.into_iter().map(row) {
+                table.add_row(row);
+            }
+            for column in table.column_iter_mut().skip(2) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            let _ = write!(text, "\n\n{layout}\n{table}");
         }
-        for column in table.column_iter_mut().skip(2) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        format!("{}\n\n{table}\n{}", self.machine_line(), self.goal())
+        format!("{text}\n{}", self.goal())
     }
 
     /// The same in Markdown.
@@ -84,14 +90,12 @@ impl Report {
         for absent in &self.absent {
             let _ = writeln!(text, "Absent: {absent}.");
         }
-        let _ = writeln!(
-            text,
-            "\n| {} |\n|{}",
-            HEADER.join(" | "),
-            "---|---|---:|---:|---:|---:|---:|---:|---:|"
-        );
-        for entry in &self.results {
-            let _ = writeln!(text, "| {} |", row(entry).join(" | "));
+        for (layout, entries) in self.layouts() {
+            let rule = "---|---|---:|---:|---:|---:|---:|---:|---:|";
+            let _ = writeln!(text, "\n#### {layout}\n\n| {} |\n|{rule}", HEADER.join(" | "));
+            for entry in entries {
+                let _ = writeln!(text, "| {} |", row(entry).join(" | "));
+            }
         }
         let _ = writeln!(text, "\n{}", self.goal());
         text
@@ -102,6 +106,13 @@ impl Report {
         let (head, rest) = page.split_once(BEGIN).ok_or(PageError(BEGIN))?;
         let (_, tail) = rest.split_once(END).ok_or(PageError(END))?;
         Ok(format!("{head}{BEGIN}\n\n{}\n{END}{tail}", self.markdown().trim_end()))
+    }
+
+    /// The results of each layout that was measured.
+    fn layouts(&self) -> Vec<(Layout, Vec<&Entry>)> {
+        let of = |layout| self.results.iter().filter(|it| it.layout == layout).collect::<Vec<_>>();
+        let all = Layout::ALL.map(|layout| (layout, of(layout)));
+        all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
     }
 
     fn machine_line(&self) -> String {
@@ -124,7 +135,7 @@ impl Report {
         let missed: Vec<_> = own
             .iter()
             .filter(|it| it.outcome.measures.failed + it.outcome.measures.slow > 0)
-            .map(|it| it.fault.to_string())
+            .map(|it| format!("{} ({})", it.fault, it.layout.name()))
             .collect();
         let unusable: Vec<_> = self.results.iter().filter_map(unusable_because).collect();
         let mut text = match (own.len(), missed.as_slice()) {
@@ -146,11 +157,11 @@ pub struct PageError(&'static str);
 
 fn unusable_because(entry: &Entry) -> Option<String> {
     let why = entry.outcome.unusable.as_ref()?;
-    Some(format!("{} with {} ({why})", entry.fault, entry.contestant))
+    Some(format!("{} ({}) with {}, {why}", entry.fault, entry.layout.name(), entry.contestant))
 }
 
 fn row(entry: &Entry) -> Vec<String> {
-    let Entry { fault, contestant, outcome } = entry;
+    let Entry { fault, contestant, outcome, .. } = entry;
     let mut row = vec![fault.to_string(), contestant.to_string()];
     if outcome.unusable.is_some() {
         row.push("unusable".to_owned());
@@ -198,7 +209,12 @@ mod tests {
             moves: Moves { away: 1, back: 1 },
         };
         let unusable = unusable.map(str::to_owned);
-        Entry { fault, contestant, outcome: Outcome { measures, late_ms: 1.5, unusable } }
+        Entry {
+            layout: Layout::Zones,
+            fault,
+            contestant,
+            outcome: Outcome { measures, late_ms: 1.5, unusable },
+        }
     }
 
     fn report(results: Vec<Entry>) -> Report {
@@ -236,13 +252,15 @@ linux x86_64, 2 cores for everything; load average 0.25 before and unknown at th
 Measured: Tidegate + Envoy 0.1.0.
 Absent: nginx, which is not installed.
 
+#### Two zones of a cluster
+
 | fault |  | failed | above 1 s | RTO | p99 in cut-over | longest | back after | moves |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
 | killed | Tidegate + Envoy | 0 | 0 | 0 ms | 87.3 ms | 204.0 ms | 50.25 s | 1 + 1 |
 | killed | HAProxy | 12 | 0 | never | 87.3 ms | 204.0 ms | not seen | 1 + 1 |
 | killed | Envoy alone | unusable |  |  |  |  |  |  |
 
-Goal (0 failed, 0 above 1 s): met on 1 of 1 faults. Unusable: killed with Envoy alone (the load generator was late by 80 ms).
+Goal (0 failed, 0 above 1 s): met on 1 of 1 faults. Unusable: killed (zones) with Envoy alone, the load generator was late by 80 ms.
 <!-- results of failover: end -->
 more
 ";
@@ -263,11 +281,11 @@ more
         let goal = |results| report(results).goal();
         assert!(goal(vec![entry(frozen, Contestant::Nginx, 0, None)]).contains("not measured"));
         let missed = goal(vec![entry(frozen, Contestant::Tidegate, 3, None)]);
-        assert_eq!(missed, "Goal (0 failed, 0 above 1 s): missed on: frozen.");
+        assert_eq!(missed, "Goal (0 failed, 0 above 1 s): missed on: frozen (zones).");
         let unusable = goal(vec![entry(frozen, Contestant::Tidegate, 3, Some("busy"))]);
         assert_eq!(
             unusable,
-            "Goal (0 failed, 0 above 1 s): not measured. Unusable: frozen with Tidegate + Envoy (busy)."
+            "Goal (0 failed, 0 above 1 s): not measured. Unusable: frozen (zones) with Tidegate + Envoy, busy."
         );
     }
 }

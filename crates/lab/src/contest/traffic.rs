@@ -1,11 +1,15 @@
 //! Where the traffic went, from the answers alone: the same for everybody who serves it. Pure.
 //!
-//! In each window of [`WINDOW`] the *home share* is the part of the answered requests that zone a served. A change
+//! In each window of [`WINDOW`] the *home share* is the part of the answered requests that somebody at
+//! home served. A change
 //! counts once it differs from the last that counted by [`STEP`] or more, or reaches the one end or the other. So the
 //! steps of a ramp are changes in one direction and one move ([`crate::measure::moves`]), and the noise of a partial
 //! fault is none.
 
-use crate::{load::Samples, measure::PlanMove};
+use crate::{
+    load::{Samples, Served},
+    measure::PlanMove,
+};
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_model::Time;
 
@@ -21,11 +25,11 @@ const WHOLE: u32 = 10_000;
 /// The changes of the home share from `from` on, when all is taken to be at home, in order of time. The time of a change
 /// is the beginning of its window.
 #[must_use]
-pub fn moves(samples: &Samples, home: &str, from: Time) -> Vec<PlanMove> {
+pub fn moves(samples: &Samples, is_home: impl Fn(&Served) -> bool, from: Time) -> Vec<PlanMove> {
     let Some(service) = samples.services.first() else { return Vec::new() };
     let mut last = WHOLE;
     let mut moves = Vec::new();
-    for (at, share) in shares(samples, home, from) {
+    for (at, share) in shares(samples, is_home, from) {
         let share = snapped(share);
         let is_end = share == 0 || share == WHOLE;
         if share != last && (is_end || share.abs_diff(last) >= STEP) {
@@ -45,13 +49,13 @@ pub fn moves(samples: &Samples, home: &str, from: Time) -> Vec<PlanMove> {
 /// The home share of each window in which somebody was served, in 1/10000, by when the requests were due. Windows are
 /// counted from `from`.
 #[must_use]
-pub fn shares(samples: &Samples, home: &str, from: Time) -> Vec<(Time, u32)> {
+pub fn shares(samples: &Samples, is_home: impl Fn(&Served) -> bool, from: Time) -> Vec<(Time, u32)> {
     let mut windows: BTreeMap<u128, (u64, u64)> = BTreeMap::new();
     for sample in samples.requests.iter().filter(|it| it.outcome.is_success() && it.due() >= from) {
         let Some(served) = samples.served_by(sample) else { continue };
         let window = sample.due().since(from).as_micros() / WINDOW.as_micros();
         let (at_home, all) = windows.entry(window).or_default();
-        *at_home += u64::from(served.zone == home);
+        *at_home += u64::from(is_home(served));
         *all += 1;
     }
     let share =
@@ -74,7 +78,7 @@ const fn snapped(share: u32) -> u32 {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        load::{Outcome, Sample, Served},
+        load::{Outcome, Sample},
         measure,
     };
 
@@ -104,6 +108,10 @@ pub(super) mod tests {
         }
     }
 
+    fn is_a(served: &Served) -> bool {
+        served.zone == "a"
+    }
+
     fn steps(moves: &[PlanMove]) -> Vec<(u128, u32)> {
         let step = |it: &PlanMove| (it.at.since(FAULT).as_millis(), it.home_share_after);
         moves.iter().map(step).collect()
@@ -119,7 +127,7 @@ pub(super) mod tests {
             90..=99 => 5,
             _ => 0,
         });
-        let moves = moves(&samples, "a", FAULT);
+        let moves = moves(&samples, is_a, FAULT);
         assert_eq!(steps(&moves), [(0, 1000), (500, 0), (7000, 5000), (7500, 8000), (8000, 10_000)]);
         let counted = measure::moves(&moves, FAULT, Time::from_millis(15_000));
         assert_eq!((counted.away, counted.back), (1, 1));
@@ -133,14 +141,14 @@ pub(super) mod tests {
             23..=50 => 1 + tenth % 2,
             _ => 0,
         });
-        let moves = moves(&samples, "a", FAULT);
+        let moves = moves(&samples, is_a, FAULT);
         assert_eq!(steps(&moves), []);
     }
 
     #[test]
     fn flapping_is_as_many_moves_as_it_is() {
         let samples = samples(100, |tenth| if tenth < 23 { 0 } else { (tenth - 23) / 10 % 2 * 10 });
-        let counted = measure::moves(&moves(&samples, "a", FAULT), FAULT, Time::from_millis(10_000));
+        let counted = measure::moves(&moves(&samples, is_a, FAULT), FAULT, Time::from_millis(10_000));
         assert_eq!((counted.away, counted.back), (4, 3));
     }
 
@@ -150,7 +158,7 @@ pub(super) mod tests {
         for request in samples.requests.iter_mut().filter(|it| it.due() >= Time::from_millis(3000)) {
             request.outcome = Outcome::Timeout;
         }
-        let shares = shares(&samples, "a", FAULT);
+        let shares = shares(&samples, is_a, FAULT);
         assert_eq!(shares, [(FAULT, 10_000), (FAULT + WINDOW, 10_000)]);
     }
 }
