@@ -106,11 +106,21 @@ mod tests {
         for (templates, line) in lines {
             assert!(templates[0].text.contains(line), "{line}");
         }
-        assert!(ENVOY[0].text.contains("priority: 1") && TRAEFIK[1].text.contains("fallback: zone-b"));
+        assert!(ENVOY[0].text.contains("priority: 1") && TRAEFIK[1].text.contains("fallback: place-b"));
     }
 
     #[test]
-    fn the_policy_of_tidegate_says_what_an_absent_policy_means() {
+    fn the_page_links_every_file() {
+        let page = include_str!("../../../../docs/benchmarks.md");
+        let all = [ENVOY, HAPROXY, NGINX, TRAEFIK].concat();
+        for name in all.iter().map(|template| template.name).chain(["tidegate.yaml"]) {
+            let link = format!("[{name}](../crates/lab/src/contest/configs/{name})");
+            assert!(page.contains(&link), "docs/benchmarks.md lacks {link}");
+        }
+    }
+
+    #[test]
+    fn the_policy_of_tidegate_sets_a_health_check_and_keeps_the_defaults() {
         let policy: serde_json::Value = serde_saphyr::from_str(TIDEGATE).unwrap();
         let spec = &policy["spec"];
         let check = serde_json::json!(
