@@ -177,6 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn only_the_benchmark_of_failover_writes_a_page_and_takes_arguments() {
+        let bench = |words: &[&str]| Cli::parse_from(["xtask", "bench"].iter().chain(words)).command;
+        let Command::Bench { write, args, .. } = bench(&["failover", "--write", "--", "--only", "nginx"])
+        else {
+            panic!("not a benchmark")
+        };
+        assert_eq!((write, args), (true, vec!["--only".to_owned(), "nginx".to_owned()]));
+        for words in [["planner", "--write"].as_slice(), &["agent", "--", "--services"], &["--write"]] {
+            let error = run(bench(words)).unwrap_err().to_string();
+            assert!(error.contains("belong to `bench failover`"), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
     fn a_soak_draws_ten_million_cases_unless_told_otherwise() {
         let cli = Cli::parse_from(["xtask", "soak", "engine"]);
         let Command::Soak(soak::Soak::Engine { cases, .. }) = cli.command else { panic!("not a soak") };

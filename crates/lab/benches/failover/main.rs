@@ -10,7 +10,7 @@
 mod network;
 mod options;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use network::Network;
 use options::Options;
 use std::{env, fs, thread};
@@ -35,7 +35,13 @@ fn main() -> Result<()> {
     // Before any thread is there: the process is replaced.
     let network = network::of_its_own();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&options, &network))
+    // Dropped on Ctrl-C, what runs is killed. Without a handler the first process of a namespace would not hear it.
+    runtime.block_on(async {
+        tokio::select! {
+            done = run(&options, &network) => done,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    })
 }
 
 async fn run(options: &Options, network: &Network) -> Result<()> {
@@ -62,9 +68,16 @@ async fn run(options: &Options, network: &Network) -> Result<()> {
     for layout in &options.layouts {
         for fault in &faults {
             for (contestant, _) in &report.contestants {
-                let outcome = measured(options, *layout, *contestant, *fault).await?;
                 let (layout, fault, contestant) = (*layout, *fault, *contestant);
-                report.results.push(Entry { layout, fault, contestant, outcome });
+                match measured(options, layout, contestant, fault).await {
+                    Ok(outcome) => report.results.push(Entry { layout, fault, contestant, outcome }),
+                    // One that fails does not take the others' results along.
+                    Err(error) => {
+                        let absent = format!("{contestant}, {fault} ({}): {error:#}", layout.name());
+                        eprintln!("absent: {absent}");
+                        report.absent.push(absent);
+                    }
+                }
             }
         }
     }
@@ -109,18 +122,14 @@ async fn measured(
     let mut tries = 0;
     loop {
         tries += 1;
-        let subject = Subject::start(contestant, layout, &options.programs)
-            .await
-            .with_context(|| format!("starting {contestant}"))?;
-        let ran = course::run(&subject, fault, &options.schedule).await;
-        let outcome = ran.with_context(|| format!("{contestant}, {fault}"))?;
+        let subject =
+            Subject::start(contestant, layout, &options.programs).await.context("it did not start")?;
+        let outcome = course::run(&subject, fault, &options.schedule).await?;
         if outcome.unusable.is_none() || tries == TRIES {
             eprintln!("{fault} ({}), {contestant}: {}", layout.name(), told(&outcome));
             if let Some(folder) = options.keep.as_ref() {
-                subject
-                    .keep(&folder.join(format!("{}-{}-{}", layout.name(), fault.name(), contestant.name())))
-                    .await
-                    .with_context(|| format!("keeping what {contestant} says"))?;
+                let name = format!("{}-{}-{}", layout.name(), fault.name(), contestant.name());
+                subject.keep(&folder.join(name)).await.context("what it says of itself cannot be kept")?;
             }
             subject.stop().await;
             return Ok(outcome);
