@@ -6,6 +6,7 @@
 
 mod bench;
 mod bench_agent;
+mod bench_failover;
 mod bench_probe;
 mod bench_xds;
 mod ci;
@@ -18,13 +19,14 @@ mod grpcio;
 mod incidents;
 mod licence;
 mod metadata;
+mod packages;
 mod progress;
 mod setup;
 mod soak;
 mod table;
 mod test;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::{
     env,
@@ -76,11 +78,17 @@ enum Command {
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
         /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
-        /// one with 10,000 services
+        /// one with 10,000 services, `failover` for faults of a zone beside other proxies
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Write the results into docs/benchmarks.md (`failover` only)
+        #[arg(long)]
+        write: bool,
+        /// Arguments of the benchmark, after `--` (`failover` only): --only NAMES, --faults NAMES, --rate N and more
+        #[arg(last = true)]
+        args: Vec<String>,
     },
 }
 
@@ -123,16 +131,22 @@ fn run(command: Command) -> Result<()> {
         Command::Setup => setup::run(),
         Command::Incidents => incidents::run(&root),
         Command::Soak(what) => soak::run(&root, &what),
-        Command::Bench { name: Some(name), json } if name == bench_agent::NAME => {
+        Command::Bench { name: Some(name), json, write, args } if name == bench_failover::NAME => {
+            bench_failover::run(&root, &envoy::find(None, &root)?, json.as_deref(), write, &args)
+        }
+        Command::Bench { write, args, .. } if write || !args.is_empty() => {
+            bail!("--write and arguments after `--` belong to `bench {}`", bench_failover::NAME)
+        }
+        Command::Bench { name: Some(name), json, .. } if name == bench_agent::NAME => {
             bench_agent::run(&root, &envoy::find(None, &root)?, json.as_deref())
         }
-        Command::Bench { name: Some(name), json } if name == bench_probe::NAME => {
+        Command::Bench { name: Some(name), json, .. } if name == bench_probe::NAME => {
             bench_probe::run(&root, &envoy::find(None, &root)?, json.as_deref())
         }
-        Command::Bench { name, json } if name.as_deref() == Some("xds") => {
+        Command::Bench { name, json, .. } if name.as_deref() == Some("xds") => {
             bench_xds::run(&root, json.as_deref())
         }
-        Command::Bench { name, json } => bench::run(&root, name.as_deref(), json.as_deref()),
+        Command::Bench { name, json, .. } => bench::run(&root, name.as_deref(), json.as_deref()),
     }
 }
 
@@ -160,6 +174,20 @@ mod tests {
         let Command::Demo { envoy, args } = cli.command else { panic!("not a demo") };
         assert_eq!(envoy.envoy, Some("/e".into()));
         assert_eq!(args, ["--port", "80"]);
+    }
+
+    #[test]
+    fn only_the_benchmark_of_failover_writes_a_page_and_takes_arguments() {
+        let bench = |words: &[&str]| Cli::parse_from(["xtask", "bench"].iter().chain(words)).command;
+        let Command::Bench { write, args, .. } = bench(&["failover", "--write", "--", "--only", "nginx"])
+        else {
+            panic!("not a benchmark")
+        };
+        assert_eq!((write, args), (true, vec!["--only".to_owned(), "nginx".to_owned()]));
+        for words in [["planner", "--write"].as_slice(), &["agent", "--", "--services"], &["--write"]] {
+            let error = run(bench(words)).unwrap_err().to_string();
+            assert!(error.contains("belong to `bench failover`"), "{words:?}: {error}");
+        }
     }
 
     #[test]

@@ -13,12 +13,14 @@
 //! | [`measure`] | pure functions from requests and plan changes to RTO, errors, percentiles, moves |
 //! | [`process`] | children that never outlive the lab |
 //! | [`fleet`] | all of it together: manifests, agents, Envoys, faults |
+//! | [`contest`] | the same faults behind Tidegate and behind other proxies |
 //! | [`demo`] | a zone lost, a region lost, on the terminal and as a report |
 //!
 //! Deliberately absent: any decision about traffic. The lab breaks things and measures; it shares
 //! no code with the agent that it tests, and talks to it only as a user would, over HTTP.
 
 pub mod clock;
+pub mod contest;
 pub mod demo;
 pub mod fetch;
 pub mod fleet;

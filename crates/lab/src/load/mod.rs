@@ -193,7 +193,7 @@ impl Driver {
             }
             let service = usize::try_from(number).unwrap_or(usize::MAX) % self.spec.services.len();
             let due_us = micros(due.since_origin());
-            lock(&self.shared.record).start(due_us, number);
+            lock(&self.shared.record).start(due_us, number, self.clock.now());
             if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
                 let (clock, sender, shared) =
                     (self.clock, Arc::clone(&self.sender), Arc::clone(&self.shared));

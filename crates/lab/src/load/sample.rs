@@ -79,6 +79,12 @@ impl Sample {
         Self { due_us: micros(due.since_origin()), latency_us, outcome, service: 0, served: NOBODY }
     }
 
+    /// The same sample, served by who has this index in [`Samples::served`].
+    #[must_use]
+    pub const fn by(self, served: u16) -> Self {
+        Self { served, ..self }
+    }
+
     /// When it was due.
     #[must_use]
     pub const fn due(&self) -> Time {
@@ -124,6 +130,8 @@ pub struct Samples {
     pub in_flight: usize,
     /// Requests that are not in it because it was full.
     pub dropped: u64,
+    /// The longest time that the generator itself was late, in microseconds: latencies are too long by up to so much.
+    pub late_us: u64,
 }
 
 impl Samples {
@@ -145,6 +153,7 @@ pub(super) struct Record {
     /// Everything due before it has been started.
     started_us: u64,
     dropped: u64,
+    late_us: u64,
 }
 
 impl Record {
@@ -156,12 +165,15 @@ impl Record {
             in_flight: BTreeSet::new(),
             started_us: micros(start.since_origin()),
             dropped: 0,
+            late_us: 0,
         }
     }
 
-    pub(super) fn start(&mut self, due_us: u64, number: u64) {
+    /// Books that a request is started now.
+    pub(super) fn start(&mut self, due_us: u64, number: u64, now: Time) {
         self.in_flight.insert((due_us, number));
         self.started_us = due_us;
+        self.late_us = self.late_us.max(micros(now.since_origin()).saturating_sub(due_us));
     }
 
     pub(super) fn end(
@@ -211,6 +223,7 @@ impl Record {
             requests: self.requests.clone(),
             in_flight: self.in_flight.len(),
             dropped: self.dropped,
+            late_us: self.late_us,
         }
     }
 }

@@ -64,6 +64,8 @@ async fn every_request_is_due_at_its_time_and_known_by_its_id() {
     assert!(rig.ledger.repeated().is_empty());
     let served = samples.served_by(&samples.requests[0]).unwrap();
     assert_eq!((served.endpoint.as_str(), served.zone.as_str()), ("web-0", "us-east-1a"));
+    let fastest = samples.requests.iter().map(|sample| sample.latency_us).min().unwrap();
+    assert!(samples.late_us > 0 && u64::from(fastest) <= samples.late_us + 1_000_000, "{}", samples.late_us);
     let carts = samples.requests.iter().filter(|sample| sample.service == 1).count();
     assert!(carts.abs_diff(samples.requests.len() / 2) <= 1, "services take turns");
 }

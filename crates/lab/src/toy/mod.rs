@@ -73,6 +73,9 @@ pub enum ToyMode {
     Status503,
     /// It answers 200 after this long.
     Slow(Duration),
+    /// It answers 503 to so many percent of its requests, drawn evenly but the same in each run; its health path
+    /// answers 200, so that no check sees it.
+    Errors(u8),
 }
 
 impl fmt::Display for ToyMode {
@@ -83,6 +86,7 @@ impl fmt::Display for ToyMode {
             Self::Hang => f.write_str("hangs"),
             Self::Status503 => f.write_str("answers 503"),
             Self::Slow(delay) => write!(f, "answers after {delay:?}"),
+            Self::Errors(percent) => write!(f, "answers 503 to {percent} %"),
         }
     }
 }
@@ -205,8 +209,9 @@ impl Toy {
 }
 
 impl State {
-    fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request, and gives its number, from zero.
+    fn count(&self) -> u64 {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let second = self.clock.now().since_origin().as_secs();
         let mut seconds = lock(&self.seconds);
         match seconds.back_mut() {
@@ -218,6 +223,7 @@ impl State {
                 seconds.push_back((second, 1));
             }
         }
+        number
     }
 }
 

@@ -32,25 +32,31 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
         return Ok(respond(StatusCode::BAD_REQUEST, Full::default(), &state));
     }
     let is_check = head.uri.path() == HEALTH_PATH;
+    let mut number = None;
     if !is_check {
-        state.count();
+        number = Some(state.count());
         if !head.method.is_safe() {
             state.ledger.book(request_id(&head.headers), &state.name);
         }
     }
-    let status = verdict(&state).await;
+    let status = verdict(&state, number).await;
     let body = if is_check || status != StatusCode::OK { Full::default() } else { state.body.clone().into() };
     Ok(respond(status, body, &state))
 }
 
-/// Waits as long as the mode says, also when it changes meanwhile, and says how to answer.
-async fn verdict(state: &State) -> StatusCode {
+/// Waits as long as the mode says, also when it changes meanwhile, and says how to answer the request of this number; a
+/// check has none.
+async fn verdict(state: &State, number: Option<u64>) -> StatusCode {
     let mut mode = state.mode.subscribe();
     loop {
         let now = *mode.borrow_and_update();
         match now {
             ToyMode::Serve => return StatusCode::OK,
             ToyMode::Status503 => return StatusCode::SERVICE_UNAVAILABLE,
+            ToyMode::Errors(percent) => {
+                let fails = number.is_some_and(|number| percent_of(number, &state.name) < percent);
+                return if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+            }
             // The toy holds the sender for as long as the connection lives: an error cannot come.
             ToyMode::Refuse | ToyMode::Hang => drop(mode.changed().await),
             ToyMode::Slow(delay) => {
@@ -61,6 +67,16 @@ async fn verdict(state: &State) -> StatusCode {
             }
         }
     }
+}
+
+/// A number below 100 that looks drawn (the finalizer of splitmix64), another for each endpoint: errors come in runs, as
+/// they do in life, and those of siblings have nothing to do with each other.
+fn percent_of(number: u64, endpoint: &str) -> u8 {
+    let seed = endpoint.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut bits = number.wrapping_add(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    u8::try_from((bits ^ (bits >> 31)) % 100).unwrap_or(u8::MAX)
 }
 
 fn request_id(headers: &HeaderMap) -> Option<&str> {

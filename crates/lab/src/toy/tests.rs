@@ -99,6 +99,18 @@ async fn a_503_counts_as_work_and_covers_the_health_path() {
 }
 
 #[tokio::test]
+async fn some_errors_are_seen_by_requests_and_by_no_check() {
+    let rig = start();
+    rig.toy.set(ToyMode::Errors(30)).await.unwrap();
+    let mut failed = 0;
+    for _ in 0..400 {
+        assert_eq!(status(&rig.toy, HEALTH_PATH).await, 200);
+        failed += u32::from(status(&rig.toy, "/").await == 503);
+    }
+    assert!((90..=150).contains(&failed), "{failed} of 400 failed, 120 were wanted");
+}
+
+#[tokio::test]
 async fn what_hangs_is_answered_when_it_serves_again() {
     let rig = start();
     rig.toy.set(ToyMode::Slow(Duration::from_secs(60))).await.unwrap();

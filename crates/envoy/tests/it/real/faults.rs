@@ -10,12 +10,15 @@ use crate::fixtures::{self, World, gateway, listener, plan, rule, service, zone}
 use hyper::{Method, body::Bytes};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 use tidegate_api::{GatewayRole, HttpRule, PathMatch, ServicePolicy, Upstream};
 use tidegate_engine::Plan;
-use tidegate_envoy::{Resource, edge_cluster, edge_endpoints, edge_listener, edge_routes};
+use tidegate_envoy::{EndpointHealth, Resource, edge_cluster, edge_endpoints, edge_listener, edge_routes};
+#[cfg(target_os = "linux")]
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -173,6 +176,59 @@ async fn no_unsafe_request_is_done_twice_when_a_zone_before_a_standby_fails() {
 async fn no_unsafe_request_is_done_twice_when_a_zone_beside_another_fails() {
     let test = "no_unsafe_request_is_done_twice_when_a_zone_beside_another_fails";
     no_unsafe_request_is_done_twice(test, &a_beside_b()).await;
+}
+
+/// Hosts that swallow every packet, as behind a black hole: their queue of connections is full, so the kernel drops each
+/// further SYN. Only Linux does.
+#[cfg(target_os = "linux")]
+struct Swallowing {
+    _listener: TcpListener,
+    _queued: Vec<TcpStream>,
+    address: SocketAddr,
+}
+
+#[cfg(target_os = "linux")]
+impl Swallowing {
+    async fn several(count: usize) -> Vec<Self> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut queued = Vec::new();
+            // Until one is not answered.
+            while let Ok(stream) =
+                tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+            {
+                queued.push(stream.unwrap());
+            }
+            all.push(Self { _listener: listener, _queued: queued, address });
+        }
+        all
+    }
+}
+
+/// Connects time out together, and with the first of them everything fails that waits for the same host. Each of these
+/// requests is tried elsewhere, however many they are: with a budget of 100 % but at least 50, most failed, because what
+/// waits no longer counts and what is about to be tried does not count yet.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_zones_that_swallow_every_packet_before_a_standby_fail_nothing() {
+    let test = "two_zones_that_swallow_every_packet_before_a_standby_fail_nothing";
+    let Some(envoy) = envoy(test) else { return };
+    let (a, b, c) = (Swallowing::several(2).await, Swallowing::several(2).await, Toy::several("c", 2).await);
+    let dead =
+        |all: &[Swallowing]| all.iter().map(|it| (it.address, EndpointHealth::Healthy)).collect::<Vec<_>>();
+    let world = World::default().zone("a", dead(&a)).zone("b", dead(&b)).zone("c", addresses(&c, 2));
+    let plan = plan(&[("zone:a", 10_000)], &[&[("zone:b", 10_000)], &[("zone:c", 10_000)]]);
+    let resources = edge(&plan, &world, &ServicePolicy::default(), None);
+    let gateway = Gateway::start(&envoy, GatewayRole::Edge, resources).await;
+    let answers = load(gateway.address, Method::GET, 1000, Duration::from_millis(400), Bytes::new()).await;
+    let refused = gateway.admin("/stats?filter=shop/web.upstream_rq_retry_overflow").await;
+    eprintln!("{test}: {:?}, p99 {:?}, {}", by(&answers), percentile(&answers, 99), refused.trim());
+    let failed = answers.iter().filter(|answer| answer.status != 200).count();
+    assert_eq!(failed, 0, "of {}", answers.len());
 }
 
 /// Each first try is late, so each host looks frozen and is ejected, and yet every answer comes.
