@@ -25,7 +25,6 @@ pub(super) struct Touched {
 /// Carries the engine's effects over into what the shell has to do.
 pub(super) fn take(effects: Effects, output: &mut Output) {
     let Effects { mut changed, mut removed, mut statuses_changed, decisions } = effects;
-    output.save |= !decisions.is_empty() || !statuses_changed.is_empty();
     output.records.extend(decisions.iter().map(Record::of));
     output.touched.removed.append(&mut removed);
     output.touched.plans.append(&mut changed);

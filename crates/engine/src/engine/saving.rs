@@ -281,13 +281,6 @@ impl Engine {
         Saved { services, remote_pools: remote_pools.collect(), unreachable, shifts, distances, places_out }
     }
 
-    /// Whether anything waits to be taken by [`Engine::take_unsaved`].
-    #[must_use]
-    pub fn has_unsaved(&self, now: Time) -> bool {
-        !self.unsaved.queue.is_empty()
-            || self.unsaved.demands.values().any(|at| now.since(*at) >= DEMAND_EVERY)
-    }
-
     /// How much waits to be taken.
     #[must_use]
     pub fn unsaved(&self) -> usize {
