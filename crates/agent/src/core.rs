@@ -298,7 +298,7 @@ impl Core {
 
     /// The manifests in force.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 

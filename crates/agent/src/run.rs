@@ -4,7 +4,7 @@ use crate::{
     admin,
     core::{self, Core, scopes_of},
     journal::{self, Header, Journal, Limits},
-    meter::Meter,
+    meter::{Meter, load_interval},
     saved::{Keeper, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
@@ -31,10 +31,6 @@ use tonic::transport::server::TcpIncoming;
 const QUEUE: usize = 4096;
 /// Streams that are open when the agent stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
-/// How often gateways report load. A dead region is confirmed by two reports without a success, so this is well
-/// below the 300 ms after which a silent peer is suspect. A report is about 61 KB, and a cluster has few gateways.
-const LOAD_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How an agent is set up.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -123,7 +119,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 
     let store = Store::new();
     let options = XdsOptions {
-        load_interval: LOAD_INTERVAL,
+        load_interval: load_interval(&first.config, &config.cluster),
         identifier: format!("tidegate-agent/{}", config.cluster),
         ..XdsOptions::default()
     };

@@ -6,7 +6,7 @@ use crate::{
     gateways::gateway_view,
     hearing::{Heard, heard},
     journal::Journal,
-    meter::Meter,
+    meter::{Meter, load_interval},
     peer_demand::PeerDemand,
     run::{Gateways, gateway_of},
     saved::Keeper,
@@ -172,8 +172,9 @@ impl Shell {
         self.generation = snapshot.generation;
         self.problems = problems;
         let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.xds.set_load_interval(load_interval(&snapshot.config, self.core.own()));
         self.handle(Input::WallClock(since_1970)).await;
-        self.handle(Input::Manifests(Arc::new(snapshot.config.clone()))).await;
+        self.handle(Input::Manifests(Arc::clone(&snapshot.config))).await;
     }
 
     async fn link(&mut self, event: LinkEvent) {

@@ -45,8 +45,8 @@ impl LoadReportingService for LrsService {
         let slot = self.shared.load_slot()?;
         let shared = Arc::clone(&self.shared);
         let mut inbound = request.into_inner();
-        // The one answer and one error: the sender never waits.
-        let (out, responses) = mpsc::channel(2);
+        // An answer, another one when the interval changes, an error: the sender never waits.
+        let (out, responses) = mpsc::channel(4);
         tokio::spawn(async move {
             let end = tokio::select! {
                 end = read(&shared, &mut inbound, &out) => end,
@@ -70,24 +70,37 @@ async fn read(
 ) -> Result<(), Status> {
     let Ok(Some(first)) = inbound.message().await else { return Ok(()) };
     let (node, _) = shared.admit(first.node)?;
-    let interval = shared.options.load_interval;
-    let answer = LoadStatsResponse {
+    let mut interval = shared.load_interval.subscribe();
+    interval.mark_changed();
+    loop {
+        let report = tokio::select! {
+            Ok(()) = interval.changed() => {
+                let every = *interval.borrow_and_update();
+                // Full: the client has not read the one before. It reads neither in time, and is better off anew.
+                if out.try_send(Ok(asked(every, shared.options.load_per_endpoint))).is_err() {
+                    return Ok(());
+                }
+                continue;
+            }
+            report = inbound.message() => report,
+        };
+        let Ok(Some(report)) = report else { return Ok(()) };
+        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
+        shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
+    }
+}
+
+/// What a client is asked to report.
+fn asked(interval: Duration, per_endpoint: bool) -> LoadStatsResponse {
+    LoadStatsResponse {
         clusters: Vec::new(),
         send_all_clusters: true,
         load_reporting_interval: Some(WireDuration {
             seconds: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(interval.subsec_nanos()).unwrap_or(0),
         }),
-        report_endpoint_granularity: shared.options.load_per_endpoint,
-    };
-    if out.try_send(Ok(answer)).is_err() {
-        return Ok(());
+        report_endpoint_granularity: per_endpoint,
     }
-    while let Ok(Some(report)) = inbound.message().await {
-        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
-        shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
-    }
-    Ok(())
 }
 
 fn cluster_load(stats: ClusterStats) -> ClusterLoad {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: XdsOptions,
     pub(crate) gate: watch::Sender<Gate>,
+    pub(crate) load_interval: watch::Sender<Duration>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
     pub(crate) budget: Budget,
@@ -143,6 +145,7 @@ impl XdsServer {
         let shared = Shared {
             store,
             gate: watch::Sender::new(Gate::default()),
+            load_interval: watch::Sender::new(options.load_interval),
             shutdown,
             nodes: Registry::new(options.max_streams_per_node),
             budget: Budget::new(options.max_subscription_bytes),
@@ -192,6 +195,11 @@ impl XdsServer {
     /// Ends [`hold`](Self::hold); all that is owed is sent.
     pub fn release(&self) {
         self.shared.gate.send_modify(|gate| gate.held = false);
+    }
+
+    /// From now on clients report load so often, those that are connected too.
+    pub fn set_load_interval(&self, interval: Duration) {
+        self.shared.load_interval.send_if_modified(|before| std::mem::replace(before, interval) != interval);
     }
 
     /// From the first call on, a node is answered only while all its scopes have been declared: an answer from a
