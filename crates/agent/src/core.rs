@@ -9,6 +9,7 @@ mod facts;
 mod measures;
 mod passive;
 mod peer;
+mod saving;
 mod shifts;
 mod start;
 mod touched;
@@ -148,8 +149,6 @@ pub struct Output {
     pub publish: Option<Publish>,
     /// Entries for the timeline.
     pub records: Vec<Record>,
-    /// Whether the saved state is out of date.
-    pub save: bool,
     touched: Touched,
 }
 
@@ -179,6 +178,8 @@ pub struct Core {
     draining: Draining,
     /// What requests find at endpoints.
     passive: Passive,
+    /// Whether sources or declared shifts changed since they were saved.
+    unsaved: bool,
 }
 
 impl Core {
@@ -202,6 +203,7 @@ impl Core {
             scopes: Scopes::default(),
             draining: Draining::default(),
             passive: Passive::default(),
+            unsaved: false,
         }
     }
 
@@ -289,14 +291,6 @@ impl Core {
         self.ready
     }
 
-    /// What must survive a restart.
-    #[must_use]
-    pub fn save(&self, now: Time) -> Option<SavedAgent> {
-        let engine = self.engine.as_ref()?.save(now);
-        let (sources, declared_shifts) = (self.sources.clone(), self.declared.clone());
-        Some(SavedAgent { engine, sources, declared_shifts })
-    }
-
     /// The engine, once there is one.
     #[must_use]
     pub fn engine(&self) -> Option<&Engine> {
@@ -305,7 +299,7 @@ impl Core {
 
     /// The manifests in force.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -365,7 +359,6 @@ impl Core {
             reason,
             ..Record::default()
         });
-        output.save = true;
         *state = new;
         true
     }
@@ -377,7 +370,7 @@ impl Core {
         };
         let source = Source { cluster: self.own.clone(), locality: Locality { region, zone } };
         if self.sources.insert(source) {
-            output.save = true;
+            self.unsaved = true;
             self.refresh_sources(now, output);
         }
     }
@@ -400,10 +393,17 @@ impl Core {
         let mut tell_all = first || before.clusters != config.clusters;
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
-            self.engine = Some(Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default()));
+            let mut engine = Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default());
+            if !first {
+                // What the one before did not hand over is not lost with it.
+                engine.mark_unsaved();
+            }
+            self.engine = Some(engine);
             tell_all = true;
         }
+        let sources = self.sources.clone();
         self.set_sources(&region);
+        self.unsaved |= self.sources != sources;
         self.set_peers(&before, output);
         let (clusters, distances) = topology(config, &self.own);
         self.tell(Event::Topology { clusters, distances }, now, output);

@@ -79,7 +79,7 @@ impl Header {
     /// The header of a later part, with what `core` knows now.
     #[must_use]
     pub(crate) fn checkpoint(core: &Core, now: Time) -> Self {
-        let mut resume = vec![Input::Manifests(Arc::new(core.config().clone()))];
+        let mut resume = vec![Input::Manifests(Arc::clone(core.config()))];
         for (peer, state) in core.peers() {
             let peer = peer.clone();
             resume.extend(match state {

@@ -9,9 +9,10 @@
 //! failed at once is in the rate only.
 
 use std::{collections::BTreeMap, time::Duration};
+use tidegate_api::Config;
 use tidegate_engine::Load;
 use tidegate_envoy::{SHED_CATEGORY, demand_counter};
-use tidegate_model::{ServiceName, Time, Zone};
+use tidegate_model::{ClusterName, ServiceName, Time, Zone};
 use tidegate_xds::{CounterReport, LoadReport};
 
 /// Several times as long as Envoy takes to find a restarted agent; the next measurement comes a second later.
@@ -22,6 +23,25 @@ const SHORTEST_MS: u64 = 200;
 const MAX_GATEWAYS: usize = 1024;
 /// A zone's demand is told this often at most: a report of one gateway a second, with room for jitter.
 const TELL_EVERY: Duration = Duration::from_millis(900);
+
+/// Where other clusters are, their silence is confirmed by two reports without a success, so this is well below the 300 ms
+/// after which a silent peer is suspect.
+const REPORT_SOONEST: Duration = Duration::from_millis(100);
+/// A report takes Envoy's main thread about 6 microseconds for each cluster, asked or not, and everything else on that
+/// thread waits: of a large fleet it is asked for less often, so that it takes less than a tenth of the time.
+const REPORT_PER_SERVICE: Duration = Duration::from_micros(100);
+/// Counters come once a second, and each wants a report beside it.
+const REPORT_LATEST: Duration = Duration::from_secs(1);
+
+/// How often gateways report load: by how many services they have, and whether there is anybody whose silence a report
+/// could confirm.
+pub(crate) fn load_interval(config: &Config, own: &ClusterName) -> Duration {
+    if config.clusters.keys().all(|cluster| cluster == own) {
+        return REPORT_LATEST;
+    }
+    let services = u32::try_from(config.services.len()).unwrap_or(u32::MAX);
+    REPORT_PER_SERVICE.saturating_mul(services).clamp(REPORT_SOONEST, REPORT_LATEST)
+}
 
 /// What the gateways count.
 #[derive(Debug, Default)]
@@ -279,5 +299,35 @@ mod tests {
         assert_eq!(rps(&meter), 100_000);
         assert!(!whole(&mut meter, &counters("e", 2001, 1205, 5), at(3000)));
         assert_eq!(rps(&meter), 100_000);
+    }
+
+    #[test]
+    fn load_is_reported_often_where_a_peer_may_fall_silent_and_seldom_where_that_is_dear() {
+        let fleet = |clusters: &[&str], services: usize| {
+            let mut text = String::new();
+            for name in clusters {
+                text += &format!(
+                    "---\napiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: {name}}}\nspec: {{region: {name}}}\n"
+                );
+            }
+            for number in 0..services {
+                text += &format!(
+                    "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s-{number}, namespace: shop}}\nspec: {{ports: [{{port: 80}}]}}\n"
+                );
+            }
+            let file = tidegate_api::SourceFile { path: "f.yaml".into(), text };
+            tidegate_api::Loader::new("east".parse().unwrap()).load(&[file]).config
+        };
+        let own = "east".parse().unwrap();
+        for (clusters, services, ms) in [
+            (&["east"][..], 3, 1000),
+            (&["east", "west"], 3, 100),
+            (&["east", "west"], 2000, 200),
+            (&["east", "west"], 12_000, 1000),
+        ] {
+            let config = fleet(clusters, services);
+            assert_eq!(config.services.len(), services);
+            assert_eq!(load_interval(&config, &own), Duration::from_millis(ms));
+        }
     }
 }

@@ -4,9 +4,9 @@ use crate::{
     admin,
     core::{self, Core, scopes_of},
     journal::{self, Header, Journal, Limits},
-    meter::Meter,
+    meter::{Meter, load_interval},
     passive::reports::Ended,
-    saved::{SavedAgent, StateDir, StateError},
+    saved::{Keeper, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
 };
@@ -24,10 +24,7 @@ use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::TcpIncoming;
 
@@ -35,10 +32,6 @@ use tonic::transport::server::TcpIncoming;
 const QUEUE: usize = 4096;
 /// Streams that are open when the agent stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
-/// How often gateways report load. A dead region is confirmed by two reports without a success, so this is well
-/// below the 300 ms after which a silent peer is suspect. A report is about 61 KB, and a cluster has few gateways.
-const LOAD_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How an agent is set up.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -122,13 +115,12 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (xds_tx, xds_events) = mpsc::channel(QUEUE);
     let (link_tx, link_events) = mpsc::channel(QUEUE);
     let (ask_tx, asks) = mpsc::channel(64);
-    let (save_tx, save_rx) = watch::channel(None);
     let timeline = Arc::new(Timeline::default());
     let gateways: Gateways = Arc::new(RwLock::new(core::roles(&first.config)));
 
     let store = Store::new();
     let options = XdsOptions {
-        load_interval: LOAD_INTERVAL,
+        load_interval: load_interval(&first.config, &config.cluster),
         identifier: format!("tidegate-agent/{}", config.cluster),
         ..XdsOptions::default()
     };
@@ -146,7 +138,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let http = serve_admin(admin_listener, admin::router(ask_tx, Arc::clone(&timeline)), stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
-    let writer = tasks.spawn(write_state(state, save_rx));
+    let (keeper, state_writer) = Keeper::new(state);
+    let writer = tasks.spawn_blocking(move || state_writer.run());
 
     let header = Header::first(config.cluster.clone(), saved.clone(), unix_micros(wall_clock()));
     let folder = config.state_dir.join(journal::FOLDER);
@@ -168,9 +161,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         gateways,
         timeline,
         journal,
-        save: save_tx,
-        saved_at: None,
-        dirty: false,
+        keeper,
         generation: 0,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
@@ -279,16 +270,4 @@ pub(crate) fn gateway_of(node: &NodeInfo) -> Result<(GatewayName, Zone), String>
     let gateway = gateway.parse().map_err(|error| format!("{error}"))?;
     let zone = node.locality.zone.parse().map_err(|error| format!("node.locality.zone: {error}"))?;
     Ok((gateway, zone))
-}
-
-/// Writes the newest state whenever there is one; on the way down, the last.
-async fn write_state(state: StateDir, mut save: watch::Receiver<Option<Arc<SavedAgent>>>) {
-    while save.changed().await.is_ok() {
-        let Some(saved) = save.borrow_and_update().clone() else { continue };
-        let state = state.clone();
-        let stored = tokio::task::spawn_blocking(move || state.store(&saved)).await;
-        if let Ok(Err(problem)) = stored {
-            tracing::error!(%problem, "state is not saved; a restart now would forget hold-downs");
-        }
-    }
 }

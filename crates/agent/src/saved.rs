@@ -1,21 +1,31 @@
 //! What an agent keeps on disk: verdicts and hold-downs, so that a restart forgets nothing.
 //!
-//! One file, `state.json`, written whole beside the old one and renamed over it; the one before is kept as
-//! `state.previous.json`. A file that is torn or of another format is told and passed over, never fatal.
+//! What changed is appended, a checksummed line each, to a log (`state.00000001.log`, ...); when that has grown, the next
+//! one is begun, and the whole is written anew from disk as `state.json` in the background. Whole is: `state.json`, then
+//! the logs with higher numbers than it says, in order; the last word on each thing holds. A line that is torn or changed
+//! is told and passed over, and so is a `state.json` that is: then `state.previous.json` is used, whose logs are still
+//! there. At any moment a crash loses at most what was not written yet, about a second.
+//!
+//! Times are kept as what remains of them, with the agent's time at which that was so. They run on until the last word of
+//! the same life of an agent: time that nobody watched does not count.
+
+mod folder;
+mod keeper;
+mod line;
+mod merge;
+
+pub use folder::StateDir;
+pub(crate) use keeper::Keeper;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tidegate_api::TrafficShift;
-use tidegate_engine::{Saved, Source};
-
-const FILE: &str = "state.json";
-const PREVIOUS: &str = "state.previous.json";
-const FORMAT: u32 = 1;
+use tidegate_engine::{Gathered, PartKey, Saved, SavedPart, Source};
 
 /// All that survives a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +40,68 @@ pub struct SavedAgent {
     pub declared_shifts: BTreeMap<String, TrafficShift>,
 }
 
-/// The file around it.
-#[derive(Serialize, Deserialize)]
+/// A part of [`SavedAgent`]. A later one about the same replaces an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope {
-    format: u32,
-    sha256: String,
-    /// The state as JSON text: the checksum is over these very bytes.
-    state: String,
+pub enum AgentPart {
+    /// Of what the engine keeps.
+    Engine(SavedPart),
+    /// The rest.
+    #[serde(rename_all = "camelCase")]
+    Agent {
+        /// See [`SavedAgent::sources`].
+        sources: BTreeSet<Source>,
+        /// See [`SavedAgent::declared_shifts`].
+        declared_shifts: BTreeMap<String, TrafficShift>,
+    },
+}
+
+impl AgentPart {
+    /// What it is about; `None` is the agent itself.
+    fn key(&self) -> Option<PartKey> {
+        match self {
+            Self::Engine(part) => Some(part.key()),
+            Self::Agent { .. } => None,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Engine(part) if part.is_gone())
+    }
+
+    /// The same `by` later; with `stop`, nobody watched it after that.
+    fn pass(&mut self, by: Duration, stop: bool) {
+        if let Self::Engine(part) = self {
+            part.age(by);
+            if stop {
+                part.stop();
+            }
+        }
+    }
+}
+
+impl SavedAgent {
+    /// The same in parts.
+    pub fn into_parts(self) -> impl Iterator<Item = AgentPart> {
+        let Self { engine, sources, declared_shifts } = self;
+        let rest = AgentPart::Agent { sources, declared_shifts };
+        engine.into_parts().map(AgentPart::Engine).chain([rest])
+    }
+
+    /// From parts.
+    fn gather(parts: impl FnOnce(&mut dyn FnMut(AgentPart))) -> Self {
+        let mut engine = Gathered::default();
+        let mut saved = Self::default();
+        parts(&mut |part| match part {
+            AgentPart::Engine(part) => engine.take(part),
+            AgentPart::Agent { sources, declared_shifts } => {
+                saved.sources = sources;
+                saved.declared_shifts = declared_shifts;
+            }
+        });
+        saved.engine = engine.into_saved();
+        saved
+    }
 }
 
 /// Why a state file cannot be used.
@@ -61,121 +125,15 @@ pub enum StateError {
     },
 }
 
-/// The folder that holds the state.
-#[derive(Clone, Debug)]
-pub struct StateDir {
-    dir: PathBuf,
-}
-
-impl StateDir {
-    /// Uses `dir`, and makes it if it is not there.
-    pub fn open(dir: &Path) -> Result<Self, StateError> {
-        fs::create_dir_all(dir).map_err(|source| StateError::Io { path: dir.to_owned(), source })?;
-        Ok(Self { dir: dir.to_owned() })
+impl StateError {
+    fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// The last good state, or none if there never was one; and what was wrong with files passed over.
-    #[must_use]
-    pub fn load(&self) -> (Option<SavedAgent>, Vec<StateError>) {
-        let mut problems = Vec::new();
-        for name in [FILE, PREVIOUS] {
-            match read(&self.dir.join(name)) {
-                Ok(Some(saved)) => return (Some(saved), problems),
-                Ok(None) => {}
-                Err(problem) => problems.push(problem),
-            }
-        }
-        (None, problems)
+    fn content(path: &Path, why: impl Into<String>) -> Self {
+        Self::Content { path: path.to_owned(), why: why.into() }
     }
-
-    /// Writes `saved`: wholly or not at all.
-    pub fn store(&self, saved: &SavedAgent) -> Result<(), StateError> {
-        let path = self.dir.join(FILE);
-        let io = |source| StateError::Io { path: path.clone(), source };
-        let json =
-            |error: serde_json::Error| StateError::Content { path: path.clone(), why: error.to_string() };
-        let state = serde_json::to_string(saved).map_err(json)?;
-        let envelope = Envelope { format: FORMAT, sha256: checksum(&state), state };
-        let text = serde_json::to_vec(&envelope).map_err(json)?;
-        let new = self.dir.join("state.new.json");
-        fs::write(&new, text).map_err(io)?;
-        fs::File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
-        if path.exists() {
-            fs::rename(&path, self.dir.join(PREVIOUS)).map_err(io)?;
-        }
-        fs::rename(&new, &path).map_err(io)
-    }
-}
-
-fn read(path: &Path) -> Result<Option<SavedAgent>, StateError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
-    };
-    let content = |why: String| StateError::Content { path: path.to_owned(), why };
-    let envelope: Envelope = serde_json::from_slice(&bytes)
-        .map_err(|error| content(format!("not a state file, or torn: {error}")))?;
-    if envelope.format != FORMAT {
-        return Err(content(format!(
-            "format {} is not known to this version, which reads {FORMAT}",
-            envelope.format
-        )));
-    }
-    if checksum(&envelope.state) != envelope.sha256 {
-        return Err(content("its checksum does not match: it was changed or torn".to_owned()));
-    }
-    serde_json::from_str(&envelope.state).map(Some).map_err(|error| content(error.to_string()))
-}
-
-fn checksum(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> SavedAgent {
-        let source = Source {
-            cluster: "c".parse().unwrap(),
-            locality: tidegate_model::Locality { region: "r".parse().unwrap(), zone: "z".parse().unwrap() },
-        };
-        SavedAgent { engine: Saved::default(), sources: BTreeSet::from([source]), ..SavedAgent::default() }
-    }
-
-    #[test]
-    fn what_is_stored_is_loaded() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&dir.path().join("new/folder")).unwrap();
-        assert!(state.load().0.is_none());
-        state.store(&sample()).unwrap();
-        assert_eq!(state.load().0, Some(sample()));
-    }
-
-    #[test]
-    fn a_torn_file_is_told_and_the_one_before_is_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        state.store(&sample()).unwrap();
-        state.store(&SavedAgent::default()).unwrap();
-        let text = fs::read(dir.path().join(FILE)).unwrap();
-        fs::write(dir.path().join(FILE), &text[..text.len() / 2]).unwrap();
-        let (loaded, problems) = state.load();
-        assert_eq!(loaded, Some(sample()));
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].to_string().contains("torn"), "{}", problems[0]);
-    }
-
-    #[test]
-    fn a_changed_file_does_not_pass_its_checksum() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        state.store(&sample()).unwrap();
-        let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
-        fs::write(dir.path().join(FILE), text.replace("\\\"z\\\"", "\\\"y\\\"")).unwrap();
-        let (loaded, problems) = state.load();
-        assert_eq!(loaded, None);
-        assert!(problems[0].to_string().contains("checksum"), "{}", problems[0]);
-    }
-}
+mod fixture;

@@ -6,11 +6,11 @@ use crate::{
     gateways::gateway_view,
     hearing::{Heard, heard},
     journal::Journal,
-    meter::Meter,
+    meter::{Meter, load_interval},
     passive::reports::Ended,
     peer_demand::PeerDemand,
     run::{Gateways, gateway_of},
-    saved::SavedAgent,
+    saved::Keeper,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
     view::{PeerStatus, Status},
@@ -32,10 +32,6 @@ use tokio::{
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
-
-/// State is written at most so often, and so often while anything is under way (a hold-down shrinks).
-const SAVE_EVERY: Duration = Duration::from_millis(200);
-const SAVE_PULSE: Duration = Duration::from_secs(1);
 
 /// Successes are told so often at most: several times within the second for which they count.
 const SUCCESSES_EVERY: Duration = Duration::from_millis(200);
@@ -62,9 +58,7 @@ pub(crate) struct Shell {
     pub(crate) gateways: Gateways,
     pub(crate) timeline: Arc<Timeline>,
     pub(crate) journal: Journal,
-    pub(crate) save: watch::Sender<Option<Arc<SavedAgent>>>,
-    pub(crate) saved_at: Option<Time>,
-    pub(crate) dirty: bool,
+    pub(crate) keeper: Keeper,
     pub(crate) generation: u64,
     pub(crate) problems: Vec<String>,
     /// What each peer told of what is asked for there.
@@ -104,20 +98,18 @@ impl Shell {
                 Some(ask) = inputs.asks.recv() => self.answer(ask).await,
                 () = sleep_until(wake.into()) => self.handle(Input::Tick).await,
             }
-            self.save_if_due();
+            let now = self.now();
+            self.keeper.keep_if_due(&mut self.core, now);
         }
-        self.dirty = true;
-        self.saved_at = None;
-        self.save_if_due();
+        let now = self.now();
+        self.keeper.finish(&mut self.core, now).await;
     }
 
     /// Far enough ahead to mean "nothing is due".
     fn next_wake(&self) -> Instant {
         let idle = self.now() + Duration::from_secs(3600);
-        let core = self.core.next_deadline();
-        let pulse = core.and(self.saved_at).map(|at| at + SAVE_PULSE);
-        let dirty = self.dirty.then(|| self.saved_at.map_or(Time::ZERO, |at| at + SAVE_EVERY));
-        let at = [core, pulse, dirty].into_iter().flatten().min().unwrap_or(idle);
+        let due = [self.core.next_deadline(), self.keeper.next(&self.core)];
+        let at = due.into_iter().flatten().min().unwrap_or(idle);
         self.origin + at.since_origin()
     }
 
@@ -130,7 +122,7 @@ impl Shell {
     }
 
     async fn carry_out(&mut self, output: Output) {
-        let Output { xds, scopes, targets, peers, gateways, publish, records, save, .. } = output;
+        let Output { xds, scopes, targets, peers, gateways, publish, records, .. } = output;
         if !xds.is_empty() {
             self.store.apply(xds);
         }
@@ -154,7 +146,6 @@ impl Shell {
             }
         }
         self.timeline.append(records, wall_clock());
-        self.dirty |= save;
         if self.core.is_ready() && !self.released {
             self.released = true;
             self.xds.release();
@@ -184,8 +175,9 @@ impl Shell {
         self.generation = snapshot.generation;
         self.problems = problems;
         let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.xds.set_load_interval(load_interval(&snapshot.config, self.core.own()));
         self.handle(Input::WallClock(since_1970)).await;
-        self.handle(Input::Manifests(Arc::new(snapshot.config.clone()))).await;
+        self.handle(Input::Manifests(Arc::clone(&snapshot.config))).await;
         self.xds.report_endpoints(self.core.judges_errors());
     }
 
@@ -436,20 +428,6 @@ impl Shell {
                 links: links(peer),
             })
             .collect()
-    }
-
-    fn save_if_due(&mut self) {
-        let now = self.now();
-        let due = match self.saved_at {
-            None => self.dirty,
-            Some(at) if self.dirty => now.since(at) >= SAVE_EVERY,
-            Some(at) => self.core.next_deadline().is_some() && now.since(at) >= SAVE_PULSE,
-        };
-        if due && let Some(saved) = self.core.save(now) {
-            self.dirty = false;
-            self.saved_at = Some(now);
-            self.save.send_replace(Some(Arc::new(saved)));
-        }
     }
 }
 

@@ -92,12 +92,22 @@ impl Loader {
 
     /// Loads `files`, which are all files there are: objects of files that are not among them are gone.
     pub fn load(&mut self, files: &[SourceFile]) -> Loaded {
-        let mut sorted: BTreeMap<&str, &SourceFile> = BTreeMap::new();
+        self.load_changed(files, &[])
+    }
+
+    /// As [`Loader::load`], with some files of which only the paths are told: they are as they were loaded last. One that
+    /// never was is not there.
+    pub fn load_changed(&mut self, files: &[SourceFile], as_before: &[String]) -> Loaded {
+        let mut sorted: BTreeMap<&str, Option<&SourceFile>> = BTreeMap::new();
         for file in files {
-            sorted.entry(&file.path).or_insert(file);
+            sorted.entry(&file.path).or_insert(Some(file));
+        }
+        for path in as_before {
+            sorted.entry(path).or_insert(None);
         }
         self.parsed.retain(|path, _| sorted.contains_key(path.as_str()));
-        for (&path, file) in &sorted {
+        for (path, file) in sorted {
+            let Some(file) = file else { continue };
             let text = Fingerprint::of(&file.text);
             if self.parsed.get(path).is_none_or(|parsed| parsed.text != text) {
                 let outcome = read_file(file);

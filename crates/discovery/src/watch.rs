@@ -4,12 +4,12 @@
 use crate::scan::{self, Found};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{Config, Loaded, Loader, Problem, SourceFile};
+use tidegate_api::{Config, Loaded, Loader, Problem};
 use tidegate_model::ClusterName;
 use tokio::{
     sync::{Notify, watch},
@@ -46,7 +46,7 @@ pub enum Error {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// What is in force.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What is wrong, in the files and with them.
     pub problems: Vec<Problem>,
     /// From 1; each later snapshot has a higher one.
@@ -93,7 +93,7 @@ impl Folder {
         let changed = Arc::new(Notify::new());
         let mut reader = Reader::new(paths, cluster, &changed);
         let loaded = reader.load();
-        let first = Snapshot { config: loaded.config, problems: loaded.problems, generation: 1 };
+        let first = Snapshot { config: Arc::new(loaded.config), problems: loaded.problems, generation: 1 };
         let (sender, mut receiver) = watch::channel(Arc::new(first));
         receiver.mark_changed();
         tokio::spawn(follow(reader, changed, sender, shutdown));
@@ -135,10 +135,10 @@ async fn follow(
         };
         if let Some(Loaded { config, problems }) = loaded {
             sender.send_if_modified(|last| {
-                let same = last.config == config && last.problems == problems;
+                let same = *last.config == config && last.problems == problems;
                 if !same {
                     let generation = last.generation + 1;
-                    *last = Arc::new(Snapshot { config, problems, generation });
+                    *last = Arc::new(Snapshot { config: Arc::new(config), problems, generation });
                 }
                 !same
             });
@@ -165,8 +165,8 @@ async fn settle(changed: &Notify) {
 struct Reader {
     roots: Vec<PathBuf>,
     loader: Loader,
-    /// What each file last held, for a file that cannot be read for a while.
-    last: Vec<SourceFile>,
+    /// The files that were loaded: the loader knows what each held, for one that cannot be read for a while.
+    last: BTreeSet<String>,
     found: Found,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -178,7 +178,7 @@ impl Reader {
             watcher: watcher(&roots, Arc::clone(changed)),
             roots,
             loader: Loader::new(cluster),
-            last: Vec::new(),
+            last: BTreeSet::new(),
             found: Found::default(),
             watched: BTreeSet::new(),
         }
@@ -200,27 +200,26 @@ impl Reader {
             found = scan::find(&self.roots);
         }
         let mut problems = std::mem::take(&mut found.problems);
-        let last: BTreeMap<&str, &SourceFile> =
-            self.last.iter().map(|file| (file.path.as_str(), file)).collect();
         let mut files = Vec::with_capacity(found.files.len());
+        let mut as_before = Vec::new();
         for path in found.files.keys() {
             match scan::read(path) {
                 Ok(file) => files.push(file),
                 Err(problem) => {
-                    files.extend(last.get(problem.file.as_str()).map(|&file| file.clone()));
+                    as_before.extend(self.last.get(&problem.file).cloned());
                     problems.push(*problem);
                 }
             }
         }
         // What lies in a place that cannot be looked into now is not known to be gone.
-        let hidden = |file: &&SourceFile| {
-            let path = Path::new(&file.path);
+        let hidden = |name: &&String| {
+            let path = Path::new(name);
             !found.files.contains_key(path) && found.unlisted.iter().any(|place| path.starts_with(place))
         };
-        files.extend(self.last.iter().filter(hidden).cloned());
-        let mut loaded = self.loader.load(&files);
+        as_before.extend(self.last.iter().filter(hidden).cloned());
+        let mut loaded = self.loader.load_changed(&files, &as_before);
         problems.append(&mut loaded.problems);
-        self.last = files;
+        self.last = files.into_iter().map(|file| file.path).chain(as_before).collect();
         self.found = found;
         Loaded { config: loaded.config, problems }
     }

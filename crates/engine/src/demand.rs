@@ -236,6 +236,11 @@ impl Demands {
         self.own.iter().map(move |(source, it)| (source, it.current(), it.peak(), it.age(now)))
     }
 
+    /// What is kept of the own demand on disk, but for its age.
+    pub(crate) fn kept(&self) -> Vec<(u64, u64)> {
+        self.own.values().map(|it| (it.current(), it.peak())).collect()
+    }
+
     /// Another cluster told the demand of its zones: all of them. Whether it moved enough for new plans.
     pub(crate) fn hear(&mut self, cluster: &ClusterName, zones: &BTreeMap<Zone, u64>, now: Time) -> bool {
         let known = self.others.entry(cluster.clone()).or_default();

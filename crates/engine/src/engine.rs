@@ -10,11 +10,12 @@ mod inputs;
 mod names;
 mod places;
 mod replicas;
+mod saving;
 
 use crate::{
     contingency::Location,
     declared::FleetView,
-    location::{Locations, ServiceId, Standings},
+    location::{Locations, Standings},
     merge::{Observations, ToldBy},
     plan::{Plan, Source},
     policy::Policy,
@@ -25,7 +26,8 @@ use crate::{
 use deadlines::Deadlines;
 pub use event::{Decision, Effects, Event};
 use names::Names;
-use serde::{Deserialize, Serialize};
+pub use saving::{Gathered, PartKey, Saved, SavedPart};
+use saving::{SavedPlace, Unsaved};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -66,32 +68,6 @@ impl Fleet {
     pub(crate) fn is_reachable(&self, cluster: &ClusterName) -> bool {
         !self.unreachable.contains(cluster)
     }
-}
-
-/// What must survive a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Saved {
-    services: BTreeMap<ServiceName, SavedService>,
-    remote_pools: BTreeMap<ClusterName, Vec<PoolStatus>>,
-    unreachable: BTreeSet<ClusterName>,
-    /// With what remains of each.
-    shifts: Vec<Shift>,
-    /// Measured distances that replaced declared ones.
-    distances: Distances,
-    /// The verdicts on places that stand.
-    places_out: Vec<SavedPlace>,
-}
-
-/// A place that is declared out, on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SavedPlace {
-    location: Location,
-    /// The sentence of it.
-    why: Arc<str>,
-    /// The services that were lost there.
-    lost: Vec<ServiceName>,
 }
 
 /// Why the engine wants to be woken.
@@ -140,6 +116,8 @@ pub struct Engine {
     told_by: ToldBy,
     /// Shifts from before the restart: their time goes on with the first event.
     saved_shifts: Vec<Shift>,
+    /// What changed since it was saved.
+    unsaved: Unsaved,
     /// Times never step back inside the engine.
     latest: Time,
 }
@@ -182,41 +160,9 @@ impl Engine {
             observations: Observations::default(),
             told_by: ToldBy::Disk,
             saved_shifts: saved.shifts,
+            unsaved: Unsaved::default(),
             latest: Time::ZERO,
         }
-    }
-
-    /// What must survive a restart, as it stands at `now`.
-    #[must_use]
-    pub fn save(&self, now: Time) -> Saved {
-        let mut services = self.saved.clone();
-        services.extend(self.services.iter().map(|(name, service)| (name.clone(), service.save(now))));
-        let flat = |pools: &RemotePools| pools.values().flat_map(|zones| zones.values()).cloned().collect();
-        Saved {
-            services,
-            remote_pools: self
-                .remote_pools
-                .iter()
-                .map(|(cluster, pools)| (cluster.clone(), flat(pools)))
-                .collect(),
-            unreachable: self.fleet.unreachable.clone(),
-            shifts: self.saved_shifts.iter().cloned().chain(self.fleet.shifts.at(now)).collect(),
-            distances: self.round_trips.replaced().clone(),
-            places_out: self.places_out(),
-        }
-    }
-
-    fn places_out(&self) -> Vec<SavedPlace> {
-        if self.fleet.out.is_empty() {
-            return Vec::new();
-        }
-        let names: BTreeMap<ServiceId, &ServiceName> =
-            self.services.iter().map(|(name, state)| (state.id, name)).collect();
-        let out = self.locations.out(|id| names.get(&id).copied()).filter_map(|(location, lost)| {
-            let why = Arc::clone(self.fleet.out.get(location)?);
-            Some(SavedPlace { location: location.clone(), why, lost })
-        });
-        out.collect()
     }
 
     /// When to call [`Engine::tick`] next, and what for.
@@ -246,6 +192,9 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Time) -> Effects {
         let now = self.advance(now);
         let mut effects = Effects::default();
+        if event.is_of_the_fleet() {
+            self.unsaved.fleet();
+        }
         match event {
             Event::Topology { clusters, distances } => {
                 self.set_topology(clusters, distances, now, &mut effects);
@@ -260,6 +209,10 @@ impl Engine {
             }
             Event::ServiceRemoved(name) => {
                 self.saved.remove(&name);
+                self.unsaved.service(&name);
+                if !self.fleet.out.is_empty() {
+                    self.unsaved.fleet();
+                }
                 if let Some(state) = self.services.remove(&name) {
                     self.deadlines.replace(&name, state.due, None);
                     self.locations.strike(state.id);
@@ -388,6 +341,8 @@ impl Engine {
     fn advance(&mut self, now: Time) -> Time {
         self.latest = self.latest.max(now);
         for shift in std::mem::take(&mut self.saved_shifts) {
+            // Their time runs from here on.
+            self.unsaved.fleet();
             self.fleet.shifts.start(shift, self.latest);
         }
         self.latest
@@ -401,7 +356,8 @@ impl Engine {
 
     fn update_if(&mut self, now: Time, effects: &mut Effects, is_asked: impl Fn(&ServiceState) -> bool) {
         let mut changed = Vec::new();
-        let mut asked = Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
+        let (locations, deadlines) = (&mut self.locations, &mut self.deadlines);
+        let mut asked = Asked::of(&self.fleet, locations, deadlines, &mut self.boards, &mut self.unsaved);
         for (name, state) in self.services.iter_mut().filter(|(_, state)| is_asked(state)) {
             if asked.update(name, state, now, effects) {
                 changed.push(name.clone());
@@ -413,8 +369,8 @@ impl Engine {
 
     fn update(&mut self, name: &ServiceName, now: Time, effects: &mut Effects) {
         if let Some(state) = self.services.get_mut(name) {
-            let mut asked =
-                Asked::of(&self.fleet, &mut self.locations, &mut self.deadlines, &mut self.boards);
+            let (locations, deadlines) = (&mut self.locations, &mut self.deadlines);
+            let mut asked = Asked::of(&self.fleet, locations, deadlines, &mut self.boards, &mut self.unsaved);
             if asked.update(name, state, now, effects) {
                 effects.changed.insert(name.clone());
             }
@@ -428,6 +384,7 @@ struct Asked<'a> {
     locations: &'a mut Locations,
     deadlines: &'a mut Deadlines,
     boards: &'a mut Boards,
+    unsaved: &'a mut Unsaved,
     /// Where to write how a service stands.
     standings: Standings,
 }
@@ -438,8 +395,9 @@ impl<'a> Asked<'a> {
         locations: &'a mut Locations,
         deadlines: &'a mut Deadlines,
         boards: &'a mut Boards,
+        unsaved: &'a mut Unsaved,
     ) -> Self {
-        Self { fleet, locations, deadlines, boards, standings: Standings::new() }
+        Self { fleet, locations, deadlines, boards, unsaved, standings: Standings::new() }
     }
 
     /// Whether plans changed.
@@ -455,6 +413,13 @@ impl<'a> Asked<'a> {
         state.standings(self.fleet, &mut self.standings);
         if self.locations.observe(state.id, &state.standings, &self.standings, now) {
             std::mem::swap(&mut state.standings, &mut self.standings);
+            // Who was lost in a place that is out is kept with it.
+            if !self.fleet.out.is_empty() {
+                self.unsaved.fleet();
+            }
+        }
+        if std::mem::take(&mut state.unsaved) {
+            self.unsaved.service(name);
         }
         if statuses_changed {
             effects.statuses_changed.insert(name.clone());

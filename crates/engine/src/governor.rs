@@ -89,6 +89,32 @@ enum SavedStage {
     Ramping { remaining: Duration },
 }
 
+/// What of a governor is kept on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept(Fraction, Stage, u32, Option<(Time, Duration)>);
+
+impl SavedGovernor {
+    /// Whether time changes it.
+    pub(crate) const fn runs(&self) -> bool {
+        match self.stage {
+            SavedStage::Steady => self.quiet.is_some(),
+            SavedStage::Holding { remaining: None, .. } => self.quiet.is_some(),
+            SavedStage::Holding { .. } | SavedStage::Ramping { .. } => true,
+        }
+    }
+
+    /// The same `by` later, if nothing but time happened.
+    pub(crate) fn age(&mut self, by: Duration) {
+        match &mut self.stage {
+            SavedStage::Steady | SavedStage::Holding { remaining: None, .. } => {}
+            SavedStage::Holding { remaining: Some(remaining), .. } | SavedStage::Ramping { remaining } => {
+                *remaining = remaining.saturating_sub(by);
+            }
+        }
+        self.quiet = self.quiet.map(|quiet| quiet.saturating_add(by));
+    }
+}
+
 impl Governor {
     /// Takes over what is more careful in somebody else's word.
     pub(crate) fn merge(&mut self, told: &SavedGovernor, now: Time) {
@@ -141,6 +167,11 @@ impl Governor {
             Stage::Ramping { until } => SavedStage::Ramping { remaining: until.since(now) },
         };
         SavedGovernor { admit: self.admit, stage, relapses: self.relapses, quiet: self.quiet(now) }
+    }
+
+    /// All that [`Governor::save`] goes by: while it stays, only time changes what is saved.
+    pub(crate) const fn kept(&self) -> Kept {
+        Kept(self.admit, self.stage, self.relapses, self.returned)
     }
 
     pub(crate) const fn admit(&self) -> Fraction {

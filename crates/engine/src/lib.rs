@@ -39,7 +39,9 @@ pub use contingency::{
     n_minus_1, n_minus_2, plans,
 };
 pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet};
-pub use engine::{Deadline, Decision, Due, Effects, Engine, Event, Fleet, Saved};
+pub use engine::{
+    Deadline, Decision, Due, Effects, Engine, Event, Fleet, Gathered, PartKey, Saved, SavedPart,
+};
 pub use explain_change::{explain_change, explain_moves};
 pub use location::{Evidence, LocationDecision, LocationVerdict};
 pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};

@@ -163,6 +163,16 @@ impl SavedEndpoint {
 }
 
 impl SavedPool {
+    /// Whether time changes it.
+    pub(crate) const fn runs(&self) -> bool {
+        self.governor.runs()
+    }
+
+    /// The same `by` later, if nothing but time happened.
+    pub(crate) fn age(&mut self, by: Duration) {
+        self.governor.age(by);
+    }
+
     /// By somebody else's word alone. Of a pool that is given everything nothing is expected before its endpoints are
     /// known: none is called missing merely because this agent is new.
     pub(crate) fn told(told: &Told) -> Self {
@@ -344,10 +354,15 @@ impl Pool {
     }
 
     /// Takes note of the endpoints that are healthy now: they count from now on.
-    pub(crate) fn see(&mut self) {
+    /// Whether any is new.
+    pub(crate) fn see(&mut self) -> bool {
+        let mut new = false;
         for endpoint in self.endpoints.values_mut() {
-            endpoint.seen_healthy |= endpoint.is_healthy();
+            let seen = endpoint.seen_healthy || endpoint.is_healthy();
+            new |= seen != endpoint.seen_healthy;
+            endpoint.seen_healthy = seen;
         }
+        new
     }
 
     /// What the workload's known replicas make of this zone.
@@ -355,8 +370,10 @@ impl Pool {
         self.known = known;
     }
 
-    /// Brings mark, expected and governor up to `now`.
-    pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) {
+    /// Brings mark, expected and governor up to `now`; whether anything of it changed that is kept on disk.
+    pub(crate) fn update(&mut self, acting: Acting, policy: &Policy, now: Time) -> bool {
+        let kept = |pool: &Self| (pool.governor.kept(), pool.mark.value(), pool.frozen);
+        let on_disk = kept(self);
         self.note_present(policy, now);
         let before = self.expected();
         self.govern(acting, policy, now);
@@ -365,6 +382,7 @@ impl Pool {
             self.govern(acting, policy, now);
         }
         self.forget_what_is_gone(policy, now);
+        kept(self) != on_disk
     }
 
     fn govern(&mut self, acting: Acting, policy: &Policy, now: Time) {

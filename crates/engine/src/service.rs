@@ -62,6 +62,8 @@ pub(crate) struct ServiceState {
     pub(crate) standings: Standings,
     /// The board that fitted last: where to look first.
     board: usize,
+    /// Whether anything but time changed what is kept of it on disk.
+    pub(crate) unsaved: bool,
 }
 
 /// The pools of one service in another cluster, as its agents told us; the engine keeps the same.
@@ -99,6 +101,24 @@ pub(crate) struct SavedService {
     demand: BTreeMap<Zone, SavedDemand>,
 }
 
+impl SavedService {
+    /// Whether time changes it.
+    pub(crate) fn runs(&self) -> bool {
+        self.pools.values().any(SavedPool::runs)
+            || self.remotes.values().any(SavedGovernor::runs)
+            || self.steering.runs()
+            || !self.demand.is_empty()
+    }
+
+    /// The same `by` later, if nothing but time happened.
+    pub(crate) fn age(&mut self, by: Duration) {
+        self.pools.values_mut().for_each(|pool| pool.age(by));
+        self.remotes.values_mut().for_each(|reach| reach.age(by));
+        self.steering.age(by);
+        self.demand.values_mut().for_each(|demand| demand.age(by));
+    }
+}
+
 /// What an update of a service brought.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -124,6 +144,7 @@ impl ServiceState {
             id,
             standings: Standings::default(),
             board: 0,
+            unsaved: false,
         }
     }
 
@@ -221,7 +242,10 @@ impl ServiceState {
     /// Counts the votes on an endpoint; its zone and what it is now if that is news.
     pub(crate) fn vote(&mut self, address: SocketAddr, votes: &Observations) -> Option<(Zone, bool)> {
         let vote = |own, before| votes.decide(&self.name, &address, own, before);
-        self.pools.iter_mut().find_map(|(zone, pool)| Some((zone.clone(), pool.vote(address, vote)?)))
+        let found =
+            self.pools.iter_mut().find_map(|(zone, pool)| Some((zone.clone(), pool.vote(address, vote)?)));
+        self.unsaved |= found.is_some();
+        found
     }
 
     pub(crate) fn set_remote(
@@ -240,6 +264,7 @@ impl ServiceState {
             }
         }
         self.remotes.retain(|_, remote| !remote.pools.is_empty());
+        self.unsaved = true;
     }
 
     /// Whether it matters to this service that a cluster is in reach: pools of it lie there, or capacity is declared, which
@@ -251,6 +276,7 @@ impl ServiceState {
     pub(crate) fn undo_unreachable(&mut self, cluster: &ClusterName) {
         if let Some(remote) = self.remotes.get_mut(cluster) {
             remote.reach.undo_fall();
+            self.unsaved = true;
         }
     }
 
@@ -260,6 +286,7 @@ impl ServiceState {
             Target::Zone(zone) => self.pools.get_mut(zone).map(|pool| pool.governor.release(now)),
             Target::Cluster(cluster) => self.remotes.get_mut(cluster).map(|remote| remote.reach.release(now)),
         };
+        self.unsaved = true;
     }
 
     /// Brings governors and plans up to `now`, and tells what was decided.
@@ -275,7 +302,9 @@ impl ServiceState {
         let statuses_changed = self.update_pools(fleet, now, decisions);
         for (cluster, remote) in self.remotes.iter_mut() {
             let health = if fleet.is_reachable(cluster) { Health::WHOLE } else { Health::LOST };
+            let on_disk = remote.reach.kept();
             remote.reach.observe(health, &self.policy, now);
+            self.unsaved |= remote.reach.kept() != on_disk;
         }
         self.update_demands(fleet, now);
         let mut board = boards.of(self, fleet);
@@ -299,10 +328,12 @@ impl ServiceState {
         for (zone, pool) in self.pools.iter_mut() {
             let acting =
                 self.steering.acting(|| Locality { region: fleet.region.clone(), zone: zone.clone() }, fleet);
-            pool.update(acting, &self.policy, now);
+            self.unsaved |= pool.update(acting, &self.policy, now);
         }
         // A pool that nothing is expected of any more is forgotten with its last endpoint.
+        let there = self.pools.len();
         self.pools.retain(|_, pool| !pool.is_over(now));
+        self.unsaved |= self.pools.len() < there;
         let mut changed = false;
         for (zone, pool) in self.pools.iter() {
             let told = self.told_of(zone, pool, fleet, now);

@@ -216,6 +216,17 @@ pub(crate) struct SavedAway {
     remaining: Option<Duration>,
 }
 
+impl SavedAway {
+    pub(crate) const fn runs(self) -> bool {
+        self.remaining.is_some()
+    }
+
+    /// The same `by` later, if nothing but time happened.
+    pub(crate) fn age(&mut self, by: Duration) {
+        self.remaining = self.remaining.map(|left| left.saturating_sub(by));
+    }
+}
+
 impl Away {
     pub(crate) const NOT: Self = Self { kept: Fraction::ONE, until: None };
 

@@ -84,7 +84,24 @@ pub(crate) struct SavedSteering {
     drained: Vec<(Locality, Arc<str>)>,
 }
 
+impl SavedSteering {
+    /// Whether time changes it.
+    pub(crate) fn runs(&self) -> bool {
+        self.aways.iter().any(|(_, away)| away.runs())
+    }
+
+    /// The same `by` later, if nothing but time happened.
+    pub(crate) fn age(&mut self, by: Duration) {
+        self.aways.iter_mut().for_each(|(_, away)| away.age(by));
+    }
+}
+
 impl Steering {
+    /// Whether what is kept on disk of both is the same but for the time that passed.
+    pub(crate) fn is_kept_like(&self, other: &Self) -> bool {
+        self.aways == other.aways && self.in_effect == other.in_effect && self.drained == other.drained
+    }
+
     pub(crate) fn restored(saved: &SavedSteering, now: Time) -> Self {
         let aways = saved.aways.iter().map(|(key, away)| (key.clone(), Away::restored(*away, now)));
         let in_effect = saved.in_effect.iter().cloned().collect();

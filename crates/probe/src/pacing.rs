@@ -13,17 +13,21 @@ use std::time::Duration;
 /// that DESIGN.md (section 9) asks of one core.
 pub const START_GAP: Duration = Duration::from_micros(50);
 
+/// The same of targets of which a verdict is known, from before a restart: nobody waits for these, and a starting agent
+/// and its gateways have better use for the processors.
+pub const KNOWN_GAP: Duration = Duration::from_millis(1);
+
 /// How much an interval varies, in percent to either side.
 pub const JITTER_PERCENT: u32 = 10;
 
-/// How long the first check of the `index`-th of `added` targets waits: [`START_GAP`] after the one
+/// How long the first check of the `index`-th of `added` targets waits: `gap` after the one
 /// before it, and closer when the last would otherwise wait longer than its own interval.
 #[must_use]
-pub fn first_delay(index: u32, added: u32, interval: Duration) -> Duration {
+pub fn first_delay(index: u32, added: u32, gap: Duration, interval: Duration) -> Duration {
     if added == 0 {
         return Duration::ZERO;
     }
-    let spread = START_GAP.saturating_mul(added).min(interval);
+    let spread = gap.saturating_mul(added).min(interval);
     spread.mul_f64(f64::from(index.min(added)) / f64::from(added))
 }
 
@@ -53,16 +57,16 @@ mod tests {
 
     #[test]
     fn a_single_new_target_is_checked_at_once() {
-        assert_eq!(first_delay(0, 1, SECOND), Duration::ZERO);
-        assert_eq!(first_delay(0, 0, SECOND), Duration::ZERO);
+        assert_eq!(first_delay(0, 1, START_GAP, SECOND), Duration::ZERO);
+        assert_eq!(first_delay(0, 0, START_GAP, SECOND), Duration::ZERO);
     }
 
     #[test]
     fn many_new_targets_start_evenly_and_within_an_interval() {
-        let delays: Vec<Duration> = (0..1000).map(|i| first_delay(i, 1000, SECOND)).collect();
+        let delays: Vec<Duration> = (0..1000).map(|i| first_delay(i, 1000, START_GAP, SECOND)).collect();
         assert!(delays.windows(2).all(|w| w[1] - w[0] == START_GAP), "{:?}", &delays[..3]);
         for index in [0, 1, 50_000, 99_999] {
-            assert!(first_delay(index, 100_000, SECOND) < SECOND);
+            assert!(first_delay(index, 100_000, START_GAP, SECOND) < SECOND);
         }
     }
 

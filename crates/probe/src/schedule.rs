@@ -11,7 +11,7 @@ use crate::{
     Failure, NextCheck, Target, Tracker, Verdict,
     hosts::Hosts,
     latency::{Latency, Member, Standing, judge},
-    pacing::{first_delay, next_delay, second_delay},
+    pacing::{KNOWN_GAP, START_GAP, first_delay, next_delay, second_delay},
     siblings::Groups,
 };
 use std::{
@@ -28,7 +28,8 @@ pub(crate) type Ticket = u64;
 /// All targets, the queue of their next checks, and the verdicts that nobody took yet.
 pub(crate) struct Schedule<K> {
     tickets: BTreeMap<K, Ticket>,
-    entries: BTreeMap<Ticket, Entry<K>>,
+    /// Boxed: tickets come in order, and leave a tree's nodes half empty.
+    entries: BTreeMap<Ticket, Box<Entry<K>>>,
     queue: BTreeSet<(Instant, Ticket)>,
     hosts: Hosts,
     groups: Groups,
@@ -106,13 +107,15 @@ impl<K: Ord + Clone> Schedule<K> {
             }
         }
         let mut fresh = Vec::new();
+        let mut known = Vec::new();
         for (key, target) in targets {
             let ticket = self.tickets.get(&key).copied();
             let old = ticket.and_then(|ticket| Some((ticket, self.entries.get(&ticket)?)));
             match old.filter(|(_, old)| old.target.address == target.address) {
                 None => {
                     let tracker = Tracker::new(&target.config, target.known);
-                    fresh.push((key, target, tracker));
+                    let group = if target.known.is_some() { &mut known } else { &mut fresh };
+                    group.push((key, target, tracker));
                 }
                 Some((_, old)) if old.target.config != target.config => {
                     let tracker = old.tracker.reconfigured(&target.config);
@@ -124,10 +127,12 @@ impl<K: Ord + Clone> Schedule<K> {
                 Some(_) => {}
             }
         }
-        let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
-        for (index, (key, target, tracker)) in (0..added).zip(fresh) {
-            let due = now + first_delay(index, added, target.config.interval);
-            self.insert(key, target, tracker, due, now);
+        for (added, gap) in [(fresh, START_GAP), (known, KNOWN_GAP)] {
+            let count = u32::try_from(added.len()).unwrap_or(u32::MAX);
+            for (index, (key, target, tracker)) in (0..count).zip(added) {
+                let due = now + first_delay(index, count, gap, target.config.interval);
+                self.insert(key, target, tracker, due, now);
+            }
         }
         let entries = &self.entries;
         self.untold.retain(|ticket| entries.contains_key(ticket));
@@ -161,7 +166,7 @@ impl<K: Ord + Clone> Schedule<K> {
             spread: false,
             untold,
         };
-        self.entries.insert(ticket, entry);
+        self.entries.insert(ticket, Box::new(entry));
         self.readmit_the_lonely(ticket);
     }
 
@@ -174,7 +179,7 @@ impl<K: Ord + Clone> Schedule<K> {
             self.groups.leave(siblings, ticket);
         }
         self.ejected -= usize::from(entry.standing.ejected);
-        Some(entry)
+        Some(*entry)
     }
 
     /// The same target with other siblings, or another rule for them: its checks go on as they were.

@@ -184,7 +184,8 @@ impl Run<'_> {
         let fresh = fresh.unwrap_or_default();
         let added = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
         for (index, endpoint) in (0..added).zip(fresh) {
-            let due = now + pacing::first_delay(index, added, tidegate_probe::CheckConfig::DEFAULT_INTERVAL);
+            let (gap, interval) = (pacing::START_GAP, tidegate_probe::CheckConfig::DEFAULT_INTERVAL);
+            let due = now + pacing::first_delay(index, added, gap, interval);
             self.queue.put(due, Happening::Check(cluster, life, endpoint));
         }
     }

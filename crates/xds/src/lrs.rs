@@ -45,7 +45,7 @@ impl LoadReportingService for LrsService {
         let slot = self.shared.load_slot()?;
         let shared = Arc::clone(&self.shared);
         let mut inbound = request.into_inner();
-        // The answer, another when what is asked for changes, and one error: the sender never waits.
+        // An answer, another one when what is asked for changes, an error: the sender never waits.
         let (out, responses) = mpsc::channel(4);
         tokio::spawn(async move {
             let end = tokio::select! {
@@ -70,30 +70,35 @@ async fn read(
 ) -> Result<(), Status> {
     let Ok(Some(first)) = inbound.message().await else { return Ok(()) };
     let (node, _) = shared.admit(first.node)?;
-    let mut per_endpoint = shared.per_endpoint.subscribe();
-    let asked = *per_endpoint.borrow_and_update();
-    if out.try_send(Ok(request(shared.options.load_interval, asked))).is_err() {
-        return Ok(());
-    }
+    let mut asked = shared.load_asked.subscribe();
+    asked.mark_changed();
     loop {
-        tokio::select! {
-            report = inbound.message() => {
-                let Ok(Some(report)) = report else { return Ok(()) };
-                let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
-                shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
-            }
-            Ok(()) = per_endpoint.changed() => {
-                let asked = *per_endpoint.borrow_and_update();
-                if out.try_send(Ok(request(shared.options.load_interval, asked))).is_err() {
+        let report = tokio::select! {
+            Ok(()) = asked.changed() => {
+                let asked = *asked.borrow_and_update();
+                // Full: the client has not read the one before. It reads neither in time, and is better off anew.
+                if out.try_send(Ok(request(asked))).is_err() {
                     return Err(Status::resource_exhausted("the client does not read what is asked of it"));
                 }
+                continue;
             }
-        }
+            report = inbound.message() => report,
+        };
+        let Ok(Some(report)) = report else { return Ok(()) };
+        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
+        shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
     }
 }
 
+/// How often clients report load, and how finely.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadAsked {
+    pub(crate) interval: Duration,
+    pub(crate) per_endpoint: bool,
+}
+
 /// What a client is asked to report.
-fn request(interval: Duration, per_endpoint: bool) -> LoadStatsResponse {
+fn request(LoadAsked { interval, per_endpoint }: LoadAsked) -> LoadStatsResponse {
     LoadStatsResponse {
         clusters: Vec::new(),
         send_all_clusters: true,

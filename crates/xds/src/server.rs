@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
@@ -14,7 +15,7 @@ use tonic::Status;
 
 use crate::csds::InspectionService;
 use crate::limits::Budget;
-use crate::lrs::LrsService;
+use crate::lrs::{LoadAsked, LrsService};
 use crate::metrics::MetricsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
@@ -44,8 +45,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: XdsOptions,
     pub(crate) gate: watch::Sender<Gate>,
-    /// Whether clients report load per endpoint.
-    pub(crate) per_endpoint: watch::Sender<bool>,
+    /// How often clients report load, and how finely.
+    pub(crate) load_asked: watch::Sender<LoadAsked>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
     pub(crate) budget: Budget,
@@ -145,7 +146,10 @@ impl XdsServer {
         let shared = Shared {
             store,
             gate: watch::Sender::new(Gate::default()),
-            per_endpoint: watch::Sender::new(options.load_per_endpoint),
+            load_asked: watch::Sender::new(LoadAsked {
+                interval: options.load_interval,
+                per_endpoint: options.load_per_endpoint,
+            }),
             shutdown,
             nodes: Registry::new(options.max_streams_per_node),
             budget: Budget::new(options.max_subscription_bytes),
@@ -163,7 +167,7 @@ impl XdsServer {
     /// Whether clients report load per endpoint from now on, also those that are connected. Reports grow by about 60 bytes
     /// for each endpoint that is in use.
     pub fn report_endpoints(&self, yes: bool) {
-        self.shared.per_endpoint.send_if_modified(|now| std::mem::replace(now, yes) != yes);
+        self.shared.load_asked.send_if_modified(|now| std::mem::replace(&mut now.per_endpoint, yes) != yes);
     }
 
     /// A tonic server that is set up for long streams: keepalive, so that a stream to a node that vanished without
@@ -201,6 +205,13 @@ impl XdsServer {
     /// Ends [`hold`](Self::hold); all that is owed is sent.
     pub fn release(&self) {
         self.shared.gate.send_modify(|gate| gate.held = false);
+    }
+
+    /// From now on clients report load so often, those that are connected too.
+    pub fn set_load_interval(&self, interval: Duration) {
+        self.shared
+            .load_asked
+            .send_if_modified(|now| std::mem::replace(&mut now.interval, interval) != interval);
     }
 
     /// From the first call on, a node is answered only while all its scopes have been declared: an answer from a

@@ -55,7 +55,7 @@ impl Core {
             }
             self.declared.insert(name, shift);
         }
-        output.save |= before != self.declared;
+        self.unsaved |= before != self.declared;
     }
 
     fn is_running(&self, name: &str, now: Time) -> bool {

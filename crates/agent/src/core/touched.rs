@@ -24,10 +24,17 @@ pub(super) struct Touched {
 
 /// Carries the engine's effects over into what the shell has to do.
 pub(super) fn take(effects: Effects, output: &mut Output) {
-    let Effects { mut changed, mut removed, mut statuses_changed, decisions } = effects;
-    output.save |= !decisions.is_empty() || !statuses_changed.is_empty();
+    let Effects { changed, removed, statuses_changed, decisions } = effects;
     output.records.extend(decisions.iter().map(Record::of));
-    output.touched.removed.append(&mut removed);
-    output.touched.plans.append(&mut changed);
-    output.touched.statuses.append(&mut statuses_changed);
+    gather(&mut output.touched.removed, removed);
+    gather(&mut output.touched.plans, changed);
+    gather(&mut output.touched.statuses, statuses_changed);
+}
+
+/// Manifests are thousands of events about a service each: `append` would go through all that was gathered each time.
+fn gather(into: &mut BTreeSet<ServiceName>, mut new: BTreeSet<ServiceName>) {
+    if into.len() < new.len() {
+        std::mem::swap(into, &mut new);
+    }
+    into.extend(new);
 }

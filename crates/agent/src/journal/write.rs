@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Lines that wait for the disk; what comes when it is full is dropped. Most lines are below 1 KB.
     pub queue: usize,
-    /// A file that has grown by so many bytes since its header is followed by another one.
+    /// A file that has grown by so many bytes since its beginning (header and first manifests) is followed by another one;
+    /// of a large fleet, which begins with more than that, when it has doubled.
     pub file_bytes: u64,
     /// So many files are kept; the oldest go first.
     pub files: usize,
@@ -102,7 +103,9 @@ impl Journal {
 
 struct Open {
     file: BufWriter<File>,
-    /// Bytes since the header.
+    /// Bytes of its beginning.
+    start: u64,
+    /// Bytes since then.
     length: u64,
 }
 
@@ -110,13 +113,15 @@ impl Writer {
     /// Writes until the journal is dropped. What goes wrong is logged; the agent runs on without.
     pub fn run(mut self) {
         let mut part = 0;
-        let mut open = self.begin(&self.header.clone(), part);
+        // What was saved is written once and not kept.
+        let saved = self.header.saved.take();
+        let mut open = self.begin(Header { saved, ..self.header.clone() }, part);
         let mut failed_at = open.is_none().then(Instant::now);
         while let Some(message) = self.receiver.blocking_recv() {
             let result = match (message, &mut open) {
                 (Message::Checkpoint(header), _) => {
                     part += 1;
-                    open = self.begin(&header, part);
+                    open = self.begin(*header, part);
                     failed_at = open.is_none().then(Instant::now);
                     continue;
                 }
@@ -139,7 +144,7 @@ impl Writer {
                 open = None;
                 failed_at = Some(Instant::now());
             }
-            let full = open.as_ref().is_some_and(|open| open.length >= self.limits.file_bytes);
+            let full = open.as_ref().is_some_and(|it| it.length >= self.limits.file_bytes.max(it.start));
             let again = failed_at.is_some_and(|at| at.elapsed() >= PAUSE);
             if full || again {
                 self.wanted.store(true, Ordering::Relaxed);
@@ -148,17 +153,17 @@ impl Writer {
     }
 
     /// Begins a file and removes the oldest.
-    fn begin(&self, header: &Header, part: u32) -> Option<Open> {
+    fn begin(&self, header: Header, part: u32) -> Option<Open> {
         let started = self.header.started_unix_micros;
-        let header = Header { part, started_unix_micros: started, ..header.clone() };
+        let header = Header { part, started_unix_micros: started, ..header };
         let name = format!("{started:020}-{part:06}.jsonl");
         let result = fs::create_dir_all(&self.folder)
             .and_then(|()| File::create(self.folder.join(name)))
             .and_then(|file| {
                 let mut file = BufWriter::new(file);
-                write_line(&mut file, &header)?;
+                let start = write_line(&mut file, &header)?;
                 file.flush()?;
-                Ok(Open { file, length: 0 })
+                Ok(Open { file, start, length: 0 })
             });
         if let Err(error) = prune(&self.folder, self.limits.files) {
             tracing::warn!(%error, folder = %self.folder.display(), "old journals cannot be removed");
@@ -173,16 +178,39 @@ impl Writer {
 
 impl Open {
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.length += write_line(&mut self.file, line)?;
+        let bytes = write_line(&mut self.file, line)?;
+        // The first part gets in its first line what later ones have in their header.
+        match line {
+            Line::Told { input: Input::Manifests(_), .. } if self.length == 0 => self.start += bytes,
+            _ => self.length += bytes,
+        }
         Ok(())
     }
 }
 
 fn write_line(file: &mut BufWriter<File>, value: &impl serde::Serialize) -> io::Result<u64> {
-    let mut bytes = serde_json::to_vec(value)?;
-    bytes.push(b'\n');
-    file.write_all(&bytes)?;
-    Ok(bytes.len() as u64)
+    // Straight to the file: a line with all manifests is tens of megabytes.
+    let mut counted = Counted { file, bytes: 0 };
+    serde_json::to_writer(&mut counted, value)?;
+    counted.write_all(b"\n")?;
+    Ok(counted.bytes)
+}
+
+struct Counted<'a> {
+    file: &'a mut BufWriter<File>,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Names sort by age: the life's start, then the part.

@@ -33,8 +33,12 @@ impl Engine {
             return;
         }
         for (service, rate) in rates {
-            let state = self.services.get_mut(service);
-            if state.is_some_and(|state| state.measure_demand(source, *rate, now)) {
+            let Some(state) = self.services.get_mut(service) else { continue };
+            let moved = state.measure_demand(source, *rate, now);
+            if state.policy().capacity.is_some() {
+                self.unsaved.demand(service, now);
+            }
+            if moved {
                 self.update(service, now, effects);
             }
         }

@@ -163,6 +163,20 @@ pub enum Event {
     Merge(Snapshot),
 }
 
+impl Event {
+    /// Whether it may change what is kept of the fleet as a whole.
+    pub(super) const fn is_of_the_fleet(&self) -> bool {
+        matches!(
+            self,
+            Self::Topology { .. }
+                | Self::Reachable { .. }
+                | Self::Unreachable(_)
+                | Self::Shift(_)
+                | Self::ShiftEnded(_)
+        )
+    }
+}
+
 /// Something that the engine decided, for the timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]

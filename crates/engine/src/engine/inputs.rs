@@ -63,6 +63,7 @@ impl Engine {
         let members = members.map(|(member, _)| (member, fleet.is_reachable(member)));
         if self.round_trips.measure((cluster, region), rtt, &fleet.distances, members, now) {
             self.fleet.measured = self.round_trips.in_force(&fleet.distances);
+            self.unsaved.fleet();
             self.update_all(now, effects);
         }
     }
@@ -76,6 +77,7 @@ impl Engine {
         effects: &mut Effects,
     ) {
         let saved = self.saved.remove(name);
+        let known = self.services.get(name).map(|state| state.save(now));
         let (remote_pools, locations) = (&self.remote_pools, &mut self.locations);
         let state = self.services.entry(name.clone()).or_insert_with(|| {
             let mut state = ServiceState::new(name.clone(), locations.enroll(name), Arc::clone(&policy));
@@ -98,6 +100,7 @@ impl Engine {
         }
         effects.changed.insert(name.clone());
         self.update(name, now, effects);
+        self.mark_told(name, known.as_ref().or(saved.as_ref()), now);
     }
 
     pub(super) fn set_remote_pools(
@@ -107,6 +110,9 @@ impl Engine {
         now: Time,
         effects: &mut Effects,
     ) {
+        if !self.remote_pools.contains_key(cluster) {
+            self.unsaved.fleet();
+        }
         let old = self.remote_pools.entry(cluster.clone()).or_default().keys();
         let named: BTreeSet<ServiceName> = old.chain(pools.iter().map(|it| &it.service)).cloned().collect();
         self.set_remote_services(cluster, named, pools, now, effects);
@@ -121,6 +127,9 @@ impl Engine {
         now: Time,
         effects: &mut Effects,
     ) {
+        if !self.remote_pools.contains_key(cluster) {
+            self.unsaved.fleet();
+        }
         let old = self.remote_pools.entry(cluster.clone()).or_default();
         let named = changed.iter().map(|it| &it.service).chain(removed.iter().map(|(name, _)| name));
         let named: BTreeSet<ServiceName> = named.cloned().collect();
@@ -156,6 +165,7 @@ impl Engine {
             } else {
                 of_cluster.insert(name.clone(), RemoteZones::clone(&zones));
             }
+            self.unsaved.remote_pools(cluster, &name);
             let saved = self.saved.get(&name);
             if let Some(state) = self.services.get_mut(&name) {
                 state.set_remote(cluster, zones, saved, now);

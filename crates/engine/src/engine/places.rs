@@ -30,6 +30,7 @@ impl Engine {
 
     fn shifts_ended(&mut self, ended: Vec<ShiftDecision>, now: Time, effects: &mut Effects) {
         if !ended.is_empty() {
+            self.unsaved.fleet();
             effects.decisions.extend(ended.into_iter().map(Decision::Shift));
             self.update_all(now, effects);
         }
@@ -76,6 +77,7 @@ impl Engine {
         if decisions.is_empty() {
             return;
         }
+        self.unsaved.fleet();
         for decision in decisions {
             let LocationDecision { location, verdict, .. } = &decision;
             match verdict {

@@ -99,6 +99,11 @@ impl Engine {
         let live = |service: &ServiceName| self.services.contains_key(service);
         merge::into_saved(&mut self.saved, self.told_by, snapshot, live);
         self.told_by = self.told_by.max(snapshot.by);
+        snapshot
+            .pools
+            .keys()
+            .filter(|it| self.saved.contains_key(*it))
+            .for_each(|it| self.unsaved.service(it));
         for (service, pools) in &snapshot.pools {
             if let Some(state) = self.services.get_mut(service) {
                 pools.iter().for_each(|(zone, told)| state.merge(zone, told, now));

@@ -6,7 +6,7 @@ use crate::{
     location::{Location, Standing, Standings},
     merge::Told,
     plan::Hold,
-    pool::{Pool, SavedPool},
+    pool::SavedPool,
     steer::{PoolPlace, Steering},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,7 @@ impl ServiceState {
     pub(crate) fn merge(&mut self, zone: &Zone, told: &Told, now: Time) {
         if let Some(pool) = self.pools.get_mut(zone) {
             pool.governor.merge(&told.governor, now);
+            self.unsaved = true;
         }
     }
 
@@ -62,6 +63,7 @@ impl ServiceState {
     /// The verdict on a place was wrong: what it drained is back as if nothing had been.
     pub(crate) fn withdraw(&mut self, location: &Location, own: &ClusterName) {
         for locality in self.steering.withdraw(location, own) {
+            self.unsaved = true;
             if let Some(pool) = self.pools.get_mut(&locality.zone) {
                 pool.governor.undo_fall();
             }
@@ -70,10 +72,14 @@ impl ServiceState {
 
     /// Looks at the endpoints before anything is decided: which count, what their workload wants, what acts on them.
     pub(super) fn see(&mut self, fleet: &Fleet, now: Time) {
-        self.pools.values_mut().for_each(Pool::see);
+        for pool in self.pools.values_mut() {
+            self.unsaved |= pool.see();
+        }
         if self.wanted.is_some() {
             let present = self.pools.iter().map(|(zone, pool)| (zone.clone(), pool.present())).collect();
+            let on_disk = self.replicas.clone();
             let expected = self.replicas.expected(self.wanted, &present).unwrap_or_default();
+            self.unsaved |= self.replicas != on_disk;
             for (zone, pool) in self.pools.iter_mut() {
                 pool.set_known(Some(expected.get(zone).copied().unwrap_or(0)));
             }
@@ -83,7 +89,9 @@ impl ServiceState {
         if !self.steering.is_idle(&self.name, fleet) {
             let drained: BTreeSet<Zone> = self.drained_zones(fleet);
             let places = self.places(fleet);
+            let on_disk = self.steering.clone();
             self.steering.update(&self.name, fleet, &self.policy, &places, now);
+            self.unsaved |= !self.steering.is_kept_like(&on_disk);
             for zone in self.drained_zones(fleet).difference(&drained) {
                 if let Some(pool) = self.pools.get_mut(zone) {
                     pool.governor.forget_fall();

@@ -27,6 +27,13 @@ pub(crate) struct SavedDemand {
     age: Duration,
 }
 
+impl SavedDemand {
+    /// The same `by` later, if nothing but time happened.
+    pub(super) fn age(&mut self, by: Duration) {
+        self.age = self.age.saturating_add(by);
+    }
+}
+
 /// What the sources of a zone ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,6 +167,7 @@ impl ServiceState {
         if self.policy.capacity.is_none() {
             return;
         }
+        let on_disk = self.demands.kept();
         let is_member = |cluster: &ClusterName| *cluster == fleet.own || fleet.clusters.contains_key(cluster);
         self.demands.retain(&fleet.sources, is_member);
         let own = self.pools.values().filter(|pool| pool.expected() > 0);
@@ -169,6 +177,7 @@ impl ServiceState {
             pools.map(|status| u64::from(status.admit.times(remote.reach.admit()).ppm()))
         });
         self.demands.pass(own.chain(others).sum(), now);
+        self.unsaved |= self.demands.kept() != on_disk;
     }
 
     /// The plans of the own sources by the waterfall; none where no capacity is declared or no demand is known.

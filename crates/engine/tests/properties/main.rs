@@ -12,15 +12,18 @@
 //! | one fault and one recovery: at most once away and once (ramped) back | `faults`: `one_fault_and_one_recovery_are_one_move_away_and_one_back` |
 //! | adding health never lowers what is served | [`a_plan_holds_for_any_candidates`]; `capacity`: `adding_health_never_lowers_what_is_served_where_all_sources_reach_the_same_pools` |
 //! | a service's last healthy place is not drained | [`invariants_hold_after_every_event`], [`verdicts_on_places_hold_too`]: `Run::spares` |
+//! | what is saved in parts is what is saved as a whole | the same: `Disk::follow` |
 //! | every run settles | the same: `Run::follow` |
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acting;
+mod disk;
 mod drawn;
 mod faults;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+use disk::Disk;
 use drawn::{CLUSTERS, PHASES, SERVICES, Step, ZONES, acting, board, policy, remote_pool, step};
 
 use fixture::{cases, cluster, region, service, source, zone};
@@ -99,6 +102,8 @@ struct Run {
     shifted: bool,
     /// The pools that verdicts drained when it was looked last.
     drained: BTreeSet<(ServiceName, Target)>,
+    /// What the first was asked to save, part by part.
+    disk: Disk,
 }
 
 fn address(in_zone: usize, n: u8) -> SocketAddr {
@@ -115,6 +120,7 @@ impl Run {
             tracks: BTreeMap::new(),
             shifted: false,
             drained: BTreeSet::new(),
+            disk: Disk::default(),
         };
         run.topology(&[0, 1, 2, 3]);
         run.handle(&Event::Sources([source("a"), source("b")].into()), run.now);
@@ -138,6 +144,7 @@ impl Run {
         assert_eq!(effects, call(other), "the same inputs, the same effects");
         self.heed(&effects);
         self.watch();
+        self.disk.follow(&mut self.engines[0], self.now);
     }
 
     fn handle(&mut self, event: &Event, at: Time) {
@@ -267,9 +274,12 @@ impl Run {
         let json = self.engines.each_ref().map(|it| serde_json::to_string(&it.save(now)).unwrap());
         assert_eq!(json[0], json[1]);
         let saved: Saved = serde_json::from_str(&json[0]).unwrap();
+        // Whatever was not asked for yet is asked for on the way down.
+        self.disk.flush(&mut self.engines[0], now);
         let engine = Engine::new(cluster("east"), region("us-east"), saved);
         let tracks = std::mem::take(&mut self.tracks);
         self.engines = [engine.clone(), engine];
+        self.disk.restart(now);
         self.both(|engine| engine.tick(now));
         self.topology(&members);
         self.handle(&Event::Sources(sources), now);
