@@ -129,7 +129,9 @@ async fn measured(
             eprintln!("{fault} ({}), {contestant}: {}", layout.name(), told(&outcome));
             if let Some(folder) = options.keep.as_ref() {
                 let name = format!("{}-{}-{}", layout.name(), fault.name(), contestant.name());
-                subject.keep(&folder.join(name)).await.context("what it says of itself cannot be kept")?;
+                if let Err(error) = subject.keep(&folder.join(name)).await {
+                    eprintln!("note: what {contestant} says of itself is not kept: {error}");
+                }
             }
             subject.stop().await;
             return Ok(outcome);

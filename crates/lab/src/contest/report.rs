@@ -117,10 +117,12 @@ impl Report {
 
     fn machine_line(&self) -> String {
         let Machine { system, cores, load_before, load_after } = &self.machine;
+        let late = self.results.iter().filter(|it| it.outcome.unusable.is_none());
+        let late = late.map(|it| it.outcome.late_ms).fold(0.0, f64::max);
         let load = |load: &Option<f64>| load.map_or_else(|| "unknown".to_owned(), |it| format!("{it:.2}"));
         format!(
             "{system}, {cores} cores for everything; load average {} before and {} at the end; {} requests/s, a fault of \
-             {} s.",
+             {} s; the load generator was late by at most {late:.0} ms.",
             load(load_before),
             load(load_after),
             self.rate_rps,
@@ -247,7 +249,7 @@ mod tests {
 
 <!-- results of failover: begin -->
 
-linux x86_64, 2 cores for everything; load average 0.25 before and unknown at the end; 200 requests/s, a fault of 7 s.
+linux x86_64, 2 cores for everything; load average 0.25 before and unknown at the end; 200 requests/s, a fault of 7 s; the load generator was late by at most 2 ms.
 
 Measured: Tidegate + Envoy 0.1.0.
 Absent: nginx, which is not installed.

@@ -1,8 +1,7 @@
 //! Where the traffic went, from the answers alone: the same for everybody who serves it. Pure.
 //!
-//! In each window of [`WINDOW`] the *home share* is the part of the answered requests that somebody at
-//! home served. A change
-//! counts once it differs from the last that counted by 30 % or more, or reaches the one end or the other. So the
+//! In each window of [`WINDOW`] the *home share* is the part of the answered requests that somebody at home served. A
+//! change counts once it differs from the last that counted by 30 % or more, or reaches the one end or the other. So the
 //! steps of a ramp are changes in one direction and one move ([`crate::measure::moves`]), and the noise of a partial
 //! fault is none.
 
