@@ -20,7 +20,7 @@ use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
-    draining::Draining,
+    draining::{Draining, Flow},
     passive::{Passive, Requests},
     saved::SavedAgent,
     timeline::Record,
@@ -114,8 +114,8 @@ pub enum Input {
         gateway: Arc<str>,
         /// Where it stands.
         zone: Zone,
-        /// Requests and connections, by service and target.
-        counts: BTreeMap<ServiceName, BTreeMap<Target, u64>>,
+        /// What is in flight and what starts, by service and target.
+        flows: BTreeMap<ServiceName, BTreeMap<Target, Flow>>,
     },
     /// Requests that ended at endpoints since the last time, by all gateways; of the services whose policy judges by them.
     Requests(BTreeMap<ServiceName, BTreeMap<SocketAddr, Requests>>),
@@ -254,7 +254,7 @@ impl Core {
             Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
                 self.handle_demand(input, now, &mut output);
             }
-            Input::InFlight { gateway, zone, counts } => self.draining.report(&gateway, &zone, &counts, now),
+            Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);

@@ -101,7 +101,11 @@ pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
         if !plan.last_resort && priority > 0 {
             let hosts = view.draining.iter().filter_map(|target| hosts(plan, view, target));
             endpoints.extend(hosts.filter_map(|(locality, hosts)| {
-                let hosts = hosts.into_iter().map(|(at, _)| (at, EndpointHealth::Terminating));
+                // A session that keeps to an endpoint must not keep to a dead one.
+                let hosts = hosts.into_iter().map(|(at, health)| match health {
+                    EndpointHealth::Healthy => (at, EndpointHealth::Terminating),
+                    other => (at, other),
+                });
                 weighted(locality, taken.hosts(hosts), 1, priority)
             }));
         }

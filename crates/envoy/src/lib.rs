@@ -27,6 +27,7 @@ mod proto;
 mod resource;
 mod retry;
 mod routes;
+mod session;
 mod upstream;
 
 pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     proto::{duration, set_header, uint},
-    retry,
+    retry, session,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -69,6 +69,9 @@ pub(super) fn routes<'a>(
     let route = |name: &str, matched: RouteMatch, action: RouteAction| {
         let mut route = changed(&target.headers, name, matched, Action::Route(action));
         route.request_headers_to_add.extend(target.service.clone());
+        if let [Backend { service: Some(service), .. }] = rule.backends.as_slice() {
+            route.typed_per_filter_config = session::of_route(rule.session.as_ref(), service);
+        }
         route
     };
     if route_is_grpc(found) {

@@ -133,6 +133,7 @@ pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
         filters: Filters::default(),
         timeout: None,
         backend_timeout: None,
+        session: None,
     }
 }
 

@@ -28,6 +28,7 @@ mod real {
     mod grpc_routes;
     mod load;
     mod routing;
+    mod sessions;
     mod toy;
     mod untrusted;
 }
