@@ -111,14 +111,25 @@ async fn connections_weights_and_the_health_of_services_follow_the_plans_across_
         std::fs::write(at, manifests(bytes, requests)).unwrap();
     }
     let agent = course.fleet().addresses(&cluster(EAST)).unwrap().agent.to_string();
-    let arguments =
-        ["--gateway", "shop/more", "--zone", "us-east-1a", "--exit-with-stdin", "--agent", &agent];
     let admin = admin.to_string();
-    let arguments = ["envoy", "run"].iter().chain(&arguments).chain(&["--admin", &admin, "--envoy"]);
+    let arguments = [
+        "envoy",
+        "run",
+        "--gateway",
+        "shop/more",
+        "--zone",
+        "us-east-1a",
+        "--exit-with-stdin",
+        "--agent",
+        &agent,
+        "--admin",
+        &admin,
+        "--envoy",
+    ];
     let mut gateway = Child::start(ChildSpec {
         name: "more".to_owned(),
         program: TIDEGATE.into(),
-        args: arguments.map(Into::into).chain([envoy.into()]).collect(),
+        args: arguments.iter().map(Into::into).chain([envoy.into()]).collect(),
         log_dir: files.join("logs"),
     })
     .unwrap();
