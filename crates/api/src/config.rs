@@ -3,7 +3,7 @@
 
 use crate::{
     checks::{ActiveCheck, ErrorCheck, LatencyCheck},
-    routing::HttpRoute,
+    routing::{HttpRoute, StreamRoute},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,6 +84,10 @@ pub struct Service {
     /// What its endpoints speak.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Whether bytes are passed to it: a `TCPRoute` or `TLSRoute` leads to it, or its `appProtocol` is `tcp` or `tls`.
+    /// Other clusters are reached through tunnels then.
+    #[serde(default)]
+    pub tunnelled: bool,
     /// The policy in force.
     pub policy: Arc<ServicePolicy>,
     /// Where the `Service` was written.
@@ -123,6 +127,8 @@ pub enum Protocol {
 pub struct Upstream {
     /// What they speak.
     pub protocol: Protocol,
+    /// Whether those of other clusters are reached through tunnels.
+    pub tunnelled: bool,
     /// Limits.
     pub limits: Limits,
 }
@@ -131,7 +137,7 @@ impl Service {
     /// How gateways treat its endpoints.
     #[must_use]
     pub fn upstream(&self) -> Upstream {
-        Upstream { protocol: self.protocol, limits: self.policy.limits.clone() }
+        Upstream { protocol: self.protocol, tunnelled: self.tunnelled, limits: self.policy.limits.clone() }
     }
 }
 
@@ -203,6 +209,9 @@ pub struct Gateway {
     /// The routes attached to it, the oldest first; [`Self::matches`] gives their matches in order of precedence.
     /// Empty for an east-west gateway, whose routes are the cluster's services.
     pub routes: Vec<HttpRoute>,
+    /// The routes of its listeners that pass bytes, no two of them for one listener and host name.
+    #[serde(default)]
+    pub streams: Vec<StreamRoute>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -225,8 +234,40 @@ pub struct Listener {
     pub name: String,
     /// Where it binds; each address once in the cluster.
     pub address: SocketAddr,
+    /// What it makes of a connection.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
     /// The host names it serves; empty serves all.
     pub hostnames: BTreeSet<String>,
+    /// Which requests and connections are written down.
+    #[serde(default)]
+    pub access_log: AccessLog,
+}
+
+/// Which requests and connections a gateway writes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLog {
+    /// None.
+    None,
+    /// Those that failed: a status of 500 or more, or anything that the gateway itself found wrong.
+    #[default]
+    Errors,
+    /// All.
+    All,
+}
+
+/// What a listener makes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ListenerProtocol {
+    /// HTTP requests.
+    #[default]
+    Http,
+    /// Bytes, passed on as they come.
+    Tcp,
+    /// TLS, passed on as it comes, to where its server name says.
+    Tls,
 }
 
 impl Default for ServicePolicy {

@@ -18,6 +18,7 @@ mod route;
 mod service;
 mod shift;
 mod slice;
+mod stream;
 mod weights;
 mod workload;
 
@@ -34,9 +35,11 @@ pub(crate) use route::{BackendRef, BackendSpec, ParentRef, RouteSpec};
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
+pub(crate) use stream::StreamSpec;
 pub(crate) use workload::WorkloadSpec;
 
 use crate::{
+    config::ListenerProtocol,
     fields::{Field, Fields, Issues},
     nearest,
     object::Meta,
@@ -58,6 +61,8 @@ pub(crate) enum Kind {
     Gateway,
     HttpRoute,
     GrpcRoute,
+    TcpRoute,
+    TlsRoute,
     TrafficShift,
     Node,
     Deployment,
@@ -75,13 +80,14 @@ pub(crate) enum Spec {
     Slice(SliceSpec),
     Gateway(GatewaySpec),
     Route(RouteSpec),
+    Stream(StreamSpec),
     Shift(ShiftSpec),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -90,6 +96,8 @@ impl Kind {
         Self::Gateway,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::TcpRoute,
+        Self::TlsRoute,
         Self::TrafficShift,
         Self::Node,
         Self::Deployment,
@@ -108,6 +116,8 @@ impl Kind {
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::TrafficShift => "TrafficShift",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
@@ -125,7 +135,14 @@ impl Kind {
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::Gateway | Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
         }
+    }
+
+    /// Whether it is read from this version too: what it says is the same.
+    fn is_also(self, group: &str, version: &str) -> bool {
+        let newer = matches!(self, Self::TcpRoute | Self::TlsRoute) && ["v1alpha3", "v1"].contains(&version);
+        newer && group == self.group_and_version().0
     }
 
     fn api_version(self) -> String {
@@ -157,6 +174,8 @@ impl Kind {
             Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
             Self::HttpRoute => route::read(RouteKind::Http, fields, meta, issues).map(Spec::Route),
             Self::GrpcRoute => route::read(RouteKind::Grpc, fields, meta, issues).map(Spec::Route),
+            Self::TcpRoute => stream::read(ListenerProtocol::Tcp, fields, meta, issues).map(Spec::Stream),
+            Self::TlsRoute => stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Spec::Stream),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
@@ -193,6 +212,7 @@ accessors! {
     Slice slice SliceSpec,
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
+    Stream stream StreamSpec,
     Shift shift ShiftSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
@@ -205,15 +225,13 @@ const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 10] = [
+const NEIGHBOURS: [&str; 8] = [
     "Pod",
     "DaemonSet",
     "ControllerRevision",
     "ServiceAccount",
     "Endpoints",
     "GatewayClass",
-    "TCPRoute",
-    "TLSRoute",
     "UDPRoute",
     "ReferenceGrant",
 ];
@@ -234,7 +252,7 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
     let by_name = Kind::ALL.into_iter().find(|known| known.name() == kind.value);
     if let Some(known) = by_name {
         let (right_group, right_version) = known.group_and_version();
-        if (group, version) == (right_group, right_version) {
+        if (group, version) == (right_group, right_version) || known.is_also(group, version) {
             return Found::Kind(known);
         }
         let message = format!("{} is not read from apiVersion {}", kind.value, api_version.value);

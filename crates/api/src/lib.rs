@@ -29,8 +29,8 @@ pub use checks::{
     LatencyCheck, TlsCheck,
 };
 pub use config::{
-    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, Protocol, Retry, Service,
-    ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
+    AccessLog, Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol,
+    Protocol, Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
@@ -39,6 +39,7 @@ pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
 pub use routing::{
     Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,
-    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, ValueMatch,
+    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, StreamRoute,
+    ValueMatch,
 };
 pub use time::unix_seconds as parse_time;

@@ -9,6 +9,7 @@ mod profile;
 mod routes;
 mod services;
 mod shifts;
+mod streams;
 
 use crate::{
     config::Config,
@@ -27,7 +28,9 @@ pub(crate) fn lower(cluster: &ClusterName, objects: &[&Object], problems: &mut V
     fleet::check_mentions(objects, &clusters, &services, problems);
     let mut gateways = gateways::lower(objects, problems);
     routes::attach(objects, &services, &mut gateways, problems);
+    streams::attach(objects, &services, &mut gateways, problems);
     routes::set_protocols(&gateways, &mut services);
+    streams::set_tunnelled(&gateways, &mut services);
     let shifts = shifts::lower(objects, clusters.get(cluster), &services, problems);
     Config { clusters, services, gateways: gateways.into_config(), shifts }
 }

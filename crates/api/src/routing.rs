@@ -27,6 +27,22 @@ pub struct HttpRoute {
     pub origin: Origin,
 }
 
+/// A `TCPRoute` or `TLSRoute`, attached to a gateway: whose connections go where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamRoute {
+    /// `namespace/name`.
+    pub name: String,
+    /// The name of the listener that serves it.
+    pub listener: String,
+    /// The server names that it is for; empty matches all.
+    pub hostnames: BTreeSet<String>,
+    /// Who serves it, in proportion to their weights.
+    pub backends: Vec<Backend>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
 /// What the requests of a route are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

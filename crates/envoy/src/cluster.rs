@@ -6,7 +6,7 @@
 use crate::{
     proto::{ads, duration, flag, percent, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
-    session, upstream,
+    session, stream, upstream,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster, OutlierDetection,
@@ -46,6 +46,8 @@ pub fn edge_cluster(service: &ServiceName, source_zone: &Zone, upstream: &Upstre
         common.locality_config_specifier =
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}));
     }
+    // Only the edge reaches other clusters.
+    cluster.transport_socket = upstream.tunnelled.then(stream::tunnels);
     Resource::cluster(&cluster)
 }
 

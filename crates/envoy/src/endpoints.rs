@@ -1,12 +1,13 @@
 //! EDS: a plan as weighted localities and priorities. A health change or a new plan touches nothing else.
 
 use crate::{
+    access_log,
     proto::{address, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
 };
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{HealthStatus, Locality},
+        core::v3::{HealthStatus, Locality, Metadata},
         endpoint::v3::{
             ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
             cluster_load_assignment::{Policy, policy::DropOverload},
@@ -83,6 +84,10 @@ pub struct EndpointView<'a> {
 /// then try it like all the rest.
 #[must_use]
 pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
+    Resource::endpoints(&edge_assignment(plan, view))
+}
+
+pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLoadAssignment {
     let mut endpoints = Vec::new();
     if plan.shed != Share::ALL {
         let mut taken = Taken::default();
@@ -106,16 +111,16 @@ pub fn edge_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
                     EndpointHealth::Healthy => (at, EndpointHealth::Terminating),
                     other => (at, other),
                 });
-                weighted(locality, taken.hosts(hosts), 1, priority)
+                weighted(locality, None, taken.hosts(hosts), 1, priority)
             }));
         }
     }
-    Resource::endpoints(&ClusterLoadAssignment {
+    ClusterLoadAssignment {
         cluster_name: edge_endpoints_name(&plan.service, &plan.source.locality.zone),
         policy: Some(Policy { drop_overloads: drops(plan.shed), ..policy() }),
         endpoints,
         ..Default::default()
-    })
+    }
 }
 
 /// All endpoints of a service in this cluster, in one priority, by health alone: what other clusters reach
@@ -185,7 +190,8 @@ fn locality(
         return None;
     }
     let (locality, hosts) = hosts(plan, view, target)?;
-    weighted(locality, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)
+    let metadata = access_log::served(plan, target);
+    weighted(locality, metadata, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)
 }
 
 /// Where a target lies, and its addresses; `None` if nothing is known of it.
@@ -213,12 +219,14 @@ fn hosts(
 
 fn weighted(
     locality: Locality,
+    metadata: Option<Metadata>,
     lb_endpoints: Vec<LbEndpoint>,
     weight: u32,
     priority: u32,
 ) -> Option<LocalityLbEndpoints> {
     (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
         locality: Some(locality),
+        metadata,
         load_balancing_weight: uint(weight),
         lb_endpoints,
         priority,

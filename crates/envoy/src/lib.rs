@@ -8,26 +8,31 @@
 //! | resource | edge gateway | east-west gateway |
 //! |---|---|---|
 //! | CDS `NAMESPACE/NAME` | [`edge_cluster`] | [`eastwest_cluster`] |
-//! | EDS | [`edge_endpoints`], `NAMESPACE/NAME@ZONE` | [`eastwest_endpoints`], `NAMESPACE/NAME@local` |
+//! | EDS | [`edge_endpoints`] or [`tunnelled_endpoints`], `NAMESPACE/NAME@ZONE` | [`eastwest_endpoints`], `NAMESPACE/NAME@local` |
 //! | LDS `NAMESPACE/GATEWAY/LISTENER` | [`edge_listener`] | [`eastwest_listener`] |
+//! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
+//! | a service's health: CDS and LDS | [`health_cluster`], [`health_listener`] | |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
 //! The two kinds of gateway use the same CDS names for different clusters: a server must keep
 //! their resources apart. Proxyless gRPC clients read their own: [`grpc_listener`], `NAME.NAMESPACE`,
 //! [`grpc_cluster`] and [`grpc_endpoints`], once more with the names of an edge's.
 
+mod access_log;
 mod bootstrap;
 mod cluster;
 mod counters;
 mod endpoints;
 mod grpc;
+mod health;
 mod listener;
 mod proto;
 mod resource;
 mod retry;
 mod routes;
 mod session;
+mod stream;
 mod upstream;
 
 pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
@@ -38,8 +43,10 @@ pub use endpoints::{
     edge_endpoints,
 };
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
+pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
 pub use listener::{eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
 pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
+pub use stream::{stream_listener, tunnelled_endpoints};

@@ -4,26 +4,35 @@ mod filters;
 mod rule;
 
 use crate::{
+    health::health_route,
     proto::{duration, flag, text},
     resource::{Resource, listener_name},
-    retry,
+    retry, stream,
 };
 use envoy_types::pb::envoy::{
     config::route::v3::{
         DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
         header_matcher::HeaderMatchSpecifier,
         route::Action,
-        route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
-        route_match::PathSpecifier,
+        route_action::{
+            ClusterNotFoundResponseCode, ClusterSpecifier, UpgradeConfig, upgrade_config::ConnectConfig,
+        },
+        route_match::{ConnectMatcher, PathSpecifier},
     },
     r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tidegate_api::{Gateway, Listener, ServicePolicy};
 use tidegate_model::{GatewayName, ServiceName};
 
 /// The header in which the edge tells an east-west gateway which service a request is for.
 pub const SERVICE_HEADER: &str = "x-tidegate-service";
+
+/// No cluster has this name, because no service has: a request that is sent there is answered 500, a connection closed.
+pub(crate) const NO_BACKEND: &str = "tidegate-no-backend";
 
 /// The static cluster in every bootstrap that leads to the agent.
 pub const AGENT_CLUSTER: &str = "tidegate-agent";
@@ -38,7 +47,8 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// backend; the default one applies to services that it does not know.
 ///
 /// A host name has one virtual host, with its matches in the gateway's order of precedence. A request
-/// that matches none of them gets 404, even if a wider name has a route for it.
+/// that matches none of them gets 404, even if a wider name has a route for it. Before them all stands the health of
+/// services ([`crate::HEALTH_PREFIX`]).
 #[must_use]
 pub fn edge_routes<'a>(
     name: &GatewayName,
@@ -60,10 +70,12 @@ pub fn edge_routes<'a>(
             }
         }
     }
+    // A health check may come by address, with any host name.
+    hosts.entry("*").or_default();
     let virtual_hosts = hosts.into_iter().map(|(host, routes)| VirtualHost {
         name: host.to_owned(),
         domains: vec![host.to_owned()],
-        routes,
+        routes: std::iter::once(health_route()).chain(routes).collect(),
         ..Default::default()
     });
     Resource::routes(&RouteConfiguration {
@@ -76,11 +88,15 @@ pub fn edge_routes<'a>(
 /// The routes of an east-west gateway: peer links to the agent, and everything else to the cluster that
 /// [`SERVICE_HEADER`] names.
 ///
-/// They are the same whatever services there are, so a new service needs no RDS, and a request does not walk
-/// a list of ten thousand. Only names with a `/` are looked up: no header can lead to a static cluster of
+/// Those are the same whatever services there are, so a new service needs no RDS, and a request does not walk
+/// a list of ten thousand. Tunnels have a host name for each of the services in `tunnelled`, and lead nowhere else. Only names with a `/` are looked up: no header can lead to a static cluster of
 /// the bootstrap.
 #[must_use]
-pub fn eastwest_routes(gateway: &GatewayName, listener: &Listener) -> Resource {
+pub fn eastwest_routes(
+    gateway: &GatewayName,
+    listener: &Listener,
+    tunnelled: &BTreeSet<ServiceName>,
+) -> Resource {
     let known = || header(SERVICE_HEADER, "[^/]+/[^/]+");
     let to_service = |name: &str, headers, retry_policy| Route {
         name: name.to_owned(),
@@ -125,15 +141,44 @@ pub fn eastwest_routes(gateway: &GatewayName, listener: &Listener) -> Resource {
         to_service("service/unsafe", vec![known()], retry::eastwest_unsafe()),
         refused,
     ];
+    let others =
+        VirtualHost { name: "*".to_owned(), domains: vec!["*".to_owned()], routes, ..Default::default() };
     Resource::routes(&RouteConfiguration {
-        virtual_hosts: vec![VirtualHost {
-            name: "*".to_owned(),
-            domains: vec!["*".to_owned()],
-            routes,
-            ..Default::default()
-        }],
+        virtual_hosts: std::iter::once(others).chain(tunnelled.iter().map(tunnel)).collect(),
+        ignore_port_in_host_matching: true,
         ..table(gateway, listener)
     })
+}
+
+/// The way of the tunnels of one service: to its endpoints here.
+fn tunnel(service: &ServiceName) -> VirtualHost {
+    let connect = "CONNECT".to_owned();
+    let route = Route {
+        name: "tunnel".to_owned(),
+        r#match: Some(RouteMatch {
+            path_specifier: Some(PathSpecifier::ConnectMatcher(ConnectMatcher {})),
+            ..Default::default()
+        }),
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(service.to_string())),
+            timeout: duration(Duration::ZERO),
+            idle_timeout: duration(stream::IDLE),
+            upgrade_configs: vec![UpgradeConfig {
+                upgrade_type: connect,
+                connect_config: Some(ConnectConfig::default()),
+                ..Default::default()
+            }],
+            retry_policy: Some(retry::eastwest_unsafe()),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    VirtualHost {
+        name: format!("tunnel {service}"),
+        domains: vec![stream::tunnel_host(service)],
+        routes: vec![route],
+        ..Default::default()
+    }
 }
 
 fn table(gateway: &GatewayName, listener: &Listener) -> RouteConfiguration {

@@ -2,7 +2,7 @@
 
 use super::MAX_ENTRIES;
 use crate::{
-    config::GatewayRole,
+    config::{AccessLog, GatewayRole, ListenerProtocol},
     fields::{Field, Fields, Issues},
     nearest, read,
 };
@@ -21,6 +21,8 @@ pub(crate) enum GatewaySpec {
     Ours {
         /// From its class.
         role: GatewayRole,
+        /// From an annotation.
+        access_log: AccessLog,
         /// Where it binds.
         bind: IpAddr,
         /// At least one.
@@ -33,6 +35,7 @@ pub(crate) enum GatewaySpec {
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
     pub(crate) port: u16,
+    pub(crate) protocol: ListenerProtocol,
     /// `None` serves all.
     pub(crate) hostname: Option<String>,
     /// Whether routes of other namespaces may attach.
@@ -79,10 +82,31 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Gatew
                 format!("the listener has the same port {port} and hostname as {:?}", other.value.name);
             issues.error(listener.at, message, "listeners on one port must differ in their hostname");
         }
+        let other = |other: &ListenerSpec| other.port == port && other.protocol != listener.value.protocol;
+        if let Some(other) = listeners.iter().find(|it| other(&it.value)) {
+            let message = format!(
+                "the listener has the same port {port} and another protocol than {:?}",
+                other.value.name
+            );
+            issues.error(listener.at, message, "listeners on one port have one protocol");
+        }
+        if role == GatewayRole::EastWest && listener.value.protocol != ListenerProtocol::Http {
+            let message = "an east-west gateway speaks HTTP; connections come to it through tunnels";
+            issues.error(listener.at, message, "write protocol: HTTP");
+        }
         listeners.push(listener);
     }
     spec.unsupported(&["tls", "infrastructure", "backendTLS"], issues);
-    Some(GatewaySpec::Ours { role, bind, listeners })
+    Some(GatewaySpec::Ours { role, access_log: read_access_log(fields, issues), bind, listeners })
+}
+
+fn read_access_log(fields: &mut Fields<'_>, issues: &mut Issues) -> AccessLog {
+    const WORDS: &[(&str, AccessLog)] =
+        &[("None", AccessLog::None), ("Errors", AccessLog::Errors), ("All", AccessLog::All)];
+    let annotations = fields.map("metadata", issues).and_then(|mut it| it.map("annotations", issues));
+    let written =
+        annotations.and_then(|mut it| it.value("tidegate.dev/access-log", issues, read::word(WORDS)));
+    written.map(|it| it.value).unwrap_or_default()
 }
 
 fn read_bind(spec: &mut Fields<'_>, issues: &mut Issues) -> IpAddr {
@@ -104,16 +128,41 @@ fn read_bind(spec: &mut Fields<'_>, issues: &mut Issues) -> IpAddr {
 fn read_listener(mut entry: Fields<'_>, issues: &mut Issues) -> Option<Field<ListenerSpec>> {
     let name = entry.required_value("name", "give the listener a name", issues, read::object_name);
     let port = entry.required_value("port", "the port to listen on", issues, read::port);
-    let protocol = entry.required_value("protocol", "write protocol: HTTP", issues, read::text);
-    if let Some(protocol) = protocol.filter(|protocol| protocol.value != "HTTP") {
-        let message = format!("not supported yet: protocol {:?} of a listener", protocol.value);
-        issues.error(protocol.at, message, "write protocol: HTTP");
-    }
+    let protocol = read_protocol(&mut entry, issues);
     let hostname = entry.value("hostname", issues, read::hostname).map(|hostname| hostname.value);
-    entry.unsupported(&["tls"], issues);
     let all_namespaces = read_allowed(&mut entry, issues);
     let at = entry.at;
-    Some(Field { value: ListenerSpec { name: name?.value, port: port?.value, hostname, all_namespaces }, at })
+    let (name, port, protocol) = (name?.value, port?.value, protocol?);
+    Some(Field { value: ListenerSpec { name, port, protocol, hostname, all_namespaces }, at })
+}
+
+fn read_protocol(entry: &mut Fields<'_>, issues: &mut Issues) -> Option<ListenerProtocol> {
+    let hint = "write HTTP, TCP, or TLS with `tls: {mode: Passthrough}`";
+    let protocol = entry.required_value("protocol", hint, issues, read::text);
+    if protocol.as_ref().is_some_and(|it| it.value == "TLS") {
+        let tls_at = entry.key_at("tls");
+        let mut tls = entry.map("tls", issues);
+        let mode = tls.as_mut().and_then(|tls| tls.value("mode", issues, read::text));
+        if mode.is_none_or(|mode| mode.value != "Passthrough") {
+            let message = "not supported yet: a TLS listener that ends TLS (mode Terminate, the default)";
+            issues.error(tls_at, message, "write `tls: {mode: Passthrough}`");
+        }
+        if let Some(mut tls) = tls {
+            tls.unsupported(&["certificateRefs", "options", "frontendValidation"], issues);
+        }
+        return Some(ListenerProtocol::Tls);
+    }
+    entry.unsupported(&["tls"], issues);
+    let Field { value, at } = protocol?;
+    match value.as_str() {
+        "HTTP" => Some(ListenerProtocol::Http),
+        "TCP" => Some(ListenerProtocol::Tcp),
+        name => {
+            issues.error(at, format!("not supported yet: protocol {name:?} of a listener"), hint);
+            // Its name and port are known, so routes that name it are not told that it does not exist.
+            Some(ListenerProtocol::Http)
+        }
+    }
 }
 
 fn read_allowed(entry: &mut Fields<'_>, issues: &mut Issues) -> bool {

@@ -3,7 +3,7 @@
 //! A rule that says more than Tidegate can do is left out rather than half obeyed: a match that is ignored would send
 //! the wrong requests. A backend that cannot be used costs only its part, as Gateway API has it.
 
-mod backend;
+pub(super) mod backend;
 mod filters;
 mod matches;
 mod session;

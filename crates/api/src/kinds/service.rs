@@ -28,6 +28,8 @@ pub(crate) struct ServicePort {
     pub(crate) number: u16,
     /// From `appProtocol`.
     pub(crate) protocol: Protocol,
+    /// Whether that is no HTTP.
+    pub(crate) is_stream: bool,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<ServiceSpec> {
@@ -52,8 +54,8 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             }
             let name = first.value("name", issues, read::any_text).map(|name| name.value).unwrap_or_default();
             let number = first.required_value("port", "the port that clients use", issues, read::port)?.value;
-            let protocol = read_protocol(&mut first, issues);
-            port = Some(ServicePort { name, number, protocol });
+            let (protocol, is_stream) = read_protocol(&mut first, issues);
+            port = Some(ServicePort { name, number, protocol, is_stream });
         }
     }
     // Object names are stricter than service names, so this cannot fail.
@@ -62,18 +64,20 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
 }
 
 /// The prefixed names are Kubernetes' own; the others are what meshes read. What is unknown is nobody's mistake.
-fn read_protocol(port: &mut Fields<'_>, issues: &mut Issues) -> Protocol {
+fn read_protocol(port: &mut Fields<'_>, issues: &mut Issues) -> (Protocol, bool) {
     let Some(Field { value, at }) = port.value("appProtocol", issues, read::any_text) else {
-        return Protocol::Http1;
+        return (Protocol::Http1, false);
     };
     match value.as_str() {
-        "kubernetes.io/h2c" | "grpc" | "http2" | "h2c" => Protocol::Http2,
+        "kubernetes.io/h2c" | "grpc" | "http2" | "h2c" => (Protocol::Http2, false),
+        "tcp" | "tls" => (Protocol::Http1, true),
         "https" | "kubernetes.io/wss" | "grpc-web" | "kubernetes.io/ws" => {
             let message =
                 format!("not supported yet: appProtocol {value:?}; the endpoints are spoken to in HTTP/1.1");
-            issues.warn(at, message, "without TLS: kubernetes.io/h2c or grpc for HTTP/2, http for HTTP/1.1");
-            Protocol::Http1
+            let hint = "without TLS: kubernetes.io/h2c or grpc for HTTP/2, http for HTTP/1.1; tcp or tls to pass bytes";
+            issues.warn(at, message, hint);
+            (Protocol::Http1, false)
         }
-        _ => Protocol::Http1,
+        _ => (Protocol::Http1, false),
     }
 }

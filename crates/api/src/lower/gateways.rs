@@ -2,7 +2,7 @@
 
 use super::{of_kind, problem_in};
 use crate::{
-    config::{Gateway, GatewayRole, Listener},
+    config::{Gateway, GatewayRole, Listener, ListenerProtocol},
     kinds::{GatewaySpec, Spec},
     object::Object,
     problem::Problem,
@@ -31,6 +31,7 @@ pub(super) struct OurGateway {
 pub(super) struct Section {
     pub(super) name: String,
     pub(super) port: u16,
+    pub(super) protocol: ListenerProtocol,
     /// `None` serves all.
     pub(super) hostname: Option<String>,
     pub(super) all_namespaces: bool,
@@ -55,7 +56,7 @@ pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateway
     for (object, spec) in of_kind(objects, Spec::gateway) {
         // Object names are stricter than gateway names, so this cannot fail.
         let Ok(name) = GatewayName::new(&object.key.namespace, &object.key.name) else { continue };
-        let GatewaySpec::Ours { role, bind, listeners: written } = spec else {
+        let GatewaySpec::Ours { role, access_log, bind, listeners: written } = spec else {
             gateways.foreign.insert(name);
             continue;
         };
@@ -78,20 +79,23 @@ pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateway
                     known.name.clone()
                 }
                 None => {
-                    listeners.push(Listener { name: listener.name.clone(), address, hostnames });
+                    let (name, protocol) = (listener.name.clone(), listener.protocol);
+                    let access_log = *access_log;
+                    listeners.push(Listener { name, address, protocol, hostnames, access_log });
                     listener.name.clone()
                 }
             };
             sections.push(Section {
                 name: listener.name.clone(),
                 port: listener.port,
+                protocol: listener.protocol,
                 hostname: listener.hostname.clone(),
                 all_namespaces: listener.all_namespaces,
                 listener: owner,
             });
         }
         let origin = object.origin(object.at);
-        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), origin };
+        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), streams: Vec::new(), origin };
         gateways.ours.insert(name, OurGateway { gateway, sections });
     }
     gateways

@@ -5,7 +5,7 @@ use super::{
     of_kind, problem_in, warning_in,
 };
 use crate::{
-    config::{Protocol, Service},
+    config::{ListenerProtocol, Protocol, Service},
     fields::Field,
     kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
@@ -16,10 +16,10 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{GatewayName, ServiceName};
 
-type Services = BTreeMap<ServiceName, Service>;
+pub(super) type Services = BTreeMap<ServiceName, Service>;
 
 /// The host names that a route has on each listener of a gateway; empty means all.
-type Attached = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Attached = BTreeMap<String, BTreeSet<String>>;
 
 /// Every backend of a `GRPCRoute` speaks HTTP/2: there is no gRPC without.
 pub(super) fn set_protocols(gateways: &Gateways, services: &mut Services) {
@@ -39,13 +39,14 @@ pub(super) fn attach(
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends { services, ports: service_ports(objects) };
+    let backends = Backends::new(objects, services);
     let mut routes: Vec<(&Object, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         let mut by_gateway: BTreeMap<&GatewayName, Attached> = BTreeMap::new();
         for parent in &spec.parents {
-            let attached = attach_to(object, spec, parent, gateways, problems);
+            let attached =
+                attach_to(object, (ListenerProtocol::Http, &spec.hostnames), parent, gateways, problems);
             let known = by_gateway.entry(&parent.value.gateway).or_default();
             for (listener, hostnames) in attached {
                 match known.get_mut(&listener) {
@@ -71,21 +72,23 @@ pub(super) fn attach(
     }
 }
 
-/// The port of each service that is served.
-fn service_ports<'o>(objects: &'o [&'o Object]) -> BTreeMap<&'o ServiceName, u16> {
-    of_kind(objects, Spec::service)
-        .filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number)))
-        .collect()
-}
+/// What comes of a backend that cannot be used.
+const ANSWERED_500: &str = "its part of the requests is answered 500";
 
 /// What a backend may be.
-struct Backends<'o> {
+pub(super) struct Backends<'o> {
     services: &'o Services,
     /// The port of each service that is served.
     ports: BTreeMap<&'o ServiceName, u16>,
 }
 
-impl Backends<'_> {
+impl<'o> Backends<'o> {
+    pub(super) fn new(objects: &'o [&'o Object], services: &'o Services) -> Self {
+        let specs = of_kind(objects, Spec::service);
+        let ports = specs.filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number))).collect();
+        Self { services, ports }
+    }
+
     /// The service, or `None` when there is none such, which is told with what comes of it.
     fn find(
         &self,
@@ -114,8 +117,14 @@ impl Backends<'_> {
         Some(backend.service.clone())
     }
 
-    fn backend(&self, object: &Object, spec: &BackendSpec, problems: &mut Vec<Problem>) -> Backend {
-        let find = |wanted| self.find(object, wanted, "its part of the requests is answered 500", problems);
+    pub(super) fn backend(
+        &self,
+        object: &Object,
+        spec: &BackendSpec,
+        outcome: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Backend {
+        let find = |wanted| self.find(object, wanted, outcome, problems);
         let service = spec.backend.as_ref().and_then(find);
         Backend { service, weight: spec.weight, headers: spec.headers.clone() }
     }
@@ -137,7 +146,9 @@ fn lower_rules(
         }
         rules.push(HttpRule {
             matches: rule.matches.clone(),
-            backends: rule.backends.iter().map(|it| backends.backend(object, it, problems)).collect(),
+            backends: (rule.backends.iter())
+                .map(|it| backends.backend(object, it, ANSWERED_500, problems))
+                .collect(),
             filters: Filters { mirrors, ..rule.filters.clone() },
             timeout: rule.timeout,
             backend_timeout: rule.backend_timeout,
@@ -168,9 +179,9 @@ fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[Htt
 }
 
 /// The listeners of one parent that take the route.
-fn attach_to(
+pub(super) fn attach_to(
     object: &Object,
-    spec: &RouteSpec,
+    route: (ListenerProtocol, &BTreeSet<String>),
     parent: &Field<ParentRef>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
@@ -200,7 +211,7 @@ fn attach_to(
         ));
         return Attached::new();
     };
-    match sections_for(object, spec, &parent.value, ours) {
+    match sections_for(object, route, &parent.value, ours) {
         Ok(attached) => attached,
         Err((message, hint)) => {
             problems.push(problem_in(object, parent.at, message, hint));
@@ -211,7 +222,7 @@ fn attach_to(
 
 fn sections_for(
     object: &Object,
-    spec: &RouteSpec,
+    (protocol, hostnames): (ListenerProtocol, &BTreeSet<String>),
     parent: &ParentRef,
     ours: &OurGateway,
 ) -> Result<Attached, (String, String)> {
@@ -228,6 +239,18 @@ fn sections_for(
             nearest::hint(wanted, "listeners", names),
         ));
     }
+    let word = match protocol {
+        ListenerProtocol::Http => "HTTP",
+        ListenerProtocol::Tcp => "TCP",
+        ListenerProtocol::Tls => "TLS",
+    };
+    let named: Vec<&Section> = named.into_iter().filter(|section| section.protocol == protocol).collect();
+    if named.is_empty() {
+        return Err((
+            format!("the Gateway {gateway} has no such listener of protocol {word}"),
+            format!("a {} attaches to listeners of protocol {word} only", object.key.kind.name()),
+        ));
+    }
     let own = object.key.namespace == gateway.namespace();
     let open: Vec<&Section> = named.into_iter().filter(|section| own || section.all_namespaces).collect();
     if open.is_empty() {
@@ -238,7 +261,7 @@ fn sections_for(
     }
     let mut attached = Attached::new();
     for section in open {
-        let Some(hostnames) = common_hostnames(section.hostname.as_deref(), &spec.hostnames) else {
+        let Some(hostnames) = common_hostnames(section.hostname.as_deref(), hostnames) else {
             continue;
         };
         match attached.get_mut(&section.listener) {

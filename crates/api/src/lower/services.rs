@@ -32,7 +32,8 @@ pub(super) fn lower(
         let replicas = replicas(spec, &workloads);
         let origin = object.origin(object.at);
         let protocol = spec.port.as_ref().map_or_else(Protocol::default, |port| port.protocol);
-        let service = Service { endpoints: BTreeMap::new(), replicas, protocol, policy, origin };
+        let tunnelled = spec.port.as_ref().is_some_and(|port| port.is_stream);
+        let service = Service { endpoints: BTreeMap::new(), replicas, protocol, tunnelled, policy, origin };
         services.insert(spec.name.clone(), service);
         specs.insert(&spec.name, spec);
     }

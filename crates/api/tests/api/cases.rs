@@ -43,10 +43,22 @@ fn every_case_says_what_it_should() {
                         route.rules.len()
                     )
                 });
+                let streams = gateway.streams.iter().map(|it| {
+                    let backends: Vec<String> =
+                        it.backends.iter().map(|it| format!("{:?}", it.service)).collect();
+                    format!(
+                        "\n  stream {} on {} for {:?} to {}",
+                        it.name,
+                        it.listener,
+                        it.hostnames,
+                        backends.join(" ")
+                    )
+                });
                 format!(
-                    "gateway {name} on {}{}",
+                    "gateway {name} on {}{}{}",
                     listeners.collect::<Vec<_>>().join(", "),
-                    routes.collect::<String>()
+                    routes.collect::<String>(),
+                    streams.collect::<String>()
                 )
             }))
             .chain(loaded.config.shifts.iter().map(|(name, it)| {

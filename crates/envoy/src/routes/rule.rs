@@ -1,7 +1,7 @@
 //! A rule of an `HTTPRoute` or `GRPCRoute` as Envoy routes.
 
 use super::{
-    DEFAULT_REQUEST_TIMEOUT, SERVICE_HEADER,
+    DEFAULT_REQUEST_TIMEOUT, NO_BACKEND, SERVICE_HEADER,
     filters::{self, direct},
     header, prefix, regex, safe_method,
 };
@@ -30,9 +30,6 @@ use tidegate_api::{
     RouteMatch as Found, ServicePolicy, ValueMatch,
 };
 use tidegate_model::ServiceName;
-
-/// No cluster has this name, because no service has: what is sent there is answered 500.
-const NO_BACKEND: &str = "tidegate-no-backend";
 
 /// Said to a client whose rule leads nowhere, which the agent's problems name.
 const NOBODY: &str = "The route of this request has no backend that can be used.\n";

@@ -5,8 +5,8 @@ use std::{
     net::SocketAddr,
 };
 use tidegate_api::{
-    Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Listener,
-    PathMatch, RouteKind,
+    AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
+    Listener, ListenerProtocol, PathMatch, RouteKind,
 };
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
@@ -104,7 +104,9 @@ pub(crate) fn listener() -> Listener {
     Listener {
         name: "http".to_owned(),
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        protocol: ListenerProtocol::Http,
         hostnames: BTreeSet::new(),
+        access_log: AccessLog::None,
     }
 }
 
@@ -122,6 +124,7 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
         role: GatewayRole::Edge,
         listeners: vec![listener()],
         routes: routes.collect(),
+        streams: Vec::new(),
         origin: Origin::Default,
     }
 }

@@ -16,6 +16,7 @@ mod invariants;
 mod snapshots;
 
 mod real {
+    mod access_log;
     mod ads;
     mod balance;
     mod bootstrap;
@@ -26,9 +27,11 @@ mod real {
     mod gateway;
     mod grpc;
     mod grpc_routes;
+    mod health;
     mod load;
     mod routing;
     mod sessions;
+    mod streams;
     mod toy;
     mod untrusted;
 }

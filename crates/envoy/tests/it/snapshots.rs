@@ -4,7 +4,7 @@ use crate::{
     dump::text,
     fixtures::{World, edge, gateway, hosts, listener, plan, region, rule, service, zone},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tidegate_api::{HttpRule, Limits, PathMatch, Protocol, Retry, ServicePolicy, Upstream};
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Terminating, Unhealthy},
@@ -40,7 +40,7 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
         retry_budget_minimum: Some(3),
         slow_start: Some(Duration::from_secs(30)),
     };
-    let upstream = Upstream { protocol: Protocol::Http2, limits };
+    let upstream = Upstream { protocol: Protocol::Http2, tunnelled: false, limits };
     insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
 }
 
@@ -83,5 +83,5 @@ fn the_routes_of_an_edge() {
 
 #[test]
 fn the_routes_of_an_east_west_gateway() {
-    insta::assert_snapshot!(text(&eastwest_routes(&gateway(), &listener())));
+    insta::assert_snapshot!(text(&eastwest_routes(&gateway(), &listener(), &BTreeSet::from([service()]))));
 }

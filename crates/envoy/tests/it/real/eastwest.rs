@@ -15,8 +15,10 @@ use tidegate_envoy::{
 };
 
 fn resources(services: &[(&str, &World)]) -> Vec<Resource> {
-    let mut resources =
-        vec![eastwest_listener(&gateway(), &listener()), eastwest_routes(&gateway(), &listener())];
+    let mut resources = vec![
+        eastwest_listener(&gateway(), &listener()),
+        eastwest_routes(&gateway(), &listener(), &BTreeSet::new()),
+    ];
     for (name, world) in services {
         let name = name.parse().unwrap();
         resources.push(eastwest_cluster(&name, &Upstream::default()));

@@ -5,7 +5,7 @@ use super::{
     grpc::{Toy, backend, packages},
 };
 use crate::fixtures::{World, edge, gateway, listener, plan, region, rule, service, to, zone};
-use std::{net::SocketAddr, path::Path};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 use tidegate_api::{GatewayRole, HttpMatch, HttpRule, PathMatch, Protocol, RouteKind, Upstream};
 use tidegate_envoy::{
     EndpointHealth::Healthy, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
@@ -20,7 +20,7 @@ async fn east_west(envoy: &Path, at: SocketAddr) -> Gateway {
     let world = World::default().zone("b", [(at, Healthy)]);
     let resources = vec![
         eastwest_listener(&gateway(), &listener()),
-        eastwest_routes(&gateway(), &listener()),
+        eastwest_routes(&gateway(), &listener(), &BTreeSet::new()),
         eastwest_cluster(&service(), &http2()),
         eastwest_endpoints(&service(), &region(), &world.zones),
     ];
