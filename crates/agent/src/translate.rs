@@ -223,7 +223,7 @@ impl Scopes {
                         envoy::edge_routes(name, gateway, listener, &policy_of),
                     ],
                     (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
-                        vec![envoy::stream_listener(name, gateway, listener)]
+                        vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![
                         envoy::eastwest_listener(name, listener),

@@ -23,6 +23,7 @@ mod access_log;
 mod bootstrap;
 mod cluster;
 mod counters;
+mod drain;
 mod endpoints;
 mod grpc;
 mod health;
