@@ -356,23 +356,6 @@ impl Core {
         output.xds = xds;
     }
 
-    fn set_peer(&mut self, peer: &ClusterName, new: PeerState, reason: String, output: &mut Output) -> bool {
-        let Some(state) = self.peers.get_mut(peer) else { return false };
-        if *state == new {
-            return false;
-        }
-        output.records.push(Record {
-            kind: "peerChanged",
-            peer: Some(peer.clone()),
-            state: Some(new.word()),
-            reason,
-            ..Record::default()
-        });
-        output.save = true;
-        *state = new;
-        true
-    }
-
     fn add_source(&mut self, zone: Zone, now: Time, output: &mut Output) {
         let Some(region) = self.region().cloned() else {
             self.early_zones.insert(zone);
