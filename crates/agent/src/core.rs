@@ -21,7 +21,7 @@ use touched::{Touched, take};
 
 use crate::{
     checks::Checks,
-    draining::Draining,
+    draining::{Draining, Flow},
     passive::{Passive, Requests},
     saved::SavedAgent,
     timeline::Record,
@@ -46,6 +46,9 @@ use tidegate_xds::{Change, Scope};
 /// longer than this after the last first check is due: an endpoint that hangs answers no check within the first timeout
 /// and its re-check. The first checks of many endpoints take [`probe::pacing::START_GAP`] each.
 pub const START_LIMIT: Duration = Duration::from_secs(2);
+
+/// The most zones that requests may enter in. Each costs a plan of every service, and a client names its zone itself.
+const MAX_SOURCES: usize = 256;
 
 /// What is checked: an endpoint, for a service (two services may ask different things of one address).
 pub type ProbeKey = (ServiceName, SocketAddr);
@@ -115,8 +118,8 @@ pub enum Input {
         gateway: Arc<str>,
         /// Where it stands.
         zone: Zone,
-        /// Requests and connections, by service and target.
-        counts: BTreeMap<ServiceName, BTreeMap<Target, u64>>,
+        /// What is in flight and what starts, by service and target.
+        flows: BTreeMap<ServiceName, BTreeMap<Target, Flow>>,
     },
     /// Requests that ended at endpoints since the last time, by all gateways; of the services whose policy judges by them.
     Requests(BTreeMap<ServiceName, BTreeMap<SocketAddr, Requests>>),
@@ -256,7 +259,7 @@ impl Core {
             Input::Demand { .. } | Input::PeerDemand { .. } | Input::Succeeded(_) => {
                 self.handle_demand(input, now, &mut output);
             }
-            Input::InFlight { gateway, zone, counts } => self.draining.report(&gateway, &zone, &counts, now),
+            Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
@@ -347,29 +350,13 @@ impl Core {
         output.xds = xds;
     }
 
-    fn set_peer(&mut self, peer: &ClusterName, new: PeerState, reason: String, output: &mut Output) -> bool {
-        let Some(state) = self.peers.get_mut(peer) else { return false };
-        if *state == new {
-            return false;
-        }
-        output.records.push(Record {
-            kind: "peerChanged",
-            peer: Some(peer.clone()),
-            state: Some(new.word()),
-            reason,
-            ..Record::default()
-        });
-        *state = new;
-        true
-    }
-
     fn add_source(&mut self, zone: Zone, now: Time, output: &mut Output) {
         let Some(region) = self.region().cloned() else {
             self.early_zones.insert(zone);
             return;
         };
         let source = Source { cluster: self.own.clone(), locality: Locality { region, zone } };
-        if self.sources.insert(source) {
+        if self.sources.len() < MAX_SOURCES && self.sources.insert(source) {
             self.unsaved = true;
             self.refresh_sources(now, output);
         }
@@ -493,4 +480,10 @@ pub fn roles(config: &Config) -> BTreeMap<GatewayName, GatewayRole> {
 #[must_use]
 pub fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
     translate::scopes_of(gateway, role, zone)
+}
+
+/// The scope that gRPC clients in a zone see.
+#[must_use]
+pub fn grpc_scope(zone: &Zone) -> Scope {
+    translate::grpc(zone)
 }

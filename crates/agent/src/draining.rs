@@ -4,6 +4,9 @@
 //! instead of nothing, so it gets nothing new, what is in flight finishes, and gateways go on reporting how much that is. What
 //! is in flight after that is *pinned*: streams and connections that nobody may cut. It is counted and shown for as
 //! long as it lasts, [`LONGEST`] at most; then the target leaves the gateways' assignment, and Envoy alone knows the rest.
+//!
+//! Requests that still start there are those of sessions. While they come, and for the timeout after the last one, the target
+//! stays too, so that sessions end where they are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +21,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A gateway that has not reported for so long counts no more: it reports ten times a second.
 const SILENT: Duration = Duration::from_secs(10);
+
+/// Gateways have a new plan, and have reported what they did before, after so long.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// So often a gateway's report counts.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -49,6 +55,18 @@ struct Leaving {
     since: Time,
     until: Time,
     gateways: BTreeMap<Arc<str>, (u64, Time)>,
+    /// When a request started there last, as far as is known.
+    started: Option<Time>,
+}
+
+/// What a gateway has at a target that drains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flow {
+    /// Requests and connections in flight.
+    pub in_flight: u64,
+    /// Requests that started since the last report.
+    pub started: u64,
 }
 
 /// A target on its way out, for people.
@@ -76,7 +94,9 @@ impl Leaving {
             return Some(self.until);
         }
         let end = self.until.max(self.since + LONGEST);
-        (self.in_flight() > 0 && now < end).then(|| end.min(now + LOOK_EVERY))
+        let timeout = self.until.since(self.since);
+        let used = self.started.is_some_and(|at| now < at + timeout);
+        ((used || self.in_flight() > 0) && now < end).then(|| end.min(now + LOOK_EVERY))
     }
 }
 
@@ -105,7 +125,8 @@ impl Draining {
                 continue;
             };
             for target in old.into_iter().filter(|it| !new.contains(it) && allowed(it)) {
-                let leaving = Leaving { since: now, until: now + timeout, gateways: BTreeMap::new() };
+                let leaving =
+                    Leaving { since: now, until: now + timeout, gateways: BTreeMap::new(), started: None };
                 self.due.insert((leaving.until, caller.clone()));
                 self.leaving.entry(caller.clone()).or_default().insert(target, leaving);
             }
@@ -134,6 +155,11 @@ impl Draining {
         leaving.map(|leaving| leaving.keys().cloned().collect()).unwrap_or_default()
     }
 
+    /// Whether anything drains.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
     /// Whether to ask a gateway what it has in flight: while anything drains, and not at each of its reports.
     pub(crate) fn asks(&mut self, gateway: &str, now: Time) -> bool {
         if self.leaving.is_empty() {
@@ -153,14 +179,19 @@ impl Draining {
         &mut self,
         gateway: &Arc<str>,
         zone: &Zone,
-        in_flight: &BTreeMap<ServiceName, BTreeMap<Target, u64>>,
+        flows: &BTreeMap<ServiceName, BTreeMap<Target, Flow>>,
         now: Time,
     ) {
         for ((service, _), targets) in self.leaving.iter_mut().filter(|((_, at), _)| at == zone) {
-            let told = in_flight.get(service);
+            let told = flows.get(service);
             for (target, leaving) in targets {
                 leaving.gateways.retain(|_, (_, heard)| now.since(*heard) < SILENT);
-                let count = told.and_then(|told| told.get(target)).copied().unwrap_or(0);
+                let flow = told.and_then(|told| told.get(target)).copied().unwrap_or_default();
+                let count = flow.in_flight;
+                // What its last gateway sent before it heard of the plan is no session.
+                if flow.started > 0 && now.since(leaving.since) >= GRACE {
+                    leaving.started = Some(now);
+                }
                 if count == 0 {
                     leaving.gateways.remove(gateway);
                 } else if leaving.gateways.contains_key(gateway) || leaving.gateways.len() < MAX_GATEWAYS {
@@ -257,10 +288,29 @@ mod tests {
         draining.targets(&web(), &zone()).iter().map(ToString::to_string).collect()
     }
 
-    fn told(draining: &mut Draining, gateway: &str, count: u64, seconds: u64) {
+    fn told(draining: &mut Draining, gateway: &str, in_flight: u64, seconds: u64) {
+        flows(draining, gateway, Flow { in_flight, started: 0 }, seconds);
+    }
+
+    fn flows(draining: &mut Draining, gateway: &str, flow: Flow, seconds: u64) {
         let target = "zone a".parse().unwrap();
-        let in_flight = BTreeMap::from([(web(), BTreeMap::from([(target, count)]))]);
-        draining.report(&gateway.into(), &zone(), &in_flight, at(seconds));
+        let flows = BTreeMap::from([(web(), BTreeMap::from([(target, flow)]))]);
+        draining.report(&gateway.into(), &zone(), &flows, at(seconds));
+    }
+
+    #[test]
+    fn sessions_stay_until_none_has_come_for_the_timeout() {
+        let mut draining = Draining::default();
+        tell(&mut draining, &["zone a"], 0);
+        tell(&mut draining, &["zone b"], 0);
+        let session = Flow { in_flight: 0, started: 1 };
+        flows(&mut draining, "g", session, 0);
+        flows(&mut draining, "g", session, 25);
+        flows(&mut draining, "g", session, 45);
+        for seconds in 30..75 {
+            assert!(draining.over(at(seconds)).is_empty(), "{seconds}");
+        }
+        assert_eq!(draining.over(at(75)), BTreeSet::from([web()]));
     }
 
     #[test]

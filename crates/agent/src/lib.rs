@@ -7,7 +7,7 @@
 mod admin;
 mod checks;
 pub mod core;
-mod draining;
+pub mod draining;
 mod gateways;
 pub mod hearing;
 pub mod journal;

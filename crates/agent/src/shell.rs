@@ -9,7 +9,7 @@ use crate::{
     meter::{Meter, load_interval},
     passive::reports::Ended,
     peer_demand::PeerDemand,
-    run::{Gateways, gateway_of},
+    run::{Gateways, gateway_of, grpc_client},
     saved::Keeper,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
@@ -233,7 +233,8 @@ impl Shell {
         match event {
             XdsEvent::Connected { node } => {
                 tracing::info!(node = node.id, "gateway connected");
-                if let Some(zone) = self.source_of(&node) {
+                if let Some(zone) = grpc_client(&node).and_then(Result::ok).or_else(|| self.source_of(&node))
+                {
                     self.handle(Input::Gateway(zone)).await;
                 }
             }

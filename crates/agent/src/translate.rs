@@ -1,11 +1,12 @@
 //! From decisions to what gateways are told: which resources there are, and which gateway sees them.
 //!
-//! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
-//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
+//! Four kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
+//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
+//! zone are told of the services that speak HTTP/2. Only what changed is made anew.
 
 use crate::{draining::Draining, pacing::Pacing};
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Service, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
@@ -32,12 +33,34 @@ struct Made {
     upstream: Upstream,
 }
 
+impl Made {
+    /// Whether gRPC clients may ask for it: they speak HTTP/2, and so must it.
+    fn serves_grpc(&self) -> bool {
+        self.upstream.protocol == Protocol::Http2
+    }
+}
+
+/// A service that gRPC clients in a zone may not ask for any more.
+fn without_grpc(name: &ServiceName, zone: &Zone) -> [Change; 3] {
+    [
+        (ResourceType::Listener, envoy::grpc_listener_name(name)),
+        (ResourceType::Cluster, name.to_string()),
+        (ResourceType::Endpoint, envoy::edge_endpoints_name(name, zone)),
+    ]
+    .map(|(kind, name)| Change::Remove { scope: grpc(zone), kind, name })
+}
+
 fn edge(zone: &Zone) -> Scope {
     Scope::new(format!("edge/{zone}"))
 }
 
 fn eastwest() -> Scope {
     Scope::new("eastwest")
+}
+
+/// What gRPC clients in a zone see.
+pub(crate) fn grpc(zone: &Zone) -> Scope {
+    Scope::new(format!("grpc/{zone}"))
 }
 
 fn own(gateway: &GatewayName) -> Scope {
@@ -59,7 +82,8 @@ fn set(scope: Scope, resource: Resource) -> Change {
 impl Scopes {
     /// The scopes that hold all they should, with plans for these sources.
     pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
-        let zones = sources.iter().map(|source| edge(&source.locality.zone));
+        let zones =
+            sources.iter().map(|source| &source.locality.zone).flat_map(|zone| [edge(zone), grpc(zone)]);
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
     }
 
@@ -91,10 +115,20 @@ impl Scopes {
             for zone in &made.zones {
                 changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
             }
+            if made.serves_grpc() {
+                for zone in &made.zones {
+                    changes.push(set(grpc(zone), envoy::grpc_listener(name)));
+                    changes.push(set(grpc(zone), envoy::grpc_cluster(name, zone)));
+                }
+            } else if let Some(before) = self.clusters.get(name).filter(|before| before.serves_grpc()) {
+                changes.extend(before.zones.iter().flat_map(|zone| without_grpc(name, zone)));
+            }
             self.clusters.insert(name.clone(), made);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
-        let tunnelled = self.clusters.get(name).is_some_and(|made| made.upstream.tunnelled);
+        let made = self.clusters.get(name);
+        let tunnelled = made.is_some_and(|made| made.upstream.tunnelled);
+        let serves_grpc = made.is_some_and(Made::serves_grpc);
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
@@ -104,6 +138,9 @@ impl Scopes {
                 false => envoy::edge_endpoints(plan, &view),
             };
             changes.push(set(edge(source), endpoints));
+            if serves_grpc {
+                changes.push(set(grpc(source), envoy::grpc_endpoints(plan, &zones)));
+            }
         }
         changes
     }
@@ -112,9 +149,9 @@ impl Scopes {
     /// with the wrong protocol nothing works.
     fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
         let waits = |made: &&Made| {
-            made.upstream.limits != wanted.upstream.limits
-                && made.upstream.protocol == wanted.upstream.protocol
-                && made.upstream.tunnelled == wanted.upstream.tunnelled
+            let (before, after) = (&made.upstream, &wanted.upstream);
+            let but_limits = Upstream { limits: before.limits.clone(), ..after.clone() };
+            before.limits != after.limits && *before == but_limits
         };
         let Some(made) = self.clusters.get(name).filter(waits) else {
             self.pacing.forget(name);
@@ -140,14 +177,17 @@ impl Scopes {
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
         self.pacing.forget(name);
-        let Some(Made { zones, .. }) = self.clusters.remove(name) else { return Vec::new() };
+        let Some(made) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
             [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
         };
         let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
-        for zone in zones {
-            changes.extend(both(edge(&zone), envoy::edge_endpoints_name(name, &zone)));
+        for zone in &made.zones {
+            changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
+            if made.serves_grpc() {
+                changes.extend(without_grpc(name, zone));
+            }
         }
         changes
     }
@@ -183,7 +223,7 @@ impl Scopes {
                         envoy::edge_routes(name, gateway, listener, &policy_of),
                     ],
                     (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
-                        vec![envoy::stream_listener(name, gateway, listener)]
+                        vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![
                         envoy::eastwest_listener(name, listener),

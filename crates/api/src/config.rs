@@ -166,6 +166,9 @@ pub struct ServicePolicy {
     pub limits: Limits,
     /// How long requests in flight may take to finish when a pool leaves the plan.
     pub drain_timeout: Duration,
+    /// How old a stream or a passed-on connection may become; older ones end, so that none is pinned for longer.
+    #[serde(default)]
+    pub drain_max_age: Option<Duration>,
 }
 
 /// How gateways retry.
@@ -281,6 +284,7 @@ impl Default for ServicePolicy {
             retry: Retry::default(),
             limits: Limits::default(),
             drain_timeout: Duration::from_secs(30),
+            drain_max_age: None,
         }
     }
 }

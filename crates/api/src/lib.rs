@@ -39,6 +39,7 @@ pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
 pub use routing::{
     Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,
-    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, StreamRoute, ValueMatch,
+    PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, StreamRoute,
+    ValueMatch,
 };
 pub use time::unix_seconds as parse_time;

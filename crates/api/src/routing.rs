@@ -70,6 +70,32 @@ pub struct HttpRule {
     /// One try at a backend; `None` and zero are no limit of its own.
     #[serde(default)]
     pub backend_timeout: Option<Duration>,
+    /// How a client's requests keep to one endpoint; `None` when they need not.
+    #[serde(default)]
+    pub session: Option<Session>,
+}
+
+/// How a client's requests keep to the endpoint that served the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// The name of the cookie or header; `None` for one that is made from the service's name.
+    pub name: Option<String>,
+    /// What names the endpoint.
+    pub kind: SessionKind,
+}
+
+/// What names the endpoint of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SessionKind {
+    /// A cookie.
+    Cookie {
+        /// How long the client keeps it; `None` for as long as its own session lasts.
+        lifetime: Option<Duration>,
+    },
+    /// A header that the gateway sets in answers and the client repeats.
+    Header,
 }
 
 /// One of the backends of a rule.

@@ -109,3 +109,64 @@ async fn what_is_in_flight_in_a_zone_that_is_left_finishes_and_what_outlasts_the
     until("the drain to end", async || draining(&course).await.is_none().then_some(())).await;
     course.stop().await;
 }
+
+/// Writes a session by header into the route of us-east, as a user would.
+fn ask_for_sessions(course: &Course) {
+    let rule = json!({
+        "sessionPersistence": {"type": "Header", "sessionName": "x-session"},
+        "backendRefs": [{"name": "web", "port": 80}],
+    });
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "parentRefs": [{"name": "edge", "namespace": "infra"}],
+            "hostnames": ["web.shop.example"],
+            "rules": [rule],
+        },
+    });
+    let path = course.fleet().files().join("manifests").join(EAST).join("routes.yaml");
+    assert!(path.is_file());
+    // JSON is YAML.
+    std::fs::write(&path, route.to_string()).unwrap();
+}
+
+/// Who serves, and the session to repeat.
+async fn in_session(edge: SocketAddr, session: Option<&str>) -> Option<(String, Option<String>)> {
+    let mut stream = TcpStream::connect(edge).await.ok()?;
+    let header = session.map(|it| format!("x-session: {it}\r\n")).unwrap_or_default();
+    let request = format!("GET / HTTP/1.1\r\nhost: web.shop.example\r\n{header}connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.ok()?;
+    let value = |name: &str| text.lines().find_map(|it| it.strip_prefix(name)).map(str::to_owned);
+    Some((value("x-toy-zone: ")?, value("x-session: ")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_stays_in_a_zone_that_is_left_while_it_lives_and_new_ones_go_elsewhere() {
+    let test = "a_session_stays_in_a_zone_that_is_left_while_it_lives_and_new_ones_go_elsewhere";
+    let Some(course) = Course::start(test, drained("2s")).await else { return };
+    let addresses = course.fleet().addresses(&cluster(EAST)).unwrap();
+    ask_for_sessions(&course);
+    let session = until("a session to begin", async || in_session(addresses.edge, None).await?.1).await;
+    let moved = run(away(&course));
+    assert_eq!(moved.code, Some(0), "{}", moved.stderr);
+    until("new ones to go elsewhere", async || {
+        (in_session(addresses.edge, None).await?.0 != ZONE).then_some(())
+    })
+    .await;
+    // Twice as long as the drain lasts without sessions.
+    let end = course.clock().now() + Duration::from_secs(4);
+    until("the session to outlast the drain", async || {
+        let (zone, _) = in_session(addresses.edge, Some(&session)).await?;
+        assert_eq!(zone, ZONE, "it moved");
+        (course.clock().now() >= end).then_some(())
+    })
+    .await;
+    until("the drain to end without it", async || draining(&course).await.is_none().then_some(())).await;
+    until("it to move", async || (in_session(addresses.edge, Some(&session)).await?.0 != ZONE).then_some(()))
+        .await;
+    course.stop().await;
+}

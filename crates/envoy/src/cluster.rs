@@ -6,7 +6,7 @@
 use crate::{
     proto::{ads, duration, flag, percent, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
-    stream, upstream,
+    session, stream, upstream,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster, OutlierDetection,
@@ -81,6 +81,7 @@ fn cluster(service: &ServiceName, endpoints: String, upstream: &Upstream) -> Clu
             healthy_panic_threshold: percent(1.0),
             // The default of 1 s held back ejections: 212 errors against 19 when a zone died.
             update_merge_window: duration(Duration::ZERO),
+            override_host_status: Some(session::hosts()),
             ..Default::default()
         }),
         // An endpoint that left EDS is gone, whatever an ejection or a check still says of it.

@@ -7,7 +7,7 @@ use crate::{
 };
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{HealthStatus, Locality},
+        core::v3::{HealthStatus, Locality, Metadata},
         endpoint::v3::{
             ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
             cluster_load_assignment::{Policy, policy::DropOverload},
@@ -106,9 +106,12 @@ pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLo
         if !plan.last_resort && priority > 0 {
             endpoints.extend(view.draining.iter().filter_map(|target| {
                 let (locality, hosts) = hosts(plan, view, target)?;
-                let hosts = hosts.into_iter().map(|(at, _)| (at, EndpointHealth::Terminating));
-                let draining = weighted(locality, taken.hosts(hosts), 1, priority)?;
-                Some(LocalityLbEndpoints { metadata: access_log::served(plan, target), ..draining })
+                // A session that keeps to an endpoint must not keep to a dead one.
+                let hosts = hosts.into_iter().map(|(at, health)| match health {
+                    EndpointHealth::Healthy => (at, EndpointHealth::Terminating),
+                    other => (at, other),
+                });
+                weighted(locality, access_log::served(plan, target), taken.hosts(hosts), 1, priority)
             }));
         }
     }
@@ -187,8 +190,8 @@ fn locality(
         return None;
     }
     let (locality, hosts) = hosts(plan, view, target)?;
-    let serving = weighted(locality, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)?;
-    Some(LocalityLbEndpoints { metadata: access_log::served(plan, target), ..serving })
+    let metadata = access_log::served(plan, target);
+    weighted(locality, metadata, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)
 }
 
 /// Where a target lies, and its addresses; `None` if nothing is known of it.
@@ -216,12 +219,14 @@ fn hosts(
 
 fn weighted(
     locality: Locality,
+    metadata: Option<Metadata>,
     lb_endpoints: Vec<LbEndpoint>,
     weight: u32,
     priority: u32,
 ) -> Option<LocalityLbEndpoints> {
     (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
         locality: Some(locality),
+        metadata,
         load_balancing_weight: uint(weight),
         lb_endpoints,
         priority,

@@ -23,6 +23,7 @@ mod access_log;
 mod bootstrap;
 mod cluster;
 mod counters;
+mod drain;
 mod endpoints;
 mod grpc;
 mod health;
@@ -31,6 +32,7 @@ mod proto;
 mod resource;
 mod retry;
 mod routes;
+mod session;
 mod stream;
 mod upstream;
 

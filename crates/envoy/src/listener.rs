@@ -6,6 +6,7 @@ use crate::{
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
     routes::SERVICE_HEADER,
+    session,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -67,6 +68,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
             ..Default::default()
         }),
         http2_protocol_options: Some(http2(100)),
+        http_filters: vec![session::filter(), router()],
         local_reply_config: Some(LocalReplyConfig {
             // Nobody to serve it, shed, or a limit reached: the gateway's own 503s that pass by themselves.
             mappers: vec![ResponseMapper {
@@ -120,11 +122,7 @@ fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
             config_source: Some(ads()),
             route_config_name: name.to_owned(),
         })),
-        http_filters: vec![HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-            ..Default::default()
-        }],
+        http_filters: vec![router()],
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
         // Requests from internal addresses may say how they are retried, hedged and timed out
         // (`x-envoy-retry-on` made Envoy send a POST eight times). Private and loopback addresses are
@@ -142,6 +140,15 @@ fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
         stream_idle_timeout: duration(STREAM_IDLE),
         request_headers_timeout: duration(HEADERS_TIMEOUT),
         drain_timeout: duration(DRAIN),
+        ..Default::default()
+    }
+}
+
+/// The last filter of every listener.
+fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..Default::default()
     }
 }

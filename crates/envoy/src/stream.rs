@@ -11,9 +11,9 @@
 //! no half-closed connections.
 
 use crate::{
-    access_log,
+    access_log, drain,
     endpoints::{EndpointView, edge_assignment},
-    proto::{any, duration, uint},
+    proto::{any, duration, percent, uint},
     resource::{Resource, listener_name},
     routes::NO_BACKEND,
 };
@@ -38,7 +38,7 @@ use envoy_types::pb::envoy::{
     },
 };
 use std::{collections::HashMap, time::Duration};
-use tidegate_api::{Backend, Gateway, Listener, ListenerProtocol, StreamRoute};
+use tidegate_api::{Backend, Gateway, Listener, ListenerProtocol, ServicePolicy, StreamRoute};
 use tidegate_engine::Plan;
 use tidegate_model::{GatewayName, ServiceName};
 
@@ -48,6 +48,9 @@ pub(crate) const IDLE: Duration = Duration::from_secs(3600);
 /// Tries to connect, each to a host that the balancer draws anew: with half of the hosts gone one of so many finds a
 /// living one in 98 of 100 cases, and the third failure ejects a host.
 const CONNECT_ATTEMPTS: u32 = 6;
+
+/// Connections that began together end apart: at 80 to 100 % of the age that the policy allows.
+const AGE_JITTER: f64 = 25.0;
 
 /// From one try to the next, growing and drawn at random: six tries within a millisecond would all go to a host that is
 /// about to be ejected for the first three of them.
@@ -102,14 +105,21 @@ fn socket(name: &str, config: envoy_types::pb::google::protobuf::Any) -> Transpo
 /// A listener of an edge gateway that passes bytes: all of a connection to one backend, which TLS connections choose by
 /// the server name that they ask for. A connection that no route is for is closed.
 #[must_use]
-pub fn stream_listener(name: &GatewayName, gateway: &Gateway, listener: &Listener) -> Resource {
+pub fn stream_listener<'a>(
+    name: &GatewayName,
+    gateway: &Gateway,
+    listener: &Listener,
+    policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+) -> Resource {
     let resource_name = listener_name(name, &listener.name);
     let routes = gateway.streams.iter().filter(|route| route.listener == listener.name);
     let mut filter_chains: Vec<FilterChain> =
-        routes.map(|route| chain(route, listener, &resource_name)).collect();
+        routes.map(|route| chain(route, listener, &resource_name, policy_of)).collect();
     if filter_chains.is_empty() {
-        filter_chains
-            .push(FilterChain { filters: vec![proxy(&resource_name, listener, &[])], ..Default::default() });
+        filter_chains.push(FilterChain {
+            filters: vec![proxy(&resource_name, listener, &[], None)],
+            ..Default::default()
+        });
     }
     let inspector = ListenerFilter {
         name: "envoy.filters.listener.tls_inspector".to_owned(),
@@ -127,7 +137,13 @@ pub fn stream_listener(name: &GatewayName, gateway: &Gateway, listener: &Listene
     })
 }
 
-fn chain(route: &StreamRoute, listener: &Listener, name: &str) -> FilterChain {
+fn chain<'a>(
+    route: &StreamRoute,
+    listener: &Listener,
+    name: &str,
+    policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+) -> FilterChain {
+    let max_age = drain::max_age(&route.backends, policy_of);
     let matched = FilterChainMatch {
         server_names: route.hostnames.iter().cloned().collect(),
         transport_protocol: "tls".to_owned(),
@@ -136,12 +152,12 @@ fn chain(route: &StreamRoute, listener: &Listener, name: &str) -> FilterChain {
     FilterChain {
         name: route.name.clone(),
         filter_chain_match: (listener.protocol == ListenerProtocol::Tls).then_some(matched),
-        filters: vec![proxy(name, listener, &route.backends)],
+        filters: vec![proxy(name, listener, &route.backends, max_age)],
         ..Default::default()
     }
 }
 
-fn proxy(name: &str, listener: &Listener, backends: &[Backend]) -> Filter {
+fn proxy(name: &str, listener: &Listener, backends: &[Backend], max_age: Option<Duration>) -> Filter {
     let used: Vec<&Backend> = backends.iter().filter(|it| it.weight > 0).collect();
     let cluster =
         |it: &Backend| it.service.as_ref().map_or_else(|| NO_BACKEND.to_owned(), ToString::to_string);
@@ -165,6 +181,8 @@ fn proxy(name: &str, listener: &Listener, backends: &[Backend]) -> Filter {
             max_interval: duration(BACK_OFF.1),
         }),
         idle_timeout: duration(IDLE),
+        max_downstream_connection_duration: max_age.and_then(|age| duration(age * 4 / 5)),
+        max_downstream_connection_duration_jitter_percentage: max_age.and(percent(AGE_JITTER)),
         access_log: access_log::of_connections(listener.access_log),
         ..Default::default()
     };

@@ -2,7 +2,7 @@
 
 use super::{Core, Input};
 use crate::{
-    draining::{Drain, Draining},
+    draining::{Drain, Draining, Flow},
     view::DrainView,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -35,10 +35,12 @@ pub(super) fn plans(
 impl Core {
     /// What a gateway has in flight where anything drains, by its load report; `None` where nobody asks.
     pub fn in_flight(&mut self, zone: &Zone, report: &LoadReport, now: Time) -> Option<Input> {
-        if !self.draining.asks(&report.node.id, now) {
+        let asked = self.draining.asks(&report.node.id, now);
+        let mut flows = BTreeMap::<ServiceName, BTreeMap<Target, Flow>>::new();
+        let mut started = 0;
+        if !self.draining.is_busy() {
             return None;
         }
-        let mut counts = BTreeMap::<ServiceName, BTreeMap<Target, u64>>::new();
         for cluster in &report.clusters {
             let Ok(service) = cluster.cluster.parse::<ServiceName>() else { continue };
             let draining = self.draining.targets(&service, zone);
@@ -49,12 +51,17 @@ impl Core {
                 let Some(target) = target(&locality.locality).filter(|it| draining.contains(it)) else {
                     continue;
                 };
-                *counts.entry(service.clone()).or_default().entry(target).or_default() +=
-                    locality.counts.in_progress;
+                let flow = flows.entry(service.clone()).or_default().entry(target).or_default();
+                flow.in_flight += locality.counts.in_progress;
+                flow.started += locality.counts.issued;
+                started += locality.counts.issued;
             }
         }
+        if !asked && started == 0 {
+            return None;
+        }
         let gateway = Arc::from(report.node.id.as_str());
-        Some(Input::InFlight { gateway, zone: zone.clone(), counts })
+        Some(Input::InFlight { gateway, zone: zone.clone(), flows })
     }
 
     /// All that drains, and what is in flight there.

@@ -1,5 +1,8 @@
 //! How the way to another cluster stands.
 
+use super::{Core, Output, Record};
+use tidegate_model::ClusterName;
+
 /// What is known of the way to another cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerState {
@@ -23,5 +26,29 @@ impl PeerState {
             Self::Suspect => "Suspect",
             Self::Unreachable(_) => "Unreachable",
         }
+    }
+}
+
+impl Core {
+    pub(super) fn set_peer(
+        &mut self,
+        peer: &ClusterName,
+        new: PeerState,
+        reason: String,
+        output: &mut Output,
+    ) -> bool {
+        let Some(state) = self.peers.get_mut(peer) else { return false };
+        if *state == new {
+            return false;
+        }
+        output.records.push(Record {
+            kind: "peerChanged",
+            peer: Some(peer.clone()),
+            state: Some(new.word()),
+            reason,
+            ..Record::default()
+        });
+        *state = new;
+        true
     }
 }

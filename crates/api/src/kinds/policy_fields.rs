@@ -71,6 +71,7 @@ pub(crate) struct PolicyFields {
     pub(crate) check: CheckFields,
     pub(crate) failback: FailbackFields,
     pub(crate) drain_timeout: Option<Field<Duration>>,
+    pub(crate) drain_max_age: Option<Field<Duration>>,
     pub(crate) per_try_timeout: Option<Field<Duration>>,
     pub(crate) attempts: Option<Field<u32>>,
     pub(crate) limits: LimitFields,
@@ -80,7 +81,7 @@ pub(crate) struct PolicyFields {
 
 impl PolicyFields {
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 43] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 44] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),
@@ -124,6 +125,7 @@ impl PolicyFields {
             ("failback.ramp.interval", at(&self.failback.ramp_interval)),
             ("failback.requireHeadroom", at(&self.failback.require_headroom)),
             ("drain.timeout", at(&self.drain_timeout)),
+            ("drain.maxAge", at(&self.drain_max_age)),
             ("retry.perTryTimeout", at(&self.per_try_timeout)),
             ("retry.attempts", at(&self.attempts)),
             ("retry.budget.percentage", at(&self.limits.retry_percentage)),
@@ -170,12 +172,14 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
     let spread = spec.value("spread", issues, read::word(spreads));
     let check = policy_parts::read_check(spec, issues);
     let failback = policy_parts::read_failback(spec, issues);
-    let drain_timeout = spec.map("drain", issues).and_then(|mut drain| {
+    let (mut drain_timeout, mut drain_max_age) = (None, None);
+    if let Some(mut drain) = spec.map("drain", issues) {
         let range = Duration::ZERO..=Duration::from_secs(3600);
-        let timeout = drain.value("timeout", issues, read::duration(range));
+        drain_timeout = drain.value("timeout", issues, read::duration(range));
+        let range = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+        drain_max_age = drain.value("maxAge", issues, read::duration(range));
         drain.finish(issues);
-        timeout
-    });
+    }
     let (mut per_try_timeout, mut attempts) = (None, None);
     let mut limits = limits::read(spec, issues);
     if let Some(mut retry) = spec.map("retry", issues) {
@@ -205,6 +209,7 @@ pub(super) fn read(spec: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut 
         check,
         failback,
         drain_timeout,
+        drain_max_age,
         per_try_timeout,
         attempts,
         limits,

@@ -6,6 +6,7 @@
 pub(super) mod backend;
 mod filters;
 mod matches;
+mod session;
 
 pub(crate) use backend::{BackendRef, BackendSpec};
 
@@ -13,7 +14,7 @@ use crate::{
     fields::{Field, Fields, Issues},
     object::Meta,
     read,
-    routing::{Filters, HttpMatch, PathMatch, RouteKind},
+    routing::{Filters, HttpMatch, PathMatch, RouteKind, Session},
 };
 use std::{collections::BTreeSet, time::Duration};
 use tidegate_model::GatewayName;
@@ -51,6 +52,7 @@ pub(crate) struct RuleSpec {
     pub(crate) mirrors: Vec<MirrorSpec>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) backend_timeout: Option<Duration>,
+    pub(crate) session: Option<Session>,
 }
 
 /// Where copies go, and what part of the requests is copied.
@@ -121,7 +123,7 @@ fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Is
     let before = issues.list.len();
     let bad_before = std::mem::take(&mut issues.bad);
     let at = rule.at;
-    rule.unsupported(&["retry", "sessionPersistence"], issues);
+    rule.unsupported(&["retry"], issues);
     rule.value("name", issues, read::object_name);
     let mut matches = Vec::new();
     for entry in rule.maps_up_to(MAX_MATCHES, "matches", issues) {
@@ -140,6 +142,7 @@ fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Is
     };
     let backends_at = rule.key_at("backendRefs");
     let backends = backend::read_all(&mut rule, meta, issues);
+    let session = session::read(&mut rule, &backends, issues);
     if filters.redirect.is_some() && !backends.is_empty() {
         let message = "a rule that redirects has no backends";
         issues.error(backends_at, message, "remove backendRefs, or the RequestRedirect");
@@ -152,7 +155,7 @@ fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Is
     rule.finish(issues);
     let bad = issues.bad;
     issues.bad |= bad_before;
-    (!bad).then_some(RuleSpec { matches, backends, filters, mirrors, timeout, backend_timeout })
+    (!bad).then_some(RuleSpec { matches, backends, filters, mirrors, timeout, backend_timeout, session })
 }
 
 fn read_timeouts(rule: &mut Fields<'_>, issues: &mut Issues) -> (Option<Duration>, Option<Duration>) {

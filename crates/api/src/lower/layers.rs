@@ -134,6 +134,7 @@ impl<'o> Chain<'_, 'o> {
             },
             limits: self.limits(),
             drain_timeout: self.value(|spec| spec.drain_timeout.as_ref(), plain.drain_timeout),
+            drain_max_age: self.find(|spec| spec.drain_max_age.as_ref()).map(|(_, field)| field.value),
         }
     }
 

@@ -152,6 +152,7 @@ fn lower_rules(
             filters: Filters { mirrors, ..rule.filters.clone() },
             timeout: rule.timeout,
             backend_timeout: rule.backend_timeout,
+            session: rule.session.clone(),
         });
     }
     rules

@@ -12,6 +12,7 @@ mod keeping;
 mod labels;
 mod merging;
 mod profile;
+mod sessions;
 
 use tidegate_api::{Loaded, Loader, SourceFile};
 

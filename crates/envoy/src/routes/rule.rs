@@ -6,8 +6,9 @@ use super::{
     header, prefix, regex, safe_method,
 };
 use crate::{
+    drain,
     proto::{duration, set_header, uint},
-    retry,
+    retry, session,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -59,6 +60,8 @@ pub(super) fn routes<'a>(
     let base = RouteAction {
         timeout: duration(rule.timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT)),
         request_mirror_policies: rule.filters.mirrors.iter().map(filters::mirror).collect(),
+        max_stream_duration: drain::max_age(&rule.backends, policy_of)
+            .map(|age| MaxStreamDuration { max_stream_duration: duration(age), ..Default::default() }),
         ..target.action
     };
     let base = filters::rewritten(base, rule.filters.rewrite.as_ref(), matching);
@@ -66,6 +69,9 @@ pub(super) fn routes<'a>(
     let route = |name: &str, matched: RouteMatch, action: RouteAction| {
         let mut route = changed(&target.headers, name, matched, Action::Route(action));
         route.request_headers_to_add.extend(target.service.clone());
+        if let [Backend { service: Some(service), .. }] = rule.backends.as_slice() {
+            route.typed_per_filter_config = session::of_route(rule.session.as_ref(), service);
+        }
         route
     };
     if route_is_grpc(found) {
@@ -197,7 +203,7 @@ fn grpc(base: RouteAction, rule: &HttpRule, retry: &Retry) -> RouteAction {
         timeout: duration(Duration::ZERO),
         max_stream_duration: Some(MaxStreamDuration {
             grpc_timeout_header_max: duration(Duration::ZERO),
-            ..Default::default()
+            ..base.max_stream_duration.unwrap_or_default()
         }),
         ..unsafe_methods(base, rule, retry)
     }

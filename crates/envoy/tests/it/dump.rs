@@ -7,7 +7,10 @@ use envoy_types::pb::envoy::{
         route::v3::RouteConfiguration,
     },
     extensions::{
-        filters::{http::router::v3::Router, network::http_connection_manager::v3::HttpConnectionManager},
+        filters::{
+            http::{router::v3::Router, stateful_session::v3::StatefulSession},
+            network::http_connection_manager::v3::HttpConnectionManager,
+        },
         retry::{
             host::previous_hosts::v3::PreviousHostsPredicate,
             priority::previous_priorities::v3::PreviousPrioritiesConfig,
@@ -91,6 +94,7 @@ fn unpacked(head: &str, parts: &[Tree]) -> Tree {
         "HttpConnectionManager" => tree::<HttpConnectionManager>(&bytes),
         "HttpProtocolOptions" => tree::<HttpProtocolOptions>(&bytes),
         "Router" => tree::<Router>(&bytes),
+        "StatefulSession" => tree::<StatefulSession>(&bytes),
         "PreviousHostsPredicate" => tree::<PreviousHostsPredicate>(&bytes),
         "PreviousPrioritiesConfig" => tree::<PreviousPrioritiesConfig>(&bytes),
         other => panic!("teach the dump to unpack {other}"),

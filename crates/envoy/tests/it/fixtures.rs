@@ -136,6 +136,7 @@ pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
         filters: Filters::default(),
         timeout: None,
         backend_timeout: None,
+        session: None,
     }
 }
 

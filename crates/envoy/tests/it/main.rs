@@ -30,6 +30,7 @@ mod real {
     mod health;
     mod load;
     mod routing;
+    mod sessions;
     mod streams;
     mod toy;
     mod untrusted;

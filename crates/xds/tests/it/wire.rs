@@ -326,6 +326,13 @@ async fn a_load_report_becomes_one_event() {
     assert_eq!((load.locality.zone.as_str(), load.priority), ("z", 1));
     let counts = load.counts;
     assert_eq!((counts.success, counts.error, counts.in_progress, counts.issued), (7, 2, 1, 10));
+    // Asked for anew on a stream that is open, and only when that changes.
+    for per_endpoint in [true, false] {
+        server.xds.report_endpoints(per_endpoint);
+        server.xds.report_endpoints(per_endpoint);
+        let asked = within(responses.message()).await.unwrap().unwrap();
+        assert!(asked.send_all_clusters && asked.report_endpoint_granularity == per_endpoint);
+    }
 }
 
 #[tokio::test]

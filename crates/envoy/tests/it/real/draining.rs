@@ -3,7 +3,7 @@
 use super::{
     faults::edge,
     gateway::{Gateway, envoy},
-    load::{Answer, ask, by, http1, load},
+    load::{Answer, Http, ask, by, http1, http2, load},
     toy::{Mode, Toy, addresses},
 };
 use crate::fixtures::{World, edge as gateway_with, gateway, listener, plan, rule, zone};
@@ -232,4 +232,31 @@ async fn an_endpoint_that_changes_its_zone_fails_nothing_and_finishes_what_it_ha
     let twice = World::default().zone("a", [(mover.address, Healthy)]).zone("b", [(mover.address, Healthy)]);
     gateway.update(resources(&both, &twice)).await;
     assert_eq!(many(&gateway).await, BTreeMap::from([("mover".to_owned(), 100)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_at_the_age_that_the_policy_allows_although_its_rule_has_no_limit() {
+    let test = "a_stream_ends_at_the_age_that_the_policy_allows_although_its_rule_has_no_limit";
+    let Some(envoy) = envoy(test) else { return };
+    let a = Toy::start("a").await;
+    let world = World::default().zone("a", [(a.address, Healthy)]);
+    let age = Duration::from_secs(1);
+    let policy = ServicePolicy { drain_max_age: Some(age), ..ServicePolicy::default() };
+    let resources = edge(&plan(&[("zone:a", 10_000)], &[]), &world, &policy, Some(Duration::ZERO));
+    let gateway = Gateway::start(&envoy, GatewayRole::Edge, resources).await;
+    let url = format!("http://{}/", gateway.address);
+    let post = |http| ask_of(http, url.clone());
+    a.set(Mode::Late(age / 2));
+    assert_eq!(post(http1()).await.status, 200, "younger");
+    a.set(Mode::Freeze);
+    for http in [http1(), http2()] {
+        let answer = timeout(WAIT, post(http)).await.expect("it ends");
+        eprintln!("{} {} after {:?}", answer.status, answer.body, answer.took);
+        assert_ne!(answer.status, 200);
+        assert!(answer.took >= age, "{:?}", answer.took);
+    }
+}
+
+async fn ask_of(http: Http, url: String) -> Answer {
+    ask(&http, Method::POST, url, &[], Bytes::new()).await
 }

@@ -2,14 +2,20 @@
 
 use super::gateway::{Gateway, envoy, envoys};
 use crate::fixtures::{World, edge, gateway, listener, plan, region, service, to, zone};
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
-use tidegate_api::{GatewayRole, Listener, ListenerProtocol, StreamRoute, Upstream};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+use tidegate_api::{GatewayRole, Listener, ListenerProtocol, ServicePolicy, StreamRoute, Upstream};
 use tidegate_engine::{Origin, Plan};
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Unhealthy},
     Resource, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster,
     stream_listener, tunnelled_endpoints,
 };
+use tidegate_xds::XdsEvent;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -94,11 +100,21 @@ fn resources(
     plan: &Plan,
     world: &World,
 ) -> Vec<Resource> {
+    under(&ServicePolicy::default(), protocol, routes, plan, world)
+}
+
+fn under(
+    policy: &ServicePolicy,
+    protocol: ListenerProtocol,
+    routes: Vec<StreamRoute>,
+    plan: &Plan,
+    world: &World,
+) -> Vec<Resource> {
     let listener = Listener { protocol, ..listener() };
     let mut edge = edge(Vec::new());
     edge.streams = routes;
     vec![
-        stream_listener(&gateway(), &edge, &listener),
+        stream_listener(&gateway(), &edge, &listener, &|_| Some(policy)),
         edge_cluster(&service(), &zone("a"), &tunnelled()),
         tunnelled_endpoints(plan, &world.view()),
     ]
@@ -226,4 +242,66 @@ async fn tls_is_passed_on_by_its_server_name_and_what_asks_for_another_is_closed
         }
         assert_eq!(ask(edge.address, b"GET / HTTP/1.1\r\n\r\n").await, "", "no TLS");
     }
+}
+
+/// How long each of these connections lasts, from now on.
+async fn lasts(connections: Vec<TcpStream>) -> Vec<Duration> {
+    let began = Instant::now();
+    let mut all = JoinSet::new();
+    for mut stream in connections {
+        all.spawn(async move {
+            let mut heard = Vec::new();
+            let end = tokio::time::timeout(WAIT, stream.read_to_end(&mut heard)).await;
+            end.expect("it ends").ok();
+            began.elapsed()
+        });
+    }
+    all.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_pool_that_is_left_stay_are_counted_and_move_by_their_age_one_after_the_other() {
+    let test =
+        "connections_to_a_pool_that_is_left_stay_are_counted_and_move_by_their_age_one_after_the_other";
+    let Some(envoy) = envoy(test) else { return };
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let world = World::default().zone("a", [(a.address, Healthy)]).zone("b", [(b.address, Healthy)]);
+    let age = Duration::from_secs(4);
+    let policy = ServicePolicy { drain_max_age: Some(age), ..ServicePolicy::default() };
+    let routes = || vec![stream_route("shop/db", &[], "shop/web")];
+    let with = |plan: &Plan, world: &World| under(&policy, ListenerProtocol::Tcp, routes(), plan, world);
+    let first = with(&plan(&[("zone:a", 10_000)], &[]), &world);
+    let mut edge = Gateway::start(&envoy, GatewayRole::Edge, first).await;
+    let mut connections = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(edge.address).await.unwrap();
+        let mut name = [0; 2];
+        stream.read_exact(&mut name).await.unwrap();
+        assert_eq!(&name, b"a\n");
+        connections.push(stream);
+    }
+    edge.ads.want(with(&plan(&[("zone:b", 10_000)], &[]), &world.draining(&["zone:a"])));
+    edge.ads.applied().await;
+    assert_eq!(ask(edge.address, b"new").await, "b");
+    let pinned = async {
+        loop {
+            let Some(XdsEvent::Load(report)) = edge.ads.reports.recv().await else { continue };
+            let localities = report.clusters.into_iter().flat_map(|it| it.localities);
+            let in_a = localities.filter(|it| it.locality.zone == "a");
+            if in_a.map(|it| it.counts.in_progress).sum::<u64>() == 20 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(WAIT, pinned).await.expect("what is pinned is told");
+    for stream in &mut connections {
+        let mut heard = [0; 1];
+        stream.write_all(b"?").await.unwrap();
+        stream.read_exact(&mut heard).await.expect("it serves on");
+    }
+    let mut ends = lasts(connections).await;
+    ends.sort();
+    eprintln!("they end within {:?} to {:?}", ends[0], ends[19]);
+    assert!(ends[19] <= age, "none is older");
+    assert!(ends[19] - ends[0] >= age / 20, "not all at once");
 }
