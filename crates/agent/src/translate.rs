@@ -117,6 +117,21 @@ impl Scopes {
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
+            let health = match gateway.role {
+                GatewayRole::Edge => {
+                    let services = envoy::routed_services(gateway);
+                    vec![envoy::health_cluster(name), envoy::health_listener(name, &services)]
+                }
+                GatewayRole::EastWest => Vec::new(),
+            };
+            for resource in health {
+                let key = (resource.kind, resource.name.clone());
+                // The cluster is always the same: it is told once.
+                let told = key.0 == ResourceType::Cluster
+                    && self.gateways.get(name).is_some_and(|old| old.contains(&key));
+                names.insert(key);
+                changes.extend((!told).then(|| set(own(name), resource)));
+            }
             for listener in &gateway.listeners {
                 let resources = match (gateway.role, listener.protocol) {
                     (GatewayRole::Edge, ListenerProtocol::Http) => vec![

@@ -251,6 +251,8 @@ fn a_service_that_leaves_the_manifests_leaves_the_gateways() {
             "edge/a: Endpoint shop/web@a",
             "edge/b: Cluster shop/web",
             "edge/b: Endpoint shop/web@b",
+            "gateway/shop/edge: Cluster tidegate-health",
+            "gateway/shop/edge: Listener shop/edge/_health",
             "gateway/shop/edge: Listener shop/edge/http",
             "gateway/shop/edge: Route shop/edge/http",
         ]

@@ -97,6 +97,13 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
             "name": "static",
             "static_layer": { "re2.max_program_size.error_level": MAX_REGEX },
         }] },
+        // The health of services is answered by a listener inside the process.
+        "bootstrap_extensions": [{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            },
+        }],
         "static_resources": { "clusters": [agent_cluster(spec.agent)] },
         "overload_manager": { "resource_monitors": [{
             "name": "envoy.resource_monitors.global_downstream_max_connections",

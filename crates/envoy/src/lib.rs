@@ -12,6 +12,7 @@
 //! | LDS `NAMESPACE/GATEWAY/LISTENER` | [`edge_listener`] | [`eastwest_listener`] |
 //! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
+//! | a service's health: CDS and LDS | [`health_cluster`], [`health_listener`] | |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
 //! The two kinds of gateway use the same CDS names for different clusters: a server must keep
@@ -23,6 +24,7 @@ mod cluster;
 mod counters;
 mod endpoints;
 mod grpc;
+mod health;
 mod listener;
 mod proto;
 mod resource;
@@ -39,6 +41,7 @@ pub use endpoints::{
     edge_endpoints,
 };
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
+pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
 pub use listener::{eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
 pub use routes::{

@@ -4,6 +4,7 @@ mod filters;
 mod rule;
 
 use crate::{
+    health::health_route,
     proto::{duration, flag, text},
     resource::{Resource, listener_name},
     retry, stream,
@@ -46,7 +47,8 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// backend; the default one applies to services that it does not know.
 ///
 /// A host name has one virtual host, with its matches in the gateway's order of precedence. A request
-/// that matches none of them gets 404, even if a wider name has a route for it.
+/// that matches none of them gets 404, even if a wider name has a route for it. Before them all stands the health of
+/// services ([`crate::HEALTH_PREFIX`]).
 #[must_use]
 pub fn edge_routes<'a>(
     name: &GatewayName,
@@ -68,10 +70,12 @@ pub fn edge_routes<'a>(
             }
         }
     }
+    // A health check may come by address, with any host name.
+    hosts.entry("*").or_default();
     let virtual_hosts = hosts.into_iter().map(|(host, routes)| VirtualHost {
         name: host.to_owned(),
         domains: vec![host.to_owned()],
-        routes,
+        routes: std::iter::once(health_route()).chain(routes).collect(),
         ..Default::default()
     });
     Resource::routes(&RouteConfiguration {

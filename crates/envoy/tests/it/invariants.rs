@@ -159,6 +159,7 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
             (
                 "*".to_owned(),
                 vec![
+                    "health",
                     "shop/two exact /a safe",
                     "shop/two exact /a unsafe",
                     "shop/two prefix /a/b safe",
@@ -169,8 +170,8 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
                     "shop/one prefix / unsafe",
                 ]
             ),
-            ("a.org".to_owned(), vec!["shop/three prefix / safe", "shop/three prefix / unsafe"]),
-            ("b.org".to_owned(), vec!["shop/three prefix / safe", "shop/three prefix / unsafe"]),
+            ("a.org".to_owned(), vec!["health", "shop/three prefix / safe", "shop/three prefix / unsafe"]),
+            ("b.org".to_owned(), vec!["health", "shop/three prefix / safe", "shop/three prefix / unsafe"]),
         ]
     );
 }

@@ -25,6 +25,7 @@ mod real {
     mod gateway;
     mod grpc;
     mod grpc_routes;
+    mod health;
     mod load;
     mod routing;
     mod streams;
