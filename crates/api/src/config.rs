@@ -236,6 +236,22 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// The host names it serves; empty serves all.
     pub hostnames: BTreeSet<String>,
+    /// Which requests and connections are written down.
+    #[serde(default)]
+    pub access_log: AccessLog,
+}
+
+/// Which requests and connections a gateway writes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLog {
+    /// None.
+    None,
+    /// Those that failed: a status of 500 or more, or anything that the gateway itself found wrong.
+    #[default]
+    Errors,
+    /// All.
+    All,
 }
 
 /// What a listener makes of a connection.

@@ -28,8 +28,8 @@ pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ExpectedBody, HttpMethod, HttpVersion, LatencyCheck, TlsCheck,
 };
 pub use config::{
-    Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol, Protocol,
-    Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
+    AccessLog, Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol,
+    Protocol, Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

@@ -1,6 +1,7 @@
 //! EDS: a plan as weighted localities and priorities. A health change or a new plan touches nothing else.
 
 use crate::{
+    access_log,
     proto::{address, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
 };
@@ -183,6 +184,7 @@ fn locality(
     };
     (!lb_endpoints.is_empty()).then(|| LocalityLbEndpoints {
         locality: Some(locality),
+        metadata: access_log::served(plan, target),
         load_balancing_weight: uint(share.parts()),
         lb_endpoints,
         priority,

@@ -19,6 +19,7 @@
 //! their resources apart. Proxyless gRPC clients read their own: [`grpc_listener`], `NAME.NAMESPACE`,
 //! [`grpc_cluster`] and [`grpc_endpoints`], once more with the names of an edge's.
 
+mod access_log;
 mod bootstrap;
 mod cluster;
 mod counters;

@@ -1,6 +1,7 @@
 //! LDS: where a gateway listens and how it treats connections, before a route is looked for.
 
 use crate::{
+    access_log,
     cluster::BUFFER_BYTES,
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
@@ -75,7 +76,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
             }],
             ..Default::default()
         }),
-        ..manager(&name)
+        ..manager(&name, listener)
     };
     resource(name, listener, &manager)
 }
@@ -104,13 +105,13 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener) -> Resource
             }],
             ..Default::default()
         }),
-        ..manager(&name)
+        ..manager(&name, listener)
     };
     resource(name, listener, &manager)
 }
 
 /// What both kinds share.
-fn manager(name: &str) -> HttpConnectionManager {
+fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         // A `/` would do, but statistics are cut at dots only, and names may hold dots.
@@ -136,6 +137,7 @@ fn manager(name: &str) -> HttpConnectionManager {
             }],
             ..Default::default()
         }),
+        access_log: access_log::of_requests(listener.access_log),
         preserve_external_request_id: true,
         stream_idle_timeout: duration(STREAM_IDLE),
         request_headers_timeout: duration(HEADERS_TIMEOUT),

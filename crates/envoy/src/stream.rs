@@ -11,6 +11,7 @@
 //! no half-closed connections.
 
 use crate::{
+    access_log,
     endpoints::{EndpointView, edge_assignment},
     proto::{any, duration, uint},
     resource::{Resource, listener_name},
@@ -105,9 +106,10 @@ pub fn stream_listener(name: &GatewayName, gateway: &Gateway, listener: &Listene
     let resource_name = listener_name(name, &listener.name);
     let routes = gateway.streams.iter().filter(|route| route.listener == listener.name);
     let mut filter_chains: Vec<FilterChain> =
-        routes.map(|route| chain(route, listener.protocol, &resource_name)).collect();
+        routes.map(|route| chain(route, listener, &resource_name)).collect();
     if filter_chains.is_empty() {
-        filter_chains.push(FilterChain { filters: vec![proxy(&resource_name, &[])], ..Default::default() });
+        filter_chains
+            .push(FilterChain { filters: vec![proxy(&resource_name, listener, &[])], ..Default::default() });
     }
     let inspector = ListenerFilter {
         name: "envoy.filters.listener.tls_inspector".to_owned(),
@@ -125,7 +127,7 @@ pub fn stream_listener(name: &GatewayName, gateway: &Gateway, listener: &Listene
     })
 }
 
-fn chain(route: &StreamRoute, protocol: ListenerProtocol, listener: &str) -> FilterChain {
+fn chain(route: &StreamRoute, listener: &Listener, name: &str) -> FilterChain {
     let matched = FilterChainMatch {
         server_names: route.hostnames.iter().cloned().collect(),
         transport_protocol: "tls".to_owned(),
@@ -133,13 +135,13 @@ fn chain(route: &StreamRoute, protocol: ListenerProtocol, listener: &str) -> Fil
     };
     FilterChain {
         name: route.name.clone(),
-        filter_chain_match: (protocol == ListenerProtocol::Tls).then_some(matched),
-        filters: vec![proxy(listener, &route.backends)],
+        filter_chain_match: (listener.protocol == ListenerProtocol::Tls).then_some(matched),
+        filters: vec![proxy(name, listener, &route.backends)],
         ..Default::default()
     }
 }
 
-fn proxy(listener: &str, backends: &[Backend]) -> Filter {
+fn proxy(name: &str, listener: &Listener, backends: &[Backend]) -> Filter {
     let used: Vec<&Backend> = backends.iter().filter(|it| it.weight > 0).collect();
     let cluster =
         |it: &Backend| it.service.as_ref().map_or_else(|| NO_BACKEND.to_owned(), ToString::to_string);
@@ -155,7 +157,7 @@ fn proxy(listener: &str, backends: &[Backend]) -> Filter {
         }
     };
     let proxy = TcpProxy {
-        stat_prefix: listener.replace(['/', '.'], "_"),
+        stat_prefix: name.replace(['/', '.'], "_"),
         cluster_specifier: Some(specifier),
         max_connect_attempts: uint(CONNECT_ATTEMPTS),
         backoff_options: Some(BackoffStrategy {
@@ -163,6 +165,7 @@ fn proxy(listener: &str, backends: &[Backend]) -> Filter {
             max_interval: duration(BACK_OFF.1),
         }),
         idle_timeout: duration(IDLE),
+        access_log: access_log::of_connections(listener.access_log),
         ..Default::default()
     };
     Filter {

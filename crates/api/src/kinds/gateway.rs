@@ -2,7 +2,7 @@
 
 use super::MAX_ENTRIES;
 use crate::{
-    config::{GatewayRole, ListenerProtocol},
+    config::{AccessLog, GatewayRole, ListenerProtocol},
     fields::{Field, Fields, Issues},
     nearest, read,
 };
@@ -21,6 +21,8 @@ pub(crate) enum GatewaySpec {
     Ours {
         /// From its class.
         role: GatewayRole,
+        /// From an annotation.
+        access_log: AccessLog,
         /// Where it binds.
         bind: IpAddr,
         /// At least one.
@@ -95,7 +97,16 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Gatew
         listeners.push(listener);
     }
     spec.unsupported(&["tls", "infrastructure", "backendTLS"], issues);
-    Some(GatewaySpec::Ours { role, bind, listeners })
+    Some(GatewaySpec::Ours { role, access_log: read_access_log(fields, issues), bind, listeners })
+}
+
+fn read_access_log(fields: &mut Fields<'_>, issues: &mut Issues) -> AccessLog {
+    const WORDS: &[(&str, AccessLog)] =
+        &[("None", AccessLog::None), ("Errors", AccessLog::Errors), ("All", AccessLog::All)];
+    let annotations = fields.map("metadata", issues).and_then(|mut it| it.map("annotations", issues));
+    let written =
+        annotations.and_then(|mut it| it.value("tidegate.dev/access-log", issues, read::word(WORDS)));
+    written.map(|it| it.value).unwrap_or_default()
 }
 
 fn read_bind(spec: &mut Fields<'_>, issues: &mut Issues) -> IpAddr {

@@ -56,7 +56,7 @@ pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateway
     for (object, spec) in of_kind(objects, Spec::gateway) {
         // Object names are stricter than gateway names, so this cannot fail.
         let Ok(name) = GatewayName::new(&object.key.namespace, &object.key.name) else { continue };
-        let GatewaySpec::Ours { role, bind, listeners: written } = spec else {
+        let GatewaySpec::Ours { role, access_log, bind, listeners: written } = spec else {
             gateways.foreign.insert(name);
             continue;
         };
@@ -80,7 +80,8 @@ pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateway
                 }
                 None => {
                     let (name, protocol) = (listener.name.clone(), listener.protocol);
-                    listeners.push(Listener { name, address, protocol, hostnames });
+                    let access_log = *access_log;
+                    listeners.push(Listener { name, address, protocol, hostnames, access_log });
                     listener.name.clone()
                 }
             };

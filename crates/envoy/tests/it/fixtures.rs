@@ -5,8 +5,8 @@ use std::{
     net::SocketAddr,
 };
 use tidegate_api::{
-    Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Listener,
-    ListenerProtocol, PathMatch, RouteKind,
+    AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
+    Listener, ListenerProtocol, PathMatch, RouteKind,
 };
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
@@ -100,6 +100,7 @@ pub(crate) fn listener() -> Listener {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         protocol: ListenerProtocol::Http,
         hostnames: BTreeSet::new(),
+        access_log: AccessLog::None,
     }
 }
 

@@ -16,6 +16,7 @@ mod invariants;
 mod snapshots;
 
 mod real {
+    mod access_log;
     mod ads;
     mod balance;
     mod bootstrap;

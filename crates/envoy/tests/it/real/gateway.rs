@@ -89,6 +89,9 @@ impl Gateway {
             .arg(&file)
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
+            // What it writes down is awaited by tests, not by its buffer of 10 s.
+            .args(["--file-flush-interval-msec", "50"])
+            .stdout(Stdio::from(std::fs::File::create(folder.path().join("out")).unwrap()))
             .stderr(Stdio::from(std::fs::File::create(folder.path().join("log")).unwrap()))
             .kill_on_drop(true)
             .spawn()
@@ -111,6 +114,11 @@ impl Gateway {
     /// A page of its administration.
     pub(crate) async fn admin(&self, path: &str) -> String {
         ask(&http1(), Method::GET, format!("http://{}{path}", self.admin), &[], Bytes::new()).await.body
+    }
+
+    /// What it wrote down of requests.
+    pub(crate) fn access_log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out")).unwrap()
     }
 
     /// What it logged.
