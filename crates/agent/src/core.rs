@@ -40,6 +40,9 @@ use tidegate_xds::{Change, Scope};
 /// and its re-check. The first checks of many endpoints take [`probe::pacing::START_GAP`] each.
 pub const START_LIMIT: Duration = Duration::from_secs(2);
 
+/// The most zones that requests may enter in. Each costs a plan of every service, and a client names its zone itself.
+const MAX_SOURCES: usize = 256;
+
 /// What is checked: an endpoint, for a service (two services may ask different things of one address).
 pub type ProbeKey = (ServiceName, SocketAddr);
 
@@ -370,7 +373,7 @@ impl Core {
             return;
         };
         let source = Source { cluster: self.own.clone(), locality: Locality { region, zone } };
-        if self.sources.insert(source) {
+        if self.sources.len() < MAX_SOURCES && self.sources.insert(source) {
             output.save = true;
             self.refresh_sources(now, output);
         }
@@ -486,4 +489,10 @@ pub fn roles(config: &Config) -> BTreeMap<GatewayName, GatewayRole> {
 #[must_use]
 pub fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
     translate::scopes_of(gateway, role, zone)
+}
+
+/// The scope that gRPC clients in a zone see.
+#[must_use]
+pub fn grpc_scope(zone: &Zone) -> Scope {
+    translate::grpc(zone)
 }

@@ -1,6 +1,9 @@
 //! How gateways stand, for people: who is connected, what they refused, and what that was made from.
 
-use crate::view::{GatewayView, RefusedView};
+use crate::{
+    run::grpc_client,
+    view::{GatewayView, RefusedView},
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -21,7 +24,10 @@ pub(crate) fn gateway_view(status: &NodeStatus, config: &Config) -> GatewayView 
     });
     GatewayView {
         node: status.node.id.clone(),
-        gateway: status.node.metadata.get("gateway").cloned().unwrap_or_default(),
+        gateway: match grpc_client(&status.node) {
+            Some(_) => "gRPC client".to_owned(),
+            None => status.node.metadata.get("gateway").cloned().unwrap_or_default(),
+        },
         zone: status.node.locality.zone.clone(),
         connected: status.connected,
         transport: match status.transport {

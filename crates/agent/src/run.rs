@@ -2,7 +2,7 @@
 
 use crate::{
     admin,
-    core::{self, Core, scopes_of},
+    core::{self, Core, grpc_scope, scopes_of},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     saved::{SavedAgent, StateDir, StateError},
@@ -19,6 +19,7 @@ use std::{
 };
 use tidegate_api::GatewayRole;
 use tidegate_discovery::Folder;
+use tidegate_envoy::is_grpc;
 use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
@@ -248,9 +249,13 @@ async fn serve_admin(
         .map_err(|error| AgentError::Server { what: "administration", why: error.to_string() })
 }
 
-/// Which scopes a gateway's Envoy sees. It names its gateway in the node's metadata, and its zone in the locality.
+/// Which scopes a client sees. A gateway's Envoy names its gateway in the node's metadata, and its zone in the locality; a
+/// gRPC client its zone only.
 fn resolver(gateways: Gateways, cluster: ClusterName) -> tidegate_xds::Resolver {
     Arc::new(move |node: &NodeInfo| {
+        if let Some(zone) = grpc_client(node) {
+            return zone.map(|zone| vec![grpc_scope(&zone)]);
+        }
         let (gateway, zone) = gateway_of(node)?;
         let gateways = gateways.read().unwrap_or_else(PoisonError::into_inner);
         match gateways.get(&gateway) {
@@ -266,6 +271,16 @@ fn resolver(gateways: Gateways, cluster: ClusterName) -> tidegate_xds::Resolver 
                 ))
             }
         }
+    })
+}
+
+/// The zone of a gRPC client without a proxy; `None` if it is none. It is told of services by the names that it asks for,
+/// so all it has to say of itself is where it is.
+pub(crate) fn grpc_client(node: &NodeInfo) -> Option<Result<Zone, String>> {
+    let is_client = is_grpc(&node.user_agent_name) && !node.metadata.contains_key("gateway");
+    let zone = &node.locality.zone;
+    is_client.then(|| {
+        zone.parse().map_err(|error| format!("node.locality.zone of the gRPC client's bootstrap: {error}"))
     })
 }
 

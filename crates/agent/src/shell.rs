@@ -8,7 +8,7 @@ use crate::{
     journal::Journal,
     meter::Meter,
     peer_demand::PeerDemand,
-    run::{Gateways, gateway_of},
+    run::{Gateways, gateway_of, grpc_client},
     saved::SavedAgent,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
@@ -237,7 +237,8 @@ impl Shell {
         match event {
             XdsEvent::Connected { node } => {
                 tracing::info!(node = node.id, "gateway connected");
-                if let Some(zone) = self.source_of(&node) {
+                if let Some(zone) = grpc_client(&node).and_then(Result::ok).or_else(|| self.source_of(&node))
+                {
                     self.handle(Input::Gateway(zone)).await;
                 }
             }

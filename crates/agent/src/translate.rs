@@ -1,10 +1,11 @@
 //! From decisions to what gateways are told: which resources there are, and which gateway sees them.
 //!
-//! Three kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
-//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes. Only what changed is made anew.
+//! Four kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
+//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
+//! zone are told of the services that speak HTTP/2. Only what changed is made anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Service, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, ServiceName, Zone};
@@ -28,12 +29,34 @@ struct Made {
     upstream: Upstream,
 }
 
+impl Made {
+    /// Whether gRPC clients may ask for it: they speak HTTP/2, and so must it.
+    fn serves_grpc(&self) -> bool {
+        self.upstream.protocol == Protocol::Http2
+    }
+}
+
+/// A service that gRPC clients in a zone may not ask for any more.
+fn without_grpc(name: &ServiceName, zone: &Zone) -> [Change; 3] {
+    [
+        (ResourceType::Listener, envoy::grpc_listener_name(name)),
+        (ResourceType::Cluster, name.to_string()),
+        (ResourceType::Endpoint, envoy::edge_endpoints_name(name, zone)),
+    ]
+    .map(|(kind, name)| Change::Remove { scope: grpc(zone), kind, name })
+}
+
 fn edge(zone: &Zone) -> Scope {
     Scope::new(format!("edge/{zone}"))
 }
 
 fn eastwest() -> Scope {
     Scope::new("eastwest")
+}
+
+/// What gRPC clients in a zone see.
+pub(crate) fn grpc(zone: &Zone) -> Scope {
+    Scope::new(format!("grpc/{zone}"))
 }
 
 fn own(gateway: &GatewayName) -> Scope {
@@ -55,7 +78,8 @@ fn set(scope: Scope, resource: Resource) -> Change {
 impl Scopes {
     /// The scopes that hold all they should, with plans for these sources.
     pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
-        let zones = sources.iter().map(|source| edge(&source.locality.zone));
+        let zones =
+            sources.iter().map(|source| &source.locality.zone).flat_map(|zone| [edge(zone), grpc(zone)]);
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
     }
 
@@ -79,31 +103,47 @@ impl Scopes {
             for zone in &made.zones {
                 changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
             }
+            if made.serves_grpc() {
+                for zone in &made.zones {
+                    changes.push(set(grpc(zone), envoy::grpc_listener(name)));
+                    changes.push(set(grpc(zone), envoy::grpc_cluster(name, zone)));
+                }
+            } else if let Some(before) = self.clusters.get(name).filter(|before| before.serves_grpc()) {
+                changes.extend(before.zones.iter().flat_map(|zone| without_grpc(name, zone)));
+            }
             self.clusters.insert(name.clone(), made);
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         let view = EndpointView { zones: &zones, clusters: &self.remotes };
-        let tunnelled = self.clusters.get(name).is_some_and(|made| made.upstream.tunnelled);
+        let made = self.clusters.get(name);
+        let tunnelled = made.is_some_and(|made| made.upstream.tunnelled);
+        let serves_grpc = made.is_some_and(Made::serves_grpc);
         for plan in plans {
             let endpoints = match tunnelled {
                 true => envoy::tunnelled_endpoints(plan, &view),
                 false => envoy::edge_endpoints(plan, &view),
             };
             changes.push(set(edge(&plan.source.locality.zone), endpoints));
+            if serves_grpc {
+                changes.push(set(grpc(&plan.source.locality.zone), envoy::grpc_endpoints(plan, &zones)));
+            }
         }
         changes
     }
 
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
-        let Some(Made { zones, .. }) = self.clusters.remove(name) else { return Vec::new() };
+        let Some(made) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
             [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
         };
         let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
-        for zone in zones {
-            changes.extend(both(edge(&zone), envoy::edge_endpoints_name(name, &zone)));
+        for zone in &made.zones {
+            changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
+            if made.serves_grpc() {
+                changes.extend(without_grpc(name, zone));
+            }
         }
         changes
     }

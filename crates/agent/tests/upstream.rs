@@ -54,11 +54,34 @@ fn clusters_are_made_anew_when_the_protocol_or_a_limit_changes_and_for_no_other_
             &core.handle(Input::Manifests(config(protocol, policy)), Time::ZERO + Duration::from_millis(1)),
         )
     };
-    let both = 2;
+    let (both, and_clients) = (2, 3);
     assert_eq!(made("http", "retry: {attempts: 2}"), both, "the edge's and the east-west gateway's");
     assert_eq!(made("http", "retry: {attempts: 3}"), 0);
     assert_eq!(made("http", "failoverThreshold: {percentage: 60}"), 0);
-    assert_eq!(made("kubernetes.io/h2c", "failoverThreshold: {percentage: 60}"), both);
-    assert_eq!(made("kubernetes.io/h2c", "circuitBreaker: {maxConnections: 9}"), both);
+    assert_eq!(made("kubernetes.io/h2c", "failoverThreshold: {percentage: 60}"), and_clients);
+    assert_eq!(made("kubernetes.io/h2c", "circuitBreaker: {maxConnections: 9}"), and_clients);
     assert_eq!(made("kubernetes.io/h2c", "circuitBreaker: {maxConnections: 9}"), 0);
+}
+
+#[test]
+fn grpc_clients_are_told_of_services_that_speak_http2_as_long_as_they_do() {
+    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut told = |protocol: &str, policy: &str| -> Vec<String> {
+        let output =
+            core.handle(Input::Manifests(config(protocol, policy)), Time::ZERO + Duration::from_millis(1));
+        let of_clients = output.xds.iter().filter_map(|change| match change {
+            Change::Set { scope, kind, name, .. } => {
+                (scope.to_string() == "grpc/a").then(|| format!("{kind:?} {name}"))
+            }
+            Change::Remove { scope, kind, name } => {
+                (scope.to_string() == "grpc/a").then(|| format!("no {kind:?} {name}"))
+            }
+        });
+        of_clients.collect()
+    };
+    let policy = "retry: {attempts: 2}";
+    assert_eq!(told("http", policy), [""; 0]);
+    let all = ["Listener web.shop", "Cluster shop/web", "Endpoint shop/web@a"];
+    assert_eq!(told("grpc", policy), all);
+    assert_eq!(told("http", policy), all.map(|name| format!("no {name}")));
 }
