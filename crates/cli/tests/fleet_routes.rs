@@ -143,6 +143,12 @@ async fn connections_weights_and_the_health_of_services_follow_the_plans_across_
     // Its endpoints are lost in both zones of the region: the other one serves, and the gateway still can.
     lose(&course, ["us-east-1a", "us-east-1b"]).await;
     until_served(&course, bytes, WEST, &["shop/web"]).await;
+    // Requests for a service to which bytes are passed go through tunnels too.
+    let access = course.fleet().addresses(&cluster(EAST)).unwrap().access;
+    for _ in 0..20 {
+        let answer = fetch::get(access, Some("web.shop.example"), "/", Duration::from_secs(5)).await;
+        assert_eq!(answer.unwrap().0, StatusCode::OK);
+    }
     let before = ["shop/cart", "shop/pay"].map(|service| received(&course, WEST, service));
     until_served(&course, requests, WEST, &["shop/cart", "shop/pay"]).await;
     for (service, before) in ["shop/cart", "shop/pay"].into_iter().zip(before) {

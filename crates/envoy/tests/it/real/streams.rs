@@ -138,9 +138,14 @@ async fn moved(envoy: &Path) {
     let first = plan(&[("zone:a", 10_000)], &[&[("zone:b", 10_000)], &[("cluster:east", 10_000)]]);
     let with = |plan: &Plan, world| resources(ListenerProtocol::Tcp, routes(), plan, world);
     let mut edge = Gateway::start(envoy, GatewayRole::Edge, with(&first, &near)).await;
+    // The connection by which the test found the listener is behind this one.
+    ask(edge.address, b"first").await;
+    let before = requests(&edge).await;
     for _ in 0..20 {
         assert_eq!(ask(edge.address, b"\x00\xffbytes").await, "a");
     }
+    // Each connection is a request to the counter by which demand is told.
+    assert_eq!(requests(&edge).await - before, 20);
     // The plan moves a part to the other cluster, while all serve.
     let half = plan(&[("zone:a", 5_000), ("cluster:east", 5_000)], &[]);
     edge.ads.want(with(&half, &near));
@@ -177,6 +182,11 @@ async fn moved(envoy: &Path) {
         tokio::time::timeout(WAIT, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
         assert_eq!(&answer, b"HTTP/1.1 40", "{host}");
     }
+}
+
+async fn requests(edge: &Gateway) -> u64 {
+    let counted = edge.admin("/stats?filter=cluster.shop/web.upstream_rq_total").await;
+    counted.trim().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// Asks until this one answers; who answered before. What was on its way to one that died may be lost.
