@@ -1,7 +1,7 @@
 //! Access logs: a line of JSON on Envoy's standard output for a request or a connection, with the pool that served it and
 //! why the plan names that pool.
 
-use crate::proto::{AnyType, any};
+use crate::proto::{any, merged};
 use envoy_types::pb::{
     envoy::{
         config::{
@@ -21,7 +21,6 @@ use envoy_types::pb::{
     },
     google::protobuf::{Any, ListValue, Struct, Value, value::Kind},
 };
-use prost::{Message, Name};
 use std::collections::HashMap;
 use tidegate_api::AccessLog;
 use tidegate_engine::{Plan, Target};
@@ -105,8 +104,6 @@ fn log(
     }]
 }
 
-/// The fields are a hash map, which would be encoded in any order. Encodings that stand one behind the other are merged
-/// by whoever reads them, so each field is an encoding of its own.
 fn line(fields: impl Iterator<Item = (&'static str, &'static str)>) -> Any {
     let with = |format: SubstitutionFormatString| StdoutAccessLog {
         access_log_format: Some(stdout_access_log::AccessLogFormat::LogFormat(format)),
@@ -123,11 +120,6 @@ fn line(fields: impl Iterator<Item = (&'static str, &'static str)>) -> Any {
         ..Default::default()
     });
     merged(std::iter::once(first).chain(each).map(with))
-}
-
-fn merged<T: AnyType + Name>(messages: impl Iterator<Item = T>) -> Any {
-    let value = messages.flat_map(|message| Message::encode_to_vec(&message)).collect();
-    Any { type_url: T::type_url(), value }
 }
 
 fn string(text: &str) -> Value {

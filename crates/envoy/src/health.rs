@@ -5,41 +5,64 @@
 //! what this Envoy has ejected itself. So the answer needs no agent, and turns 503 within moments of the last host's loss.
 //! A service that is tried as a last resort only is 503: another place may do better. A draining gateway is 503 for all.
 //!
-//! The filter that answers is configured per service, and a listener whose filters change drains its connections. So
-//! the filters stand in a listener of their own, internal to the process, which clients reach by a route that is
+//! The filter that answers is configured with each service, and a listener whose filters change drains its connections. So
+//! it stands in a listener of its own, internal to the process, which clients reach by a route that is
 //! always the same: a new service drains nobody.
 
 use crate::{
-    proto::{any, duration, percent, text},
+    proto::{any, duration, merged, percent, text},
     resource::{Resource, listener_name},
 };
-use envoy_types::pb::envoy::{
-    config::{
-        cluster::v3::{
-            Cluster,
-            cluster::{ClusterDiscoveryType, DiscoveryType},
+use envoy_types::pb::{
+    envoy::{
+        config::{
+            cluster::v3::{
+                Cluster,
+                cluster::{ClusterDiscoveryType, DiscoveryType},
+            },
+            core::v3::{
+                Address, EnvoyInternalAddress, TypedExtensionConfig, address,
+                envoy_internal_address::AddressNameSpecifier,
+            },
+            endpoint::v3::{
+                ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+            },
+            listener::v3::{
+                Filter, FilterChain, Listener as EnvoyListener, filter,
+                listener::{InternalListenerConfig, ListenerSpecifier},
+            },
+            route::v3::{
+                DirectResponseAction, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+                route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
+            },
         },
-        core::v3::{Address, EnvoyInternalAddress, address, envoy_internal_address::AddressNameSpecifier},
-        endpoint::v3::{
-            ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
+        extensions::{
+            common::matching::v3::ExtensionWithMatcher,
+            filters::{
+                http::{
+                    composite::v3::{Composite, ExecuteFilterAction},
+                    health_check::v3::HealthCheck,
+                    router::v3::Router,
+                },
+                network::http_connection_manager::v3::{
+                    HttpConnectionManager, HttpFilter, http_connection_manager::RouteSpecifier, http_filter,
+                },
+            },
         },
-        listener::v3::{
-            Filter, FilterChain, Listener as EnvoyListener, filter,
-            listener::{InternalListenerConfig, ListenerSpecifier},
-        },
-        route::v3::{
-            DirectResponseAction, HeaderMatcher, Route, RouteAction, RouteConfiguration, RouteMatch,
-            VirtualHost, header_matcher::HeaderMatchSpecifier, route::Action, route_action::ClusterSpecifier,
-            route_match::PathSpecifier,
+        r#type::matcher::v3::HttpRequestHeaderMatchInput,
+    },
+    google::protobuf::Any,
+    xds::{
+        core::v3::TypedExtensionConfig as XdsExtension,
+        r#type::matcher::v3::{
+            Matcher,
+            matcher::{
+                MatcherTree, MatcherType, OnMatch,
+                matcher_tree::{MatchMap, TreeType},
+                on_match,
+            },
         },
     },
-    extensions::filters::{
-        http::{health_check::v3::HealthCheck, router::v3::Router},
-        network::http_connection_manager::v3::{
-            HttpConnectionManager, HttpFilter, http_connection_manager::RouteSpecifier, http_filter,
-        },
-    },
-    r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -126,7 +149,12 @@ pub fn health_listener(gateway: &GatewayName, services: &BTreeSet<ServiceName>) 
     let manager = HttpConnectionManager {
         stat_prefix: "tidegate_health".to_owned(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
-        http_filters: services.iter().map(of_service).chain([router]).collect(),
+        // A matcher without an entry is refused.
+        http_filters: (!services.is_empty())
+            .then(|| of_services(services))
+            .into_iter()
+            .chain([router])
+            .collect(),
         ..Default::default()
     };
     Resource::listener(&EnvoyListener {
@@ -143,29 +171,60 @@ pub fn health_listener(gateway: &GatewayName, services: &BTreeSet<ServiceName>) 
     })
 }
 
-/// At least one in a hundred hosts of the plan is healthy. A finer measure Envoy does not have, and a pool with less
-/// than that is not in a plan unless nothing better is.
-fn of_service(service: &ServiceName) -> HttpFilter {
-    let path = HeaderMatcher {
-        name: ":path".to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
-            match_pattern: Some(MatchPattern::Exact(format!("{HEALTH_PREFIX}{service}"))),
+/// One filter for all services: it looks the path up, and lets the filter of that service answer. A filter for each would
+/// be asked one after the other: 100 ms for a request where there are ten thousand.
+fn of_services(services: &BTreeSet<ServiceName>) -> HttpFilter {
+    let first = ExtensionWithMatcher {
+        extension_config: Some(extension("composite", any(&Composite::default()))),
+        xds_matcher: Some(by_path(MatcherTree {
+            input: Some(XdsExtension {
+                name: "path".to_owned(),
+                typed_config: Some(any(&HttpRequestHeaderMatchInput { header_name: ":path".to_owned() })),
+            }),
             ..Default::default()
         })),
         ..Default::default()
     };
-    let check = HealthCheck {
+    let each = services.iter().map(|service| {
+        let action = ExecuteFilterAction {
+            typed_config: Some(extension("envoy.filters.http.health_check", any(&check(service)))),
+            ..Default::default()
+        };
+        let action = XdsExtension { name: "health".to_owned(), typed_config: Some(any(&action)) };
+        let found = OnMatch { on_match: Some(on_match::OnMatch::Action(action)), ..Default::default() };
+        let path = format!("{HEALTH_PREFIX}{service}");
+        ExtensionWithMatcher {
+            xds_matcher: Some(by_path(MatcherTree {
+                tree_type: Some(TreeType::ExactMatchMap(MatchMap { map: HashMap::from([(path, found)]) })),
+                ..Default::default()
+            })),
+            ..Default::default()
+        }
+    });
+    http_filter("envoy.filters.http.composite", merged(std::iter::once(first).chain(each)))
+}
+
+fn by_path(tree: MatcherTree) -> Matcher {
+    Matcher { matcher_type: Some(MatcherType::MatcherTree(tree)), ..Default::default() }
+}
+
+fn extension(name: &str, config: Any) -> TypedExtensionConfig {
+    TypedExtensionConfig { name: name.to_owned(), typed_config: Some(config) }
+}
+
+/// At least one in a hundred hosts of the plan is healthy. A finer measure Envoy does not have, and a pool with less
+/// than that is not in a plan unless nothing better is.
+fn check(service: &ServiceName) -> HealthCheck {
+    HealthCheck {
         pass_through_mode: crate::proto::flag(false),
         cluster_min_healthy_percentages: percent(1.0)
             .map(|least| HashMap::from([(service.to_string(), least)]))
             .unwrap_or_default(),
-        headers: vec![path],
         ..Default::default()
-    };
-    http_filter("envoy.filters.http.health_check", any(&check))
+    }
 }
 
-fn http_filter(name: &str, config: envoy_types::pb::google::protobuf::Any) -> HttpFilter {
+fn http_filter(name: &str, config: Any) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(config)),

@@ -47,6 +47,13 @@ pub(crate) fn any<T: AnyType>(message: &T) -> Any {
     Any { type_url: T::type_url(), value: message.encode_to_vec() }
 }
 
+/// Several messages as one. What is a hash map here would be encoded in any order; encodings that stand one behind the
+/// other are merged by whoever reads them, so each entry can be a message of its own.
+pub(crate) fn merged<T: AnyType>(messages: impl Iterator<Item = T>) -> Any {
+    let value = messages.flat_map(|message| message.encode_to_vec()).collect();
+    Any { type_url: T::type_url(), value }
+}
+
 /// "Ask over the stream that you have". A resource that does not come within 5 s is taken as empty:
 /// one name that the agent cannot answer must not keep a starting gateway from serving the others.
 pub(crate) fn ads() -> ConfigSource {
