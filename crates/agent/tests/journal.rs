@@ -246,6 +246,17 @@ fn a_slow_disk_leaves_a_gap_that_is_told_and_never_holds_up_the_loop() {
 }
 
 #[test]
+fn a_file_that_begins_large_is_not_full_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Its header and manifests alone have more bytes than that.
+    run(dir.path(), 5, 2, Limits { file_bytes: 100, files: 10_000, ..ROOMY }, None);
+    assert_eq!(files(dir.path()).len(), 1, "it is followed by another one when it has doubled");
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), 5, 2_000, Limits { file_bytes: 100, files: 10_000, ..ROOMY }, None);
+    assert!(files(dir.path()).len() > 1);
+}
+
+#[test]
 fn old_files_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { file_bytes: 1_000, files: 3, ..ROOMY };

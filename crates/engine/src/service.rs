@@ -230,8 +230,10 @@ impl ServiceState {
 
     /// Ejects an endpoint or lets it back; its zone if that is news.
     pub(crate) fn eject(&mut self, address: SocketAddr, ejected: bool) -> Option<Zone> {
-        let news = self.pools.iter_mut().find(|(_, pool)| pool.endpoints().contains_key(&address))?;
-        news.1.eject(address, ejected).then(|| news.0.clone())
+        let (zone, pool) = self.pools.iter_mut().find(|(_, pool)| pool.endpoints().contains_key(&address))?;
+        let news = pool.eject(address, ejected);
+        self.unsaved |= news;
+        news.then(|| zone.clone())
     }
 
     /// Takes in the verdict of an own check.

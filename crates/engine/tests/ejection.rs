@@ -26,11 +26,14 @@ fn counts(world: &World) -> String {
 #[test]
 fn it_is_out_until_it_is_let_back_whatever_its_checks_its_policy_and_the_agent_do() {
     let mut world = shop();
+    world.engine.take_unsaved(usize::MAX, true, world.now);
+    assert_eq!(world.engine.unsaved(), 0);
     for n in 1..=3 {
         assert!(eject(&mut world, n, true).changed.contains(&service("web")));
         assert!(eject(&mut world, n, true).decisions.is_empty(), "no news");
     }
     assert_eq!(world.pool("web", "a"), "Serving 7/10 100 %");
+    assert_eq!(world.engine.unsaved(), 1, "it is written to disk");
     world.check("web", "a", 1, false).check("web", "a", 1, true);
     assert_eq!(counts(&world), "7/10", "its checks speak for themselves");
     world.policy.failover_threshold = Written::default_value(percent(60.0));

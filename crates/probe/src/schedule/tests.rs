@@ -254,3 +254,17 @@ fn one_host_has_room_for_its_limit_and_the_rest_follow_as_it_answers() {
         assert_eq!(under_way.len(), if checked == limit { limit - 1 } else { limit });
     }
 }
+
+#[test]
+fn who_is_known_from_before_is_checked_later_than_who_is_not_and_within_an_interval() {
+    let start = Instant::now();
+    let mut schedule = Schedule::new();
+    let known = |port| Target { known: Some(true), ..target(port) };
+    schedule.reconcile(set([("a", known(1)), ("b", known(2)), ("c", target(3)), ("d", target(4))]), start);
+    // The first of each kind at once, then each kind at its own pace.
+    assert_eq!(check_due(&mut schedule, start, &Ok(())), [3, 1]);
+    assert_eq!(check_due(&mut schedule, start + START_GAP, &Ok(())), [4]);
+    assert_eq!(check_due(&mut schedule, start + KNOWN_GAP, &Ok(())), [2]);
+    let last = first_delay(49_999, 50_000, KNOWN_GAP, SECOND);
+    assert!(last < SECOND, "{last:?}");
+}

@@ -336,6 +336,23 @@ async fn a_load_report_becomes_one_event() {
 }
 
 #[tokio::test]
+async fn how_often_load_is_reported_can_change_while_clients_are_connected() {
+    let server = Server::start().await;
+    let (requests, outgoing) = mpsc::channel(16);
+    requests.send(LoadStatsRequest { node: node("n"), ..Default::default() }).await.unwrap();
+    let mut client = LoadReportingServiceClient::new(server.channel().await);
+    let call = client.stream_load_stats(ReceiverStream::new(outgoing));
+    let mut responses = within(call).await.unwrap().into_inner();
+    within(responses.message()).await.unwrap().unwrap();
+    // The same again is no news: the next answer is about the one after it.
+    server.xds.set_load_interval(Duration::from_millis(200));
+    server.xds.set_load_interval(Duration::from_secs(1));
+    let asked = within(responses.message()).await.unwrap().unwrap();
+    assert_eq!(asked.load_reporting_interval.unwrap().seconds, 1);
+    assert!(asked.send_all_clusters);
+}
+
+#[tokio::test]
 async fn a_node_that_may_see_nothing_is_told_why() {
     let server = Server::start().await;
     let refused = Delta::subscribed(&server, "stranger", &["a"]).await.end().await;

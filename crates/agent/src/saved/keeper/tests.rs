@@ -107,3 +107,21 @@ fn what_the_disk_has_no_room_for_waits_in_the_core() {
     assert_eq!(core.unsaved(), waits);
     drop(writer);
 }
+
+#[test]
+fn the_oldest_change_is_taken_first_and_never_more_than_was_asked_for() {
+    let mut engine = engine(300, Saved::default(), at(1));
+    let names = |parts: &[tidegate_engine::SavedPart]| -> Vec<String> {
+        let text = |part: &tidegate_engine::SavedPart| serde_json::to_value(part).unwrap();
+        parts.iter().map(|part| text(part)["service"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = engine.take_unsaved(AT_ONCE, false, at(1));
+    assert_eq!(names(&first).first().unwrap(), "shop/s-0");
+    assert_eq!(first.len(), AT_ONCE);
+    check(&mut engine, 0, 1, true, at(2));
+    check(&mut engine, 299, 1, true, at(2));
+    assert_eq!(engine.unsaved(), 300 - AT_ONCE + 1, "who waits already waits once");
+    let rest = engine.take_unsaved(usize::MAX, false, at(2));
+    assert_eq!(names(&rest).last().unwrap(), "shop/s-0");
+    assert!(engine.take_unsaved(usize::MAX, true, at(2)).is_empty());
+}
