@@ -102,7 +102,7 @@ impl Leaving {
 
 impl Draining {
     /// Takes in the plans of a service. `timeout` is the policy's, and `allowed` says whether a target may serve at all:
-    /// what residency forbids is not even drained.
+    /// what residency forbids, or is out of reach, is not even drained.
     pub(crate) fn plans<'a>(
         &mut self,
         service: &ServiceName,

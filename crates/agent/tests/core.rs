@@ -224,6 +224,22 @@ fn a_silent_peer_moves_nothing_before_it_is_unreachable() {
 }
 
 #[test]
+fn a_zone_that_is_left_drains_and_a_cluster_out_of_reach_does_not() {
+    let draining = |core: &Core, at: Time| -> Vec<String> {
+        let of_a = core.drain_views(at).into_iter().filter(|it| it.source == "east/a");
+        of_a.map(|it| it.target.to_string()).collect()
+    };
+    let mut core = settled();
+    check(&mut core, 1, false, ms(50));
+    check(&mut core, 2, false, ms(51));
+    assert_eq!(plan(&core, "a"), "cluster west 100 %");
+    assert_eq!(draining(&core, ms(60)), ["zone a", "zone b"]);
+    core.handle(Input::Unreachable("west".parse().unwrap(), "silent".to_owned()), ms(1_000));
+    assert_eq!(plan(&core, "a"), "zone a 50 %, zone b 50 %");
+    assert_eq!(draining(&core, ms(1_000)), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_told_of_a_cluster_that_no_manifest_names_is_not_listened_to() {
     let mut core = settled();
     core.take_unsaved(usize::MAX, true, ms(100));

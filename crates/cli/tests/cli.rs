@@ -23,6 +23,7 @@ use support::{
     wait_until, workspace,
 };
 use tempfile::TempDir;
+use tidegate_agent::saved::StateDir;
 
 /// An agent of `examples/one-cluster` with living endpoints, and its folder.
 fn agent() -> (Agent, TempDir) {
@@ -342,10 +343,6 @@ async fn sigterm_ends_an_agent_in_order_with_streams_open() {
         let _ = body.collect().await;
     }
     drop((idle, half));
-    assert!(is_state(&folder.path().join("state/state.json")), "what it knows is on disk");
-}
-
-fn is_state(file: &Path) -> bool {
-    fs::read(file)
-        .is_ok_and(|bytes| serde_json::from_slice::<Value>(&bytes).is_ok_and(|it| it["sha256"].is_string()))
+    let (saved, problems) = StateDir::open(&folder.path().join("state")).unwrap().load();
+    assert!(saved.is_some() && problems.is_empty(), "what it knows is on disk: {problems:?}");
 }

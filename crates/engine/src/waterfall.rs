@@ -40,7 +40,7 @@ pub struct Stream {
 pub struct OfferWeight {
     /// While pools serve within their admit.
     pub within: u64,
-    /// While they serve beyond it.
+    /// While they serve beyond it; not less than within.
     pub beyond: u64,
 }
 

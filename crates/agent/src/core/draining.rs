@@ -27,7 +27,10 @@ pub(super) fn plans(
             Target::Zone(_) => (Some(&engine.fleet().region), &engine.fleet().own),
             Target::Cluster(name) => (config.clusters.get(name).map(|it| &it.region), name),
         };
-        answers && region.is_some_and(|region| residency.is_none_or(|it| it.value.allows(region, cluster)))
+        // Nothing finishes where nobody answers, and a session must not keep to it.
+        let in_reach = !engine.unreachable().contains(cluster);
+        let resides = |region| residency.is_none_or(|it| it.value.allows(region, cluster));
+        answers && in_reach && region.is_some_and(resides)
     };
     draining.plans(service, engine.plans(service), declared.policy.drain_timeout, &allowed, now);
 }

@@ -40,6 +40,10 @@ impl Engine {
             }
             if moved {
                 self.update(service, now, effects);
+                // What a plan was made from is kept with it: a restart must not undo the plan.
+                if effects.changed.contains(service) {
+                    self.unsaved.service(service);
+                }
             }
         }
     }

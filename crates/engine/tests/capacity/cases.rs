@@ -241,3 +241,16 @@ fn demand_survives_a_restart_with_its_age() {
     assert_eq!(world.shares("web", "a"), "zone a 5000, zone b 5000");
     assert_eq!(after.shares("web", "a"), "zone a 5000, zone b 5000", "before anything is measured again");
 }
+
+#[test]
+fn demand_that_moves_a_plan_is_written_at_once_and_the_rest_ten_seconds_later() {
+    let mut world = declared();
+    world.engine.take_unsaved(usize::MAX, true, world.now);
+    demand(&mut world, "a", 1600);
+    assert_eq!(world.shares("web", "a"), "zone a 5000, zone b 5000");
+    assert_eq!(world.engine.take_unsaved(usize::MAX, false, world.now).len(), 1);
+    demand(&mut world, "a", 1601);
+    assert!(world.engine.take_unsaved(usize::MAX, false, world.now).is_empty());
+    world.until(10.0);
+    assert_eq!(world.engine.take_unsaved(usize::MAX, false, world.now).len(), 1);
+}

@@ -37,7 +37,9 @@ pub(crate) fn pools() -> impl Strategy<Value = Vec<PoolBudget>> {
 pub(crate) fn streams() -> impl Strategy<Value = Vec<Stream>> {
     let tiers = Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle();
     let weight = prop_oneof![Just(0u64), 1..5u64, Just(1_000_000_000_000u64)];
-    let weight = (weight.clone(), weight).prop_map(|(within, beyond)| OfferWeight { within, beyond });
+    // What is healthy is at least what is healthy and admitted.
+    let weight = (weight.clone(), weight)
+        .prop_map(|(within, beyond)| OfferWeight { within, beyond: beyond.max(within) });
     let weights = proptest::option::weighted(0.5, vec(weight, 7));
     let stream = (amount(), any::<bool>(), tiers, 0..=7_usize, 1..4_usize, weights);
     let stream = stream.prop_map(|(demand, own, order, many, width, weights)| Stream {
