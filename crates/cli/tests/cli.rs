@@ -13,7 +13,6 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
     pin::Pin,
     task::{Context, Poll},
 };

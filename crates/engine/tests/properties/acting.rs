@@ -85,6 +85,8 @@ impl Run {
                 other.handle(Event::Checked { service, address, up, detail }, Time::ZERO);
             }
         }
+        // What is due by now rises whoever speaks.
+        self.follow(Some(self.now));
         let before: BTreeMap<_, _> = self.admits();
         // What others held down counts from when they began.
         self.tracks.clear();
