@@ -19,7 +19,7 @@ use tidegate_model::{ServiceName, Time, Zone};
 /// How long what is pinned is counted.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 
-/// A gateway that has not reported for so long counts no more: it reports ten times a second.
+/// A gateway that has not reported for so long counts no more: it reports at least once a second.
 const SILENT: Duration = Duration::from_secs(10);
 
 /// Gateways have a new plan, and have reported what they did before, after so long.
