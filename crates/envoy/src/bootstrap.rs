@@ -90,6 +90,9 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
             "typed_config": metrics_service(),
         }],
         "stats_flush_interval": STATS_INTERVAL,
+        // Counters of a cluster from its first request on: a gateway of ten thousand services that serves a few would
+        // else walk all of them at each flush, on the thread that takes in every change.
+        "deferred_stat_options": { "enable_deferred_creation_stats": true },
         "stats_config": { "stats_matcher": { "inclusion_list": { "patterns": kept_stats() } } },
         // Envoy's own limit for a regular expression of a route is a hundred instructions. They are checked when they
         // are read from manifests (`api`), with a limit that stays below this one.
