@@ -253,8 +253,8 @@ async fn a_stream_ends_at_the_age_that_the_policy_allows_although_its_rule_has_n
         let answer = timeout(WAIT, post(http)).await.expect("it ends");
         eprintln!("{} {} after {:?}", answer.status, answer.body, answer.took);
         assert_ne!(answer.status, 200);
-        // Envoy's clock for it ticks in milliseconds.
-        assert!(answer.took + Duration::from_millis(2) >= age, "{:?}", answer.took);
+        // Envoy's timers count from when its loop last looked at the clock, some milliseconds ago.
+        assert!(answer.took >= age * 9 / 10, "{:?}", answer.took);
     }
 }
 
