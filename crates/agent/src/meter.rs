@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tidegate_api::Config;
 use tidegate_engine::Load;
 use tidegate_envoy::{SHED_CATEGORY, demand_counter};
-use tidegate_model::{ClusterName, ServiceName, Time, Zone};
+use tidegate_model::{ServiceName, Time, Zone};
 use tidegate_xds::{CounterReport, LoadReport};
 
 /// Several times as long as Envoy takes to find a restarted agent; the next measurement comes a second later.
@@ -30,15 +30,12 @@ const REPORT_SOONEST: Duration = Duration::from_millis(100);
 /// A report takes Envoy's main thread about 6 microseconds for each cluster, asked or not, and everything else on that
 /// thread waits: of a large fleet it is asked for less often, so that it takes less than a tenth of the time.
 const REPORT_PER_SERVICE: Duration = Duration::from_micros(100);
-/// Counters come once a second, and each wants a report beside it.
-const REPORT_LATEST: Duration = Duration::from_secs(1);
+/// Counters come once a second, and each wants a report beside it. A place that is suspected is declared out after a second
+/// unless requests are seen to succeed there, so a report must fall into that time, too.
+const REPORT_LATEST: Duration = Duration::from_millis(800);
 
-/// How often gateways report load: by how many services they have, and whether there is anybody whose silence a report
-/// could confirm.
-pub(crate) fn load_interval(config: &Config, own: &ClusterName) -> Duration {
-    if config.clusters.keys().all(|cluster| cluster == own) {
-        return REPORT_LATEST;
-    }
+/// How often gateways report load: by how many services they have.
+pub(crate) fn load_interval(config: &Config) -> Duration {
     let services = u32::try_from(config.services.len()).unwrap_or(u32::MAX);
     REPORT_PER_SERVICE.saturating_mul(services).clamp(REPORT_SOONEST, REPORT_LATEST)
 }
@@ -302,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn load_is_reported_often_where_a_peer_may_fall_silent_and_seldom_where_that_is_dear() {
-        let fleet = |clusters: &[&str], services: usize| {
-            let mut text = String::new();
-            for name in clusters {
-                text += &format!(
-                    "---\napiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: {name}}}\nspec: {{region: {name}}}\n"
-                );
-            }
+    fn load_is_reported_often_and_less_often_where_that_is_dear() {
+        let fleet = |services: usize| {
+            let mut text = "apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: east}
+spec: {region: east}
+"
+            .to_owned();
             for number in 0..services {
                 text += &format!(
                     "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s-{number}, namespace: shop}}\nspec: {{ports: [{{port: 80}}]}}\n"
@@ -318,16 +315,10 @@ mod tests {
             let file = tidegate_api::SourceFile { path: "f.yaml".into(), text };
             tidegate_api::Loader::new("east".parse().unwrap()).load(&[file]).config
         };
-        let own = "east".parse().unwrap();
-        for (clusters, services, ms) in [
-            (&["east"][..], 3, 1000),
-            (&["east", "west"], 3, 100),
-            (&["east", "west"], 2000, 200),
-            (&["east", "west"], 12_000, 1000),
-        ] {
-            let config = fleet(clusters, services);
+        for (services, ms) in [(3, 100), (2000, 200), (12_000, 800)] {
+            let config = fleet(services);
             assert_eq!(config.services.len(), services);
-            assert_eq!(load_interval(&config, &own), Duration::from_millis(ms));
+            assert_eq!(load_interval(&config), Duration::from_millis(ms));
         }
     }
 }

@@ -121,7 +121,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 
     let store = Store::new();
     let options = XdsOptions {
-        load_interval: load_interval(&first.config, &config.cluster),
+        load_interval: load_interval(&first.config),
         identifier: format!("tidegate-agent/{}", config.cluster),
         ..XdsOptions::default()
     };

@@ -175,7 +175,7 @@ impl Shell {
         self.generation = snapshot.generation;
         self.problems = problems;
         let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.xds.set_load_interval(load_interval(&snapshot.config, self.core.own()));
+        self.xds.set_load_interval(load_interval(&snapshot.config));
         self.handle(Input::WallClock(since_1970)).await;
         self.handle(Input::Manifests(Arc::clone(&snapshot.config))).await;
         self.xds.report_endpoints(self.core.judges_errors());

@@ -26,7 +26,7 @@ impl Core {
     }
 
     /// Where requests succeeded by a gateway's report, as far as it matters: at places that are in doubt. A verdict on a
-    /// place takes a second to form, and reports come ten times in that time.
+    /// place takes a second to form, and at least one report falls into that time.
     #[must_use]
     pub fn successes(&self, report: &LoadReport) -> BTreeSet<(ServiceName, Zone)> {
         let Some(engine) = &self.engine else { return BTreeSet::new() };
