@@ -14,11 +14,13 @@
 //!
 //! Who the sources and pools are, and what follows for a plan, is the business of `declared`.
 
+mod offer;
 mod reroute;
 #[cfg(test)]
 mod tests;
 
 use crate::{capacity::MOST, policy::WhenExhausted};
+use offer::divide;
 pub use reroute::Move;
 use reroute::reroute;
 
@@ -31,11 +33,12 @@ pub struct Stream {
     pub own: bool,
     /// The pools that it reaches, by index, tier by tier.
     pub tiers: Vec<Vec<usize>>,
-    /// By what it divides its offers over the open pools of a tier, as long as the tier; else it divides by room.
+    /// By what it divides its offers over the pools of a tier that have room, as long as the tier; else by their room.
     pub weights: Vec<Vec<OfferWeight>>,
 }
 
-/// The weight of a pool in the offers of a stream. Where no open pool of a tier has any, room decides.
+/// The weight of a pool in the offers of a stream, which are never more than its room. Where no open pool of a tier has
+/// any, room decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OfferWeight {
     /// While pools serve within their admit.
@@ -148,6 +151,14 @@ struct Offered {
     own: u64,
 }
 
+/// Place by place of a tier: the room there, its weight (nothing at all if room decides), and what it is offered.
+#[derive(Default)]
+struct Tier {
+    open: Vec<u64>,
+    weights: Vec<u64>,
+    parts: Vec<u64>,
+}
+
 struct Pouring<'a> {
     streams: &'a [Stream],
     pools: &'a [PoolBudget],
@@ -156,6 +167,8 @@ struct Pouring<'a> {
     /// Pool by pool, what each stream offers in this round; all zero between rounds.
     offers: Vec<u64>,
     offered: Vec<Offered>,
+    /// The tier of the stream that offers.
+    tier: Tier,
     /// Whether pools serve beyond their admit in this pass.
     beyond: bool,
     spending: Spending,
@@ -170,6 +183,7 @@ impl<'a> Pouring<'a> {
             depth: streams.iter().map(|it| it.tiers.len()).max().unwrap_or(0),
             offers: vec![0; cells],
             offered: vec![Offered::default(); pools.len()],
+            tier: Tier::default(),
             beyond: false,
             spending: Spending {
                 amounts: vec![0; cells],
@@ -205,47 +219,36 @@ impl<'a> Pouring<'a> {
         }
     }
 
-    /// Every stream divides what it has left over its tier, in proportion to the weights or the room there. Whether any
-    /// had room.
+    /// Every stream divides what it has left over its tier. Whether any had room.
     fn offer(&mut self, tier: usize, room: &[u64], gates: &[u64]) -> bool {
-        let count = self.streams.len();
+        let (count, beyond) = (self.streams.len(), self.beyond);
         let mut any = false;
         for (at, stream) in self.streams.iter().enumerate() {
             let left = self.spending.left[at];
             let Some(pools) = stream.tiers.get(tier).filter(|_| left > 0) else { continue };
-            let open = |pool: usize| match room.get(pool) {
-                Some(room) if stream.own => *room.min(&gates[pool]),
+            let open = |pool: &usize| match room.get(*pool) {
+                Some(room) if stream.own => *room.min(&gates[*pool]),
                 Some(room) => *room,
                 None => 0,
             };
-            let weights = stream.weights.get(tier).filter(|it| it.len() == pools.len());
-            let beyond = self.beyond;
-            let weight = |place: usize| match weights {
-                Some(weights) if open(pools[place]) > 0 && beyond => weights[place].beyond,
-                Some(weights) if open(pools[place]) > 0 => weights[place].within,
-                _ => 0,
-            };
-            let by_weight = weights.is_some() && (0..pools.len()).any(|place| weight(place) > 0);
-            let asked = |place: usize| if by_weight { weight(place) } else { open(pools[place]) };
-            let total = (0..pools.len()).map(asked).fold(0, u64::saturating_add);
-            let Some(first) = (0..pools.len()).find(|place| asked(*place) > 0) else { continue };
-            any = true;
-            let mut rest = left;
-            let mut put = |pool: usize, part: u64| {
-                if part == 0 {
-                    return;
-                }
-                self.offers[pool * count + at] += part;
-                let offered = &mut self.offered[pool];
-                offered.all += part;
-                offered.own += if stream.own { part } else { 0 };
-            };
-            for (place, pool) in pools.iter().enumerate() {
-                let part = part_of(left, asked(place), total);
-                rest -= part;
-                put(*pool, part);
+            self.tier.open.clear();
+            self.tier.open.extend(pools.iter().map(open));
+            if self.tier.open.iter().all(|open| *open == 0) {
+                continue;
             }
-            put(pools[first], rest);
+            any = true;
+            let weight = |it: &OfferWeight| if beyond { it.beyond } else { it.within };
+            let weights = stream.weights.get(tier).filter(|it| it.len() == pools.len());
+            self.tier.weights.clear();
+            self.tier.weights.extend(weights.into_iter().flatten().map(weight));
+            self.tier.parts.clear();
+            self.tier.parts.resize(pools.len(), 0);
+            divide(left, &self.tier.open, &self.tier.weights, &mut self.tier.parts);
+            for (pool, part) in pools.iter().zip(&self.tier.parts).filter(|(_, part)| **part > 0) {
+                self.offers[pool * count + at] += part;
+                self.offered[*pool].all += part;
+                self.offered[*pool].own += if stream.own { *part } else { 0 };
+            }
         }
         any
     }

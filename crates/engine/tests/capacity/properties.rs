@@ -22,10 +22,15 @@ fn amount() -> impl Strategy<Value = u64> {
 pub(crate) fn pools() -> impl Strategy<Value = Vec<PoolBudget>> {
     let standing = prop_oneof![Just(Standing::Settled), Just(Standing::Returning), Just(Standing::Shifted)];
     let gate = prop_oneof![4 => Just(u64::MAX), 1 => amount()];
-    let pool = (amount(), amount(), prop_oneof![3 => Just(0), 1 => amount()], gate, standing);
-    let pool = pool.prop_map(|(one, other, taken, gate, standing)| PoolBudget {
-        within: one.min(other),
-        ceiling: one.max(other),
+    // Now and then two limits that differ by next to nothing, so that a pass begins with hardly any room somewhere.
+    let limits = prop_oneof![
+        4 => (amount(), amount()).prop_map(|(one, other)| (one.min(other), one.max(other))),
+        1 => (amount(), 0..3_u64).prop_map(|(within, more)| (within, within.saturating_add(more))),
+    ];
+    let pool = (limits, prop_oneof![3 => Just(0), 1 => amount()], gate, standing);
+    let pool = pool.prop_map(|((within, ceiling), taken, gate, standing)| PoolBudget {
+        within,
+        ceiling,
         taken,
         gate,
         standing,

@@ -5,7 +5,9 @@ use crate::{
     properties::{BILLION, CASES, pools, streams},
 };
 use proptest::prelude::*;
-use tidegate_engine::{Move, Pass, PoolBudget, Spending, Standing, Stream, WhenExhausted, spend};
+use tidegate_engine::{
+    Move, OfferWeight, Pass, PoolBudget, Spending, Standing, Stream, WhenExhausted, spend,
+};
 
 /// What is served within ceilings.
 pub(crate) fn served(streams: &[Stream], pools: &[PoolBudget]) -> u128 {
@@ -148,6 +150,23 @@ fn a_source_that_has_a_choice_leaves_what_another_one_needs() {
     assert_eq!(served(&streams, &before), 200, "50 more at pool 1, and the free one's 25 move on to pool 0");
     let after = [returning, pool(100, 110, Standing::Settled)];
     assert_eq!(served(&streams, &after), 200);
+}
+
+/// Found by the property above, once in a million cases: the last unit of room of pool 0 drew all that the first one
+/// offers there, so the other one had pool 1 to itself; without it they shared.
+#[test]
+fn a_pool_with_next_to_no_room_draws_no_more_than_that() {
+    let weight = |weight| OfferWeight { within: weight, beyond: weight };
+    let mut weighing = stream(1000, false, &[&[0, 1]]);
+    weighing.weights = vec![vec![weight(1), weight(0)]];
+    let streams = [weighing, stream(1000, false, &[&[1]])];
+    let given = |room| {
+        let pools = [pool(room, room, Standing::Settled), pool(1000, 1000, Standing::Settled)];
+        amounts(&spend(&streams, &pools, WhenExhausted::Shed), 2, 2)
+    };
+    assert_eq!(given(0), [[0, 500], [0, 500]]);
+    assert_eq!(given(1), [[1, 500], [0, 500]]);
+    assert_eq!(given(600), [[600, 286], [0, 714]]);
 }
 
 #[test]
