@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 use tidegate_api::{Config, GatewayRole, TrafficShift};
-use tidegate_engine::{Engine, Event, Load, Saved, Shift, Source, Target};
+use tidegate_engine::{Engine, Event, Load, Policy, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
 };
@@ -401,10 +401,14 @@ impl Core {
         let changed = |(name, service): &(&ServiceName, &tidegate_api::Service)| {
             tell_all || before.services.get(*name).is_none_or(|before| before != *service)
         };
+        // Most have the policy of the one before.
+        let mut policy: Option<Arc<Policy>> = None;
         for (name, service) in config.services.iter().filter(changed) {
+            let same = policy.take().filter(|policy| **policy == service.policy.engine);
+            let same = policy.insert(same.unwrap_or_else(|| Arc::new(service.policy.engine.clone())));
             let event = Event::Service {
                 name: name.clone(),
-                policy: Arc::new(service.policy.engine.clone()),
+                policy: Arc::clone(same),
                 endpoints: facts(service),
                 replicas: service.replicas,
             };

@@ -5,6 +5,7 @@ use crate::{
     governor::{Governor, Health, SavedGovernor},
     merge::Told,
     policy::Policy,
+    small::SmallMap,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -85,6 +86,10 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    const fn new(facts: EndpointFacts) -> Self {
+        Self { facts, up: None, own: None, seen_healthy: false, leaving: false, ejected: false }
+    }
+
     pub(crate) fn is_healthy(&self) -> bool {
         self.passes() && !self.ejected
     }
@@ -103,7 +108,7 @@ impl Endpoint {
 /// The endpoints of one service in one zone of the own cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    endpoints: BTreeMap<SocketAddr, Endpoint>,
+    endpoints: SmallMap<SocketAddr, Endpoint>,
     mark: HighWater,
     /// Expected as it was before the fault, while admit is below one.
     frozen: Option<u32>,
@@ -202,7 +207,7 @@ impl SavedPool {
 impl Pool {
     pub(crate) fn new() -> Self {
         Self {
-            endpoints: BTreeMap::new(),
+            endpoints: SmallMap::new(),
             mark: HighWater::default(),
             frozen: None,
             known: None,
@@ -216,7 +221,7 @@ impl Pool {
     /// Takes up where a saved pool stopped; its endpoints come back as discovery names them.
     pub(crate) fn restored(saved: &SavedPool, now: Time) -> Self {
         Self {
-            endpoints: BTreeMap::new(),
+            endpoints: SmallMap::new(),
             mark: HighWater::restored(saved.mark, now),
             frozen: saved.frozen,
             governor: Governor::restored(&saved.governor, now),
@@ -233,7 +238,7 @@ impl Pool {
         }
     }
 
-    pub(crate) fn endpoints(&self) -> &BTreeMap<SocketAddr, Endpoint> {
+    pub(crate) const fn endpoints(&self) -> &SmallMap<SocketAddr, Endpoint> {
         &self.endpoints
     }
 
@@ -249,20 +254,14 @@ impl Pool {
         saved: Option<&SavedPool>,
     ) {
         self.nodes = self.own_nodes();
-        self.endpoints.retain(|address, _| facts.contains_key(address));
-        for (address, facts) in facts {
-            let known = saved.and_then(|saved| saved.endpoints.get(address));
-            let endpoint = self.endpoints.entry(*address).or_insert_with(|| match known {
-                Some(known) => known.restored(*facts),
-                None => Endpoint {
-                    facts: *facts,
-                    up: None,
-                    own: None,
-                    seen_healthy: false,
-                    leaving: false,
-                    ejected: false,
-                },
-            });
+        let before = std::mem::take(&mut self.endpoints);
+        let endpoint = |(address, facts): (&SocketAddr, &EndpointFacts)| {
+            let saved = || saved.and_then(|saved| saved.endpoints.get(address));
+            let known = before.get(address).copied().or_else(|| Some(saved()?.restored(*facts)));
+            (*address, known.unwrap_or_else(|| Endpoint::new(*facts)))
+        };
+        self.endpoints = facts.iter().map(endpoint).collect();
+        for (endpoint, facts) in self.endpoints.values_mut().zip(facts.values()) {
             let leaves_on_purpose =
                 facts.terminating && facts.node_ready && !endpoint.facts.terminating && endpoint.passes();
             endpoint.facts = *facts;
@@ -281,7 +280,7 @@ impl Pool {
             it.facts.node.unwrap_or_else(|| NodeId::of_host(address.ip()))
         };
         let mut nodes = BTreeSet::new();
-        for endpoint in &self.endpoints {
+        for endpoint in self.endpoints.iter() {
             if nodes.len() == MAX_NODES {
                 break;
             }

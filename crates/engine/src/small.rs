@@ -1,8 +1,9 @@
-//! A map of a handful of entries: the zones of a service, the other clusters.
+//! A map of a handful of entries, or of more that come all at once and in order: the zones of a service, the other
+//! clusters, the endpoints of a pool.
 //!
 //! One allocation of the size that is needed, read in one go. A B-tree's node has room for eleven entries, and a fleet
-//! has tens of thousands of such maps. Not for anything that grows with the number of services or endpoints: to insert
-//! moves what comes after.
+//! has tens of thousands of such maps. Not for what grows with the number of services, nor for what comes and goes one
+//! by one: to insert moves what comes after.
 
 use std::borrow::Borrow;
 
@@ -67,6 +68,13 @@ impl<K: Ord, V> SmallMap<K, V> {
         }
     }
 
+    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        self.find(key).ok().map(|at| self.0.remove(at).1)
+    }
+
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| keep(key, value));
     }
@@ -108,7 +116,8 @@ impl<K: Ord, V> SmallMap<K, V> {
 impl<K: Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
     /// Of several entries with the same key the last one counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::default();
+        let entries = entries.into_iter();
+        let mut map = Self(Vec::with_capacity(entries.size_hint().0));
         for (key, value) in entries {
             map.insert(key, value);
         }
@@ -128,5 +137,6 @@ mod tests {
         assert_eq!((map.get(&2), map.get(&4), map.len()), (Some(&'d'), None, 3));
         map.retain(|key, _| *key != 1);
         assert!(!map.contains_key(&1) && map.keys().eq(&[2, 3]));
+        assert_eq!((map.remove(&3), map.remove(&3), map.len()), (Some('c'), None, 1));
     }
 }

@@ -104,6 +104,7 @@ fn cores(fleet: &Fleet) -> (Duration, Duration) {
                 core.handle(Input::Checked((service.clone(), *address), ProbeVerdict::Up), now);
             }
         }
+        core.forget_unsaved();
         cores.push((name, core));
     }
     let told: Vec<(&ClusterName, Vec<PoolStatus>)> =
@@ -117,6 +118,8 @@ fn cores(fleet: &Fleet) -> (Duration, Duration) {
             let known = |it: &&PoolStatus| config.services.contains_key(&it.service);
             let pools = pools.iter().filter(known).cloned().collect();
             core.handle(Input::RemotePools((*peer).clone(), pools), now);
+            // An agent writes it down meanwhile.
+            core.forget_unsaved();
         }
         assert!(core.is_ready());
     }

@@ -161,6 +161,8 @@ impl Run<'_> {
     fn feed(&mut self, cluster: ClusterId, input: Input, now: Time) {
         let Some(agent) = self.running_mut(cluster) else { return };
         let output = agent.core.handle(input, now);
+        // An agent that stops here keeps the whole.
+        agent.core.forget_unsaved();
         self.carry_out(cluster, output, now);
         self.set_wake(cluster, now);
     }

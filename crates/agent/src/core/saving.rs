@@ -26,6 +26,14 @@ impl Core {
         rest.into_iter().chain(parts).collect()
     }
 
+    /// Forgets what changed, for an owner who keeps the whole or nothing: else it would wait for ever.
+    pub fn forget_unsaved(&mut self) {
+        self.unsaved = false;
+        if let Some(engine) = &mut self.engine {
+            engine.forget_unsaved();
+        }
+    }
+
     /// How much waits to be taken.
     #[must_use]
     pub fn unsaved(&self) -> usize {

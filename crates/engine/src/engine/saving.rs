@@ -310,6 +310,11 @@ impl Engine {
         unsaved.fleet();
     }
 
+    /// Forgets what changed, for an owner who keeps the whole or nothing: else it would wait for ever.
+    pub fn forget_unsaved(&mut self) {
+        self.unsaved = Unsaved::default();
+    }
+
     fn part(&self, key: Key, now: Time) -> Part {
         match key {
             Key::Service(name) => {
