@@ -5,7 +5,10 @@
 //! zone are told of the services that speak HTTP/2. Only what changed is made anew.
 
 use crate::{draining::Draining, pacing::Pacing};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
@@ -22,6 +25,8 @@ pub(crate) struct Scopes {
     turn: Option<ServiceName>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
+    /// How far the farthest of them is.
+    farthest: Option<Duration>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
 }
 
@@ -90,6 +95,7 @@ impl Scopes {
     /// The clusters of the manifests, before anything is made from these.
     pub(crate) fn set_clusters(&mut self, config: &Config, own: &ClusterName) {
         self.remotes = remote_clusters(config, own);
+        self.farthest = config.farthest_from(own);
     }
 
     /// A service whose plans, endpoints or policy changed.
@@ -106,7 +112,10 @@ impl Scopes {
         let plans: Vec<_> = engine.plans(name).collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
-            upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
+            upstream: Upstream {
+                farthest: self.farthest,
+                ..config.services.get(name).map(Service::upstream).unwrap_or_default()
+            },
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
@@ -145,13 +154,14 @@ impl Scopes {
         changes
     }
 
-    /// What the clusters of a service are made from now: a change of its limits waits for its time. What it speaks does not:
+    /// What the clusters of a service are made from now: a change of its limits, or of distances, waits for its time. What it speaks does not:
     /// with the wrong protocol nothing works.
     fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
         let waits = |made: &&Made| {
             let (before, after) = (&made.upstream, &wanted.upstream);
-            let but_limits = Upstream { limits: before.limits.clone(), ..after.clone() };
-            before.limits != after.limits && *before == but_limits
+            let Upstream { limits, farthest, .. } = before;
+            let but_these = Upstream { limits: limits.clone(), farthest: *farthest, ..after.clone() };
+            before != after && *before == but_these
         };
         let Some(made) = self.clusters.get(name).filter(waits) else {
             self.pacing.forget(name);
