@@ -1,8 +1,10 @@
 //! From decisions to what gateways are told: which resources there are, and which gateway sees them.
 //!
-//! Four kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
+//! Kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
-//! zone are told of the services that speak HTTP/2. Only what changed is made anew.
+//! zone are told of the services that speak HTTP/2. The endpoints of services whose bytes are passed on stand in
+//! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels. Only
+//! what changed is made anew.
 
 use crate::{draining::Draining, pacing::Pacing};
 use std::{
@@ -72,12 +74,22 @@ fn own(gateway: &GatewayName) -> Scope {
     Scope::new(format!("gateway/{gateway}"))
 }
 
-/// The scopes that a gateway sees.
-pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
+/// The endpoints of services that are passed on, for edges whose Envoy makes tunnels, or makes none.
+fn passed_on(zone: &Zone, tunnels: bool) -> Scope {
+    Scope::new(if tunnels { format!("tunnels/{zone}") } else { format!("no-tunnels/{zone}") })
+}
+
+/// The scopes that a gateway sees; `tunnels` says whether its Envoy makes them without losing anything.
+pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, tunnels: bool) -> Vec<Scope> {
     match role {
-        GatewayRole::Edge => vec![own(gateway), edge(zone)],
+        GatewayRole::Edge => vec![own(gateway), edge(zone), passed_on(zone, tunnels)],
         GatewayRole::EastWest => vec![own(gateway), eastwest()],
     }
+}
+
+/// The endpoints of a service stand elsewhere.
+fn gone(scope: Scope, name: &ServiceName, zone: &Zone) -> Change {
+    Change::Remove { scope, kind: ResourceType::Endpoint, name: envoy::edge_endpoints_name(name, zone) }
 }
 
 fn set(scope: Scope, resource: Resource) -> Change {
@@ -87,8 +99,10 @@ fn set(scope: Scope, resource: Resource) -> Change {
 impl Scopes {
     /// The scopes that hold all they should, with plans for these sources.
     pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
-        let zones =
-            sources.iter().map(|source| &source.locality.zone).flat_map(|zone| [edge(zone), grpc(zone)]);
+        let zones = sources
+            .iter()
+            .map(|source| &source.locality.zone)
+            .flat_map(|zone| [edge(zone), grpc(zone), passed_on(zone, true), passed_on(zone, false)]);
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
     }
 
@@ -119,6 +133,7 @@ impl Scopes {
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
+        let was_tunnelled = self.clusters.get(name).is_some_and(|before| before.upstream.tunnelled);
         if self.clusters.get(name) != Some(&made) {
             changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
             for zone in &made.zones {
@@ -142,11 +157,21 @@ impl Scopes {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
             let view = EndpointView { zones: &zones, clusters: &self.remotes, draining };
-            let endpoints = match tunnelled {
-                true => envoy::tunnelled_endpoints(plan, &view),
-                false => envoy::edge_endpoints(plan, &view),
-            };
-            changes.push(set(edge(source), endpoints));
+            let places = [edge(source), passed_on(source, true), passed_on(source, false)];
+            let [direct, through, without] = places;
+            if tunnelled {
+                let here = EndpointView { clusters: &BTreeMap::new(), ..view };
+                changes.push(set(through, envoy::tunnelled_endpoints(plan, &view)));
+                changes.push(set(without, envoy::edge_endpoints(plan, &here)));
+                if !was_tunnelled {
+                    changes.push(gone(direct, name, source));
+                }
+            } else {
+                changes.push(set(direct, envoy::edge_endpoints(plan, &view)));
+                if was_tunnelled {
+                    changes.extend([through, without].map(|scope| gone(scope, name, source)));
+                }
+            }
             if serves_grpc {
                 changes.push(set(grpc(source), envoy::grpc_endpoints(plan, &zones)));
             }
@@ -195,6 +220,9 @@ impl Scopes {
         let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
         for zone in &made.zones {
             changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
+            if made.upstream.tunnelled {
+                changes.extend([true, false].map(|tunnels| gone(passed_on(zone, tunnels), name, zone)));
+            }
             if made.serves_grpc() {
                 changes.extend(without_grpc(name, zone));
             }
