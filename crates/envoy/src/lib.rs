@@ -36,7 +36,7 @@ mod session;
 mod stream;
 mod upstream;
 
-pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
+pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};
 pub use counters::demand_counter;
 pub use endpoints::{

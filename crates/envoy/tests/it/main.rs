@@ -30,6 +30,7 @@ mod real {
     mod health;
     mod leaving;
     mod load;
+    mod overload;
     mod routing;
     mod sessions;
     mod streams;
