@@ -28,7 +28,9 @@ mod real {
     mod grpc;
     mod grpc_routes;
     mod health;
+    mod leaving;
     mod load;
+    mod overload;
     mod routing;
     mod sessions;
     mod streams;

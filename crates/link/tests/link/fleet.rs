@@ -30,6 +30,7 @@ pub(crate) fn pool(service: &str, healthy: u32) -> PoolStatus {
         service: service.parse().unwrap(),
         locality: Locality { region: "us-west".parse().unwrap(), zone: "us-west-1a".parse().unwrap() },
         expected: 4,
+        present: 4,
         healthy,
         admit: Fraction::of(healthy, 4),
         phase: Phase::Serving,
