@@ -8,6 +8,7 @@
 mod cases;
 mod examples;
 mod fuzz;
+mod histories;
 mod keeping;
 mod labels;
 mod merging;
