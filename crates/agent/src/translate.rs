@@ -6,7 +6,7 @@
 
 use crate::{draining::Draining, pacing::Pacing};
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
@@ -106,7 +106,7 @@ impl Scopes {
         let plans: Vec<_> = engine.plans(name).collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
-            upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
+            upstream: config.services.get(name).map(|service| service.upstream()).unwrap_or_default(),
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
