@@ -79,7 +79,7 @@ pub(crate) struct Reading {
     pub(crate) key: Option<ObjectKey>,
     pub(crate) at: Pos,
     /// What was read; of a bad object, the part that can stand alone, if there is one.
-    pub(crate) object: Option<Object>,
+    pub(crate) object: Option<Arc<Object>>,
     /// Whether the object as a whole is to be left out.
     pub(crate) bad: bool,
     /// What is wrong.
@@ -119,7 +119,7 @@ enum Head {
     Skipped,
     /// For us, but which object it is cannot be told.
     Unknown,
-    Named(ObjectKey, Option<Object>),
+    Named(ObjectKey, Option<Arc<Object>>),
 }
 
 fn read_object(node: &Node, issues: &mut Issues) -> Head {
@@ -170,7 +170,7 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
     let (file, created) = (Arc::clone(&issues.file), meta.created.map(String::into_boxed_str));
     let title = OnceLock::new();
     let object = spec.map(|spec| Object { key: key.clone(), title, file, at: node.at, created, spec });
-    Head::Named(key, object)
+    Head::Named(key, object.map(Arc::new))
 }
 
 /// The parts of `metadata` that matter.

@@ -170,8 +170,8 @@ impl Store {
         for (number, reading) in (0..).zip(readings.into_iter().flatten()) {
             let object::Reading { mut key, at, mut object, bad, issues } = reading;
             if let Some(key) = &mut key {
-                self.shared.share(key, object.as_mut());
-                let object = object.map(Arc::new);
+                // It was just read, so nobody else has it.
+                self.shared.share(key, object.as_mut().and_then(Arc::get_mut));
                 let reading = Reading { source: Arc::clone(path), number, at, object, bad, issues };
                 told.entry(key.clone()).or_default().push(reading);
             } else if !issues.is_empty() {
@@ -183,20 +183,25 @@ impl Store {
         let source = Source { version, blank, heads, nameless: nameless.into() };
         self.count += source.count();
         let old = self.sources.insert(Arc::clone(path), source);
-        self.replace(path, old, told);
+        self.replace(path, old.as_ref(), told);
     }
 
     /// Forgets a source. What it told is gone, unless another one tells it.
     pub(crate) fn remove(&mut self, path: &str) {
         let Some((path, old)) = self.sources.remove_entry(path) else { return };
-        self.replace(&path, Some(old), BTreeMap::new());
+        self.replace(&path, Some(&old), BTreeMap::new());
     }
 
     /// Replaces what a source tells, and marks what is to be decided anew.
-    fn replace(&mut self, path: &Arc<str>, old: Option<Source>, mut told: BTreeMap<ObjectKey, Vec<Reading>>) {
-        self.count -= old.as_ref().map_or(0, Source::count);
+    fn replace(
+        &mut self,
+        path: &Arc<str>,
+        old: Option<&Source>,
+        mut told: BTreeMap<ObjectKey, Vec<Reading>>,
+    ) {
+        self.count -= old.map_or(0, Source::count);
         let mut keys: BTreeSet<ObjectKey> = told.keys().cloned().collect();
-        keys.extend(old.iter().flat_map(Source::keys).cloned());
+        keys.extend(old.into_iter().flat_map(Source::keys).cloned());
         for key in keys {
             let new = told.remove(&key).unwrap_or_default();
             if self.objects.entry(key.clone()).or_default().replace(path, new) {

@@ -13,6 +13,7 @@ mod keeping;
 mod labels;
 mod merging;
 mod profile;
+mod resources;
 mod sessions;
 
 use tidegate_api::{Loaded, Loader, SourceFile};

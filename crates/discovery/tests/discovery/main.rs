@@ -8,6 +8,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 use tempfile::TempDir;
 use tidegate_discovery::{Error, Folder, Snapshot, Update, Updates};
+use tidegate_model::ServiceName;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -86,13 +87,13 @@ async fn a_change_of_one_file_is_told_alone() {
     let mut watched = Watched::at(&[folder.path()]);
     fs::write(folder.path().join("cart.yaml"), service("cart")).unwrap();
     let update = watched.until("cart web", 0).await;
-    assert_eq!(update.change.services.keys().map(|name| name.name()).collect::<Vec<_>>(), ["cart"]);
+    assert_eq!(update.change.services.keys().map(ServiceName::name).collect::<Vec<_>>(), ["cart"]);
     assert_eq!((update.problems, update.change.clusters), (None, None));
     // What is written as it was is no change: the next one is told alone again.
     fs::write(folder.path().join("web.yaml"), service("web")).unwrap();
     fs::write(folder.path().join("cart.yaml"), service("cart") + "---\n" + &service("pay")).unwrap();
     let update = watched.until("cart pay web", 0).await;
-    assert_eq!(update.change.services.keys().map(|name| name.name()).collect::<Vec<_>>(), ["pay"]);
+    assert_eq!(update.change.services.keys().map(ServiceName::name).collect::<Vec<_>>(), ["pay"]);
 }
 
 #[tokio::test]
