@@ -6,6 +6,7 @@
 mod demand;
 mod draining;
 mod facts;
+mod manifests;
 mod measures;
 mod passive;
 mod peer;
@@ -14,13 +15,12 @@ mod shifts;
 mod start;
 mod touched;
 
-use facts::{facts, topology};
+use manifests::Asked;
 pub use peer::PeerState;
 pub use touched::Publish;
 use touched::{Touched, take};
 
 use crate::{
-    checks::Checks,
     draining::{Draining, Flow},
     passive::{Passive, Requests},
     saved::SavedAgent,
@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{Config, GatewayRole, TrafficShift};
+use tidegate_api::{Config, ConfigChange, GatewayRole, TrafficShift};
 use tidegate_engine::{Engine, Event, Load, Policy, Saved, Shift, Source, Target};
 use tidegate_model::{
     ClusterName, GatewayName, Locality, PoolStatus, ProbeVerdict, Region, ServiceName, Time, Zone,
@@ -59,6 +59,8 @@ pub type ProbeKey = (ServiceName, SocketAddr);
 pub enum Input {
     /// The manifests, all of them.
     Manifests(Arc<Config>),
+    /// What changed of the manifests since they were told last, in whichever way.
+    ManifestsChanged(Arc<ConfigChange>),
     /// A check's verdict.
     Checked(ProbeKey, ProbeVerdict),
     /// All pools of another cluster.
@@ -144,6 +146,8 @@ pub struct Output {
     pub scopes: Option<BTreeSet<Scope>>,
     /// The whole set of checks, if it changed.
     pub targets: Option<Vec<(ProbeKey, probe::Target)>>,
+    /// Checks that are new or changed, and those that are no more; nothing while [`Self::targets`] says it all.
+    pub changed_targets: Vec<(ProbeKey, Option<probe::Target>)>,
     /// The gateways of the other clusters, if they changed.
     pub peers: Option<BTreeMap<ClusterName, Vec<SocketAddr>>>,
     /// The gateways of this cluster, if they changed.
@@ -163,6 +167,11 @@ pub struct Core {
     engine: Option<Engine>,
     saved: Option<Saved>,
     config: Arc<Config>,
+    /// Manifests that were told and cannot be in force, as they do not name the own cluster: changes are of these.
+    unusable: Option<Arc<Config>>,
+    asked: Asked,
+    /// The policy that the engine was told last: most services have the same.
+    policy: Option<Arc<Policy>>,
     sources: BTreeSet<Source>,
     /// The shifts that the manifests declared and that were started.
     declared: BTreeMap<String, TrafficShift>,
@@ -195,6 +204,9 @@ impl Core {
             engine: None,
             saved: Some(saved),
             config: Arc::default(),
+            unusable: None,
+            asked: Asked::default(),
+            policy: None,
             sources,
             declared,
             wall: None,
@@ -216,6 +228,7 @@ impl Core {
         let knew_itself = self.knows_itself();
         match input {
             Input::Manifests(config) => self.set_manifests(&config, now, &mut output),
+            Input::ManifestsChanged(change) => self.change_manifests(&change, now, &mut output),
             Input::Checked((service, address), verdict) => {
                 self.unchecked.remove(&(service.clone(), address));
                 let (up, detail) = match verdict {
@@ -306,6 +319,11 @@ impl Core {
         &self.config
     }
 
+    /// The manifests that were told last, if they cannot be in force.
+    pub(crate) const fn unusable(&self) -> Option<&Arc<Config>> {
+        self.unusable.as_ref()
+    }
+
     /// The own cluster.
     #[must_use]
     pub fn own(&self) -> &ClusterName {
@@ -360,117 +378,6 @@ impl Core {
             self.unsaved = true;
             self.refresh_sources(now, output);
         }
-    }
-
-    fn refresh_sources(&mut self, now: Time, output: &mut Output) {
-        self.tell(Event::Sources(self.sources.clone()), now, output);
-        output.scopes = Some(self.scopes.filled(&self.sources));
-    }
-
-    fn set_manifests(&mut self, config: &Arc<Config>, now: Time, output: &mut Output) {
-        let Some(own) = config.clusters.get(&self.own) else {
-            // The loader has told it as a problem; without a region nothing can be decided.
-            return;
-        };
-        let region = own.region.clone();
-        self.scopes.set_clusters(config, &self.own);
-        let before = std::mem::replace(&mut self.config, Arc::clone(config));
-        let first = self.engine.is_none();
-        // A new engine knows no service yet, and the addresses of other clusters' gateways are told with each one.
-        let mut tell_all = first || before.clusters != config.clusters;
-        if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
-            let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
-            let mut engine = Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default());
-            if !first {
-                // What the one before did not hand over is not lost with it.
-                engine.mark_unsaved();
-            }
-            self.engine = Some(engine);
-            tell_all = true;
-        }
-        let sources = self.sources.clone();
-        self.set_sources(&region);
-        self.unsaved |= self.sources != sources;
-        self.set_peers(&before, output);
-        let (clusters, distances) = topology(config, &self.own);
-        self.tell(Event::Topology { clusters, distances }, now, output);
-        self.refresh_sources(now, output);
-        for name in before.services.keys().filter(|name| !config.services.contains_key(*name)) {
-            self.tell(Event::ServiceRemoved(name.clone()), now, output);
-        }
-        let changed = |(name, service): &(&ServiceName, &tidegate_api::Service)| {
-            tell_all || before.services.get(*name).is_none_or(|before| before != *service)
-        };
-        // Most have the policy of the one before.
-        let mut policy: Option<Arc<Policy>> = None;
-        for (name, service) in config.services.iter().filter(changed) {
-            let same = policy.take().filter(|policy| **policy == service.policy.engine);
-            let same = policy.insert(same.unwrap_or_else(|| Arc::new(service.policy.engine.clone())));
-            let event = Event::Service {
-                name: name.clone(),
-                policy: Arc::clone(same),
-                endpoints: facts(service),
-                replicas: service.replicas,
-            };
-            self.tell(event, now, output);
-            // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
-            if before.services.get(name).is_some_and(|before| before.upstream() != service.upstream()) {
-                output.touched.plans.insert(name.clone());
-            }
-        }
-        self.judge_errors_anew(now, output);
-        self.declare_shifts(first, now, output);
-        self.set_targets(output);
-        if first {
-            let checks = u32::try_from(self.unchecked.len()).unwrap_or(u32::MAX);
-            self.start_until = now + START_LIMIT + probe::pacing::START_GAP.saturating_mul(checks);
-        }
-        output.xds.extend(self.scopes.gateways(config));
-        output.scopes = Some(self.scopes.filled(&self.sources));
-        output.gateways = Some(roles(config));
-    }
-
-    /// Requests may enter in each zone that has endpoints, and where gateways were seen.
-    fn set_sources(&mut self, region: &Region) {
-        let zones = self.config.services.values().flat_map(|service| service.endpoints.values());
-        let mut zones: BTreeSet<Zone> = zones.map(|endpoint| endpoint.zone.clone()).collect();
-        zones.append(&mut self.early_zones);
-        self.sources.retain(|source| source.cluster == self.own && source.locality.region == *region);
-        self.sources.extend(zones.into_iter().map(|zone| Source {
-            cluster: self.own.clone(),
-            locality: Locality { region: region.clone(), zone },
-        }));
-    }
-
-    fn set_peers(&mut self, before: &Config, output: &mut Output) {
-        let ways = |config: &Config| -> BTreeMap<ClusterName, Vec<SocketAddr>> {
-            let others = config
-                .clusters
-                .iter()
-                .filter(|(name, it)| **name != self.own && !it.east_west_gateways.is_empty());
-            others.map(|(name, it)| (name.clone(), it.east_west_gateways.clone())).collect()
-        };
-        let now = ways(&self.config);
-        if now != ways(before) {
-            self.peers.retain(|name, _| now.contains_key(name));
-            for name in now.keys() {
-                self.peers.entry(name.clone()).or_insert(PeerState::Unheard);
-            }
-            output.peers = Some(now);
-        }
-    }
-
-    fn set_targets(&mut self, output: &mut Output) {
-        let Some(engine) = &self.engine else { return };
-        let mut targets = Vec::new();
-        for (name, service) in &self.config.services {
-            let Some(checks) = Checks::of(&service.policy) else { continue };
-            let endpoints = engine.endpoints(name);
-            targets.extend(endpoints.map(|it| ((name.clone(), it.address), checks.target(name, &it))));
-        }
-        let known = targets.iter().filter(|(_, target)| target.known.is_none());
-        self.unchecked = known.map(|(key, _)| key.clone()).collect();
-        output.targets = Some(targets);
     }
 }
 

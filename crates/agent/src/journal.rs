@@ -80,6 +80,7 @@ impl Header {
     #[must_use]
     pub(crate) fn checkpoint(core: &Core, now: Time) -> Self {
         let mut resume = vec![Input::Manifests(Arc::clone(core.config()))];
+        resume.extend(core.unusable().map(|config| Input::Manifests(Arc::clone(config))));
         for (peer, state) in core.peers() {
             let peer = peer.clone();
             resume.extend(match state {

@@ -106,8 +106,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     }
     let listener = bind(config.listen, "xDS and peer links").await?;
     let admin_listener = bind(config.admin, "administration").await?;
-    let manifests = Folder::watch(config.manifests.clone(), config.cluster.clone(), stop.clone())?;
-    let first = Arc::clone(&manifests.borrow());
+    let (first, manifests) = Folder::watch(config.manifests.clone(), config.cluster.clone(), stop.clone())?;
     let Some(own) = first.config.clusters.get(&config.cluster) else {
         return Err(AgentError::Cluster { cluster: config.cluster, problems: first.problems_text() });
     };
@@ -175,7 +174,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     let inputs = Inputs { manifests, verdicts, xds_events, link_events, asks };
     tokio::select! {
-        () = shell.run(inputs, stop.clone()) => {}
+        () = shell.run(first, inputs, stop.clone()) => {}
         () = failed.cancelled() => {}
     }
     // Whatever ended the loop ends the rest.

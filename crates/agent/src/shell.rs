@@ -20,17 +20,14 @@ use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
-use tidegate_api::GatewayRole;
-use tidegate_discovery::Snapshot;
+use tidegate_api::{GatewayRole, Problem};
+use tidegate_discovery::{Snapshot, Update, Updates};
 use tidegate_engine::Load;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
 use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
 use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, XdsEvent, XdsServer};
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep_until,
-};
+use tokio::{sync::mpsc, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Successes are told so often at most: several times within the second for which they count.
@@ -38,7 +35,7 @@ const SUCCESSES_EVERY: Duration = Duration::from_millis(200);
 
 /// What happens, by where it comes from.
 pub(crate) struct Inputs {
-    pub(crate) manifests: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) manifests: Updates,
     pub(crate) verdicts: mpsc::Receiver<Verdict<ProbeKey>>,
     pub(crate) xds_events: mpsc::Receiver<XdsEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
@@ -79,17 +76,14 @@ impl Shell {
         Time::from_origin(self.origin.elapsed())
     }
 
-    pub(crate) async fn run(mut self, mut inputs: Inputs, stop: CancellationToken) {
-        inputs.manifests.mark_changed();
+    pub(crate) async fn run(mut self, first: Snapshot, mut inputs: Inputs, stop: CancellationToken) {
+        self.manifests(first).await;
         loop {
             let wake = self.next_wake();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Ok(()) = inputs.manifests.changed() => {
-                    let snapshot = Arc::clone(&inputs.manifests.borrow_and_update());
-                    self.manifests(&snapshot).await;
-                }
+                Some(update) = inputs.manifests.next() => self.manifests_changed(update).await,
                 Some(event) = inputs.link_events.recv() => self.link(event).await,
                 Some(verdict) = inputs.verdicts.recv() => {
                     self.handle(Input::Checked(verdict.key, verdict.verdict)).await;
@@ -122,7 +116,7 @@ impl Shell {
     }
 
     async fn carry_out(&mut self, output: Output) {
-        let Output { xds, scopes, targets, peers, gateways, publish, records, .. } = output;
+        let Output { xds, scopes, targets, changed_targets, peers, gateways, publish, records, .. } = output;
         if !xds.is_empty() {
             self.store.apply(xds);
         }
@@ -135,6 +129,9 @@ impl Shell {
         }
         if let Some(targets) = targets {
             self.prober.set(targets);
+        }
+        if !changed_targets.is_empty() {
+            self.prober.change(changed_targets);
         }
         if let Some(peers) = peers {
             self.peer_client.set_peers(peers).await;
@@ -156,29 +153,63 @@ impl Shell {
         }
     }
 
-    async fn manifests(&mut self, snapshot: &Snapshot) {
-        let problems: Vec<String> = snapshot.problems.iter().map(ToString::to_string).collect();
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+    /// The first manifests.
+    async fn manifests(&mut self, snapshot: Snapshot) {
+        self.generation = snapshot.generation;
+        if !snapshot.problems.is_empty() {
+            self.tell_of_manifests(&snapshot.problems);
+        }
+        self.tell_time().await;
+        self.xds.set_load_interval(load_interval(&snapshot.config));
+        self.handle(Input::Manifests(snapshot.config)).await;
+        self.xds.report_endpoints(self.core.judges_errors());
+    }
+
+    /// What changed of them.
+    async fn manifests_changed(&mut self, update: Update) {
+        self.generation = update.generation;
+        match &update.problems {
+            Some(problems) => self.tell_of_manifests(problems),
+            None => self.record_manifests(self.problems.len()),
+        }
+        if update.change.is_empty() {
+            return;
+        }
+        // Shifts may end at a time of day.
+        if update.change.shifts.is_some() {
+            self.tell_time().await;
+        }
+        self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        self.xds.set_load_interval(load_interval(self.core.config()));
+        self.xds.report_endpoints(self.core.judges_errors());
+    }
+
+    async fn tell_time(&mut self) {
+        let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.handle(Input::WallClock(since_1970)).await;
+    }
+
+    /// Says what is wrong with the manifests, each thing once.
+    fn tell_of_manifests(&mut self, problems: &[Problem]) {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let known: BTreeSet<&String> = self.problems.iter().collect();
+        for problem in problems.iter().filter(|problem| !known.contains(problem)) {
             tracing::warn!("{problem}");
         }
-        if self.generation != 0 || !problems.is_empty() {
-            let reason = match problems.len() {
-                0 => "manifests loaded, nothing wrong with them".to_owned(),
-                1 => "manifests loaded with 1 problem; what it names stays as it last was good".to_owned(),
-                count => format!(
-                    "manifests loaded with {count} problems; what they name stays as it last was good"
-                ),
-            };
-            let record = Record { kind: "manifestsChanged", reason, ..Record::default() };
-            self.timeline.append([record], wall_clock());
-        }
-        self.generation = snapshot.generation;
+        self.record_manifests(problems.len());
         self.problems = problems;
-        let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.xds.set_load_interval(load_interval(&snapshot.config));
-        self.handle(Input::WallClock(since_1970)).await;
-        self.handle(Input::Manifests(Arc::clone(&snapshot.config))).await;
-        self.xds.report_endpoints(self.core.judges_errors());
+    }
+
+    fn record_manifests(&self, problems: usize) {
+        let reason = match problems {
+            0 => "manifests loaded, nothing wrong with them".to_owned(),
+            1 => "manifests loaded with 1 problem; what it names stays as it last was good".to_owned(),
+            count => {
+                format!("manifests loaded with {count} problems; what they name stays as it last was good")
+            }
+        };
+        let record = Record { kind: "manifestsChanged", reason, ..Record::default() };
+        self.timeline.append([record], wall_clock());
     }
 
     async fn link(&mut self, event: LinkEvent) {

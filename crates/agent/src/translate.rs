@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
 use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
@@ -128,7 +128,7 @@ impl Scopes {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
             upstream: Upstream {
                 farthest: self.farthest,
-                ..config.services.get(name).map(Service::upstream).unwrap_or_default()
+                ..config.services.get(name).map(|service| service.upstream()).unwrap_or_default()
             },
         };
         let mut changes = Vec::new();

@@ -22,7 +22,7 @@ pub struct Config {
     /// The clusters of the fleet, this one among them.
     pub clusters: BTreeMap<ClusterName, FleetCluster>,
     /// The services of this cluster.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// The gateways of this cluster that are Tidegate's (by their class).
     pub gateways: BTreeMap<GatewayName, Gateway>,
     /// The traffic shifts that were written, by `namespace/name`.
@@ -105,7 +105,7 @@ pub struct Endpoint {
     /// The `terminating` condition; absent means false.
     pub terminating: bool,
     /// The node that it runs on, if its slice names one.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Whether that node is Ready; a node that is not in the manifests is taken to be.
     #[serde(default = "yes")]
     pub node_ready: bool,

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 const MAX_PROBLEMS: usize = 100;
 
 /// A value and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Field<T> {
     pub(crate) value: T,
     pub(crate) at: Pos,

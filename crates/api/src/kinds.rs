@@ -70,18 +70,18 @@ pub(crate) enum Kind {
     ReplicaSet,
 }
 
-/// What an object says.
-#[derive(Debug)]
+/// What an object says. What is rare and large is boxed: a fleet has many slices and few policies.
+#[derive(Debug, PartialEq)]
 pub(crate) enum Spec {
-    Cluster(ClusterSpec),
+    Cluster(Box<ClusterSpec>),
     Profile(Box<ProfileSpec>),
     Policy(Box<PolicySpec>),
     Service(ServiceSpec),
     Slice(SliceSpec),
-    Gateway(GatewaySpec),
-    Route(RouteSpec),
-    Stream(StreamSpec),
-    Shift(ShiftSpec),
+    Gateway(Box<GatewaySpec>),
+    Route(Box<RouteSpec>),
+    Stream(Box<StreamSpec>),
+    Shift(Box<ShiftSpec>),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
@@ -164,19 +164,25 @@ impl Kind {
     /// Reads the object's own fields.
     pub(crate) fn read(self, fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<Spec> {
         match self {
-            Self::FleetCluster => fleet_cluster::read(fields, meta, issues).map(Spec::Cluster),
-            Self::FailoverProfile => profile::read(fields, issues).map(|spec| Spec::Profile(Box::new(spec))),
-            Self::FailoverPolicy => {
-                policy::read(fields, meta, issues).map(|spec| Spec::Policy(Box::new(spec)))
-            }
+            Self::FleetCluster => fleet_cluster::read(fields, meta, issues).map(Box::new).map(Spec::Cluster),
+            Self::FailoverProfile => profile::read(fields, issues).map(Box::new).map(Spec::Profile),
+            Self::FailoverPolicy => policy::read(fields, meta, issues).map(Box::new).map(Spec::Policy),
             Self::Service => service::read(fields, meta, issues).map(Spec::Service),
             Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
-            Self::Gateway => gateway::read(fields, issues).map(Spec::Gateway),
-            Self::HttpRoute => route::read(RouteKind::Http, fields, meta, issues).map(Spec::Route),
-            Self::GrpcRoute => route::read(RouteKind::Grpc, fields, meta, issues).map(Spec::Route),
-            Self::TcpRoute => stream::read(ListenerProtocol::Tcp, fields, meta, issues).map(Spec::Stream),
-            Self::TlsRoute => stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Spec::Stream),
-            Self::TrafficShift => shift::read(fields, meta, issues).map(Spec::Shift),
+            Self::Gateway => gateway::read(fields, issues).map(Box::new).map(Spec::Gateway),
+            Self::HttpRoute => {
+                route::read(RouteKind::Http, fields, meta, issues).map(Box::new).map(Spec::Route)
+            }
+            Self::GrpcRoute => {
+                route::read(RouteKind::Grpc, fields, meta, issues).map(Box::new).map(Spec::Route)
+            }
+            Self::TcpRoute => {
+                stream::read(ListenerProtocol::Tcp, fields, meta, issues).map(Box::new).map(Spec::Stream)
+            }
+            Self::TlsRoute => {
+                stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Box::new).map(Spec::Stream)
+            }
+            Self::TrafficShift => shift::read(fields, meta, issues).map(Box::new).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
                 workload::read(fields, meta, issues).map(Spec::Workload)

@@ -6,6 +6,7 @@
 //!
 //! There is no I/O here: who reads the files is the business of the crate `discovery`.
 
+mod change;
 mod checks;
 mod config;
 mod duration;
@@ -16,14 +17,17 @@ mod loader;
 mod lower;
 mod nearest;
 mod object;
+mod plain;
 mod problem;
 mod read;
 mod regex;
 mod routing;
+mod store;
 mod time;
 mod told;
 mod yaml;
 
+pub use change::ConfigChange;
 pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ErrorCheck, ExpectedBody, HttpMethod, HttpVersion,
     LatencyCheck, TlsCheck,
@@ -34,7 +38,7 @@ pub use config::{
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
-pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
+pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile, Update};
 pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
 pub use routing::{

@@ -11,26 +11,32 @@
 //! - An object that is gone from its file is gone, and so are those of a file that is gone.
 //!
 //! Of two objects with one name, the first by path and line is taken. Files may come in any order.
+//!
+//! Objects need not come from files: a resource that an API server or a hub sent is a source of its own, with a path that
+//! names it and the version that its server gave it ([`Loader::set_resource`]).
 
 use crate::{
+    change::ConfigChange,
     config::Config,
-    lower,
-    object::{self, Object, ObjectKey, Reading},
-    problem::{Problem, Severity},
+    lower::Lowering,
+    object::{self, Reading},
+    plain,
+    problem::Problem,
+    store::{Content, Store, Version},
     yaml,
 };
+use serde::Deserializer;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 use tidegate_model::ClusterName;
 
+pub use crate::store::MAX_OBJECTS;
+
 /// The longest file that is read: far more than people write, and far less than memory.
 pub const MAX_FILE_BYTES: usize = 8 << 20;
-
-/// The most objects that are read, of all files together.
-pub const MAX_OBJECTS: usize = 100_000;
 
 /// The text of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,44 +56,32 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
-/// Loads the manifests of one cluster again and again, and remembers what was good.
+/// What is new since the last time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Update {
+    /// What changed of what is in force.
+    pub change: ConfigChange,
+    /// All that is wrong, by file and line, if that changed.
+    pub problems: Option<Vec<Problem>>,
+}
+
+/// Keeps the manifests of one cluster, as they were read and as they are in force, and remembers what was good.
+///
+/// Sources are taken in one by one; [`Loader::update`] then decides about all that changed at once, and costs what depends
+/// on it.
 #[derive(Debug)]
 pub struct Loader {
-    cluster: ClusterName,
-    /// What each file said when its text was last new, so that only changed files are read again.
-    parsed: BTreeMap<String, Parsed>,
-    in_force: InForce,
-}
-
-type InForce = BTreeMap<ObjectKey, Kept>;
-
-/// An object that is in force.
-#[derive(Clone, Debug)]
-struct Kept {
-    object: Arc<Object>,
-    /// Whether all of it is, and not only the part without mistakes.
-    whole: bool,
-}
-
-#[derive(Debug)]
-struct Parsed {
-    text: Fingerprint,
-    /// Whether there is nothing in it, not even a comment.
-    blank: bool,
-    outcome: Result<Vec<Reading>, Problem>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fingerprint {
-    length: usize,
-    hash: u64,
+    store: Store,
+    lowering: Lowering,
+    /// What was wrong the last time.
+    problems: Vec<Problem>,
 }
 
 impl Loader {
     /// A loader for the agent of `cluster`.
     #[must_use]
-    pub const fn new(cluster: ClusterName) -> Self {
-        Self { cluster, parsed: BTreeMap::new(), in_force: BTreeMap::new() }
+    pub fn new(cluster: ClusterName) -> Self {
+        Self { store: Store::default(), lowering: Lowering::new(cluster), problems: Vec::new() }
     }
 
     /// Loads `files`, which are all files there are: objects of files that are not among them are gone.
@@ -98,179 +92,135 @@ impl Loader {
     /// As [`Loader::load`], with some files of which only the paths are told: they are as they were loaded last. One that
     /// never was is not there.
     pub fn load_changed(&mut self, files: &[SourceFile], as_before: &[String]) -> Loaded {
-        let mut sorted: BTreeMap<&str, Option<&SourceFile>> = BTreeMap::new();
+        let mut there: BTreeSet<&str> = BTreeSet::new();
         for file in files {
-            sorted.entry(&file.path).or_insert(Some(file));
-        }
-        for path in as_before {
-            sorted.entry(path).or_insert(None);
-        }
-        self.parsed.retain(|path, _| sorted.contains_key(path.as_str()));
-        for (path, file) in sorted {
-            let Some(file) = file else { continue };
-            let text = Fingerprint::of(&file.text);
-            if self.parsed.get(path).is_none_or(|parsed| parsed.text != text) {
-                let outcome = read_file(file);
-                let blank = file.text.trim().is_empty();
-                self.parsed.insert(path.to_owned(), Parsed { text, blank, outcome });
+            // Of two with one path, the first counts.
+            if there.insert(&file.path) {
+                self.set_file(file);
             }
         }
-        let mut problems = Vec::new();
-        self.in_force = choose(&self.parsed, &self.in_force, &mut problems);
-        let objects: Vec<&Object> = self.in_force.values().map(|kept| &*kept.object).collect();
-        let mut found = Vec::new();
-        let config = lower::lower(&self.cluster, &objects, &mut found);
-        self.unplace_old(&mut found);
-        problems.append(&mut found);
-        problems.sort_by(Problem::by_place);
-        problems.dedup();
-        Loaded { config, problems }
+        there.extend(as_before.iter().map(String::as_str));
+        let gone = self.store.sources().filter(|path| !there.contains(&***path)).cloned();
+        for path in gone.collect::<Vec<Arc<str>>>() {
+            self.remove(&path);
+        }
+        self.update();
+        Loaded { config: self.config().clone(), problems: self.problems.clone() }
     }
 
-    /// Problems of versions that are in force and in no file any more: their lines are those of an older text.
-    fn unplace_old(&self, problems: &mut [Problem]) {
-        let readings = self.parsed.values().filter_map(|it| it.outcome.as_ref().ok()).flatten();
-        let current: BTreeSet<_> = readings.filter_map(|it| it.object.as_ref()).map(Arc::as_ptr).collect();
-        let old = self.in_force.iter().filter(|(_, kept)| !current.contains(&Arc::as_ptr(&kept.object)));
-        let old: BTreeSet<String> = old.map(|(key, _)| key.to_string()).collect();
-        for problem in problems.iter_mut().filter(|it| it.object.as_ref().is_some_and(|it| old.contains(it)))
-        {
+    /// Takes a file in as it is now; at the next [`Loader::update`] it counts.
+    pub fn set_file(&mut self, file: &SourceFile) {
+        let version = fingerprint(&file.text);
+        if self.store.version(&file.path) == Some(&version) {
+            return;
+        }
+        let path: Arc<str> = file.path.as_str().into();
+        let blank = file.text.trim().is_empty();
+        self.store.set(&path, Content { version, blank, readings: read_file(&path, &file.text) });
+    }
+
+    /// Takes in one object that comes from no file: what an API server sent, typed or not, as any deserializer gives it
+    /// (`serde_json::Value` is one). `path` names it in problems and origins, and is unique among files and resources;
+    /// `version` tells one content from the next (`metadata.resourceVersion`). A value that cannot be read, or is no object, is
+    /// a problem of that path, and leaves what was read before.
+    pub fn set_resource<'de, D: Deserializer<'de>>(&mut self, path: &str, version: &str, value: D) {
+        let version = Version::Resource(version.into());
+        if self.store.version(path) == Some(&version) {
+            return;
+        }
+        let path: Arc<str> = path.into();
+        let mut readings = Vec::new();
+        let read = plain::read(value).map(|node| object::read_document(&node, &path, &mut readings));
+        let hint = "what was last read of it stays in force";
+        let readings = match read {
+            Ok(()) => Ok(readings),
+            Err(error) => Err(Problem::of_file(&path, format!("cannot be read: {error}"), hint)),
+        };
+        self.store.set(&path, Content { version, blank: false, readings });
+    }
+
+    /// Forgets a file or a resource; at the next [`Loader::update`] its objects are gone, unless others hold them.
+    pub fn remove(&mut self, path: &str) {
+        self.store.remove(path);
+    }
+
+    /// Decides about everything that was taken in since the last time.
+    pub fn update(&mut self) -> Update {
+        let (changed, told_by_store) = self.store.decide();
+        let (change, told_by_lowering) = self.lowering.update(&self.store, &changed);
+        let problems = (told_by_store || told_by_lowering).then(|| self.all_problems());
+        let problems = problems.filter(|problems| *problems != self.problems);
+        if let Some(problems) = &problems {
+            self.problems.clone_from(problems);
+        }
+        Update { change, problems }
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        self.lowering.config()
+    }
+
+    /// What is wrong, by file and line.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Forgets all but what is said and what is in force of it, and makes everything anew from that: what it gives is what
+    /// [`Loader::config`] and [`Loader::problems`] are already, or they are wrong.
+    #[must_use]
+    pub fn rebuilt(&mut self) -> Loaded {
+        self.store.doubt();
+        let (changed, _) = self.store.decide();
+        debug_assert!(changed.is_empty(), "what is in force was not what is said");
+        let mut lowering = Lowering::new(self.lowering.own().clone());
+        lowering.update(&self.store, &self.store.all());
+        self.lowering = lowering;
+        self.problems = self.all_problems();
+        Loaded { config: self.config().clone(), problems: self.problems.clone() }
+    }
+
+    fn all_problems(&self) -> Vec<Problem> {
+        let old: BTreeSet<String> = self.store.outdated().map(ToString::to_string).collect();
+        let mut problems: Vec<Problem> = self.lowering.problems().cloned().collect();
+        // Problems of versions that are in force and in no file any more: their lines are those of an older text.
+        let of_old = |it: &&mut Problem| it.object.as_ref().is_some_and(|it| old.contains(it));
+        for problem in problems.iter_mut().filter(of_old) {
             (problem.line, problem.column) = (0, 0);
             problem.hint.push_str(" (said of the version that is in force, which is no longer in the file)");
         }
+        problems.extend(self.store.problems().cloned());
+        problems.sort_by(Problem::by_place);
+        problems.dedup();
+        problems
     }
 }
 
-impl Fingerprint {
-    fn of(text: &str) -> Self {
-        // With fixed keys, so the same text has the same fingerprint in every process.
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        Self { length: text.len(), hash: hasher.finish() }
-    }
+fn fingerprint(text: &str) -> Version {
+    // With fixed keys, so the same text has the same fingerprint in every process.
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    Version::Text(text.len(), hasher.finish())
 }
 
-fn read_file(file: &SourceFile) -> Result<Vec<Reading>, Problem> {
-    if file.text.len() > MAX_FILE_BYTES {
-        let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", file.text.len());
+fn read_file(path: &Arc<str>, text: &str) -> Result<Vec<Reading>, Problem> {
+    if text.len() > MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
         let hint = "split it; until then the objects last loaded from it stay in force";
-        return Err(Problem::of_file(&file.path, message, hint));
+        return Err(Problem::of_file(path, message, hint));
     }
-    let documents = yaml::parse(&file.text).map_err(|error| {
-        let mut problem = Problem::of_file(&file.path, format!("not YAML: {}", error.message), error.hint);
+    let documents = yaml::parse(text).map_err(|error| {
+        let mut problem = Problem::of_file(path, format!("not YAML: {}", error.message), error.hint);
         if let Some(at) = error.at {
             (problem.line, problem.column) = (at.line, at.column);
         }
         problem
     })?;
-    let path: Arc<str> = file.path.as_str().into();
     let mut readings = Vec::new();
     for document in &documents {
-        object::read_document(document, &path, &mut readings);
+        object::read_document(document, path, &mut readings);
     }
     Ok(readings)
-}
-
-/// Decides for each object which version is in force.
-fn choose(parsed: &BTreeMap<String, Parsed>, previous: &InForce, problems: &mut Vec<Problem>) -> InForce {
-    let mut chosen = InForce::new();
-    let mut by_file: BTreeMap<&str, Vec<&ObjectKey>> = BTreeMap::new();
-    for (key, kept) in previous {
-        by_file.entry(&kept.object.file).or_default().push(key);
-    }
-    // Objects that are told in some file are not missing from another one.
-    let told: BTreeSet<&ObjectKey> = parsed
-        .values()
-        .filter_map(|parsed| parsed.outcome.as_ref().ok())
-        .flatten()
-        .filter_map(|reading| reading.key.as_ref())
-        .collect();
-    let mut count = 0;
-    for (path, parsed) in parsed {
-        let mut any_may_be_missing = false;
-        match &parsed.outcome {
-            Ok(readings) => {
-                for reading in readings {
-                    count += 1;
-                    if count == MAX_OBJECTS + 1 {
-                        problems.push(too_many(path, reading));
-                    }
-                    if count > MAX_OBJECTS {
-                        continue;
-                    }
-                    any_may_be_missing |= reading.key.is_none();
-                    choose_one(reading, previous, &mut chosen, problems);
-                }
-            }
-            Err(problem) => {
-                problems.push(problem.clone());
-                any_may_be_missing = true;
-            }
-        }
-        let had = by_file.get(path.as_str()).into_iter().flatten().copied();
-        let missing: Vec<&ObjectKey> = had.filter(|&key| !told.contains(key)).collect();
-        if parsed.blank && !missing.is_empty() {
-            problems.push(emptied(path));
-            any_may_be_missing = true;
-        }
-        if any_may_be_missing {
-            for key in missing {
-                if let Some(kept) = previous.get(key) {
-                    chosen.entry(key.clone()).or_insert_with(|| kept.clone());
-                }
-            }
-        }
-    }
-    chosen
-}
-
-fn emptied(path: &str) -> Problem {
-    let hint = "if it is meant, remove the file, or write a comment into it";
-    let message = "the file is empty now; the objects that it had stay in force";
-    Problem { severity: Severity::Warning, ..Problem::of_file(path, message, hint) }
-}
-
-fn too_many(path: &str, reading: &Reading) -> Problem {
-    let message = format!("there are more than {MAX_OBJECTS} objects; those from here on are left out");
-    let mut problem = Problem::of_file(path, message, "give the agent only the manifests of its own cluster");
-    (problem.line, problem.column) = (reading.at.line, reading.at.column);
-    problem
-}
-
-fn choose_one(reading: &Reading, previous: &InForce, chosen: &mut InForce, problems: &mut Vec<Problem>) {
-    let issues = &reading.issues;
-    let Some(key) = &reading.key else {
-        problems.extend_from_slice(&issues.list);
-        return;
-    };
-    if let Some(first) = chosen.get(key) {
-        let mut duplicate = Problem::of_file(
-            &issues.file,
-            format!("the object is already in {}:{}", first.object.file, first.object.at.line),
-            "remove one of them; the first by file name and line is in force",
-        );
-        (duplicate.line, duplicate.column) = (reading.at.line, reading.at.column);
-        duplicate.object = Some(key.to_string());
-        problems.push(duplicate);
-        return;
-    }
-    let new = reading.object.as_ref().map(|object| Kept { object: Arc::clone(object), whole: !issues.bad });
-    let kept = match (new, previous.get(key)) {
-        (Some(new), _) if new.whole => Some(new),
-        // Of a version with mistakes, only a route's sound rules are worth more than nothing.
-        (Some(new), None) => new.object.spec.stands_in_part().then_some(new),
-        (Some(new), Some(old)) if !old.whole && new.object.spec.stands_in_part() => Some(new),
-        (_, old) => old.cloned(),
-    };
-    let stays = issues.bad && kept.as_ref().is_some_and(|kept| kept.whole);
-    for problem in &issues.list {
-        let mut problem = problem.clone();
-        if stays && problem.is_error() {
-            problem.hint.push_str(" (the object stays in force as it last was)");
-        }
-        problems.push(problem);
-    }
-    if let Some(kept) = kept {
-        chosen.insert(key.clone(), kept);
-    }
 }

@@ -1,4 +1,9 @@
 //! From checked objects to the [`Config`]: what needs more than one object to be decided.
+//!
+//! It is kept up to date: [`Lowering::update`] takes in which objects changed, and lowers what depends on them, no more.
+//! A slice touches its service, a node the services with endpoints on it, a workload those that it serves, a policy those
+//! that it is for. What is small and depends on much is done as a whole: clusters, which policy wins, gateways with
+//! their routes, shifts. The result is the same as if all were lowered anew.
 
 mod fleet;
 mod gateways;
@@ -10,36 +15,258 @@ mod routes;
 mod services;
 mod shifts;
 mod streams;
+mod touched;
+mod workloads;
 
 use crate::{
+    change::ConfigChange,
     config::Config,
-    kinds::Spec,
+    kinds::{Kind, Spec},
     object::Object,
     problem::{Problem, Severity},
+    store::{Changed, Store},
     yaml::Pos,
 };
-use tidegate_model::ClusterName;
+use policies::{Merger, Policies};
+use services::{Around, Services};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::replace,
+    sync::Arc,
+};
+use tidegate_model::{ClusterName, ServiceName};
+use touched::{Touched, services_of_route};
+use workloads::Workloads;
 
-/// Lowers the objects in force, which come in the order of their keys.
-pub(crate) fn lower(cluster: &ClusterName, objects: &[&Object], problems: &mut Vec<Problem>) -> Config {
-    let clusters = fleet::lower(cluster, objects, problems);
-    let policies = policies::Policies::new(objects, &clusters, problems);
-    let mut services = services::lower(objects, &policies, problems);
-    fleet::check_mentions(objects, &clusters, &services, problems);
-    let mut gateways = gateways::lower(objects, problems);
-    routes::attach(objects, &services, &mut gateways, problems);
-    streams::attach(objects, &services, &mut gateways, problems);
-    routes::set_protocols(&gateways, &mut services);
-    streams::set_tunnelled(&gateways, &mut services);
-    let shifts = shifts::lower(objects, clusters.get(cluster), &services, problems);
-    Config { clusters, services, gateways: gateways.into_config(), shifts }
+/// Everything that was lowered, and from what.
+#[derive(Debug)]
+pub(crate) struct Lowering {
+    own: ClusterName,
+    config: Config,
+    policies: Policies,
+    merger: Merger,
+    services: Services,
+    routed: Routed,
+    /// What is wrong with parts that are done as a whole, by part.
+    problems: BTreeMap<Part, Vec<Problem>>,
+    started: bool,
+}
+
+/// What routes have to do with services.
+#[derive(Debug, Default)]
+struct Routed {
+    /// The services that they name, whether there are such or not.
+    named: BTreeSet<ServiceName>,
+    grpc: BTreeSet<ServiceName>,
+    tunnelled: BTreeSet<ServiceName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Clusters,
+    Policies,
+    Mentions,
+    Gateways,
+    Shifts,
+}
+
+impl Lowering {
+    pub(crate) fn new(own: ClusterName) -> Self {
+        Self {
+            own,
+            config: Config::default(),
+            policies: Policies::default(),
+            merger: Merger::default(),
+            services: Services::default(),
+            routed: Routed::default(),
+            problems: BTreeMap::new(),
+            started: false,
+        }
+    }
+
+    /// The cluster that it is for.
+    pub(crate) const fn own(&self) -> &ClusterName {
+        &self.own
+    }
+
+    /// What is in force.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is wrong between objects.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let parts = self.problems.values().flatten();
+        parts.chain(self.merger.problems()).chain(self.services.problems())
+    }
+
+    /// Takes in which objects of `store` changed. Gives what changed by that, and whether anything is wrong that was not,
+    /// or the other way round.
+    pub(crate) fn update(&mut self, store: &Store, changed: &[Changed]) -> (ConfigChange, bool) {
+        let mut touched = Touched::default();
+        if !replace(&mut self.started, true) {
+            touched.clusters = true;
+        }
+        for object in changed {
+            touched.by(object, &mut self.services, store);
+        }
+        let mut change = ConfigChange::default();
+        let mut told = self.lower_clusters(store, &mut touched, &mut change);
+        told |= self.lower_policies(store, &mut touched);
+        told |= self.lower_gateways(store, &mut touched, &mut change);
+        told |= self.lower_services(store, &mut touched, &mut change);
+        told |= self.lower_shifts(store, &touched, &mut change);
+        told |= self.check_mentions(store, &touched);
+        self.config.apply(&change);
+        (change, told)
+    }
+
+    /// Files what is wrong with a part; whether that is news.
+    fn tell(&mut self, part: Part, problems: Vec<Problem>) -> bool {
+        let before = self.problems.get(&part).map_or(&[][..], Vec::as_slice);
+        let news = before != problems;
+        self.problems.insert(part, problems);
+        news
+    }
+
+    fn lower_clusters(&mut self, store: &Store, touched: &mut Touched, change: &mut ConfigChange) -> bool {
+        if !touched.clusters {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let objects: Vec<_> = store.of_kind(Kind::FleetCluster).collect();
+        let clusters = fleet::lower(&self.own, &objects, &mut problems);
+        if clusters != self.config.clusters {
+            // Labels become clusters when policies are merged.
+            touched.all_policies = true;
+            self.config.clusters.clone_from(&clusters);
+            change.clusters = Some(clusters);
+        }
+        self.tell(Part::Clusters, problems)
+    }
+
+    fn lower_policies(&mut self, store: &Store, touched: &mut Touched) -> bool {
+        let mut told = false;
+        if touched.policies {
+            let mut problems = Vec::new();
+            let kinds = [Kind::FailoverProfile, Kind::FailoverPolicy];
+            let objects: Vec<_> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
+            self.policies = Policies::new(&objects, &mut problems);
+            told = self.tell(Part::Policies, problems);
+        }
+        if touched.all_policies {
+            self.merger.forget(None);
+            touched.services.extend(self.services.names().map(|name| (name.clone(), true)));
+        } else if !touched.titles.is_empty() {
+            let titles: BTreeSet<&str> = touched.titles.iter().map(|title| &**title).collect();
+            self.merger.forget(Some(&titles));
+        }
+        told
+    }
+
+    fn lower_gateways(&mut self, store: &Store, touched: &mut Touched, change: &mut ConfigChange) -> bool {
+        if !touched.gateways
+            && !touched.identities.iter().any(|name| self.routed.is_about(name, &self.services))
+        {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let kinds = [Kind::Gateway, Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kind::TlsRoute];
+        let objects: Vec<&Arc<Object>> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
+        let mut gateways = gateways::lower(&objects, &mut problems);
+        routes::attach(&objects, &self.services, &mut gateways, &mut problems);
+        streams::attach(&objects, &self.services, &mut gateways, &mut problems);
+        let named = objects.iter().flat_map(|object| services_of_route(&object.spec)).cloned().collect();
+        let (grpc, tunnelled) = (routes::speaking_grpc(&gateways), streams::tunnelled(&gateways));
+        let before = replace(&mut self.routed, Routed { named, grpc, tunnelled });
+        let grpc = before.grpc.symmetric_difference(&self.routed.grpc);
+        let tunnelled = before.tunnelled.symmetric_difference(&self.routed.tunnelled);
+        for name in grpc.chain(tunnelled) {
+            touched.services.entry(name.clone()).or_default();
+        }
+        let gateways = gateways.into_config();
+        for name in self.config.gateways.keys().filter(|name| !gateways.contains_key(*name)) {
+            change.gateways.insert(name.clone(), None);
+        }
+        for (name, gateway) in gateways {
+            if self.config.gateways.get(&name) != Some(&gateway) {
+                change.gateways.insert(name, Some(gateway));
+            }
+        }
+        self.tell(Part::Gateways, problems)
+    }
+
+    fn lower_services(&mut self, store: &Store, touched: &mut Touched, change: &mut ConfigChange) -> bool {
+        let namespaces: BTreeSet<&str> = touched.identities.iter().map(ServiceName::namespace).collect();
+        for name in namespaces.into_iter().flat_map(|namespace| self.services.orphans_in(namespace)) {
+            touched.services.entry(name.clone()).or_default();
+        }
+        let zones = touched.mentions_zones(&self.config).then(|| self.services.zones().cloned().collect());
+        let mut around = Around {
+            policies: &self.policies,
+            merger: &mut self.merger,
+            clusters: &self.config.clusters,
+            workloads: Workloads::new(store),
+            grpc: &self.routed.grpc,
+            tunnelled: &self.routed.tunnelled,
+        };
+        let mut told = false;
+        for (name, whole) in &touched.services {
+            let before = self.config.services.get(name);
+            let (lowered, news) = self.services.lower(name, *whole, before.map(|it| &**it), &mut around);
+            told |= news;
+            if lowered.as_ref() != before.map(|it| &**it) {
+                change.services.insert(name.clone(), lowered.map(Arc::new));
+            }
+        }
+        if touched.services.values().any(|whole| *whole) {
+            self.merger.sweep();
+        }
+        touched.zones = zones.is_some_and(|zones: Vec<_>| !self.services.zones().eq(&zones));
+        told
+    }
+
+    fn lower_shifts(&mut self, store: &Store, touched: &Touched, change: &mut ConfigChange) -> bool {
+        if !(touched.shifts || touched.clusters || !touched.identities.is_empty()) {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let objects: Vec<_> = store.of_kind(Kind::TrafficShift).collect();
+        let own = self.config.clusters.get(&self.own);
+        let shifts = shifts::lower(&objects, own, &self.services, &mut problems);
+        if shifts != self.config.shifts {
+            change.shifts = Some(shifts);
+        }
+        self.tell(Part::Shifts, problems)
+    }
+
+    fn check_mentions(&mut self, store: &Store, touched: &Touched) -> bool {
+        if !(touched.clusters || touched.policies || touched.shifts || touched.zones) {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let kinds = [Kind::FleetCluster, Kind::FailoverProfile, Kind::FailoverPolicy, Kind::TrafficShift];
+        let objects: Vec<_> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
+        fleet::check_mentions(&objects, &self.config.clusters, self.services.zones(), &mut problems);
+        self.tell(Part::Mentions, problems)
+    }
+}
+
+impl Routed {
+    /// Whether it matters to routes that a service came, went or got another port: they name it, or are told which
+    /// services of its namespace there are instead of one that there is not.
+    fn is_about(&self, name: &ServiceName, services: &Services) -> bool {
+        let namespace = name.namespace();
+        let lacking = |it: &ServiceName| it.namespace() == namespace && !services.contains(it);
+        self.named.contains(name) || self.named.iter().any(lacking)
+    }
 }
 
 /// The objects of one kind, with what they say.
 fn of_kind<'o, T: 'o>(
-    objects: &'o [&'o Object],
+    objects: &[&'o Arc<Object>],
     pick: impl Fn(&'o Spec) -> Option<&'o T>,
-) -> impl Iterator<Item = (&'o Object, &'o T)> {
+) -> impl Iterator<Item = (&'o Arc<Object>, &'o T)> {
     objects.iter().filter_map(move |&object| pick(&object.spec).map(|spec| (object, spec)))
 }
 
@@ -49,7 +276,7 @@ fn problem_in(object: &Object, at: Pos, message: impl Into<String>, hint: impl I
         file: object.file.to_string(),
         line: at.line,
         column: at.column,
-        object: Some(object.title.to_string()),
+        object: Some(object.title().to_string()),
         severity: Severity::Error,
         message: message.into(),
         hint: hint.into(),

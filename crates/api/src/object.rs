@@ -1,12 +1,13 @@
-//! An object of a file: which kind it is, what it is called, and what it says.
+//! An object: which kind it is, what it is called, and what it says.
 
 use crate::{
     fields::{Fields, Issues},
     kinds::{self, Kind, Labels, Spec},
+    problem::Problem,
     read,
     yaml::{Node, Pos, Value},
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidegate_engine::Origin;
 
 /// What makes two objects the same object.
@@ -14,13 +15,13 @@ use tidegate_engine::Origin;
 pub(crate) struct ObjectKey {
     pub(crate) kind: Kind,
     /// Empty for kinds that belong to no namespace.
-    pub(crate) namespace: String,
-    pub(crate) name: String,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 impl std::fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.namespace.as_str() {
+        match &*self.namespace {
             "" => write!(f, "{} {}", self.kind.name(), self.name),
             namespace => write!(f, "{} {namespace}/{}", self.kind.name(), self.name),
         }
@@ -31,25 +32,43 @@ impl std::fmt::Display for ObjectKey {
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) key: ObjectKey,
-    /// The key as text, shared by all origins that name it.
-    pub(crate) title: Arc<str>,
+    /// The key as text, once somebody asked for it: most objects are never named to anybody.
+    title: OnceLock<Arc<str>>,
+    /// The file, or the resource that it was read from.
     pub(crate) file: Arc<str>,
     pub(crate) at: Pos,
     /// `metadata.creationTimestamp`, which sorts as text.
-    pub(crate) created: Option<String>,
+    pub(crate) created: Option<Box<str>>,
     pub(crate) spec: Spec,
 }
 
+impl PartialEq for Object {
+    /// Whether both say the same at the same place.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { key, title: _, file, at, created, spec } = self;
+        *key == other.key
+            && *file == other.file
+            && *at == other.at
+            && *created == other.created
+            && *spec == other.spec
+    }
+}
+
 impl Object {
+    /// The key as text, shared by all origins that name it.
+    pub(crate) fn title(&self) -> &Arc<str> {
+        self.title.get_or_init(|| self.key.to_string().into())
+    }
+
     /// Where a field of this object was written.
     pub(crate) fn origin(&self, at: Pos) -> Origin {
-        Origin::File { object: Arc::clone(&self.title), file: Arc::clone(&self.file), line: at.line }
+        Origin::File { object: Arc::clone(self.title()), file: Arc::clone(&self.file), line: at.line }
     }
 
     /// Gateway API's order of precedence: the oldest, then the first by name. An object without a creation time
     /// is one that Kubernetes has not seen yet, so it is younger than any that has one.
     pub(crate) fn seniority(&self) -> (bool, Option<&str>, &str, &str) {
-        (self.created.is_none(), self.created.as_deref(), &self.key.namespace, &self.key.name)
+        (self.created.is_none(), self.created.as_deref(), &*self.key.namespace, &*self.key.name)
     }
 }
 
@@ -61,7 +80,10 @@ pub(crate) struct Reading {
     pub(crate) at: Pos,
     /// What was read; of a bad object, the part that can stand alone, if there is one.
     pub(crate) object: Option<Arc<Object>>,
-    pub(crate) issues: Issues,
+    /// Whether the object as a whole is to be left out.
+    pub(crate) bad: bool,
+    /// What is wrong.
+    pub(crate) issues: Box<[Problem]>,
 }
 
 /// Reads the objects of a document: one, or those of a `List`. What Tidegate has no use for is skipped.
@@ -79,7 +101,7 @@ pub(crate) fn read_document(node: &Node, file: &Arc<str>, into: &mut Vec<Reading
         Head::Unknown => (None, None),
         Head::Named(key, object) => (Some(key), object),
     };
-    into.push(Reading { key, at: node.at, object, issues });
+    into.push(Reading { key, at: node.at, object, bad: issues.bad, issues: issues.list.into() });
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes it. The parser limits the depth of lists in lists.
@@ -134,20 +156,20 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
     };
     issues.object = Some(kind.name().to_owned());
     let Some(meta) = read_metadata(&mut fields, kind, issues) else { return Head::Unknown };
-    let key = ObjectKey { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
-    let title: Arc<str> = key.to_string().into();
-    issues.object = Some(title.to_string());
+    let key = ObjectKey { kind, namespace: meta.namespace.as_str().into(), name: meta.name.as_str().into() };
+    let title = key.to_string();
     for problem in &mut issues.list {
-        problem.object = Some(title.to_string());
+        problem.object = Some(title.clone());
     }
+    issues.object = Some(title);
     fields.ignore(&["status"]);
     let spec = kind.read(&mut fields, &meta, issues);
     if kind.is_ours() {
         fields.finish(issues);
     }
-    let file = Arc::clone(&issues.file);
-    let object =
-        spec.map(|spec| Object { key: key.clone(), title, file, at: node.at, created: meta.created, spec });
+    let (file, created) = (Arc::clone(&issues.file), meta.created.map(String::into_boxed_str));
+    let title = OnceLock::new();
+    let object = spec.map(|spec| Object { key: key.clone(), title, file, at: node.at, created, spec });
     Head::Named(key, object.map(Arc::new))
 }
 

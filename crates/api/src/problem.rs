@@ -95,6 +95,7 @@ impl Problem {
             .then_with(|| key(self).cmp(&key(other)))
             .then_with(|| self.message.cmp(&other.message))
             .then_with(|| self.hint.cmp(&other.hint))
+            .then_with(|| self.object.cmp(&other.object))
     }
 }
 

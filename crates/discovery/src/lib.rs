@@ -1,11 +1,15 @@
 //! Where manifests come from: watched files and folders.
 //!
-//! [`Folder::watch`] gives a [`Snapshot`] of what the manifests say, and a new one whenever they change. What a
-//! manifest means is the business of the crate `api`; here is only the reading: which files there are (`scan`), and
-//! when to look again (`watch`).
+//! [`Folder::watch`] gives a [`Snapshot`] of what the manifests say, and then an [`Update`] whenever they change. What a
+//! manifest means is the business of the crate `api`; here is only the reading: which files there are (`scan`), which
+//! of them to read again (`reader`), when to do so (`watch`), and how what changed gets to whoever follows (`updates`).
 
+mod events;
+mod reader;
 mod scan;
+mod updates;
 mod watch;
 
 pub use scan::{MAX_FILES, read_once};
-pub use watch::{Error, Folder, Snapshot};
+pub use updates::{Snapshot, Update, Updates};
+pub use watch::{Error, Folder};

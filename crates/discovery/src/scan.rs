@@ -139,6 +139,12 @@ impl Walk {
     }
 }
 
+/// Whether a file of this name is looked at.
+pub(crate) fn may_be_manifest(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    is_manifest(path) && !is_hidden
+}
+
 fn is_manifest(path: &Path) -> bool {
     path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| {
         ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -146,15 +152,20 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 impl Stamp {
+    /// Whether it was written so long ago.
+    pub(crate) fn is_older(&self, age: std::time::Duration, now: SystemTime) -> bool {
+        self.modified.and_then(|modified| now.duration_since(modified).ok()).is_some_and(|it| it > age)
+    }
+
     #[cfg(unix)]
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         // A replacement by rename has another inode even when time and length are equal.
         Self { modified: metadata.modified().ok(), length: metadata.len(), identity: metadata.ino() }
     }
 
     #[cfg(not(unix))]
-    fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self { modified: metadata.modified().ok(), length: metadata.len(), identity: 0 }
     }
 }

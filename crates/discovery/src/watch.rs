@@ -1,20 +1,14 @@
 //! When to read the manifests again: on events of the file system, after they have settled, and every few seconds by
 //! comparing what the files look like, because events get lost (network file systems, full queues, bind mounts).
 
-use crate::scan::{self, Found};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+use crate::{
+    events::{Events, Told},
+    reader::Reader,
+    updates::{Sender, Snapshot, Updates, channel},
 };
-use tidegate_api::{Config, Loaded, Loader, Problem};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_model::ClusterName;
-use tokio::{
-    sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// A burst of writes is over when nothing happened for so long: editors and `git checkout` write within it.
@@ -42,38 +36,18 @@ pub enum Error {
     },
 }
 
-/// What the manifests said at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// What is in force.
-    pub config: Arc<Config>,
-    /// What is wrong, in the files and with them.
-    pub problems: Vec<Problem>,
-    /// From 1; each later snapshot has a higher one.
-    pub generation: u64,
-}
-
-impl Snapshot {
-    /// All problems as text, one after the other, for a log or a terminal. Empty when there are none.
-    #[must_use]
-    pub fn problems_text(&self) -> String {
-        self.problems.iter().map(|problem| format!("{problem}\n")).collect()
-    }
-}
-
 /// Files and folders of manifests.
 #[derive(Debug)]
 pub struct Folder;
 
 impl Folder {
-    /// Loads the manifests below `paths` and watches them until `shutdown`.
+    /// Loads the manifests below `paths` and watches them until `shutdown`, or until nobody follows any more.
     ///
-    /// The first snapshot is there when this returns, and counts as a change, so that a loop that only waits for
-    /// changes gets it too. Later ones may be skipped when they come faster than they are looked at; the last one never
-    /// is. A snapshot follows only a change of the configuration or of its problems.
+    /// The first snapshot is there when this returns. Updates come when the configuration or its problems change; those that
+    /// come faster than they are taken become one.
     ///
     /// # Errors
-    /// If no path is given, or one of them does not exist. What goes wrong later is among the problems of a snapshot.
+    /// If no path is given, or one of them does not exist. What goes wrong later is among the problems of an update.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -81,7 +55,7 @@ impl Folder {
         paths: Vec<PathBuf>,
         cluster: ClusterName,
         shutdown: CancellationToken,
-    ) -> Result<watch::Receiver<Arc<Snapshot>>, Error> {
+    ) -> Result<(Snapshot, Updates), Error> {
         if paths.is_empty() {
             return Err(Error::NoPaths);
         }
@@ -90,188 +64,65 @@ impl Folder {
                 return Err(Error::Path { path: path.clone(), source });
             }
         }
-        let changed = Arc::new(Notify::new());
-        let mut reader = Reader::new(paths, cluster, &changed);
-        let loaded = reader.load();
-        let first = Snapshot { config: Arc::new(loaded.config), problems: loaded.problems, generation: 1 };
-        let (sender, mut receiver) = watch::channel(Arc::new(first));
-        receiver.mark_changed();
-        tokio::spawn(follow(reader, changed, sender, shutdown));
-        Ok(receiver)
+        let events = Arc::new(Events::default());
+        let mut reader = Reader::new(paths, cluster, &events, POLL);
+        reader.load(&Told::everything());
+        let (config, problems) = (Arc::new(reader.loader.config().clone()), reader.problems());
+        let first = Snapshot { config, problems, generation: 1 };
+        let (sender, updates) = channel(first.generation);
+        tokio::spawn(follow(reader, events, sender, shutdown));
+        Ok((first, updates))
     }
 }
 
 /// Waits for changes and loads them.
-async fn follow(
-    mut reader: Reader,
-    changed: Arc<Notify>,
-    sender: watch::Sender<Arc<Snapshot>>,
-    shutdown: CancellationToken,
-) {
+async fn follow(mut reader: Reader, events: Arc<Events>, mut sender: Sender, shutdown: CancellationToken) {
     let mut next_poll = Instant::now() + POLL;
     loop {
         let by_event = tokio::select! {
             () = shutdown.cancelled() => return,
-            () = sender.closed() => return,
-            () = changed.notified() => true,
+            () = sender.gone.cancelled() => return,
+            () = events.filled.notified() => true,
             () = sleep_until(next_poll) => false,
         };
         if by_event {
-            settle(&changed).await;
+            settle(&events).await;
         }
+        let told = by_event.then(|| events.take());
         // On a thread for blocking work: a file system that hangs must not hold up the agent.
         let work = tokio::task::spawn_blocking(move || {
-            let loaded = (by_event || reader.looks_different()).then(|| reader.load());
+            let told = told.or_else(|| reader.looks_different().then(Told::everything));
+            let loaded = told.map(|told| reader.load(&told));
             (reader, loaded)
         });
         let loaded;
         (reader, loaded) = match work.await {
             Ok(done) => done,
             Err(error) => {
-                // The runtime is shutting down, or the loader panicked: the last snapshot stays.
+                // The runtime is shutting down, or the loader panicked: what was told last stays.
                 tracing::error!(%error, "manifests are no longer followed");
                 return;
             }
         };
-        if let Some(Loaded { config, problems }) = loaded {
-            sender.send_if_modified(|last| {
-                let same = *last.config == config && last.problems == problems;
-                if !same {
-                    let generation = last.generation + 1;
-                    *last = Arc::new(Snapshot { config: Arc::new(config), problems, generation });
-                }
-                !same
-            });
+        if let Some((change, problems)) = loaded {
+            sender.send(change, problems);
         }
-        next_poll = Instant::now() + POLL;
+        if !by_event {
+            next_poll = Instant::now() + POLL;
+        }
     }
 }
 
 /// Waits until a burst of events is over.
-async fn settle(changed: &Notify) {
+async fn settle(events: &Events) {
     let limit = Instant::now() + PATIENCE;
     loop {
         let quiet = (Instant::now() + QUIET).min(limit);
-        if timeout_at(quiet, changed.notified()).await.is_err() {
+        if timeout_at(quiet, events.filled.notified()).await.is_err() {
             return;
         }
         if Instant::now() >= limit {
             return;
         }
     }
-}
-
-/// Reads the manifests again and again.
-struct Reader {
-    roots: Vec<PathBuf>,
-    loader: Loader,
-    /// The files that were loaded: the loader knows what each held, for one that cannot be read for a while.
-    last: BTreeSet<String>,
-    found: Found,
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
-}
-
-impl Reader {
-    fn new(roots: Vec<PathBuf>, cluster: ClusterName, changed: &Arc<Notify>) -> Self {
-        Self {
-            watcher: watcher(&roots, Arc::clone(changed)),
-            roots,
-            loader: Loader::new(cluster),
-            last: BTreeSet::new(),
-            found: Found::default(),
-            watched: BTreeSet::new(),
-        }
-    }
-
-    /// Whether files came, went or changed since the last load.
-    fn looks_different(&self) -> bool {
-        let now = scan::find(&self.roots);
-        now.files != self.found.files
-            || now.folders != self.found.folders
-            || now.unlisted != self.found.unlisted
-    }
-
-    fn load(&mut self) -> Loaded {
-        // Folders are watched before they are listed, so that what comes in between is an event. A new folder is
-        // known only once it was listed, so it is listed again.
-        let mut found = scan::find(&self.roots);
-        if self.watch_folders(&found) {
-            found = scan::find(&self.roots);
-        }
-        let mut problems = std::mem::take(&mut found.problems);
-        let mut files = Vec::with_capacity(found.files.len());
-        let mut as_before = Vec::new();
-        for path in found.files.keys() {
-            match scan::read(path) {
-                Ok(file) => files.push(file),
-                Err(problem) => {
-                    as_before.extend(self.last.get(&problem.file).cloned());
-                    problems.push(*problem);
-                }
-            }
-        }
-        // What lies in a place that cannot be looked into now is not known to be gone.
-        let hidden = |name: &&String| {
-            let path = Path::new(name);
-            !found.files.contains_key(path) && found.unlisted.iter().any(|place| path.starts_with(place))
-        };
-        as_before.extend(self.last.iter().filter(hidden).cloned());
-        let mut loaded = self.loader.load_changed(&files, &as_before);
-        problems.append(&mut loaded.problems);
-        self.last = files.into_iter().map(|file| file.path).chain(as_before).collect();
-        self.found = found;
-        Loaded { config: loaded.config, problems }
-    }
-
-    /// Watches the folders that are there now; whether any is new.
-    fn watch_folders(&mut self, found: &Found) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
-        // Of a root its folder too: it may be replaced as a whole, and a watch would follow the old one.
-        let parents =
-            self.roots.iter().filter_map(|root| std::path::absolute(root).ok()?.parent().map(PathBuf::from));
-        let folders = found.folders.iter().filter_map(|folder| std::path::absolute(folder).ok());
-        let wanted: BTreeSet<PathBuf> = folders.chain(parents).collect();
-        for gone in self.watched.difference(&wanted) {
-            // An error means that the system has forgotten it already, as it does when the folder is removed.
-            let _ = watcher.unwatch(gone);
-        }
-        let mut watched = BTreeSet::new();
-        for folder in wanted {
-            // Those that are watched too: a folder that was replaced has the same path, but is another one.
-            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    watched.insert(folder);
-                }
-                Err(error) => {
-                    tracing::debug!(folder = %folder.display(), %error, "compared only, not watched");
-                }
-            }
-        }
-        let any_new = !watched.is_subset(&self.watched);
-        self.watched = watched;
-        any_new
-    }
-}
-
-/// A watcher that tells of changes at or below `roots`; `None` where the system has none to give.
-fn watcher(roots: &[PathBuf], changed: Arc<Notify>) -> Option<RecommendedWatcher> {
-    let roots: Vec<PathBuf> = roots.iter().filter_map(|root| std::path::absolute(root).ok()).collect();
-    let on_event = move |event: notify::Result<notify::Event>| {
-        let matters = event.map_or(true, |event| {
-            // Reading is an event too, and our own would never end. The folder that holds a root tells of its other
-            // entries, which are not ours.
-            let ours = |path: &PathBuf| roots.iter().any(|root| path.starts_with(root));
-            event.need_rescan() || (!event.kind.is_access() && event.paths.iter().any(ours))
-        });
-        if matters {
-            changed.notify_one();
-        }
-    };
-    notify::recommended_watcher(on_event)
-        .inspect_err(|error| {
-            let seconds = POLL.as_secs();
-            tracing::warn!(%error, "no file system events; manifests are compared every {seconds} s");
-        })
-        .ok()
 }

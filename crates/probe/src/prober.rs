@@ -61,11 +61,20 @@ pub struct Prober<K> {
     _stop: DropGuard,
 }
 
-/// The newest set of targets that the task has not taken yet.
+/// What is new of the targets that the task has not taken yet. It holds each key once, whatever comes.
 #[derive(Debug)]
 struct Mailbox<K> {
-    targets: Mutex<Option<BTreeMap<K, Target>>>,
+    news: Mutex<News<K>>,
     filled: Notify,
+}
+
+/// What is new of the targets.
+#[derive(Debug)]
+enum News<K> {
+    /// These are all.
+    All(BTreeMap<K, Target>),
+    /// These are new or changed; `None` for those that are gone.
+    Some(BTreeMap<K, Option<Target>>),
 }
 
 impl<K: Ord + Clone + Send + 'static> Prober<K> {
@@ -77,7 +86,8 @@ impl<K: Ord + Clone + Send + 'static> Prober<K> {
     /// If the operating system has no thread or no descriptors left for it.
     #[expect(clippy::needless_pass_by_value, reason = "a token is a handle, and is handed over")]
     pub fn start(verdicts: mpsc::Sender<Verdict<K>>, shutdown: CancellationToken) -> io::Result<Self> {
-        let targets = Arc::new(Mailbox { targets: Mutex::new(None), filled: Notify::new() });
+        let targets =
+            Arc::new(Mailbox { news: Mutex::new(News::Some(BTreeMap::new())), filled: Notify::new() });
         let stats = Arc::new(Stats::default());
         let stop = shutdown.child_token();
         let limit = in_flight_limit(open_files_limit());
@@ -115,7 +125,24 @@ impl<K: Ord + Clone + Send + 'static> Prober<K> {
     /// said of it, except what is in the channel already.
     pub fn set(&self, targets: Vec<(K, Target)>) {
         let targets = targets.into_iter().collect();
-        *self.targets.targets.lock().unwrap_or_else(PoisonError::into_inner) = Some(targets);
+        *self.targets.news.lock().unwrap_or_else(PoisonError::into_inner) = News::All(targets);
+        self.targets.filled.notify_one();
+    }
+
+    /// Changes the set where `changed` says so: targets that are new or changed, and keys that are gone. It is as if
+    /// [`Self::set`] had been called with the whole set after the change, but costs what changed.
+    pub fn change(&self, changed: Vec<(K, Option<Target>)>) {
+        match &mut *self.targets.news.lock().unwrap_or_else(PoisonError::into_inner) {
+            News::All(targets) => {
+                for (key, target) in changed {
+                    match target {
+                        Some(target) => targets.insert(key, target),
+                        None => targets.remove(&key),
+                    };
+                }
+            }
+            News::Some(waiting) => waiting.extend(changed),
+        }
         self.targets.filled.notify_one();
     }
 
@@ -218,9 +245,13 @@ impl<K: Ord + Clone + Send + 'static> Shell<K> {
     }
 
     fn take_targets(&mut self) {
-        let targets = self.mailbox.targets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(targets) = targets {
-            self.schedule.reconcile(targets, Instant::now());
+        let taken = std::mem::replace(
+            &mut *self.mailbox.news.lock().unwrap_or_else(PoisonError::into_inner),
+            News::Some(BTreeMap::new()),
+        );
+        match taken {
+            News::All(targets) => self.schedule.reconcile(targets, Instant::now()),
+            News::Some(changed) => self.schedule.change(changed, Instant::now()),
         }
     }
 

@@ -99,17 +99,28 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// Makes `targets` the whole set. What is unchanged keeps its state and its place in the queue.
     pub(crate) fn reconcile(&mut self, targets: BTreeMap<K, Target>, now: Instant) {
-        let gone: Vec<Ticket> =
-            self.tickets.iter().filter(|(key, _)| !targets.contains_key(key)).map(|(_, t)| *t).collect();
-        for ticket in gone {
-            if let Some(entry) = self.remove(ticket) {
-                self.tickets.remove(&entry.key);
-            }
-        }
+        let gone: Vec<K> = self.tickets.keys().filter(|key| !targets.contains_key(key)).cloned().collect();
+        let gone = gone.into_iter().map(|key| (key, None));
+        let changed = targets.into_iter().map(|(key, target)| (key, Some(target)));
+        self.change(gone.chain(changed), now);
+    }
+
+    /// Takes in targets that are new or changed, and keys that are gone. What is unchanged keeps its state and its place in
+    /// the queue.
+    pub(crate) fn change(&mut self, changed: impl IntoIterator<Item = (K, Option<Target>)>, now: Instant) {
+        let mut any_gone = false;
         let mut fresh = Vec::new();
         let mut known = Vec::new();
-        for (key, target) in targets {
+        for (key, target) in changed {
             let ticket = self.tickets.get(&key).copied();
+            let Some(target) = target else {
+                if let Some(ticket) = ticket {
+                    self.tickets.remove(&key);
+                    self.remove(ticket);
+                    any_gone = true;
+                }
+                continue;
+            };
             let old = ticket.and_then(|ticket| Some((ticket, self.entries.get(&ticket)?)));
             match old.filter(|(_, old)| old.target.address == target.address) {
                 None => {
@@ -127,6 +138,7 @@ impl<K: Ord + Clone> Schedule<K> {
                 Some(_) => {}
             }
         }
+        any_gone |= !fresh.is_empty() || !known.is_empty();
         for (added, gap) in [(fresh, START_GAP), (known, KNOWN_GAP)] {
             let count = u32::try_from(added.len()).unwrap_or(u32::MAX);
             for (index, (key, target, tracker)) in (0..count).zip(added) {
@@ -134,9 +146,11 @@ impl<K: Ord + Clone> Schedule<K> {
                 self.insert(key, target, tracker, due, now);
             }
         }
-        let entries = &self.entries;
-        self.untold.retain(|ticket| entries.contains_key(ticket));
-        self.ready.retain(|ticket| entries.contains_key(ticket));
+        if any_gone {
+            let entries = &self.entries;
+            self.untold.retain(|ticket| entries.contains_key(ticket));
+            self.ready.retain(|ticket| entries.contains_key(ticket));
+        }
     }
 
     fn insert(&mut self, key: K, target: Target, tracker: Tracker, due: Instant, now: Instant) {

@@ -52,7 +52,7 @@ impl Core {
 
     /// The services whose demand matters, and the unit in which their capacity is declared.
     pub(crate) fn metered(&self) -> impl Iterator<Item = (&ServiceName, Load)> {
-        let of = |(name, service): (_, &tidegate_api::Service)| {
+        let of = |(name, service): (_, &std::sync::Arc<tidegate_api::Service>)| {
             Some((name, service.policy.engine.capacity.as_ref()?.per_endpoint.value))
         };
         self.config.services.iter().filter_map(of)

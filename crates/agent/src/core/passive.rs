@@ -12,8 +12,8 @@ use tidegate_model::{ServiceName, Time};
 impl Core {
     /// Whether any policy judges endpoints by the errors of requests: gateways report per endpoint only then.
     #[must_use]
-    pub fn judges_errors(&self) -> bool {
-        self.config.services.values().any(|service| service.policy.error_check.is_some())
+    pub const fn judges_errors(&self) -> bool {
+        self.asked.errors > 0
     }
 
     /// Whether the policy of a service does.
@@ -49,13 +49,17 @@ impl Core {
         }
     }
 
-    /// Manifests are new: policies may ask no more, and a starting agent finds what was ejected before.
-    pub(super) fn judge_errors_anew(&mut self, now: Time, output: &mut Output) {
-        let services: Vec<ServiceName> = self.config.services.keys().cloned().collect();
+    /// Manifests are new for these services: policies may ask no more, and a starting agent finds what was ejected before.
+    pub(super) fn judge_errors_anew<'s>(
+        &mut self,
+        services: impl Iterator<Item = &'s ServiceName>,
+        now: Time,
+        output: &mut Output,
+    ) {
         for service in services {
-            let endpoints = self.endpoints_of(&service);
-            if self.passive.knows(&service) || endpoints.iter().any(|it| it.ejected) {
-                self.judge_errors_of(&service, &endpoints, now, output);
+            let endpoints = self.endpoints_of(service);
+            if self.passive.knows(service) || endpoints.iter().any(|it| it.ejected) {
+                self.judge_errors_of(service, &endpoints, now, output);
             }
         }
     }

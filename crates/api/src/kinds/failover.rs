@@ -12,14 +12,14 @@ use crate::{
 use tidegate_engine::{Tier, Weights};
 
 /// A rule whose labels are not resolved yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RawRule {
     pub(crate) from: Selector,
     pub(crate) to: Vec<RawTier>,
 }
 
 /// A tier whose labels are not resolved yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RawTier {
     /// One that names nothing.
     Plain(Tier),

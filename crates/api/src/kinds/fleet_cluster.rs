@@ -16,7 +16,7 @@ use tidegate_model::{ClusterName, Region};
 const EAST_WEST_PORT: u16 = 15_443;
 
 /// What a `FleetCluster` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ClusterSpec {
     pub(crate) name: ClusterName,
     pub(crate) region: Region,

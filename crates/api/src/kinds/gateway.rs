@@ -13,7 +13,7 @@ const CLASSES: [(&str, GatewayRole); 2] =
     [("tidegate-edge", GatewayRole::Edge), ("tidegate-eastwest", GatewayRole::EastWest)];
 
 /// What a `Gateway` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum GatewaySpec {
     /// Of another class: known only so that routes to it are left alone.
     Foreign,
@@ -31,7 +31,7 @@ pub(crate) enum GatewaySpec {
 }
 
 /// A listener.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ListenerSpec {
     pub(crate) name: String,
     pub(crate) port: u16,

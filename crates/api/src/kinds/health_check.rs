@@ -21,7 +21,7 @@ const MAX_TEXT: usize = 1024;
 pub(crate) type Check = Option<(CheckKind, Option<TlsCheck>)>;
 
 /// `healthCheck`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct CheckFields {
     pub(crate) check: Option<Field<Check>>,
     pub(crate) interval: Option<Field<Duration>>,
@@ -33,7 +33,7 @@ pub(crate) struct CheckFields {
 }
 
 /// `healthCheck.passive.errors`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct ErrorFields {
     /// Written, or true because `errors` is there.
     pub(crate) enabled: Option<Field<bool>>,
@@ -45,7 +45,7 @@ pub(crate) struct ErrorFields {
 }
 
 /// `healthCheck.passive.latency`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct LatencyFields {
     /// Written, or true because `latency` is there.
     pub(crate) enabled: Option<Field<bool>>,

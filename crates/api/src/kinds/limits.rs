@@ -7,7 +7,7 @@ use crate::{
 use std::time::Duration;
 
 /// As far as they are written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct LimitFields {
     pub(crate) max_connections: Option<Field<u32>>,
     pub(crate) max_pending: Option<Field<u32>>,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a `Node` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct NodeSpec {
     pub(crate) name: String,
     /// The condition `Ready`; a node that says nothing of it is taken to be.

@@ -25,7 +25,7 @@ pub(crate) enum Mention {
 pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Places by name, and by the labels of their cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Selector {
     pub(crate) places: Places,
     /// All of them must be there.

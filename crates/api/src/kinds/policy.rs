@@ -23,7 +23,7 @@ pub(crate) enum Target {
 }
 
 /// What a `FailoverPolicy` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct PolicySpec {
     pub(crate) targets: Vec<Field<Target>>,
     pub(crate) fields: PolicyFields,

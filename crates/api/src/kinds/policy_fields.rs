@@ -52,14 +52,14 @@ pub(super) const NESTED: [&str; 30] = [
 ];
 
 /// `residency`, its labels not resolved yet; what is not written allows all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LabelledRegions {
     pub(crate) regions: Option<BTreeSet<Region>>,
     pub(crate) labels: Option<Labels>,
 }
 
 /// What policy says, as far as it says it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct PolicyFields {
     pub(crate) failover: Option<Field<Vec<Field<RawRule>>>>,
     pub(crate) failover_threshold: Option<Field<Fraction>>,

@@ -17,7 +17,7 @@ use tidegate_model::Fraction;
 const MAX_RAMP_STEPS: usize = 20;
 
 /// `failback`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct FailbackFields {
     pub(crate) mode: Option<Field<FailbackMode>>,
     pub(crate) hold_down: Option<Field<Duration>>,
@@ -28,7 +28,7 @@ pub(crate) struct FailbackFields {
 }
 
 /// `capacity`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct CapacityFields {
     pub(crate) per_endpoint: Option<Field<Load>>,
     pub(crate) target_utilization: Option<Field<Fraction>>,

@@ -25,7 +25,7 @@ const LEVELLED: [&str; 13] = [
 ];
 
 /// What a `FailoverProfile` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ProfileSpec {
     pub(crate) defaults: PolicyFields,
     pub(crate) overrides: PolicyFields,

@@ -24,7 +24,7 @@ const MAX_RULES: usize = 16;
 const MAX_MATCHES: usize = 64;
 
 /// What a route says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct RouteSpec {
     pub(crate) kind: RouteKind,
     pub(crate) parents: Vec<Field<ParentRef>>,
@@ -33,7 +33,7 @@ pub(crate) struct RouteSpec {
 }
 
 /// The gateway that a route attaches to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ParentRef {
     pub(crate) gateway: GatewayName,
     /// Only the listener of this name.
@@ -43,7 +43,7 @@ pub(crate) struct ParentRef {
 }
 
 /// A rule.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct RuleSpec {
     pub(crate) matches: Vec<HttpMatch>,
     pub(crate) backends: Vec<BackendSpec>,
@@ -56,7 +56,7 @@ pub(crate) struct RuleSpec {
 }
 
 /// Where copies go, and what part of the requests is copied.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct MirrorSpec {
     pub(crate) backend: Field<BackendRef>,
     pub(crate) numerator: u32,

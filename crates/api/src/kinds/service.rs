@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use tidegate_model::ServiceName;
 
 /// What a `Service` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ServiceSpec {
     pub(crate) name: ServiceName,
     /// The first port, the one that is served; `None` for a service without ports.
@@ -21,10 +21,10 @@ pub(crate) struct ServiceSpec {
 }
 
 /// A port of a service.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ServicePort {
     /// Empty for a single port without a name.
-    pub(crate) name: String,
+    pub(crate) name: Box<str>,
     pub(crate) number: u16,
     /// From `appProtocol`.
     pub(crate) protocol: Protocol,
@@ -52,7 +52,8 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
                     "the first port is the one that Tidegate serves; put a TCP port first",
                 );
             }
-            let name = first.value("name", issues, read::any_text).map(|name| name.value).unwrap_or_default();
+            let name =
+                first.value("name", issues, read::any_text).map(|it| it.value.into()).unwrap_or_default();
             let number = first.required_value("port", "the port that clients use", issues, read::port)?.value;
             let (protocol, is_stream) = read_protocol(&mut first, issues);
             port = Some(ServicePort { name, number, protocol, is_stream });

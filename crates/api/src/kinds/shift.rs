@@ -21,7 +21,7 @@ const MIN_SHIFT: Duration = Duration::from_secs(1);
 const NESTED: [&str; 4] = ["awayFrom.zone", "awayFrom.region", "awayFrom.cluster", "awayFrom.service"];
 
 /// What a `TrafficShift` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ShiftSpec {
     pub(crate) name: String,
     pub(crate) away_from: AwayFrom,
@@ -35,7 +35,7 @@ pub(crate) struct ShiftSpec {
 }
 
 /// The place.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum AwayFrom {
     /// A zone; of the own region unless another is written.
     Zone(Option<Region>, Zone),

@@ -7,23 +7,23 @@ use crate::{
     read,
     yaml::Pos,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 use tidegate_model::{ServiceName, Zone};
 
 /// What an `EndpointSlice` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct SliceSpec {
     pub(crate) service: ServiceName,
-    pub(crate) ports: Vec<SlicePort>,
+    pub(crate) ports: Box<[SlicePort]>,
     pub(crate) ports_at: Pos,
-    pub(crate) endpoints: Vec<(IpAddr, Endpoint)>,
+    pub(crate) endpoints: Box<[(IpAddr, Endpoint)]>,
 }
 
 /// A port of a slice.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct SlicePort {
     /// Empty for a single port without a name.
-    pub(crate) name: String,
+    pub(crate) name: Box<str>,
     pub(crate) number: u16,
 }
 
@@ -38,7 +38,8 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     let family = read_family(fields, issues);
     let mut ports = Vec::new();
     for mut port in fields.maps("ports", issues) {
-        let name = port.value("name", issues, read::any_text).map(|name| name.value).unwrap_or_default();
+        let name =
+            port.value("name", issues, read::any_text).map(|name| name.value.into()).unwrap_or_default();
         let protocol = port.value("protocol", issues, read::text);
         let number = port.value("port", issues, read::port);
         // Ports of other protocols are legal and not ours; a port without a number means "all", which no
@@ -68,7 +69,7 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             return None;
         }
     };
-    family.map(|_| SliceSpec { service, ports, ports_at, endpoints })
+    family.map(|_| SliceSpec { service, ports: ports.into(), ports_at, endpoints: endpoints.into() })
 }
 
 fn read_family(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Family> {
@@ -107,7 +108,7 @@ fn read_endpoint(
         terminating = conditions.value("terminating", issues, read::boolean).is_some_and(|field| field.value);
     }
     let zone = endpoint.value("zone", issues, read::name("zone", Zone::new));
-    let node = endpoint.value("nodeName", issues, read::text).map(|node| node.value);
+    let node: Option<Arc<str>> = endpoint.value("nodeName", issues, read::text).map(|node| node.value.into());
     let zone_unreadable = zone.is_none() && endpoint.node("zone").is_some();
     issues.bad = whole;
     let Some(zone) = zone else {

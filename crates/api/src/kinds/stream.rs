@@ -10,7 +10,7 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// What such a route says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct StreamSpec {
     /// TCP or TLS.
     pub(crate) protocol: ListenerProtocol,

@@ -9,7 +9,7 @@ use crate::{
 use std::collections::BTreeMap;
 
 /// What a workload says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct WorkloadSpec {
     pub(crate) namespace: String,
     /// The labels of its pods.

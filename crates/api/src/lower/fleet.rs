@@ -2,19 +2,22 @@
 
 use super::{of_kind, warning_in};
 use crate::{
-    config::{FleetCluster, Service},
+    config::FleetCluster,
     kinds::{Labels, Mention, Spec},
     nearest,
     object::Object,
     problem::Problem,
     yaml::Pos,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use tidegate_model::{ClusterName, ServiceName};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tidegate_model::{ClusterName, Zone};
 
 pub(super) type Clusters = BTreeMap<ClusterName, FleetCluster>;
 
-pub(super) fn lower(own: &ClusterName, objects: &[&Object], problems: &mut Vec<Problem>) -> Clusters {
+pub(super) fn lower(own: &ClusterName, objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Clusters {
     let clusters: Clusters = of_kind(objects, Spec::cluster)
         .map(|(object, spec)| {
             let cluster = FleetCluster {
@@ -44,11 +47,11 @@ pub(super) fn lower(own: &ClusterName, objects: &[&Object], problems: &mut Vec<P
     clusters
 }
 
-/// Warns of places that nothing else knows. They may come later, so what names them stays in force.
-pub(super) fn check_mentions(
-    objects: &[&Object],
+/// Warns of places that nothing else knows; `zones` are those of the own endpoints. They may come later, so what names them stays in force.
+pub(super) fn check_mentions<'z>(
+    objects: &[&Arc<Object>],
     clusters: &Clusters,
-    services: &BTreeMap<ServiceName, Service>,
+    zones: impl Iterator<Item = &'z Zone>,
     problems: &mut Vec<Problem>,
 ) {
     if clusters.is_empty() {
@@ -58,10 +61,7 @@ pub(super) fn check_mentions(
     let regions: BTreeSet<&str> = clusters.values().map(|cluster| cluster.region.as_str()).collect();
     let names: BTreeSet<&str> = clusters.keys().map(ClusterName::as_str).collect();
     // The zones of other clusters are in their manifests, not in these.
-    let zones: Option<BTreeSet<&str>> = (clusters.len() == 1).then(|| {
-        let endpoints = services.values().flat_map(|service| service.endpoints.values());
-        endpoints.map(|endpoint| endpoint.zone.as_str()).collect()
-    });
+    let zones: Option<BTreeSet<&str>> = (clusters.len() == 1).then(|| zones.map(Zone::as_str).collect());
     for &object in objects {
         let mentions = match &object.spec {
             Spec::Cluster(spec) => &spec.mentions,

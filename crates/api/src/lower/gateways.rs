@@ -10,6 +10,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 use tidegate_model::GatewayName;
 
@@ -50,7 +51,7 @@ impl Gateways {
     }
 }
 
-pub(super) fn lower(objects: &[&Object], problems: &mut Vec<Problem>) -> Gateways {
+pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Gateways {
     let mut gateways = Gateways { ours: BTreeMap::new(), foreign: BTreeSet::new() };
     let mut bound: BTreeMap<SocketAddr, GatewayName> = BTreeMap::new();
     for (object, spec) in of_kind(objects, Spec::gateway) {

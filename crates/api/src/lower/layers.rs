@@ -43,7 +43,7 @@ impl Layer<'_> {
             Rank::Override => ProfilePart::Override,
             Rank::Default => ProfilePart::Default,
         };
-        let (object, file) = (Arc::clone(&self.object.title), Arc::clone(&self.object.file));
+        let (object, file) = (Arc::clone(self.object.title()), Arc::clone(&self.object.file));
         Origin::Profile { part, object, file, line: at.line }
     }
 }

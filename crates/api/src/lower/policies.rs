@@ -12,69 +12,72 @@ use crate::{
     object::Object,
     problem::Problem,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tidegate_model::ServiceName;
 
-/// A policy and the object that holds it.
-type Policied<'o> = (&'o Object, &'o PolicySpec);
-
 /// The policies by what they are about.
-pub(super) struct Policies<'o> {
-    by_target: BTreeMap<(&'o str, &'o Target), Policied<'o>>,
-    fleet: Option<Policied<'o>>,
-    profile: Option<(&'o Object, &'o ProfileSpec)>,
-    clusters: &'o Clusters,
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    /// By namespace and target.
+    by_target: BTreeMap<(Arc<str>, Target), Arc<Object>>,
+    fleet: Option<Arc<Object>>,
+    profile: Option<Arc<Object>>,
 }
 
-impl<'o> Policies<'o> {
-    pub(super) fn new(
-        objects: &'o [&'o Object],
-        clusters: &'o Clusters,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let mut policies: Vec<Policied<'o>> = of_kind(objects, Spec::policy).collect();
-        policies.sort_by_key(|&(object, _)| object.seniority());
+/// What a chain of layers comes to.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) policy: Arc<ServicePolicy>,
+    pub(super) problems: Box<[Problem]>,
+}
+
+impl Policies {
+    /// The policies and profiles among `objects`, with what is wrong between them.
+    pub(super) fn new(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Self {
         let profile = profile::in_force(objects, problems);
-        let mut found = Self { by_target: BTreeMap::new(), fleet: None, profile, clusters };
+        let by = profile.and_then(|profile| Some((&**profile, profile.spec.profile()?)));
+        let mut policies: Vec<(&Arc<Object>, &PolicySpec)> = of_kind(objects, Spec::policy).collect();
+        policies.sort_by_key(|&(object, _)| object.seniority());
+        let mut found = Self { by_target: BTreeMap::new(), fleet: None, profile: profile.cloned() };
         for (object, spec) in policies {
             for target in &spec.targets {
-                let holder = match target.value {
-                    Target::Fleet => found.fleet.get_or_insert((object, spec)),
-                    _ => found
-                        .by_target
-                        .entry((object.key.namespace.as_str(), &target.value))
-                        .or_insert((object, spec)),
+                let winner = match target.value {
+                    Target::Fleet => found.fleet.get_or_insert_with(|| Arc::clone(object)),
+                    _ => {
+                        let key = (Arc::clone(&object.key.namespace), target.value.clone());
+                        found.by_target.entry(key).or_insert_with(|| Arc::clone(object))
+                    }
                 };
-                let winner = holder.0;
                 if winner.key != object.key {
                     problems.push(conflict(object, target, winner));
                 }
             }
-            if let Some(profile) = profile {
-                profile::warn_of_overrides(profile, (object, &spec.fields), problems);
+            if let Some(by) = by {
+                profile::warn_of_overrides(by, (object, &spec.fields), problems);
             }
         }
         found
     }
 
-    /// Merges policies; services with the same ones share the result.
-    pub(super) const fn merger(&self) -> Merger<'_, 'o> {
-        Merger { policies: self, merged: BTreeMap::new() }
-    }
-
-    fn chain_of(&self, service: &ServiceName) -> Vec<Layer<'o>> {
-        let own = Target::Service(service.name().to_owned());
-        let layer = |rank: Rank| move |(object, fields)| Layer { object, fields, rank };
-        let overrides = self.profile.map(|(object, spec)| (object, &spec.overrides));
-        let defaults = self.profile.map(|(object, spec)| (object, &spec.defaults));
-        let policies = [&own, &Target::Namespace]
+    fn chain_of(&self, service: &ServiceName) -> Vec<Layer<'_>> {
+        let layer = |rank: Rank, object, fields| Layer { object, fields, rank };
+        let profile = self.profile.as_deref().and_then(|object| Some((object, object.spec.profile()?)));
+        let namespace: Arc<str> = service.namespace().into();
+        let policies = [Target::Service(service.name().to_owned()), Target::Namespace]
             .into_iter()
-            .filter_map(|target| self.by_target.get(&(service.namespace(), target)).copied())
-            .chain(self.fleet)
-            .map(|(object, spec)| (object, &spec.fields));
-        let overrides = overrides.into_iter().map(layer(Rank::Override));
-        let defaults = defaults.into_iter().map(layer(Rank::Default));
-        overrides.chain(policies.map(layer(Rank::Policy))).chain(defaults).collect()
+            .filter_map(|target| self.by_target.get(&(Arc::clone(&namespace), target)))
+            .chain(&self.fleet)
+            .filter_map(|object| Some((&**object, object.spec.policy()?)));
+        let overrides = profile.into_iter();
+        let overrides = overrides.map(|(object, spec)| layer(Rank::Override, object, &spec.overrides));
+        let defaults = profile.into_iter();
+        let defaults = defaults
+            .map(|(object, spec): (&Object, &ProfileSpec)| layer(Rank::Default, object, &spec.defaults));
+        let policies = policies.map(|(object, spec)| layer(Rank::Policy, object, &spec.fields));
+        overrides.chain(policies).chain(defaults).collect()
     }
 }
 
@@ -85,30 +88,47 @@ fn conflict(object: &Object, target: &Field<Target>, winner: &Object) -> Problem
         Target::Fleet => "the fleet".to_owned(),
     };
     let message =
-        format!("{what} already has a policy: {} at {}:{}", winner.title, winner.file, winner.at.line);
+        format!("{what} already has a policy: {} at {}:{}", winner.title(), winner.file, winner.at.line);
     let hint = "merge the two, or remove one target; the oldest (metadata.creationTimestamp), then the first by name \
                 wins";
     problem_in(object, target.at, message, hint)
 }
 
-/// Merges policies and remembers the results.
-pub(super) struct Merger<'p, 'o> {
-    policies: &'p Policies<'o>,
-    merged: BTreeMap<Vec<&'o str>, Arc<ServicePolicy>>,
+/// Merges policies and remembers the results: services with the same ones share one.
+#[derive(Debug, Default)]
+pub(super) struct Merger {
+    merged: BTreeMap<Box<[Arc<str>]>, Arc<Merged>>,
 }
 
-impl Merger<'_, '_> {
+impl Merger {
     pub(super) fn policy_of(
         &mut self,
         service: &ServiceName,
-        problems: &mut Vec<Problem>,
-    ) -> Arc<ServicePolicy> {
-        let chain = self.policies.chain_of(service);
-        let key = chain.iter().map(|layer| &*layer.object.title).collect();
-        Arc::clone(
-            self.merged
-                .entry(key)
-                .or_insert_with(|| Arc::new(Chain(&chain).merge(self.policies.clusters, problems))),
-        )
+        policies: &Policies,
+        clusters: &Clusters,
+    ) -> Arc<Merged> {
+        let chain = policies.chain_of(service);
+        let key = chain.iter().map(|layer| Arc::clone(layer.object.title())).collect();
+        let merge = || {
+            let mut problems = Vec::new();
+            let policy = Arc::new(Chain(&chain).merge(clusters, &mut problems));
+            Arc::new(Merged { policy, problems: problems.into() })
+        };
+        Arc::clone(self.merged.entry(key).or_insert_with(merge))
+    }
+
+    /// Forgets what was made from one of these objects, or all.
+    pub(super) fn forget(&mut self, of: Option<&BTreeSet<&str>>) {
+        self.merged.retain(|chain, _| of.is_some_and(|of| !chain.iter().any(|title| of.contains(&**title))));
+    }
+
+    /// Forgets what no service has any more.
+    pub(super) fn sweep(&mut self) {
+        self.merged.retain(|_, merged| Arc::strong_count(merged) > 1);
+    }
+
+    /// What is wrong in what services have.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.merged.values().flat_map(|merged| &merged.problems)
     }
 }

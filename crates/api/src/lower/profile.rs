@@ -6,18 +6,19 @@ use crate::{
     object::Object,
     problem::Problem,
 };
+use std::sync::Arc;
 
 /// The profile in force: the oldest, then the first by name. The others are told that they are not.
 pub(super) fn in_force<'o>(
-    objects: &'o [&'o Object],
+    objects: &[&'o Arc<Object>],
     problems: &mut Vec<Problem>,
-) -> Option<(&'o Object, &'o ProfileSpec)> {
-    let mut profiles: Vec<_> = of_kind(objects, Spec::profile).collect();
-    profiles.sort_by_key(|&(object, _)| object.seniority());
+) -> Option<&'o Arc<Object>> {
+    let mut profiles: Vec<_> = of_kind(objects, Spec::profile).map(|(object, _)| object).collect();
+    profiles.sort_by_key(|object| object.seniority());
     let (&winner, others) = profiles.split_first()?;
-    let Object { title, file, at, .. } = winner.0;
-    for (object, _) in others {
-        let message = format!("the fleet already has a profile: {title} at {file}:{}", at.line);
+    for object in others {
+        let Object { file, at, .. } = &**winner;
+        let message = format!("the fleet already has a profile: {} at {file}:{}", winner.title(), at.line);
         let hint = "merge the two, or remove one; the oldest (metadata.creationTimestamp), then the first by name wins";
         problems.push(problem_in(object, object.at, message, hint));
     }
@@ -34,7 +35,9 @@ pub(super) fn warn_of_overrides(
         let (Some(at), Some(by)) = (written, by) else { continue };
         let message = format!(
             "spec.{name} has no effect: {} overrides it at {}:{} (spec.overrides.{by_name})",
-            profile.title, profile.file, by.line
+            profile.title(),
+            profile.file,
+            by.line
         );
         problems.push(warning_in(object, at, message, "remove it here, or remove the override"));
     }

@@ -2,10 +2,12 @@
 
 use super::{
     gateways::{Gateways, OurGateway, Section, merge_hostnames},
-    of_kind, problem_in, warning_in,
+    of_kind, problem_in,
+    services::Services,
+    warning_in,
 };
 use crate::{
-    config::{ListenerProtocol, Protocol, Service},
+    config::ListenerProtocol,
     fields::Field,
     kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
@@ -13,34 +15,30 @@ use crate::{
     problem::Problem,
     routing::{Backend, Filters, HttpRoute, HttpRule, Mirror, RouteKind},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tidegate_model::{GatewayName, ServiceName};
-
-pub(super) type Services = BTreeMap<ServiceName, Service>;
 
 /// The host names that a route has on each listener of a gateway; empty means all.
 pub(super) type Attached = BTreeMap<String, BTreeSet<String>>;
 
-/// Every backend of a `GRPCRoute` speaks HTTP/2: there is no gRPC without.
-pub(super) fn set_protocols(gateways: &Gateways, services: &mut Services) {
+/// The backends of `GRPCRoute`s. They speak HTTP/2: there is no gRPC without.
+pub(super) fn speaking_grpc(gateways: &Gateways) -> BTreeSet<ServiceName> {
     let routes = gateways.ours.values().flat_map(|ours| &ours.gateway.routes);
     let rules = routes.filter(|route| route.kind == RouteKind::Grpc).flat_map(|route| &route.rules);
-    let backends = rules.flat_map(|rule| &rule.backends).filter_map(|it| it.service.as_ref());
-    for name in backends {
-        if let Some(service) = services.get_mut(name) {
-            service.protocol = Protocol::Http2;
-        }
-    }
+    rules.flat_map(|rule| &rule.backends).filter_map(|it| it.service.clone()).collect()
 }
 
 pub(super) fn attach(
-    objects: &[&Object],
+    objects: &[&Arc<Object>],
     services: &Services,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends::new(objects, services);
-    let mut routes: Vec<(&Object, &RouteSpec)> = of_kind(objects, Spec::route).collect();
+    let backends = Backends(services);
+    let mut routes: Vec<(&Arc<Object>, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         let mut by_gateway: BTreeMap<&GatewayName, Attached> = BTreeMap::new();
@@ -76,19 +74,9 @@ pub(super) fn attach(
 const ANSWERED_500: &str = "its part of the requests is answered 500";
 
 /// What a backend may be.
-pub(super) struct Backends<'o> {
-    services: &'o Services,
-    /// The port of each service that is served.
-    ports: BTreeMap<&'o ServiceName, u16>,
-}
+pub(super) struct Backends<'s>(pub(super) &'s Services);
 
-impl<'o> Backends<'o> {
-    pub(super) fn new(objects: &'o [&'o Object], services: &'o Services) -> Self {
-        let specs = of_kind(objects, Spec::service);
-        let ports = specs.filter_map(|(_, spec)| Some((&spec.name, spec.port.as_ref()?.number))).collect();
-        Self { services, ports }
-    }
-
+impl Backends<'_> {
     /// The service, or `None` when there is none such, which is told with what comes of it.
     fn find(
         &self,
@@ -98,15 +86,15 @@ impl<'o> Backends<'o> {
         problems: &mut Vec<Problem>,
     ) -> Option<ServiceName> {
         let backend = &wanted.value;
-        if !self.services.contains_key(&backend.service) {
-            let names = self.services.keys().filter(|name| name.namespace() == backend.service.namespace());
-            let names: Vec<&str> = names.map(ServiceName::name).collect();
+        let Self(services) = self;
+        if !services.contains(&backend.service) {
+            let names: Vec<&str> = services.names_in(backend.service.namespace()).collect();
             let message = format!("there is no Service {}; {outcome}", backend.service);
             let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
             problems.push(problem_in(object, wanted.at, message, hint));
             return None;
         }
-        if let (Some(port), Some(&served)) = (&backend.port, self.ports.get(&backend.service))
+        if let (Some(port), Some(served)) = (&backend.port, services.port(&backend.service))
             && port.value != served
         {
             let message = format!("not supported yet: port {} of {}; {outcome}", port.value, backend.service);
@@ -251,7 +239,7 @@ fn sections_for(
             format!("a {} attaches to listeners of protocol {word} only", object.key.kind.name()),
         ));
     }
-    let own = object.key.namespace == gateway.namespace();
+    let own = *object.key.namespace == *gateway.namespace();
     let open: Vec<&Section> = named.into_iter().filter(|section| own || section.all_namespaces).collect();
     if open.is_empty() {
         return Err((

@@ -1,9 +1,14 @@
-//! Services with their endpoints and the policy in force.
+//! Services with their endpoints and the policy in force: each lowered by itself, from its own objects.
 
-use super::{of_kind, policies::Policies, problem_in, warning_in};
+use super::{
+    fleet::Clusters,
+    policies::{Merged, Merger, Policies},
+    problem_in, warning_in,
+    workloads::Workloads,
+};
 use crate::{
     config::{Endpoint, Protocol, Service},
-    kinds::{ServiceSpec, SliceSpec, Spec, WorkloadSpec},
+    kinds::{NodeSpec, ServiceSpec, SliceSpec},
     nearest,
     object::Object,
     problem::Problem,
@@ -11,80 +16,260 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
-use tidegate_model::ServiceName;
+use tidegate_model::{ServiceName, Zone};
 
-pub(super) fn lower(
-    objects: &[&Object],
-    policies: &Policies<'_>,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<ServiceName, Service> {
-    let mut services = BTreeMap::new();
-    let workloads: Vec<&WorkloadSpec> = of_kind(objects, Spec::workload).map(|(_, spec)| spec).collect();
-    let broken: BTreeSet<&str> = of_kind(objects, Spec::node)
-        .filter(|(_, node)| !node.ready)
-        .map(|(_, node)| node.name.as_str())
-        .collect();
-    let mut specs: BTreeMap<&ServiceName, &ServiceSpec> = BTreeMap::new();
-    let mut policies = policies.merger();
-    for (object, spec) in of_kind(objects, Spec::service) {
-        let policy = policies.policy_of(&spec.name, problems);
-        let replicas = replicas(spec, &workloads);
-        let origin = object.origin(object.at);
-        let protocol = spec.port.as_ref().map_or_else(Protocol::default, |port| port.protocol);
-        let tunnelled = spec.port.as_ref().is_some_and(|port| port.is_stream);
-        let service = Service { endpoints: BTreeMap::new(), replicas, protocol, tunnelled, policy, origin };
-        services.insert(spec.name.clone(), service);
-        specs.insert(&spec.name, spec);
+/// What services are made of, and what was found in making them.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    known: BTreeMap<ServiceName, Known>,
+    /// Those that have slices, but are not there themselves.
+    orphans: BTreeSet<ServiceName>,
+    /// Nodes that are not Ready.
+    broken: BTreeSet<Arc<str>>,
+    /// The services with endpoints on each node.
+    on_node: BTreeMap<Arc<str>, BTreeSet<ServiceName>>,
+    /// The zones of endpoints, and how many services have some there.
+    zones: BTreeMap<Zone, usize>,
+    problems: BTreeMap<ServiceName, Box<[Problem]>>,
+}
+
+/// The objects of a service.
+#[derive(Debug, Default)]
+struct Known {
+    service: Option<Arc<Object>>,
+    /// By name.
+    slices: Vec<Arc<Object>>,
+    merged: Option<Arc<Merged>>,
+}
+
+impl Known {
+    fn spec(&self) -> Option<&ServiceSpec> {
+        self.service.as_ref().and_then(|object| object.spec.service())
     }
-    for (object, slice) in of_kind(objects, Spec::slice) {
-        let (Some(service), Some(spec)) = (services.get_mut(&slice.service), specs.get(&slice.service))
-        else {
-            let names = specs.keys().filter(|name| name.namespace() == slice.service.namespace());
-            let near = nearest::nearest(slice.service.name(), names.map(|name| name.name()));
-            let hint = match near {
-                Some(near) => format!("did you mean the service {near:?}?"),
-                None => "add the Service, or remove the slice; its endpoints are not used".to_owned(),
-            };
-            let message = format!("the slice belongs to the Service {}, which does not exist", slice.service);
-            problems.push(warning_in(object, object.at, message, hint));
-            continue;
+}
+
+/// What else a service is made of.
+pub(super) struct Around<'a> {
+    pub(super) policies: &'a Policies,
+    pub(super) merger: &'a mut Merger,
+    pub(super) clusters: &'a Clusters,
+    pub(super) workloads: Workloads<'a>,
+    /// The services that gRPC routes lead to, and those that are reached through tunnels.
+    pub(super) grpc: &'a BTreeSet<ServiceName>,
+    pub(super) tunnelled: &'a BTreeSet<ServiceName>,
+}
+
+impl Services {
+    /// Whether there is such a `Service`.
+    pub(super) fn contains(&self, name: &ServiceName) -> bool {
+        self.known.get(name).is_some_and(|known| known.service.is_some())
+    }
+
+    /// The port at which clients ask for it.
+    pub(super) fn port(&self, name: &ServiceName) -> Option<u16> {
+        Some(self.known.get(name)?.spec()?.port.as_ref()?.number)
+    }
+
+    /// All that there are.
+    pub(super) fn names(&self) -> impl Iterator<Item = &ServiceName> {
+        self.known.iter().filter(|(_, known)| known.service.is_some()).map(|(name, _)| name)
+    }
+
+    /// The names of those of a namespace.
+    pub(super) fn names_in<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s str> {
+        self.names().filter(move |name| name.namespace() == namespace).map(ServiceName::name)
+    }
+
+    /// The zones in which they have endpoints.
+    pub(super) fn zones(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.keys()
+    }
+
+    /// Those that have slices and are not there, of a namespace.
+    pub(super) fn orphans_in<'s>(&'s self, namespace: &'s str) -> impl Iterator<Item = &'s ServiceName> {
+        self.orphans.iter().filter(move |name| name.namespace() == namespace)
+    }
+
+    /// What is wrong with their slices.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.values().flatten()
+    }
+
+    /// Takes in a `Service`, or that it is gone.
+    pub(super) fn set_service(&mut self, name: &ServiceName, service: Option<Arc<Object>>) {
+        self.known.entry(name.clone()).or_default().service = service;
+    }
+
+    /// Takes in a slice of a service in the place of the one of the same name.
+    pub(super) fn set_slice(&mut self, name: &ServiceName, slice: Arc<Object>) {
+        let slices = &mut self.known.entry(name.clone()).or_default().slices;
+        match slices.binary_search_by(|known| known.key.cmp(&slice.key)) {
+            Ok(at) => slices[at] = slice,
+            Err(at) => slices.insert(at, slice),
+        }
+    }
+
+    /// Forgets a slice of a service.
+    pub(super) fn remove_slice(&mut self, name: &ServiceName, slice: &Object) {
+        if let Some(known) = self.known.get_mut(name) {
+            known.slices.retain(|known| known.key != slice.key);
+        }
+    }
+
+    /// Takes in a node, or that it is gone. Gives the services that it touches.
+    pub(super) fn set_node(
+        &mut self,
+        name: &Arc<str>,
+        node: Option<&NodeSpec>,
+    ) -> impl Iterator<Item = &ServiceName> {
+        let is_broken = node.is_some_and(|node| !node.ready);
+        let changed = match is_broken {
+            true => self.broken.insert(Arc::clone(name)),
+            false => self.broken.remove(name),
         };
+        self.on_node.get(name).filter(|_| changed).into_iter().flatten()
+    }
+
+    /// Lowers a service anew, with all that belongs to it if `whole`, else with its endpoints only. `before` is what it
+    /// was lowered to last. Also gives whether anything is wrong that was not, or the other way round.
+    pub(super) fn lower(
+        &mut self,
+        name: &ServiceName,
+        whole: bool,
+        before: Option<&Service>,
+        around: &mut Around<'_>,
+    ) -> (Option<Service>, bool) {
+        let mut problems = Vec::new();
+        let mut told = false;
+        let lowered = self.known.get_mut(name).and_then(|known| {
+            if whole || before.is_none() {
+                let wanted = known.service.as_ref();
+                let merged = wanted.map(|_| around.merger.policy_of(name, around.policies, around.clusters));
+                let any = |it: &Option<Arc<Merged>>| it.as_ref().is_some_and(|it| !it.problems.is_empty());
+                told = any(&merged) || any(&known.merged);
+                known.merged = merged;
+            }
+            let replicas = |spec: &ServiceSpec, workloads: &mut Workloads<'_>| match before {
+                Some(before) if !whole => before.replicas,
+                _ => workloads.replicas(spec),
+            };
+            let (object, spec) = (known.service.as_ref()?, known.spec()?);
+            let port = spec.port.as_ref();
+            let protocol = port.map_or_else(Protocol::default, |port| port.protocol);
+            Some(Service {
+                endpoints: endpoints(spec, &known.slices, &self.broken, &mut problems),
+                replicas: replicas(spec, &mut around.workloads),
+                protocol: if around.grpc.contains(name) { Protocol::Http2 } else { protocol },
+                tunnelled: around.tunnelled.contains(name) || port.is_some_and(|port| port.is_stream),
+                policy: Arc::clone(&known.merged.as_ref()?.policy),
+                origin: object.origin(object.at),
+            })
+        });
+        self.file(name, before, lowered.as_ref());
+        if lowered.is_none() {
+            self.adopt(name, &mut problems);
+        } else {
+            self.orphans.remove(name);
+        }
+        told |= match problems.is_empty() {
+            true => self.problems.remove(name).is_some(),
+            false => {
+                let problems: Box<[Problem]> = problems.into();
+                self.problems.insert(name.clone(), problems.clone()).is_none_or(|before| before != problems)
+            }
+        };
+        (lowered, told)
+    }
+
+    /// A service that is not there: perhaps its slices are.
+    fn adopt(&mut self, name: &ServiceName, problems: &mut Vec<Problem>) {
+        let slices = self.known.get(name).map(|known| known.slices.clone()).unwrap_or_default();
+        if slices.is_empty() {
+            self.known.remove(name);
+            self.orphans.remove(name);
+            return;
+        }
+        self.orphans.insert(name.clone());
+        let near = nearest::nearest(name.name(), self.names_in(name.namespace()));
+        let hint = match near {
+            Some(near) => format!("did you mean the service {near:?}?"),
+            None => "add the Service, or remove the slice; its endpoints are not used".to_owned(),
+        };
+        let message = format!("the slice belongs to the Service {name}, which does not exist");
+        problems
+            .extend(slices.iter().map(|slice| warning_in(slice, slice.at, message.clone(), hint.clone())));
+    }
+
+    /// Notes where the endpoints of a service are.
+    fn file(&mut self, name: &ServiceName, before: Option<&Service>, after: Option<&Service>) {
+        let (old_zones, old_nodes) = places(before);
+        let (new_zones, new_nodes) = places(after);
+        for zone in new_zones.difference(&old_zones) {
+            *self.zones.entry((*zone).clone()).or_default() += 1;
+        }
+        for zone in old_zones.difference(&new_zones) {
+            if let Some(count) = self.zones.get_mut(*zone) {
+                *count -= 1;
+                if *count == 0 {
+                    self.zones.remove(*zone);
+                }
+            }
+        }
+        for node in new_nodes.difference(&old_nodes) {
+            self.on_node.entry(Arc::clone(node)).or_default().insert(name.clone());
+        }
+        for node in old_nodes.difference(&new_nodes) {
+            if let Some(services) = self.on_node.get_mut(*node) {
+                services.remove(name);
+                if services.is_empty() {
+                    self.on_node.remove(*node);
+                }
+            }
+        }
+    }
+}
+
+fn places(service: Option<&Service>) -> (BTreeSet<&Zone>, BTreeSet<&Arc<str>>) {
+    let endpoints = || service.into_iter().flat_map(|service| service.endpoints.values());
+    (endpoints().map(|it| &it.zone).collect(), endpoints().filter_map(|it| it.node.as_ref()).collect())
+}
+
+/// The endpoints of all slices, each address once.
+fn endpoints(
+    spec: &ServiceSpec,
+    slices: &[Arc<Object>],
+    broken: &BTreeSet<Arc<str>>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<SocketAddr, Endpoint> {
+    let mut found: Vec<(SocketAddr, &Endpoint)> = Vec::new();
+    for object in slices {
+        let Some(slice) = object.spec.slice() else { continue };
         match port_of(spec, slice) {
             Some(port) => {
-                for (address, endpoint) in &slice.endpoints {
-                    let address = SocketAddr::new(*address, port);
-                    // The same endpoint may be in two slices while Kubernetes moves it from one to the other.
-                    let node_ready = endpoint.node.as_deref().is_none_or(|node| !broken.contains(node));
-                    let endpoint = || Endpoint { node_ready, ..endpoint.clone() };
-                    service.endpoints.entry(address).or_insert_with(endpoint);
-                }
+                let endpoints = slice.endpoints.iter();
+                found.extend(endpoints.map(|(ip, endpoint)| (SocketAddr::new(*ip, port), endpoint)));
             }
             None if slice.endpoints.is_empty() => {}
             None => problems.push(no_port(object, spec, slice)),
         }
     }
-    services
-}
-
-/// How many endpoints the workloads of a service want together; `None` if there are none, or one does not say.
-fn replicas(service: &ServiceSpec, workloads: &[&WorkloadSpec]) -> Option<u32> {
-    if service.selector.is_empty() {
-        return None;
-    }
-    let selects = |workload: &WorkloadSpec| {
-        let has = |(name, value)| workload.labels.get(name) == Some(value);
-        workload.namespace == service.name.namespace() && service.selector.iter().all(has)
+    // The same endpoint may be in two slices while Kubernetes moves it from one to the other: the first is taken.
+    found.sort_by_key(|(address, _)| *address);
+    found.dedup_by_key(|(address, _)| *address);
+    let with_node = |(address, endpoint): (SocketAddr, &Endpoint)| {
+        let node_ready = endpoint.node.as_ref().is_none_or(|node| !broken.contains(node));
+        (address, Endpoint { node_ready, ..endpoint.clone() })
     };
-    let mut selected = workloads.iter().filter(|workload| selects(workload)).peekable();
-    selected.peek()?;
-    selected.try_fold(0_u32, |sum, workload| Some(sum.saturating_add(workload.replicas?)))
+    // From a sorted list a map is made without room to spare.
+    found.into_iter().map(with_node).collect()
 }
 
 /// The port of the slice that the service's first port stands for.
 fn port_of(service: &ServiceSpec, slice: &SliceSpec) -> Option<u16> {
-    let name = service.port.as_ref().map_or("", |port| &port.name);
-    match (slice.ports.iter().find(|port| port.name == name), slice.ports.as_slice()) {
+    let name = service.port.as_ref().map_or("", |port| &*port.name);
+    match (slice.ports.iter().find(|port| *port.name == *name), &*slice.ports) {
         (Some(port), _) => Some(port.number),
         (None, [only]) => Some(only.number),
         (None, _) => None,
@@ -95,8 +280,8 @@ fn no_port(object: &Object, service: &ServiceSpec, slice: &SliceSpec) -> Problem
     let message = if slice.ports.is_empty() {
         "the slice has no TCP port with a number, so its endpoints have no address".to_owned()
     } else {
-        let name = service.port.as_ref().map_or("", |port| &port.name);
-        let names: Vec<&str> = slice.ports.iter().map(|port| port.name.as_str()).collect();
+        let name = service.port.as_ref().map_or("", |port| &*port.name);
+        let names: Vec<&str> = slice.ports.iter().map(|port| &*port.name).collect();
         format!("the slice has ports named {names:?}, but the first port of {} is {name:?}", service.name)
     };
     let hint = "add `ports: [{name: NAME, port: NUMBER}]`, with the name of the Service's first port";

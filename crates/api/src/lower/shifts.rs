@@ -1,21 +1,21 @@
 //! Traffic shifts: what they name, with the own region where a zone is written without one.
 
-use super::{of_kind, problem_in, warning_in};
+use super::{of_kind, problem_in, services::Services, warning_in};
 use crate::{
-    config::{FleetCluster, Service, TrafficShift},
+    config::{FleetCluster, TrafficShift},
     kinds::{AwayFrom, Spec},
     nearest,
     object::Object,
     problem::Problem,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tidegate_engine::{Location, ShiftTarget};
-use tidegate_model::{Locality, ServiceName};
+use tidegate_model::Locality;
 
 pub(super) fn lower(
-    objects: &[&Object],
+    objects: &[&Arc<Object>],
     own: Option<&FleetCluster>,
-    services: &BTreeMap<ServiceName, Service>,
+    services: &Services,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, TrafficShift> {
     let mut shifts: BTreeMap<String, TrafficShift> = BTreeMap::new();
@@ -33,7 +33,7 @@ pub(super) fn lower(
         };
         let target = ShiftTarget { location, service: spec.service.as_ref().map(|it| it.value.clone()) };
         if let Some(first) = targets.get(&target) {
-            let message = format!("{} moves traffic away from {target} already", first.title);
+            let message = format!("{} moves traffic away from {target} already", first.title());
             problems.push(problem_in(
                 object,
                 object.at,
@@ -42,8 +42,8 @@ pub(super) fn lower(
             ));
             continue;
         }
-        if let Some(service) = spec.service.as_ref().filter(|it| !services.contains_key(&it.value)) {
-            let names: Vec<String> = services.keys().map(ToString::to_string).collect();
+        if let Some(service) = spec.service.as_ref().filter(|it| !services.contains(&it.value)) {
+            let names: Vec<String> = services.names().map(ToString::to_string).collect();
             let hint =
                 nearest::hint(&service.value.to_string(), "services", names.iter().map(String::as_str));
             let message = format!("there is no Service {}", service.value);

@@ -3,7 +3,8 @@
 use super::{
     gateways::Gateways,
     of_kind, problem_in,
-    routes::{Attached, Backends, Services, attach_to},
+    routes::{Attached, Backends, attach_to},
+    services::Services,
 };
 use crate::{
     fields::Field,
@@ -12,16 +13,18 @@ use crate::{
     problem::Problem,
     routing::StreamRoute,
 };
+use std::{collections::BTreeSet, sync::Arc};
+use tidegate_model::ServiceName;
 
 /// Attaches them, the oldest first: it keeps what a younger one wants too.
 pub(super) fn attach(
-    objects: &[&Object],
+    objects: &[&Arc<Object>],
     services: &Services,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends::new(objects, services);
-    let mut routes: Vec<(&Object, &StreamSpec)> = of_kind(objects, Spec::stream).collect();
+    let backends = Backends(services);
+    let mut routes: Vec<(&Arc<Object>, &StreamSpec)> = of_kind(objects, Spec::stream).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         for parent in &spec.parents {
@@ -80,13 +83,8 @@ fn is_taken(streams: &[StreamRoute], listener: &str) -> bool {
     streams.iter().any(|it| it.listener == listener && it.hostnames.is_empty())
 }
 
-/// Other clusters' endpoints of what such a route leads to are reached through tunnels.
-pub(super) fn set_tunnelled(gateways: &Gateways, services: &mut Services) {
+/// What such routes lead to: other clusters' endpoints of these are reached through tunnels.
+pub(super) fn tunnelled(gateways: &Gateways) -> BTreeSet<ServiceName> {
     let routes = gateways.ours.values().flat_map(|ours| &ours.gateway.streams);
-    let backends = routes.flat_map(|route| &route.backends).filter_map(|it| it.service.as_ref());
-    for name in backends {
-        if let Some(service) = services.get_mut(name) {
-            service.tunnelled = true;
-        }
-    }
+    routes.flat_map(|route| &route.backends).filter_map(|it| it.service.clone()).collect()
 }

@@ -8,10 +8,12 @@
 mod cases;
 mod examples;
 mod fuzz;
+mod histories;
 mod keeping;
 mod labels;
 mod merging;
 mod profile;
+mod resources;
 mod sessions;
 
 use tidegate_api::{Loaded, Loader, SourceFile};

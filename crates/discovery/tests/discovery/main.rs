@@ -5,10 +5,11 @@
     reason = "clippy.toml allows it in tests, but does not see helpers outside #[test]"
 )]
 
-use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 use tempfile::TempDir;
-use tidegate_discovery::{Error, Folder, Snapshot};
-use tokio::{sync::watch::Receiver, time::timeout};
+use tidegate_discovery::{Error, Folder, Snapshot, Update, Updates};
+use tidegate_model::ServiceName;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const CLUSTER: &str =
@@ -20,8 +21,10 @@ fn service(name: &str) -> String {
     )
 }
 
+/// The manifests as they are known to somebody who follows them by what changed.
 struct Watched {
-    snapshots: Receiver<Arc<Snapshot>>,
+    snapshot: Snapshot,
+    updates: Updates,
     _stop: DropGuard,
 }
 
@@ -29,35 +32,37 @@ impl Watched {
     fn at(paths: &[&Path]) -> Self {
         let stop = CancellationToken::new();
         let paths = paths.iter().map(|path| path.to_path_buf()).collect();
-        let snapshots = Folder::watch(paths, "home".parse().unwrap(), stop.clone()).unwrap();
-        Self { snapshots, _stop: stop.drop_guard() }
+        let (snapshot, updates) = Folder::watch(paths, "home".parse().unwrap(), stop.clone()).unwrap();
+        Self { snapshot, updates, _stop: stop.drop_guard() }
     }
 
     fn services(&self) -> String {
-        let snapshot = self.snapshots.borrow();
-        let names = snapshot.config.services.keys().map(|name| name.name().to_owned());
+        let names = self.snapshot.config.services.keys().map(|name| name.name().to_owned());
         names.collect::<Vec<_>>().join(" ")
     }
 
     fn problems(&self) -> usize {
-        self.snapshots.borrow().problems.len()
+        self.snapshot.problems.len()
     }
 
     /// Waits for these services and this number of problems. Half of the poll interval is allowed: it must be the event
-    /// that brings it.
-    async fn until(&mut self, services: &str, problems: usize) {
+    /// that brings it. Gives what came last.
+    async fn until(&mut self, services: &str, problems: usize) -> Update {
+        let mut last = Update::default();
         let arrived = timeout(Duration::from_millis(2500), async {
             while (self.services().as_str(), self.problems()) != (services, problems) {
-                self.snapshots.changed().await.unwrap();
+                last = self.updates.next().await.unwrap();
+                self.snapshot.apply(last.clone());
             }
         });
         if arrived.await.is_err() {
             panic!(
                 "waited for {services:?} with {problems}, have {:?}: {}",
                 self.services(),
-                self.snapshots.borrow().problems_text()
+                self.snapshot.problems_text()
             );
         }
+        last
     }
 }
 
@@ -69,12 +74,43 @@ fn folder() -> TempDir {
 }
 
 #[tokio::test]
-async fn the_first_snapshot_is_there_at_once_and_is_a_change() {
+async fn the_first_snapshot_is_there_at_once() {
+    let folder = folder();
+    let watched = Watched::at(&[folder.path()]);
+    assert_eq!((watched.services().as_str(), watched.problems()), ("web", 0));
+    assert_eq!(watched.snapshot.generation, 1);
+}
+
+#[tokio::test]
+async fn a_change_of_one_file_is_told_alone() {
     let folder = folder();
     let mut watched = Watched::at(&[folder.path()]);
-    assert_eq!((watched.services().as_str(), watched.problems()), ("web", 0));
-    assert!(watched.snapshots.has_changed().unwrap());
-    assert_eq!(watched.snapshots.borrow_and_update().generation, 1);
+    fs::write(folder.path().join("cart.yaml"), service("cart")).unwrap();
+    let update = watched.until("cart web", 0).await;
+    assert_eq!(update.change.services.keys().map(ServiceName::name).collect::<Vec<_>>(), ["cart"]);
+    assert_eq!((update.problems, update.change.clusters), (None, None));
+    // What is written as it was is no change: the next one is told alone again.
+    fs::write(folder.path().join("web.yaml"), service("web")).unwrap();
+    fs::write(folder.path().join("cart.yaml"), service("cart") + "---\n" + &service("pay")).unwrap();
+    let update = watched.until("cart pay web", 0).await;
+    assert_eq!(update.change.services.keys().map(ServiceName::name).collect::<Vec<_>>(), ["pay"]);
+}
+
+#[tokio::test]
+async fn changes_that_nobody_takes_become_one() {
+    let folder = folder();
+    let mut watched = Watched::at(&[folder.path()]);
+    let at = |name: &str| folder.path().join(name);
+    let mut follower = Watched::at(&[folder.path()]);
+    for name in ["cart", "pay", "zoo"] {
+        fs::write(at("more.yaml"), service(name)).unwrap();
+        // By the second one it is known that the change was loaded.
+        follower.until(&format!("{name} web").replace("zoo web", "web zoo"), 0).await;
+    }
+    fs::write(at("more.yaml"), service("cart")).unwrap();
+    follower.until("cart web", 0).await;
+    let update = watched.until("cart web", 0).await;
+    assert!(update.change.services.values().flatten().count() == 1, "{update:?}");
 }
 
 #[tokio::test]
@@ -94,7 +130,7 @@ async fn files_come_change_break_and_go() {
     watched.until("cart web", 0).await;
     fs::remove_file(at("cart.yml")).unwrap();
     watched.until("web", 0).await;
-    assert!(watched.snapshots.borrow().generation > 5);
+    assert!(watched.snapshot.generation > 5);
 }
 
 #[tokio::test]
@@ -222,7 +258,7 @@ async fn a_burst_is_not_a_load_for_each_file() {
     }
     let all: Vec<String> = (0..200).map(|n| format!("s{n:03}")).collect();
     watched.until(&format!("{} web", all.join(" ")), 0).await;
-    assert!(watched.snapshots.borrow().generation < 20, "{}", watched.snapshots.borrow().generation);
+    assert!(watched.snapshot.generation < 20, "{}", watched.snapshot.generation);
 }
 
 #[tokio::test]
@@ -240,9 +276,8 @@ async fn nothing_to_watch_is_an_error_that_says_so() {
 async fn watching_ends_with_the_token() {
     let folder = folder();
     let stop = CancellationToken::new();
-    let mut snapshots =
+    let (_, mut updates) =
         Folder::watch(vec![folder.path().to_owned()], "home".parse().unwrap(), stop.clone()).unwrap();
-    snapshots.borrow_and_update();
     stop.cancel();
-    assert!(timeout(Duration::from_secs(5), snapshots.changed()).await.unwrap().is_err());
+    assert_eq!(timeout(Duration::from_secs(5), updates.next()).await.unwrap(), None);
 }

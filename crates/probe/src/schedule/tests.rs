@@ -83,6 +83,23 @@ fn an_unchanged_target_keeps_its_state_and_its_place() {
 }
 
 #[test]
+fn a_change_touches_what_it_names() {
+    let start = Instant::now();
+    let mut schedule = Schedule::new();
+    schedule.reconcile(set([("a", target(1)), ("b", target(2)), ("c", target(3))]), start);
+    check_due(&mut schedule, at(start, 0.1), &Ok(()));
+    verdicts(&mut schedule);
+    let changed = [("a", None), ("b", Some(target(2))), ("d", Some(target(4))), ("x", None)];
+    schedule.change(changed, at(start, 0.2));
+    assert_eq!(schedule.len(), 3);
+    assert_eq!(check_due(&mut schedule, at(start, 0.2), &Ok(())), [4], "what is new is checked at once");
+    assert_eq!(verdicts(&mut schedule), [("d", true, true)]);
+    let mut ports = check_due(&mut schedule, at(start, 1.2), &Ok(()));
+    ports.sort_unstable();
+    assert_eq!(ports, [2, 3, 4], "the others go on as they were");
+}
+
+#[test]
 fn a_new_configuration_starts_at_once_from_the_last_verdict() {
     let start = Instant::now();
     let mut schedule = Schedule::new();

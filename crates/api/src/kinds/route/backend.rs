@@ -13,7 +13,7 @@ use tidegate_model::ServiceName;
 const MAX_BACKENDS: usize = 16;
 
 /// One of the backends of a rule.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct BackendSpec {
     /// `None` where what was written cannot be used, which was told.
     pub(crate) backend: Option<Field<BackendRef>>,
@@ -22,7 +22,7 @@ pub(crate) struct BackendSpec {
 }
 
 /// A service and a port of it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct BackendRef {
     pub(crate) service: ServiceName,
     pub(crate) port: Option<Field<u16>>,
