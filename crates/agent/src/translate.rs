@@ -8,7 +8,9 @@ use crate::{draining::Draining, pacing::Pacing};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
-use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
+use tidegate_envoy::{
+    self as envoy, EndpointHealth, EndpointView, Entrance, RemoteCluster, Resource, ZoneEndpoints,
+};
 use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
 use tidegate_xds::{Change, ResourceType, Scope};
 
@@ -132,7 +134,7 @@ impl Scopes {
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
-            let view = EndpointView { zones: &zones, clusters: &self.remotes, draining };
+            let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: false, draining };
             let endpoints = match tunnelled {
                 true => envoy::tunnelled_endpoints(plan, &view),
                 false => envoy::edge_endpoints(plan, &view),
@@ -226,7 +228,7 @@ impl Scopes {
                         vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![
-                        envoy::eastwest_listener(name, listener),
+                        envoy::eastwest_listener(name, listener, Entrance::Plain),
                         envoy::eastwest_routes(name, listener, &tunnelled),
                     ],
                 };

@@ -127,8 +127,10 @@ pub enum Protocol {
 pub struct Upstream {
     /// What they speak.
     pub protocol: Protocol,
-    /// Whether those of other clusters are reached through tunnels.
+    /// Whether bytes are passed on to them, and not requests: those of other clusters are reached through tunnels.
     pub tunnelled: bool,
+    /// Whether those of other clusters are reached by mutual TLS.
+    pub secure: bool,
     /// Limits.
     pub limits: Limits,
 }
@@ -137,7 +139,12 @@ impl Service {
     /// How gateways treat its endpoints.
     #[must_use]
     pub fn upstream(&self) -> Upstream {
-        Upstream { protocol: self.protocol, tunnelled: self.tunnelled, limits: self.policy.limits.clone() }
+        Upstream {
+            protocol: self.protocol,
+            tunnelled: self.tunnelled,
+            secure: false,
+            limits: self.policy.limits.clone(),
+        }
     }
 }
 

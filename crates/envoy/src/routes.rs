@@ -7,7 +7,7 @@ use crate::{
     health::health_route,
     proto::{duration, flag, text},
     resource::{Resource, listener_name},
-    retry, stream,
+    retry, stream, tls,
 };
 use envoy_types::pb::envoy::{
     config::route::v3::{
@@ -175,7 +175,7 @@ fn tunnel(service: &ServiceName) -> VirtualHost {
     };
     VirtualHost {
         name: format!("tunnel {service}"),
-        domains: vec![stream::tunnel_host(service)],
+        domains: vec![tls::server_name(service)],
         routes: vec![route],
         ..Default::default()
     }

@@ -29,6 +29,7 @@ mod real {
     mod grpc_routes;
     mod health;
     mod load;
+    mod mutual_tls;
     mod routing;
     mod sessions;
     mod streams;
