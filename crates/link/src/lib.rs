@@ -9,6 +9,7 @@
 
 mod board;
 mod client;
+pub mod identity;
 mod ledger;
 mod liveness;
 mod rtt;
