@@ -53,4 +53,4 @@ pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
 pub use stream::{stream_listener, tunnelled_endpoints};
-pub use tls::{AGENT_SERVER_NAME, IDENTITY_SECRET, TRUST_SECRET, identity_secret, trust_secret};
+pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, TRUST_SECRET, identity_secret, trust_secret};

@@ -5,7 +5,7 @@ use crate::{
     cluster::BUFFER_BYTES,
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
-    routes::{AGENT_CLUSTER, SERVICE_HEADER},
+    routes::SERVICE_HEADER,
     session, stream, tls,
 };
 use envoy_types::pb::envoy::{
@@ -22,8 +22,8 @@ use envoy_types::pb::envoy::{
         network::http_connection_manager::v3::{
             HttpConnectionManager, HttpFilter, LocalReplyConfig, Rds, ResponseMapper,
             http_connection_manager::{
-                CodecType, InternalAddressConfig, PathWithEscapedSlashesAction, RouteSpecifier,
-                ServerHeaderTransformation,
+                CodecType, ForwardClientCertDetails, InternalAddressConfig, PathWithEscapedSlashesAction,
+                RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
             },
             http_filter,
         },
@@ -123,15 +123,16 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: E
     };
     match entrance {
         Entrance::Plain => resource(name, listener, &manager),
-        Entrance::MutualTls { streams } => secured(name, listener, &manager, streams),
+        Entrance::MutualTls { streams } => secured(name, listener, manager, streams),
     }
 }
 
-/// Links of other agents go to ours as they are; all else has to show a certificate. What speaks no TLS is closed.
+/// Everybody has to show a certificate; what speaks no TLS is closed. Agents come by the same way as requests do, so that
+/// a gateway whose agent is gone still answers them, and ours is told who they are.
 fn secured(
     name: String,
     listener: &Listener,
-    manager: &HttpConnectionManager,
+    manager: HttpConnectionManager,
     streams: &BTreeSet<ServiceName>,
 ) -> Resource {
     let asks_for = |server_names: Vec<String>| FilterChainMatch {
@@ -139,28 +140,30 @@ fn secured(
         transport_protocol: "tls".to_owned(),
         ..Default::default()
     };
-    // A link lives as long as both agents do, and its own heartbeats tell when it is dead.
-    let links = FilterChain {
-        name: "agent".to_owned(),
-        filter_chain_match: Some(asks_for(vec![tls::AGENT_SERVER_NAME.to_owned()])),
-        filters: vec![stream::pass_on(&name, AGENT_CLUSTER.to_owned(), Duration::ZERO)],
-        ..Default::default()
-    };
     let bytes = streams.iter().map(|service| FilterChain {
         name: service.to_string(),
         filter_chain_match: Some(asks_for(vec![tls::server_name(service)])),
         transport_socket: Some(tls::entrance(&[])),
-        filters: vec![stream::pass_on(&name, service.to_string(), stream::IDLE)],
+        filters: vec![stream::pass_on(&name, service)],
         ..Default::default()
     });
+    let manager = HttpConnectionManager {
+        // Whatever a client said of itself is taken off.
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            uri: true,
+            ..Default::default()
+        }),
+        ..manager
+    };
     let requests = FilterChain {
         name: "requests".to_owned(),
         filter_chain_match: Some(asks_for(Vec::new())),
         transport_socket: Some(tls::entrance(&["h2", "http/1.1"])),
-        filters: vec![connection_manager(manager)],
+        filters: vec![connection_manager(&manager)],
         ..Default::default()
     };
-    let filter_chains = std::iter::once(links).chain(bytes).chain([requests]).collect();
+    let filter_chains = bytes.chain([requests]).collect();
     Resource::listener(&EnvoyListener {
         name,
         address: Some(address(listener.address)),

@@ -109,6 +109,7 @@ pub fn eastwest_routes(
             retry_policy: Some(retry_policy),
             ..Default::default()
         })),
+        request_headers_to_remove: vec![tls::CLIENT_HEADER.to_owned()],
         ..Default::default()
     };
     let peer_links = Route {

@@ -148,13 +148,13 @@ fn chain<'a>(
     }
 }
 
-/// A filter that passes the bytes of connections from other clusters on to `cluster`.
-pub(crate) fn pass_on(name: &str, cluster: String, idle: Duration) -> Filter {
+/// A filter that passes the bytes of connections from other clusters on to a service here.
+pub(crate) fn pass_on(name: &str, service: &ServiceName) -> Filter {
     tcp_proxy(&TcpProxy {
         stat_prefix: name.replace(['/', '.'], "_"),
-        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(service.to_string())),
         max_connect_attempts: uint(CONNECT_ATTEMPTS),
-        idle_timeout: duration(idle),
+        idle_timeout: duration(IDLE),
         ..Default::default()
     })
 }

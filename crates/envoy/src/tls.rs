@@ -1,11 +1,12 @@
 //! Between clusters: mutual TLS, by what the fleet's authority issued.
 //!
 //! Every gateway shows the identity of its cluster's gateways (`spiffe://TRUST-DOMAIN/cluster/NAME/gateway`) and believes
-//! the gateways of the same trust domain, no others. Both come as secrets over the stream that Envoy has (SDS), so a
+//! the gateways and agents of the same trust domain, no others. Both come as secrets over the stream that Envoy has (SDS), so a
 //! certificate is exchanged without a change of listeners or clusters: nothing is wiped and no connection ends.
 //!
-//! An edge asks an east-west gateway for a server name: `NAME.NAMESPACE.svc.tidegate`, or the agent's. Requests go on
-//! by their header, connections of `TCPRoute` and `TLSRoute` by that name.
+//! An edge asks an east-west gateway for a server name, `NAME.NAMESPACE.svc.tidegate`. Requests go on by their header,
+//! connections of `TCPRoute` and `TLSRoute` by that name. Agents ask as edges do, with an identity of their own
+//! (`spiffe://TRUST-DOMAIN/cluster/NAME/agent`), of which the gateway tells its agent ([`CLIENT_HEADER`]).
 
 use crate::{
     proto::{ads, any, flag, text},
@@ -36,9 +37,9 @@ pub const IDENTITY_SECRET: &str = "tidegate/identity";
 /// The secret that says whom it believes.
 pub const TRUST_SECRET: &str = "tidegate/trust";
 
-/// The server name under which an east-west gateway passes connections on to its agent, as they are: agents know each
-/// other by their own certificates.
-pub const AGENT_SERVER_NAME: &str = "agent.tidegate";
+/// The header by which an east-west gateway tells its agent who is at the other end of a peer link: `URI=` and the SPIFFE id,
+/// among other parts. Whatever a client said there is taken off; services are not told.
+pub const CLIENT_HEADER: &str = "x-forwarded-client-cert";
 
 /// The metadata by which Envoy chooses the transport socket of a host.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
@@ -59,13 +60,13 @@ pub fn identity_secret(chain: &str, key: &str) -> Resource {
     })
 }
 
-/// Whom gateways believe: the gateways of every cluster of a trust domain, by its roots (PEM).
+/// Whom gateways believe: the gateways and agents of every cluster of a trust domain, by its roots (PEM).
 #[must_use]
 pub fn trust_secret(trust_domain: &str, roots: &str) -> Resource {
     // A trust domain and the name of a cluster hold letters, digits, dots, hyphens and underscores.
     let domain = trust_domain.replace('.', r"\.");
-    let gateways = RegexMatcher {
-        regex: format!("spiffe://{domain}/cluster/[A-Za-z0-9._-]+/gateway"),
+    let members = RegexMatcher {
+        regex: format!("spiffe://{domain}/cluster/[A-Za-z0-9._-]+/(agent|gateway)"),
         ..Default::default()
     };
     Resource::secret(&Secret {
@@ -75,7 +76,7 @@ pub fn trust_secret(trust_domain: &str, roots: &str) -> Resource {
             match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
                 san_type: SanType::Uri.into(),
                 matcher: Some(StringMatcher {
-                    match_pattern: Some(MatchPattern::SafeRegex(gateways)),
+                    match_pattern: Some(MatchPattern::SafeRegex(members)),
                     ..Default::default()
                 }),
                 ..Default::default()

@@ -219,7 +219,7 @@ async fn ask_until(at: SocketAddr, wanted: &str) -> Vec<String> {
 }
 
 /// The first message of a TLS connection that asks for this server name: just enough of one (RFC 8446, 4.1.2; RFC 6066, 3).
-pub(crate) fn client_hello(server_name: &str) -> Vec<u8> {
+fn client_hello(server_name: &str) -> Vec<u8> {
     let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let name = [&[0][..], &sized(server_name.as_bytes())].concat();
     let extension = [&[0, 0][..], &sized(&sized(&name))].concat();
