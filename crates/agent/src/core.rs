@@ -482,8 +482,8 @@ pub fn roles(config: &Config) -> BTreeMap<GatewayName, GatewayRole> {
 
 /// The scopes that a gateway of `role` in `zone` sees.
 #[must_use]
-pub fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
-    translate::scopes_of(gateway, role, zone)
+pub fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, tunnels: bool) -> Vec<Scope> {
+    translate::scopes_of(gateway, role, zone, tunnels)
 }
 
 /// The scope that gRPC clients in a zone see.

@@ -7,8 +7,9 @@ use crate::{
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tidegate_api::Config;
+use tidegate_api::{Config, GatewayRole};
 use tidegate_engine::Origin;
+use tidegate_envoy::tunnels_well;
 use tidegate_model::{GatewayName, ServiceName};
 use tidegate_xds::{NodeStatus, ResourceType, Transport};
 
@@ -35,7 +36,29 @@ pub(crate) fn gateway_view(status: &NodeStatus, config: &Config) -> GatewayView 
             Transport::Sotw => "sotw".to_owned(),
         },
         refused: refused.collect(),
+        withheld: withheld(status, config).into_iter().collect(),
     }
+}
+
+/// Why connections of this gateway's routes do not go to other clusters, if there are such routes and they do not.
+fn withheld(status: &NodeStatus, config: &Config) -> Option<String> {
+    let version = &status.node.user_agent_version;
+    let gateway = status.node.metadata.get("gateway")?.parse::<GatewayName>().ok()?;
+    let gateway = config.gateways.get(&gateway).filter(|it| it.role == GatewayRole::Edge)?;
+    if tunnels_well(version) {
+        return None;
+    }
+    let http = gateway.routes.iter().flat_map(|route| &route.rules).flat_map(|rule| &rule.backends);
+    let used = gateway.streams.iter().flat_map(|route| &route.backends).chain(http);
+    let used: BTreeSet<&ServiceName> = used.filter_map(|backend| backend.service.as_ref()).collect();
+    let is_passed = |name: &&ServiceName| config.services.get(*name).is_some_and(|it| it.tunnelled);
+    let passed: Vec<String> = used.into_iter().filter(is_passed).map(ToString::to_string).collect();
+    (!passed.is_empty()).then(|| {
+        format!(
+            "{} to other clusters: Envoy {version} loses what a client sends before a tunnel is open; use 1.40 or later",
+            passed.join(", ")
+        )
+    })
 }
 
 /// What a resource was made from, by its name (`crates/envoy` has the table of names): the objects, each as

@@ -202,6 +202,7 @@ mod tests {
                 zone: "a".into(),
                 connected: true,
                 transport: "delta".into(),
+                withheld: Vec::new(),
                 refused: vec![RefusedView {
                     kind: "cluster".into(),
                     name: "shop/web".into(),

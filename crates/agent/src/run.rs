@@ -20,7 +20,7 @@ use std::{
 };
 use tidegate_api::GatewayRole;
 use tidegate_discovery::Folder;
-use tidegate_envoy::is_grpc;
+use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
@@ -252,7 +252,7 @@ fn resolver(gateways: Gateways, cluster: ClusterName) -> tidegate_xds::Resolver 
         let (gateway, zone) = gateway_of(node)?;
         let gateways = gateways.read().unwrap_or_else(PoisonError::into_inner);
         match gateways.get(&gateway) {
-            Some(role) => Ok(scopes_of(&gateway, *role, &zone)),
+            Some(role) => Ok(scopes_of(&gateway, *role, &zone, tunnels_well(&node.user_agent_version))),
             None if gateways.is_empty() => {
                 Err(format!("the agent of {cluster} has loaded no gateways (yet)"))
             }

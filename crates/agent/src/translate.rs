@@ -1,11 +1,16 @@
 //! From decisions to what gateways are told: which resources there are, and which gateway sees them.
 //!
-//! Four kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
+//! Kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
-//! zone are told of the services that speak HTTP/2. Only what changed is made anew.
+//! zone are told of the services that speak HTTP/2. The endpoints of services whose bytes are passed on stand in
+//! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels. Only
+//! what changed is made anew.
 
 use crate::{draining::Draining, pacing::Pacing};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Service, Upstream};
 use tidegate_engine::{Engine, Source};
 use tidegate_envoy::{
@@ -24,6 +29,10 @@ pub(crate) struct Scopes {
     turn: Option<ServiceName>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
+    /// Whether clusters reach each other by mutual TLS.
+    secure: bool,
+    /// How far the farthest of them is.
+    farthest: Option<Duration>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
 }
 
@@ -69,12 +78,22 @@ fn own(gateway: &GatewayName) -> Scope {
     Scope::new(format!("gateway/{gateway}"))
 }
 
-/// The scopes that a gateway sees.
-pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone) -> Vec<Scope> {
+/// The endpoints of services that are passed on, for edges whose Envoy makes tunnels, or makes none.
+fn passed_on(zone: &Zone, tunnels: bool) -> Scope {
+    Scope::new(if tunnels { format!("tunnels/{zone}") } else { format!("no-tunnels/{zone}") })
+}
+
+/// The scopes that a gateway sees; `tunnels` says whether its Envoy makes them without losing anything.
+pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, tunnels: bool) -> Vec<Scope> {
     match role {
-        GatewayRole::Edge => vec![own(gateway), edge(zone)],
+        GatewayRole::Edge => vec![own(gateway), edge(zone), passed_on(zone, tunnels)],
         GatewayRole::EastWest => vec![own(gateway), eastwest()],
     }
+}
+
+/// The endpoints of a service stand elsewhere.
+fn gone(scope: Scope, name: &ServiceName, zone: &Zone) -> Change {
+    Change::Remove { scope, kind: ResourceType::Endpoint, name: envoy::edge_endpoints_name(name, zone) }
 }
 
 fn set(scope: Scope, resource: Resource) -> Change {
@@ -84,14 +103,22 @@ fn set(scope: Scope, resource: Resource) -> Change {
 impl Scopes {
     /// The scopes that hold all they should, with plans for these sources.
     pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
-        let zones =
-            sources.iter().map(|source| &source.locality.zone).flat_map(|zone| [edge(zone), grpc(zone)]);
+        let zones = sources
+            .iter()
+            .map(|source| &source.locality.zone)
+            .flat_map(|zone| [edge(zone), grpc(zone), passed_on(zone, true), passed_on(zone, false)]);
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
+    }
+
+    /// Clusters reach each other by mutual TLS, before anything is made.
+    pub(crate) const fn secure(&mut self) {
+        self.secure = true;
     }
 
     /// The clusters of the manifests, before anything is made from these.
     pub(crate) fn set_clusters(&mut self, config: &Config, own: &ClusterName) {
         self.remotes = remote_clusters(config, own);
+        self.farthest = config.farthest_from(own);
     }
 
     /// A service whose plans, endpoints or policy changed.
@@ -108,10 +135,15 @@ impl Scopes {
         let plans: Vec<_> = engine.plans(name).collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
-            upstream: config.services.get(name).map(Service::upstream).unwrap_or_default(),
+            upstream: Upstream {
+                farthest: self.farthest,
+                secure: self.secure,
+                ..config.services.get(name).map(Service::upstream).unwrap_or_default()
+            },
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
+        let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
         if self.clusters.get(name) != Some(&made) {
             changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
             for zone in &made.zones {
@@ -129,17 +161,27 @@ impl Scopes {
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         let made = self.clusters.get(name);
-        let tunnelled = made.is_some_and(|made| made.upstream.tunnelled);
+        let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(Made::serves_grpc);
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
-            let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: false, draining };
-            let endpoints = match tunnelled {
-                true => envoy::tunnelled_endpoints(plan, &view),
-                false => envoy::edge_endpoints(plan, &view),
-            };
-            changes.push(set(edge(source), endpoints));
+            let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: self.secure, draining };
+            let places = [edge(source), passed_on(source, true), passed_on(source, false)];
+            let [direct, through, without] = places;
+            if tunnelled {
+                let here = EndpointView { clusters: &BTreeMap::new(), ..view };
+                changes.push(set(through, envoy::tunnelled_endpoints(plan, &view)));
+                changes.push(set(without, envoy::edge_endpoints(plan, &here)));
+                if !was_tunnelled {
+                    changes.push(gone(direct, name, source));
+                }
+            } else {
+                changes.push(set(direct, envoy::edge_endpoints(plan, &view)));
+                if was_tunnelled {
+                    changes.extend([through, without].map(|scope| gone(scope, name, source)));
+                }
+            }
             if serves_grpc {
                 changes.push(set(grpc(source), envoy::grpc_endpoints(plan, &zones)));
             }
@@ -147,13 +189,14 @@ impl Scopes {
         changes
     }
 
-    /// What the clusters of a service are made from now: a change of its limits waits for its time. What it speaks does not:
+    /// What the clusters of a service are made from now: a change of its limits, or of distances, waits for its time. What it speaks does not:
     /// with the wrong protocol nothing works.
     fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
         let waits = |made: &&Made| {
             let (before, after) = (&made.upstream, &wanted.upstream);
-            let but_limits = Upstream { limits: before.limits.clone(), ..after.clone() };
-            before.limits != after.limits && *before == but_limits
+            let Upstream { limits, farthest, .. } = before;
+            let but_these = Upstream { limits: limits.clone(), farthest: *farthest, ..after.clone() };
+            before != after && *before == but_these
         };
         let Some(made) = self.clusters.get(name).filter(waits) else {
             self.pacing.forget(name);
@@ -187,6 +230,9 @@ impl Scopes {
         let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
         for zone in &made.zones {
             changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
+            if tunnels(&made.upstream) {
+                changes.extend([true, false].map(|tunnels| gone(passed_on(zone, tunnels), name, zone)));
+            }
             if made.serves_grpc() {
                 changes.extend(without_grpc(name, zone));
             }
@@ -199,7 +245,13 @@ impl Scopes {
         let mut changes = Vec::new();
         let mut made: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>> = BTreeMap::new();
         let passed = config.services.iter().filter(|(_, service)| service.tunnelled);
-        let tunnelled: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
+        let streams: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
+        let none = BTreeSet::new();
+        // With TLS the server name says whom a connection is for, and there are no tunnels.
+        let (entrance, tunnelled) = match self.secure {
+            true => (Entrance::MutualTls { streams: &streams }, &none),
+            false => (Entrance::Plain, &streams),
+        };
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
@@ -228,8 +280,8 @@ impl Scopes {
                         vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![
-                        envoy::eastwest_listener(name, listener, Entrance::Plain),
-                        envoy::eastwest_routes(name, listener, &tunnelled),
+                        envoy::eastwest_listener(name, listener, entrance),
+                        envoy::eastwest_routes(name, listener, tunnelled),
                     ],
                 };
                 for resource in resources {
@@ -247,6 +299,11 @@ impl Scopes {
         self.gateways = made;
         changes
     }
+}
+
+/// Whether the endpoints of other clusters are reached through tunnels.
+const fn tunnels(upstream: &Upstream) -> bool {
+    upstream.tunnelled && !upstream.secure
 }
 
 /// Whether a service is as it should be: no pool of this cluster is in a fault or comes back from one.

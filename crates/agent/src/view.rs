@@ -176,6 +176,9 @@ pub struct GatewayView {
     pub transport: String,
     /// What it refused and has not accepted since: it goes on with the version before.
     pub refused: Vec<RefusedView>,
+    /// What it is not given because its Envoy cannot do it well, and what to do about that.
+    #[serde(default)]
+    pub withheld: Vec<String>,
 }
 
 /// A resource that a gateway refused.

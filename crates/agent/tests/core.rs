@@ -87,6 +87,7 @@ fn west_pool(healthy: u32) -> Vec<PoolStatus> {
         service: "shop/web".parse().unwrap(),
         locality: Locality { region: "west".parse().unwrap(), zone: "w".parse().unwrap() },
         expected: 2,
+        present: 2,
         healthy,
         admit: Fraction::ONE,
         phase: Phase::Serving,

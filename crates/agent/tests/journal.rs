@@ -94,6 +94,7 @@ fn status(service: &ServiceName, healthy: usize) -> PoolStatus {
         service: service.clone(),
         locality: Locality { region: name("us-west"), zone: name("us-west-1a") },
         expected: 2,
+        present: 2,
         healthy: count,
         admit: Fraction::of(count, 2),
         phase: [Phase::Out, Phase::Reduced, Phase::Serving][healthy],

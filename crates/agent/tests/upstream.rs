@@ -10,8 +10,13 @@ use tidegate_xds::{Change, ResourceType};
 
 /// A service whose port speaks `protocol`, under a policy with these fields.
 fn config(protocol: &str, policy: &str) -> Arc<Config> {
+    config_beside("", protocol, policy)
+}
+
+/// The same beside other clusters.
+fn config_beside(others: &str, protocol: &str, policy: &str) -> Arc<Config> {
     let text = format!(
-        "
+        "{others}
 apiVersion: tidegate.dev/v1alpha1
 kind: FleetCluster
 metadata: {{name: east}}
@@ -61,6 +66,39 @@ fn clusters_are_made_anew_when_the_protocol_or_a_limit_changes_and_for_no_other_
     assert_eq!(made("kubernetes.io/h2c", "failoverThreshold: {percentage: 60}"), and_clients);
     assert_eq!(made("kubernetes.io/h2c", "circuitBreaker: {maxConnections: 9}"), and_clients);
     assert_eq!(made("kubernetes.io/h2c", "circuitBreaker: {maxConnections: 9}"), 0);
+}
+
+/// The limit for making a connection follows from it, and a change of it waits its turn as one of the limits does.
+#[test]
+fn an_edge_cluster_is_made_anew_when_the_farthest_region_is_another() {
+    let west = |region: &str, fields: &str| {
+        format!(
+            "
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {{name: west}}
+spec: {{region: {region}{fields}}}
+---"
+        )
+    };
+    const REACHED: &str = ", eastWestGateways: [{address: 10.0.9.1, port: 15443}]";
+    let away = |rtt: &str| format!(", proximity: [{{region: east, rtt: {rtt}}}]");
+    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut at = Time::ZERO;
+    let mut made = |others: &str| {
+        at = at + Duration::from_secs(1);
+        let config = config_beside(others, "http", "retry: {attempts: 2}");
+        let farthest = config.farthest_from(&"east".parse().unwrap());
+        (farthest, clusters(&core.handle(Input::Manifests(config), at)))
+    };
+    let ms = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(made(""), (ms(0), 2));
+    assert_eq!(made(&west("west", &(REACHED.to_owned() + &away("65ms")))), (ms(65), 2));
+    assert_eq!(made(&west("west", &(REACHED.to_owned() + &away("65ms")))), (ms(65), 0));
+    assert_eq!(made(&west("west", &(REACHED.to_owned() + &away("200ms")))), (ms(200), 2));
+    assert_eq!(made(&west("west", REACHED)), (None, 2), "nobody says how far it is");
+    assert_eq!(made(&west("east", REACHED)), (ms(0), 2), "the same region");
+    assert_eq!(made(&west("west", &away("65ms"))), (ms(0), 0), "nobody can reach it");
 }
 
 #[test]

@@ -133,6 +133,9 @@ pub struct Upstream {
     pub secure: bool,
     /// Limits.
     pub limits: Limits,
+    /// The declared round trip to the farthest region from which they may answer ([`Config::farthest_from`]), which the
+    /// agent fills in; `None` where it is not known.
+    pub farthest: Option<Duration>,
 }
 
 impl Service {
@@ -144,6 +147,7 @@ impl Service {
             tunnelled: self.tunnelled,
             secure: false,
             limits: self.policy.limits.clone(),
+            farthest: None,
         }
     }
 }
@@ -298,6 +302,8 @@ impl Default for ServicePolicy {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { per_try_timeout: Duration::from_millis(200), attempts: 3 }
+        // A goal of 500 ms for a request that meets a dead region: two tries at home, then a connection (two round trips
+        // with TLS) and a request to a region 65 ms away, 2 x 150 + 3 x 65 = 495 ms.
+        Self { per_try_timeout: Duration::from_millis(150), attempts: 3 }
     }
 }

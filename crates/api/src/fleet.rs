@@ -22,6 +22,18 @@ impl Config {
         }
         distances
     }
+
+    /// The round trip from the region of `own` to the farthest one with a cluster that can be reached, as it is declared:
+    /// zero if all are in the same region, `None` if one of them is not declared.
+    #[must_use]
+    pub fn farthest_from(&self, own: &ClusterName) -> Option<Duration> {
+        let here = &self.clusters.get(own)?.region;
+        let distances = self.distances_from(own);
+        let others =
+            self.clusters.iter().filter(|(name, it)| *name != own && !it.east_west_gateways.is_empty());
+        let mut regions = others.map(|(_, it)| &it.region).filter(|region| *region != here);
+        regions.try_fold(Duration::ZERO, |farthest, region| Some(farthest.max(*distances.get(region)?)))
+    }
 }
 
 /// The fleet that these manifests describe, each loaded for the cluster of its name.

@@ -9,7 +9,7 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use tidegate_envoy::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
+use tidegate_envoy::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 use tokio::process::{Child, Command as Process};
 
@@ -53,6 +53,14 @@ pub(crate) struct Gateway {
     /// Worker threads [default: one per CPU]
     #[arg(long)]
     concurrency: Option<u32>,
+    /// Connections from clients at a time; what is above is closed.
+    #[arg(long, value_name = "COUNT", default_value_t = Overload::default().max_connections,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// Heap in MiB, about 80 % of what the process may have: from 90 % of it on it saves, from 95 % on it answers 503.
+    #[arg(long, value_name = "MIB", default_value_t = Overload::default().max_heap_bytes >> 20,
+        value_parser = clap::value_parser!(u64).range(64..=1 << 24))]
+    max_heap_mib: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -92,6 +100,10 @@ impl Gateway {
                 Protocol::Sotw => XdsProtocol::Sotw,
             },
             concurrency: self.concurrency,
+            overload: Overload {
+                max_connections: self.max_connections,
+                max_heap_bytes: self.max_heap_mib << 20,
+            },
         }
     }
 }

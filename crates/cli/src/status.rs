@@ -92,6 +92,11 @@ fn print(status: &Status) {
         ]);
     }
     say!("\nGATEWAYS\n{gateways}");
+    for gateway in status.gateways.iter().filter(|it| it.connected) {
+        for withheld in &gateway.withheld {
+            say!("{} at {} does not send {withheld}", gateway.gateway, gateway.node);
+        }
+    }
     if !status.problems.is_empty() {
         say!("\nPROBLEMS in the manifests (what they name stays as it last was good)");
         for problem in &status.problems {

@@ -270,6 +270,8 @@ fn candidates(
         };
         let pool = CandidatePool {
             expected: figures.expected,
+            // What was never healthy is no place to count on.
+            present: 0,
             healthy: if gone { 0 } else { figures.healthy },
             admit: if gone { Fraction::ZERO } else { figures.admit },
         };

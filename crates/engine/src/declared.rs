@@ -360,7 +360,8 @@ fn seen_from(
         let first = members.first()?;
         let pool = |it: &&FleetPool| {
             let FleetPool { expected, healthy, admit, .. } = **it;
-            (it.locality.zone.clone(), CandidatePool { expected, healthy, admit })
+            // Only the order of its tiers is asked for, not its last resort.
+            (it.locality.zone.clone(), CandidatePool { expected, present: 0, healthy, admit })
         };
         Some(Candidate {
             target,

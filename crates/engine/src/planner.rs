@@ -51,6 +51,8 @@ pub struct Candidate {
 pub struct CandidatePool {
     /// Endpoints that should be there.
     pub expected: u32,
+    /// Endpoints that are there, whether or not any of them was ever healthy; zero if nobody knows.
+    pub present: u32,
     /// Endpoints that are healthy.
     pub healthy: u32,
     /// The part of its normal load that it is given, reachability included.
@@ -61,6 +63,9 @@ pub struct CandidatePool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     expected: u64,
+    /// Endpoints that are worth a try when nothing is healthy anywhere: those that should be there, or those that are,
+    /// whichever is more. So what was never healthy is tried as well as what was.
+    to_try: u64,
     /// Healthy endpoints that the source can reach.
     healthy: u64,
     /// Healthy endpoints by their owner's last word, in reach or not.
@@ -76,10 +81,19 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn of(candidate: &Candidate) -> Self {
         let Candidate { phase, reachable, .. } = *candidate;
-        let mut sum =
-            Self { expected: 0, healthy: 0, last_word: 0, admitted: 0, weight: 0, phase, reachable };
+        let mut sum = Self {
+            expected: 0,
+            to_try: 0,
+            healthy: 0,
+            last_word: 0,
+            admitted: 0,
+            weight: 0,
+            phase,
+            reachable,
+        };
         for pool in candidate.pools.values() {
             sum.expected += u64::from(pool.expected);
+            sum.to_try += u64::from(pool.expected.max(pool.present));
             sum.last_word += u64::from(pool.healthy);
             if reachable {
                 let admitted = u64::from(pool.admit.ppm()) * u64::from(pool.expected);
@@ -88,7 +102,7 @@ impl Figures {
                 sum.weight = sum.weight.saturating_add(admitted.min(u64::from(pool.healthy) * ENDPOINT));
             }
         }
-        // Nothing is expected of it, so it is Empty, whatever is healthy there.
+        // Nothing is expected of it, so it is Empty, whatever is healthy there: it is the last resort at most.
         if sum.expected == 0 {
             sum.healthy = 0;
         }
@@ -330,17 +344,18 @@ impl Tiers {
         left - given.into_iter().find(|given| *given > 0).unwrap_or(0)
     }
 
-    /// Pass 4: nothing that is allowed is healthy. If nothing is even in reach, what is out of reach and was healthy
+    /// Pass 4: nothing that is allowed is healthy, so all endpoints of the pools in reach are tried, also of those that never
+    /// passed a check: a new service, or a place that nobody ever saw well, is better than a refusal. If nothing is even in reach, what is out of reach and was healthy
     /// when it was last heard is tried: that verdict is ours and may be wrong, and refusing everything would make an
     /// outage of a mistake.
     fn exhausted(&self, policy: &Policy, figures: &[Figures], left: u64, outcome: &mut Outcome) {
         let kinds: [fn(&Figures) -> bool; 2] = [|it| it.reachable, |it| !it.reachable && it.last_word > 0];
         let spread = policy.when_exhausted.value == WhenExhausted::Spread;
-        let expected = |index: usize| figures[index].expected;
+        let to_try = |index: usize| figures[index].to_try;
         outcome.last_resort = spread
             && kinds.into_iter().any(|kind| {
                 let members = self.named().iter().copied().filter(|index| kind(&figures[*index]));
-                outcome.divide(left, members, expected, Rule::LastResort) > 0
+                outcome.divide(left, members, to_try, Rule::LastResort) > 0
             });
         outcome.shed = if outcome.last_resort { 0 } else { left };
     }

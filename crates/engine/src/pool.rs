@@ -341,6 +341,11 @@ impl Pool {
         count(self.endpoints.values().filter(|endpoint| endpoint.counts()))
     }
 
+    /// Endpoints that are there and not being shut down, whether or not they were ever healthy.
+    pub(crate) fn there(&self) -> u32 {
+        count(self.endpoints.values().filter(|endpoint| !endpoint.facts.terminating))
+    }
+
     /// Endpoints that should be there.
     pub(crate) fn expected(&self) -> u32 {
         // What a workload wants says nothing of a zone that was given up, until something comes there again.

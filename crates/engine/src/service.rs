@@ -80,6 +80,7 @@ struct Remote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     expected: u32,
+    present: u32,
     healthy: u32,
     admit: Fraction,
     phase: Phase,

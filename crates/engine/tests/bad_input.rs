@@ -58,6 +58,7 @@ fn told_by(of: &str, in_region: &str, healthy: u32) -> Event {
         service: service("web"),
         locality: Locality { region: region(in_region), zone: zone("x") },
         expected: 10,
+        present: 10,
         healthy,
         admit: percent(100.0),
         phase: Phase::Serving,

@@ -6,7 +6,7 @@ mod fixture;
 use fixture::{World, address, cluster, remote_pool, runs, service, text, zone};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_engine::{EndpointFacts, Event, FailbackMode, Plan, Policy, Saved, Target, Written};
-use tidegate_model::{Phase, Share, Time};
+use tidegate_model::{Phase, PoolStatus, Share, Time};
 
 /// A service with ten endpoints in each of the zones a and b, and ten in the cluster west.
 fn shop() -> World {
@@ -21,8 +21,10 @@ fn a_service_that_starts_from_zero_serves_from_its_first_healthy_endpoint() {
     let mut world = World::new();
     world.add("web", &["a", "b"], 3);
     assert_eq!(world.pool("web", "a"), "Empty 0/0 100 %");
-    assert_eq!((world.shares("web", "a").as_str(), world.plan("web", "a").shed), ("", Share::ALL));
+    assert_eq!(world.shares("web", "a"), "zone a 5000, zone b 5000", "checks may be wrong, or late");
+    assert!(world.plan("web", "a").last_resort);
     world.check("web", "b", 1, true);
+    assert!(!world.plan("web", "a").last_resort);
     assert_eq!(world.shares("web", "a"), "zone b 10000");
     world.check("web", "a", 1, true);
     assert_eq!(world.shares("web", "a"), "zone a 10000");
@@ -30,6 +32,44 @@ fn a_service_that_starts_from_zero_serves_from_its_first_healthy_endpoint() {
     world.check("web", "a", 2, true).check("web", "a", 3, true);
     assert_eq!(world.pool("web", "a"), "Serving 3/3 100 %");
     assert_eq!(world.shares("web", "b"), "zone b 10000");
+}
+
+#[test]
+fn endpoints_that_were_never_healthy_are_the_last_resort_when_the_others_die() {
+    let mut world = World::new();
+    world.add("web", &["a", "b"], 3).check_all("web", "a", true);
+    world.check_all("web", "b", false);
+    world.handle(Event::RemotePools {
+        cluster: cluster("west"),
+        pools: vec![PoolStatus {
+            expected: 0,
+            present: 6,
+            phase: Phase::Empty,
+            ..remote_pool("west", "web", 0, 100.0, Phase::Empty)
+        }],
+    });
+    assert_eq!(world.pool("web", "b"), "Empty 0/0 100 %", "it is given nothing while a place is healthy");
+    assert_eq!(world.shares("web", "b"), "zone a 10000");
+    world.check_all("web", "a", false);
+    assert_eq!(world.shares("web", "b"), "zone a 2500, zone b 2500, cluster west 5000");
+    assert!(world.plan("web", "b").last_resort && world.plan("web", "b").shed.is_none());
+    world.check("web", "b", 2, true);
+    assert_eq!(world.shares("web", "a"), "zone b 10000", "the first that answers has it all");
+    // What is being shut down is no endpoint to try.
+    world.check("web", "b", 2, false).terminate("web", "b", 1..=3);
+    assert_eq!(world.shares("web", "a"), "zone a 3000, zone b 1000, cluster west 6000");
+}
+
+#[test]
+fn what_is_there_is_told_whether_or_not_it_was_ever_healthy() {
+    let mut world = World::new();
+    let present = |world: &World| world.engine.statuses(world.now).next().unwrap().present;
+    world.add("web", &["a"], 3);
+    assert_eq!(present(&world), 3);
+    world.check_all("web", "a", true).terminate("web", "a", 1..=1);
+    assert_eq!(present(&world), 2);
+    world.vanish("web", "a", 1..=2);
+    assert_eq!((present(&world), world.pool("web", "a").as_str()), (1, "Serving 1/2 100 %"));
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn tells(world: &mut World, of: &str, in_region: &str, healthy: &[u32]) {
         service: service(&name),
         locality: Locality { region: region(in_region), zone: zone("x") },
         expected: 2,
+        present: 2,
         healthy: *healthy,
         admit: fixture::percent(if *healthy == 0 { 0.0 } else { 100.0 }),
         phase: if *healthy == 0 { Phase::Out } else { Phase::Serving },

@@ -209,6 +209,45 @@ fn when_nothing_allowed_is_healthy_the_policy_says_spread_or_shed() {
     assert_eq!(shed.shed, Share::ALL);
 }
 
+/// `0/0^3`: three endpoints are there, and none of them was ever healthy.
+#[test]
+fn what_was_never_healthy_is_tried_as_the_last_resort_only() {
+    check(&[
+        ("beside what is lost", &["zone a 0/10", "zone b 0/0^10"], "zone a 5000, zone b 5000"),
+        (
+            "beside what is gone",
+            &["zone a 0/3", "cluster west us-west 0/0^1"],
+            "zone a 7500, cluster west 2500",
+        ),
+        ("more than were ever healthy", &["zone a 0/2^6", "zone b 0/2"], "zone a 7500, zone b 2500"),
+        (
+            "a new service",
+            &["zone a 0/0^1", "cluster west us-west 0/0^2+0/0^1"],
+            "zone a 2500, cluster west 7500",
+        ),
+        (
+            "anything healthy comes before it",
+            &["zone a 0/0^9", "cluster west us-west 1/1"],
+            "cluster west 10000",
+        ),
+        ("even what is out", &["zone a 0/0^9", "zone b 1/10@0% Out"], "zone b 10000"),
+    ]);
+    let lines = ["zone a 0/0^3", "cluster west us-west 0/0^3 unreachable"];
+    let spread = Board::new(&lines).plan();
+    assert_eq!(
+        text(&spread.shares),
+        "zone a 10000",
+        "nobody ever saw the other one healthy, and now it is out of reach"
+    );
+    assert!(spread.last_resort && spread.shed.is_none() && spread.standby.is_empty());
+    assert_eq!(Board::new(&lines).rule("zone a"), Rule::LastResort);
+    let shed = Board::new(&lines).policy(|policy| policy.when_exhausted.value = WhenExhausted::Shed).plan();
+    assert_eq!((text(&shed.shares).as_str(), shed.shed), ("", Share::ALL));
+    let only_west = Board::new(&["zone a 0/0^3", "cluster west us-west 0/3"])
+        .policy(|policy| policy.residency = residency(&["us-west"]));
+    assert_eq!(only_west.shares(), "cluster west 10000", "residency holds for the last resort too");
+}
+
 #[test]
 fn when_nothing_at_all_is_in_reach_that_verdict_is_not_made_an_outage() {
     let lines = ["cluster east us-east 10/10 unreachable", "cluster west us-west 30/30 unreachable"];

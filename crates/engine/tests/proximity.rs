@@ -64,6 +64,17 @@ fn what_was_never_declared_is_last_until_it_was_measured_for_a_minute() {
     assert_eq!(serves(&world), WEST);
 }
 
+/// Found by drawing millions of events: two such distances were compared by multiplying them.
+#[test]
+fn a_declared_distance_beyond_all_measure_is_no_more_than_wrong() {
+    let mut world = world(Proximity::Measured);
+    let clusters = world.engine.fleet().clusters.clone();
+    let distances = clusters.values().map(|region| (region.clone(), Duration::MAX)).collect();
+    world.handle(Event::Topology { clusters, distances });
+    measure(&mut world, (0, 62), |_| 60, |_| 20);
+    assert_eq!(serves(&world), EU);
+}
+
 #[test]
 fn a_small_difference_never_changes_it() {
     // 60 against 55: less than 20 %. And 4 ms are less than 5, however near.

@@ -6,9 +6,20 @@ use std::net::SocketAddr;
 use tidegate_api::GatewayRole;
 use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 
-/// More connections than this from clients are refused, before memory is what refuses. Envoy's hardened
-/// example.
-const MAX_DOWNSTREAM_CONNECTIONS: u32 = 50_000;
+/// How often Envoy looks how full its heap is. Its own second is long for a gateway under attack.
+const OVERLOAD_INTERVAL: &str = "0.25s";
+
+/// What a gateway does as its heap fills, each from a part of its limit on: at first what nobody notices.
+const OVERLOAD_ACTIONS: [(&str, f64); 4] = [
+    // Memory that is free already goes back.
+    ("envoy.overload_actions.shrink_heap", 0.90),
+    // Connections end with their next answer.
+    ("envoy.overload_actions.disable_http_keepalive", 0.92),
+    // Requests, those for the health of services among them, get 503 at once: a GSLB sees it and sends elsewhere.
+    ("envoy.overload_actions.stop_accepting_requests", 0.95),
+    // New connections are closed. Merely not accepting them would leave clients waiting.
+    ("envoy.overload_actions.reject_incoming_connections", 0.98),
+];
 
 /// In RE2's instructions; what many service meshes allow.
 const MAX_REGEX: u32 = 32_768;
@@ -24,6 +35,23 @@ pub enum XdsProtocol {
     Delta,
     /// State of the world: the whole set of a type is sent.
     Sotw,
+}
+
+/// What one Envoy bears before it refuses, whatever the services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// Connections from clients; what is above is closed. Its administration does not count.
+    pub max_connections: u32,
+    /// Bytes of heap. From 90 % on it saves, from 95 % on it answers 503.
+    pub max_heap_bytes: u64,
+}
+
+impl Default for Overload {
+    /// 50,000 connections, as in Envoy's hardened example, and 4 GiB: an Envoy with ten thousand services has about one
+    /// without any request.
+    fn default() -> Self {
+        Self { max_connections: 50_000, max_heap_bytes: 4 << 30 }
+    }
 }
 
 /// What an Envoy must be told before it can ask.
@@ -49,6 +77,8 @@ pub struct BootstrapSpec {
     pub xds: XdsProtocol,
     /// Worker threads; `None` is one per CPU. Not part of the file: see [`envoy_arguments`].
     pub concurrency: Option<u32>,
+    /// What it bears.
+    pub overload: Overload,
 }
 
 /// The arguments that belong to a bootstrap, besides `--config-path`: what Envoy takes on its command line
@@ -108,13 +138,32 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
             },
         }],
         "static_resources": { "clusters": [agent_cluster(spec.agent)] },
-        "overload_manager": { "resource_monitors": [{
-            "name": "envoy.resource_monitors.global_downstream_max_connections",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                "max_active_downstream_connections": MAX_DOWNSTREAM_CONNECTIONS,
+        "overload_manager": overload_manager(spec.overload),
+    })
+}
+
+fn overload_manager(limits: Overload) -> Value {
+    const HEAP: &str = "envoy.resource_monitors.fixed_heap";
+    let action = |(name, from): (&str, f64)| json!({ "name": name, "triggers": [{ "name": HEAP, "threshold": { "value": from } }] });
+    json!({
+        "refresh_interval": OVERLOAD_INTERVAL,
+        "resource_monitors": [
+            {
+                "name": HEAP,
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                    "max_heap_size_bytes": limits.max_heap_bytes,
+                },
             },
-        }] },
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    "max_active_downstream_connections": limits.max_connections,
+                },
+            },
+        ],
+        "actions": OVERLOAD_ACTIONS.map(action),
     })
 }
 

@@ -24,10 +24,16 @@ use tidegate_model::{ServiceName, Zone};
 /// fail uploads when a zone dies; the default of 1 MiB lets few slow clients take all memory.
 pub(crate) const BUFFER_BYTES: u32 = 256 * 1024;
 
-/// A host in the same region answers a SYN within milliseconds, one across the world within 300. Envoy's per-try timeout
-/// does not run while a connection is made, so this is what a black hole costs a request that needs a new one: when a
-/// zone vanished, the p99 of the cut-over was 505 ms with 500 ms here, against a goal of 500.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
+/// A host in the same region answers a SYN within milliseconds. Envoy's per-try timeout does not run while a connection is
+/// made, so this is what a black hole costs each try of a request that needs a new one: as much as a try itself may take
+/// by default (`Retry`), since a request that leaves a dead region has met two of them.
+const CONNECT_NEAR: Duration = Duration::from_millis(150);
+
+/// Where it is not known how far the farthest host is: across the world a SYN is answered within 300 ms.
+const CONNECT_UNKNOWN: Duration = Duration::from_millis(400);
+
+/// What a connection takes besides the way: jitter, and the work on both sides.
+const CONNECT_WORK: Duration = Duration::from_millis(20);
 
 /// How long an ejected host gets nothing. Envoy ends an ejection by time alone, also into a zone
 /// that is still dead: long enough that the agent has marked the host by then (at most 3 s with the
@@ -55,7 +61,16 @@ pub fn edge_cluster(service: &ServiceName, source_zone: &Zone, upstream: &Upstre
     } else {
         cluster.transport_socket = upstream.tunnelled.then(stream::tunnels);
     }
+    cluster.connect_timeout = duration(connect_timeout(upstream));
     Resource::cluster(&cluster)
+}
+
+/// How long the making of a connection may take. Envoy has one limit for all hosts of a cluster, near and far: it leaves
+/// the farthest of them a round trip for TCP, one for TLS, and one for a tunnel where there is one.
+fn connect_timeout(upstream: &Upstream) -> Duration {
+    let round_trips = if upstream.tunnelled { 3 } else { 2 };
+    let far = |farthest: Duration| farthest * round_trips + CONNECT_WORK;
+    upstream.farthest.map_or(CONNECT_UNKNOWN, |farthest| far(farthest).max(CONNECT_NEAR))
 }
 
 /// The cluster of a service at east-west gateways: this cluster's endpoints only
@@ -73,7 +88,7 @@ fn cluster(service: &ServiceName, endpoints: String, upstream: &Upstream) -> Clu
         name: service.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
         eds_cluster_config: Some(EdsClusterConfig { eds_config: Some(ads()), service_name: endpoints }),
-        connect_timeout: duration(CONNECT_TIMEOUT),
+        connect_timeout: duration(CONNECT_NEAR),
         per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
         // Of two hosts the one with fewer requests in progress: a host that freezes or slows down gets
         // less from the first request that hangs on it, where ROUND_ROBIN feeds it until it is ejected.

@@ -38,7 +38,7 @@ mod stream;
 mod tls;
 mod upstream;
 
-pub use bootstrap::{BootstrapSpec, XdsProtocol, bootstrap, envoy_arguments};
+pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};
 pub use counters::demand_counter;
 pub use endpoints::{
@@ -52,5 +52,5 @@ pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, liste
 pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
-pub use stream::{stream_listener, tunnelled_endpoints};
+pub use stream::{stream_listener, tunnelled_endpoints, tunnels_well};
 pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, TRUST_SECRET, identity_secret, trust_secret};

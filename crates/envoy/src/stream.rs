@@ -61,6 +61,21 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// The metadata by which Envoy's transport socket knows the proxy of a host.
 const PROXY_ADDRESS: &str = "envoy.http11_proxy_transport_socket.proxy_address";
 
+/// The first release whose tunnels were measured to lose nothing; that of 1.36.2 was measured to lose what comes early,
+/// and those between were not measured.
+const TUNNELS_FROM: (u32, u32) = (1, 40);
+
+/// Whether an Envoy of this version (`1.40.0`, as a node tells it) makes tunnels to other clusters without losing what a
+/// client sends before one is open. One that does not say its version is taken at its word that it is an Envoy of ours.
+#[must_use]
+pub fn tunnels_well(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= TUNNELS_FROM,
+        _ => true,
+    }
+}
+
 /// A plan for a service with tunnels: as [`crate::edge_endpoints`], with other clusters behind their gateways.
 #[must_use]
 pub fn tunnelled_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
@@ -204,5 +219,25 @@ fn tcp_proxy(proxy: &TcpProxy) -> Filter {
     Filter {
         name: "envoy.filters.network.tcp_proxy".to_owned(),
         config_type: Some(filter::ConfigType::TypedConfig(any(proxy))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envoy_that_loses_what_is_sent_early_makes_no_tunnels() {
+        for (version, well) in [
+            ("1.36.2", false),
+            ("1.39.9", false),
+            ("1.40.0", true),
+            ("1.41.0-dev", true),
+            ("2.0.0", true),
+            ("", true),
+            ("main", true),
+        ] {
+            assert_eq!(tunnels_well(version), well, "{version}");
+        }
     }
 }

@@ -251,6 +251,7 @@ mod tests {
             service: service.parse().unwrap(),
             locality: Locality { region: region(), zone: "us-west-1a".parse().unwrap() },
             expected: 4,
+            present: 4,
             healthy,
             admit: Fraction::from_ppm(admit_ppm).unwrap(),
             phase: Phase::Serving,

@@ -64,6 +64,10 @@ pub struct PoolStatus {
     pub locality: Locality,
     /// Endpoints that should be there.
     pub expected: u32,
+    /// Endpoints that are there and not being shut down, whether or not any of them was ever healthy. Zero also where its
+    /// owner does not tell.
+    #[serde(default)]
+    pub present: u32,
     /// Endpoints that are healthy.
     pub healthy: u32,
     /// The part of its normal load that it is given.

@@ -40,6 +40,17 @@ pub(crate) fn envoy(test: &str) -> Option<PathBuf> {
     found
 }
 
+/// The oldest supported Envoy, or `None` after saying that the test was skipped. CI must have it.
+pub(crate) fn oldest_envoy(test: &str) -> Option<PathBuf> {
+    let fetched = || workspace().join(".tools/envoy-1.36.2/envoy");
+    let named = env::var_os("TIDEGATE_ENVOY_OLDEST").map_or_else(fetched, PathBuf::from);
+    if named.is_file() {
+        return Some(named);
+    }
+    skipped(test, &format!("no Envoy at {} (set TIDEGATE_ENVOY_OLDEST)", named.display()));
+    None
+}
+
 /// Says that a test was skipped: on stderr, and in the file from which `cargo xtask test` makes its summary.
 pub(crate) fn skipped(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}");

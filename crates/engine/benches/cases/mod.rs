@@ -38,7 +38,7 @@ pub(crate) fn distances() -> BTreeMap<Region, Duration> {
 }
 
 pub(crate) fn whole(count: u32) -> CandidatePool {
-    CandidatePool { expected: count, healthy: count, admit: Fraction::ONE }
+    CandidatePool { expected: count, present: count, healthy: count, admit: Fraction::ONE }
 }
 
 /// Twelve pools: three zones of the own cluster, and three other clusters of three zones.
@@ -98,6 +98,7 @@ pub(crate) fn status(service: &ServiceName, in_region: &str, in_zone: &str) -> P
         service: service.clone(),
         locality: Locality { region: region(in_region), zone: zone(in_zone) },
         expected: 10,
+        present: 10,
         healthy: 10,
         admit: Fraction::ONE,
         phase: Phase::Serving,

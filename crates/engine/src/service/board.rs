@@ -156,7 +156,12 @@ impl Board {
         for (it, (zone, pool)) in self.candidates[first..].iter_mut().zip(service.pools.iter()) {
             let away = service.away(fleet, zone);
             let admit = pool.governor.admit().times(away.kept);
-            let numbers = CandidatePool { expected: pool.expected(), healthy: pool.healthy(), admit };
+            let numbers = CandidatePool {
+                expected: pool.expected(),
+                present: pool.there(),
+                healthy: pool.healthy(),
+                admit,
+            };
             it.pools.values_mut().for_each(|it| *it = numbers);
             it.phase = steer::phase(pool.governor.phase(numbers.expected), away);
             it.reachable = true;
@@ -230,6 +235,7 @@ impl ServiceState {
         for (it, status) in it.pools.values_mut().zip(remote.pools.values()) {
             *it = CandidatePool {
                 expected: status.expected,
+                present: status.present,
                 healthy: status.healthy,
                 // The least of both: the owner may tell of the very shift that we know too.
                 admit: status.admit.min(away(status).kept).times(remote.reach.admit()),
@@ -252,7 +258,7 @@ fn unknown<'z>(
     region: &Region,
     zones: impl Iterator<Item = &'z Zone>,
 ) -> Candidate {
-    let unknown = CandidatePool { expected: 0, healthy: 0, admit: Fraction::ZERO };
+    let unknown = CandidatePool { expected: 0, present: 0, healthy: 0, admit: Fraction::ZERO };
     Candidate {
         target,
         cluster: cluster.clone(),

@@ -18,6 +18,7 @@ impl ServiceState {
         let (away, expected) = (self.away(fleet, zone), pool.expected());
         Told {
             expected,
+            present: pool.there(),
             healthy: pool.healthy(),
             admit: pool.governor.admit().times(away.kept),
             phase: steer::phase(pool.governor.phase(expected), away),
@@ -26,9 +27,10 @@ impl ServiceState {
     }
 
     pub(super) fn status(&self, zone: &Zone, told: Told, fleet: &Fleet) -> PoolStatus {
-        let Told { expected, healthy, admit, phase, hold_remaining } = told;
+        let Told { expected, present, healthy, admit, phase, hold_remaining } = told;
         let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };
-        PoolStatus { service: self.name.clone(), locality, expected, healthy, admit, phase, hold_remaining }
+        let service = self.name.clone();
+        PoolStatus { service, locality, expected, present, healthy, admit, phase, hold_remaining }
     }
 
     /// The pools of the own cluster as they are now, for the other clusters.

@@ -141,7 +141,10 @@ impl Board {
                 reachable: !self.unreachable(own).contains(&pool.cluster),
             });
             let FleetPool { expected, healthy, .. } = *pool;
-            it.pools.insert(pool.locality.zone.clone(), CandidatePool { expected, healthy, admit });
+            it.pools.insert(
+                pool.locality.zone.clone(),
+                CandidatePool { expected, present: expected, healthy, admit },
+            );
         }
         seen.into_values().collect()
     }

@@ -273,8 +273,9 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
 
 pub(crate) fn remote_pool() -> impl Strategy<Value = CandidatePool> {
     let count = || prop_oneof![8 => 0..12u32, 1 => Just(u32::MAX)];
-    (count(), count(), fraction()).prop_map(|(expected, healthy, admit)| CandidatePool {
+    (count(), count(), count(), fraction()).prop_map(|(expected, present, healthy, admit)| CandidatePool {
         expected,
+        present,
         healthy,
         admit,
     })

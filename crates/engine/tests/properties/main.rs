@@ -345,6 +345,7 @@ fn status(at: usize, pool: (usize, bool, CandidatePool, Phase, u64)) -> PoolStat
             zone: zone(if second_zone { "y" } else { "x" }),
         },
         expected: pool.expected,
+        present: pool.present,
         healthy: pool.healthy,
         admit: pool.admit,
         phase,

@@ -2,16 +2,17 @@
 
 use crate::fixtures::{World, edge, gateway, hosts, listener, plan, region, rule, service, zone};
 use envoy_types::pb::envoy::config::{
+    cluster::v3::Cluster,
     endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints},
     route::v3::RouteConfiguration,
 };
 use prost::Message;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use tidegate_api::{PathMatch, Upstream};
 use tidegate_engine::Plan;
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Unhealthy},
-    Resource, eastwest_endpoints, edge_cluster, edge_endpoints, edge_listener, edge_routes,
+    Resource, eastwest_cluster, eastwest_endpoints, edge_cluster, edge_endpoints, edge_listener, edge_routes,
 };
 
 /// Envoy's numbers of these health states.
@@ -53,6 +54,33 @@ fn outline(assignment: &ClusterLoadAssignment) -> Vec<(u32, String, u32, usize)>
 
 fn entry(priority: u32, name: &str, weight: u32, hosts: usize) -> (u32, String, u32, usize) {
     (priority, name.to_owned(), weight, hosts)
+}
+
+/// TCP and TLS take a round trip each, a tunnel one more. East-west gateways reach their own cluster only.
+#[test]
+fn connections_may_take_as_long_as_the_farthest_region_is_away() {
+    let timeout = |resource: &Resource| {
+        let timeout = Cluster::decode(resource.body.clone()).unwrap().connect_timeout.unwrap();
+        u64::try_from(timeout.seconds).unwrap() * 1000 + u64::try_from(timeout.nanos).unwrap() / 1_000_000
+    };
+    let far = |ms: Option<u64>, tunnelled| Upstream {
+        farthest: ms.map(Duration::from_millis),
+        tunnelled,
+        ..Upstream::default()
+    };
+    for (farthest, tunnelled, expected) in [
+        (Some(0), false, 150),
+        (Some(65), false, 150),
+        (Some(140), false, 300),
+        (Some(65), true, 215),
+        (Some(600), false, 1220),
+        (None, false, 400),
+        (None, true, 400),
+    ] {
+        let edge = edge_cluster(&service(), &zone("a"), &far(farthest, tunnelled));
+        assert_eq!(timeout(&edge), expected, "{farthest:?} {tunnelled}");
+        assert_eq!(timeout(&eastwest_cluster(&service(), &far(farthest, tunnelled))), 150);
+    }
 }
 
 #[test]

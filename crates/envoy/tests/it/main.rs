@@ -28,8 +28,10 @@ mod real {
     mod grpc;
     mod grpc_routes;
     mod health;
+    mod leaving;
     mod load;
     mod mutual_tls;
+    mod overload;
     mod routing;
     mod sessions;
     mod streams;

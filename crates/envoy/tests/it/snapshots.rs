@@ -40,7 +40,13 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
         retry_budget_minimum: Some(3),
         slow_start: Some(Duration::from_secs(30)),
     };
-    let upstream = Upstream { protocol: Protocol::Http2, tunnelled: false, secure: false, limits };
+    let upstream = Upstream {
+        protocol: Protocol::Http2,
+        tunnelled: false,
+        secure: false,
+        limits,
+        farthest: Some(Duration::from_millis(140)),
+    };
     insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
 }
 

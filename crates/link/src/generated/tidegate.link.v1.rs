@@ -129,6 +129,10 @@ pub struct Pool {
     /// How long its hold-down still lasts, counted from the moment of sending.
     #[prost(uint64, tag = "8")]
     pub hold_remaining_ms: u64,
+    /// Endpoints that are there, whether or not any of them was ever healthy. Not told by agents that do not know the
+    /// field: then what is expected is all that is known to be there.
+    #[prost(uint32, tag = "9")]
+    pub present: u32,
 }
 /// Where a pool stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -251,7 +251,7 @@ fn leaf(
     params.distinguished_name = rcgen::DistinguishedName::new();
     let common = match &id.party {
         Party::Hub => "hub".to_owned(),
-        Party::Agent(cluster) => cluster.to_string(),
+        Party::Agent(cluster) | Party::Gateway(cluster) => cluster.to_string(),
     };
     // X.520 allows 64 characters; the id is what counts.
     params.distinguished_name.push(DnType::CommonName, common.chars().take(64).collect::<String>());

@@ -1,8 +1,9 @@
 //! What a certificate says, as far as it matters here.
 
 use super::{Pin, SpiffeId};
+use pem::{EncodeConfig, LineEnding, Pem};
 use ring::digest::{SHA256, digest};
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use std::{fmt, str::FromStr, time::Duration};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _};
 
@@ -53,6 +54,14 @@ impl FromStr for Serial {
         }
         Ok(Self(text.to_ascii_lowercase().trim_start_matches('0').to_owned()))
     }
+}
+
+/// Certificates as PEM, one after the other.
+#[must_use]
+pub fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let all = certificates.iter().map(|it| Pem::new("CERTIFICATE", it.as_ref()));
+    pem::encode_many_config(&all.collect::<Vec<_>>(), config)
 }
 
 /// What a certificate says.

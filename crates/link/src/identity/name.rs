@@ -11,7 +11,7 @@ pub enum IdentityError {
     TrustDomain(String),
     /// Not an id of ours.
     #[error(
-        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent or spiffe://TRUST-DOMAIN/hub, not {0:?}"
+        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway) or spiffe://TRUST-DOMAIN/hub, not {0:?}"
     )]
     Id(String),
 }
@@ -53,6 +53,8 @@ pub enum Party {
     Hub,
     /// An agent of this cluster. Replicas share the name; each has a certificate of its own.
     Agent(ClusterName),
+    /// The gateways of this cluster, which share it.
+    Gateway(ClusterName),
 }
 
 impl fmt::Display for Party {
@@ -60,6 +62,7 @@ impl fmt::Display for Party {
         match self {
             Self::Hub => f.write_str("the hub"),
             Self::Agent(cluster) => write!(f, "the agent of {cluster}"),
+            Self::Gateway(cluster) => write!(f, "a gateway of {cluster}"),
         }
     }
 }
@@ -78,6 +81,7 @@ impl fmt::Display for SpiffeId {
         match &self.party {
             Party::Hub => write!(f, "spiffe://{}/hub", self.trust_domain),
             Party::Agent(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/agent", self.trust_domain),
+            Party::Gateway(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/gateway", self.trust_domain),
         }
     }
 }
@@ -93,8 +97,14 @@ impl FromStr for SpiffeId {
         let party = match path {
             "hub" => Party::Hub,
             path => {
-                let name = path.strip_prefix("cluster/").and_then(|rest| rest.strip_suffix("/agent"));
-                Party::Agent(name.and_then(|name| name.parse().ok()).ok_or_else(wrong)?)
+                let rest = path.strip_prefix("cluster/").ok_or_else(wrong)?;
+                let (name, role) = rest.rsplit_once('/').ok_or_else(wrong)?;
+                let cluster = name.parse().map_err(|_| wrong())?;
+                match role {
+                    "agent" => Party::Agent(cluster),
+                    "gateway" => Party::Gateway(cluster),
+                    _ => return Err(wrong()),
+                }
             }
         };
         Ok(Self { trust_domain, party })
@@ -107,7 +117,11 @@ mod tests {
 
     #[test]
     fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
-        for text in ["spiffe://fleet.example/hub", "spiffe://fleet.example/cluster/us-east-1/agent"] {
+        for text in [
+            "spiffe://fleet.example/hub",
+            "spiffe://fleet.example/cluster/us-east-1/agent",
+            "spiffe://fleet.example/cluster/eu/gateway",
+        ] {
             assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
         }
         for text in [

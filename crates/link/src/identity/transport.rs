@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::{Semaphore, mpsc},
     time::timeout,
 };
@@ -178,21 +178,11 @@ pub enum DialError {
 /// # Errors
 /// If no connection comes about, or the other side is not believed.
 pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel, DialError> {
-    let name = ServerName::try_from("hub.tidegate").map_err(|error| DialError::Broken(error.to_string()))?;
-    let target = address.to_owned();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (target, config, name) = (target.clone(), Arc::clone(&config), name.clone());
-        async move {
-            let stream = TcpStream::connect(&target).await?;
-            stream.set_nodelay(true)?;
-            TlsConnector::from(config).connect(name, stream).await.map(TokioIo::new)
-        }
-    });
     let endpoint = Endpoint::from_static("http://hub.tidegate")
         .http2_keep_alive_interval(KEEPALIVE.0)
         .keep_alive_timeout(KEEPALIVE.1)
         .keep_alive_while_idle(true);
-    match timeout(DIAL, endpoint.connect_with_connector(connector)).await {
+    match timeout(DIAL, connect_with(&endpoint, address.to_owned(), "hub.tidegate", config)).await {
         Err(_) => Err(DialError::Silent),
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(refusal_in(&error).map_or_else(
@@ -200,6 +190,25 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
             DialError::Refused,
         )),
     }
+}
+
+/// Dials an endpoint over TLS at `address`, asking for this server name.
+pub(crate) async fn connect_with(
+    endpoint: &Endpoint,
+    address: impl ToSocketAddrs + Clone + Send + Sync + 'static,
+    server_name: &'static str,
+    config: Arc<ClientConfig>,
+) -> Result<Channel, tonic::transport::Error> {
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (address, config) = (address.clone(), Arc::clone(&config));
+        async move {
+            let name = ServerName::try_from(server_name).map_err(io::Error::other)?;
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            TlsConnector::from(config).connect(name, stream).await.map(TokioIo::new)
+        }
+    });
+    endpoint.connect_with_connector(connector).await
 }
 
 /// Who was refused and why, if that is what an error of TLS was at its root.

@@ -35,36 +35,36 @@ impl Clock for TestClock {
 }
 
 /// A fleet's authority and its clock.
-struct Fleet {
+pub(crate) struct Fleet {
     authority: Authority,
     clock: Arc<TestClock>,
 }
 
 impl Fleet {
-    fn new(trust_domain: &str) -> Self {
+    pub(crate) fn new(trust_domain: &str) -> Self {
         let clock = Arc::new(TestClock(AtomicU64::new(START)));
         Self { authority: authority(trust_domain, &clock), clock }
     }
 
-    fn bundle(&self) -> TrustBundle {
+    pub(crate) fn bundle(&self) -> TrustBundle {
         TrustBundle::new(self.authority.trust_domain().clone(), [self.authority.root().clone()]).unwrap()
     }
 
-    fn issue(&self, party: &Party, key: &PrivateKey) -> Issued {
+    pub(crate) fn issue(&self, party: &Party, key: &PrivateKey) -> Issued {
         let serial = Serial::of(&rand::random::<[u8; 15]>());
         let request = key.request().unwrap();
         self.authority.issue(&request, party, &serial, self.clock.now(), DAY).unwrap()
     }
 
     /// An identity of this fleet that believes `bundle`.
-    fn believing(&self, party: &Party, bundle: TrustBundle) -> Identity {
+    pub(crate) fn believing(&self, party: &Party, bundle: TrustBundle) -> Identity {
         let key = PrivateKey::generate().unwrap();
         let issued = self.issue(party, &key);
         let credentials = Credentials::new(issued.chain, &key, bundle).unwrap();
         Identity::new(credentials, Refusals::default(), self.clock.clone())
     }
 
-    fn identity(&self, party: &Party) -> Identity {
+    pub(crate) fn identity(&self, party: &Party) -> Identity {
         self.believing(party, self.bundle())
     }
 }
@@ -75,7 +75,7 @@ fn authority(trust_domain: &str, clock: &TestClock) -> Authority {
     Authority::from_pem(trust_domain, &certificate, &key, None).unwrap()
 }
 
-fn agent(cluster: &str) -> Party {
+pub(crate) fn agent(cluster: &str) -> Party {
     Party::Agent(cluster.parse().unwrap())
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tidegate_api::GatewayRole;
-use tidegate_envoy::{BootstrapSpec, Resource, XdsProtocol, bootstrap, envoy_arguments};
+use tidegate_envoy::{BootstrapSpec, Overload, Resource, XdsProtocol, bootstrap, envoy_arguments};
 use tokio::process::{Child, Command};
 
 /// The binary, or `None` after saying that the test was skipped. CI must have it.
@@ -62,6 +62,7 @@ pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
         node_id: "edge-0".to_owned(),
         xds: XdsProtocol::Sotw,
         concurrency: Some(1),
+        overload: Overload::default(),
     }
 }
 
@@ -77,11 +78,21 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Returns when it serves these resources, one listener among them.
     pub(crate) async fn start(envoy: &Path, role: GatewayRole, resources: Vec<Resource>) -> Self {
+        Self::bearing(Overload::default(), envoy, role, resources).await
+    }
+
+    /// The same with limits of its own.
+    pub(crate) async fn bearing(
+        overload: Overload,
+        envoy: &Path,
+        role: GatewayRole,
+        resources: Vec<Resource>,
+    ) -> Self {
         let mut ads = Ads::start().await;
         ads.want(resources);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.json");
-        let spec = spec(ads.address, role);
+        let spec = BootstrapSpec { overload, ..spec(ads.address, role) };
         std::fs::write(&file, bootstrap(&spec).to_string()).unwrap();
         let process = Command::new(envoy)
             .args(envoy_arguments(&spec))
