@@ -13,7 +13,9 @@ use std::{
 };
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
 use tidegate_engine::{Engine, Source};
-use tidegate_envoy::{self as envoy, EndpointHealth, EndpointView, RemoteCluster, Resource, ZoneEndpoints};
+use tidegate_envoy::{
+    self as envoy, EndpointHealth, EndpointView, Entrance, RemoteCluster, Resource, ZoneEndpoints,
+};
 use tidegate_model::{ClusterName, GatewayName, Phase, PoolStatus, ServiceName, Time, Zone};
 use tidegate_xds::{Change, ResourceType, Scope};
 
@@ -27,6 +29,8 @@ pub(crate) struct Scopes {
     turn: Option<ServiceName>,
     /// How the other clusters are reached: the same for every service, so made once for all manifests.
     remotes: BTreeMap<ClusterName, RemoteCluster>,
+    /// Whether clusters reach each other by mutual TLS.
+    secure: bool,
     /// How far the farthest of them is.
     farthest: Option<Duration>,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
@@ -106,6 +110,11 @@ impl Scopes {
         zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
     }
 
+    /// Clusters reach each other by mutual TLS, before anything is made.
+    pub(crate) const fn secure(&mut self) {
+        self.secure = true;
+    }
+
     /// The clusters of the manifests, before anything is made from these.
     pub(crate) fn set_clusters(&mut self, config: &Config, own: &ClusterName) {
         self.remotes = remote_clusters(config, own);
@@ -128,12 +137,13 @@ impl Scopes {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
             upstream: Upstream {
                 farthest: self.farthest,
+                secure: self.secure,
                 ..config.services.get(name).map(|service| service.upstream()).unwrap_or_default()
             },
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
-        let was_tunnelled = self.clusters.get(name).is_some_and(|before| before.upstream.tunnelled);
+        let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
         if self.clusters.get(name) != Some(&made) {
             changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
             for zone in &made.zones {
@@ -151,12 +161,12 @@ impl Scopes {
         }
         changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
         let made = self.clusters.get(name);
-        let tunnelled = made.is_some_and(|made| made.upstream.tunnelled);
+        let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(Made::serves_grpc);
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
-            let view = EndpointView { zones: &zones, clusters: &self.remotes, draining };
+            let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: self.secure, draining };
             let places = [edge(source), passed_on(source, true), passed_on(source, false)];
             let [direct, through, without] = places;
             if tunnelled {
@@ -220,7 +230,7 @@ impl Scopes {
         let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
         for zone in &made.zones {
             changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
-            if made.upstream.tunnelled {
+            if tunnels(&made.upstream) {
                 changes.extend([true, false].map(|tunnels| gone(passed_on(zone, tunnels), name, zone)));
             }
             if made.serves_grpc() {
@@ -235,7 +245,13 @@ impl Scopes {
         let mut changes = Vec::new();
         let mut made: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>> = BTreeMap::new();
         let passed = config.services.iter().filter(|(_, service)| service.tunnelled);
-        let tunnelled: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
+        let streams: BTreeSet<ServiceName> = passed.map(|(name, _)| name.clone()).collect();
+        let none = BTreeSet::new();
+        // With TLS the server name says whom a connection is for, and there are no tunnels.
+        let (entrance, tunnelled) = match self.secure {
+            true => (Entrance::MutualTls { streams: &streams }, &none),
+            false => (Entrance::Plain, &streams),
+        };
         let policy_of = |service: &ServiceName| config.services.get(service).map(|service| &*service.policy);
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
@@ -264,8 +280,8 @@ impl Scopes {
                         vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![
-                        envoy::eastwest_listener(name, listener),
-                        envoy::eastwest_routes(name, listener, &tunnelled),
+                        envoy::eastwest_listener(name, listener, entrance),
+                        envoy::eastwest_routes(name, listener, tunnelled),
                     ],
                 };
                 for resource in resources {
@@ -283,6 +299,11 @@ impl Scopes {
         self.gateways = made;
         changes
     }
+}
+
+/// Whether the endpoints of other clusters are reached through tunnels.
+const fn tunnels(upstream: &Upstream) -> bool {
+    upstream.tunnelled && !upstream.secure
 }
 
 /// Whether a service is as it should be: no pool of this cluster is in a fault or comes back from one.

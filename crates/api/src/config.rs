@@ -127,8 +127,10 @@ pub enum Protocol {
 pub struct Upstream {
     /// What they speak.
     pub protocol: Protocol,
-    /// Whether those of other clusters are reached through tunnels.
+    /// Whether bytes are passed on to them, and not requests: those of other clusters are reached through tunnels.
     pub tunnelled: bool,
+    /// Whether those of other clusters are reached by mutual TLS.
+    pub secure: bool,
     /// Limits.
     pub limits: Limits,
     /// The declared round trip to the farthest region from which they may answer ([`Config::farthest_from`]), which the
@@ -143,6 +145,7 @@ impl Service {
         Upstream {
             protocol: self.protocol,
             tunnelled: self.tunnelled,
+            secure: false,
             limits: self.policy.limits.clone(),
             farthest: None,
         }

@@ -6,7 +6,7 @@
 use crate::{
     proto::{ads, duration, flag, percent, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
-    session, stream, upstream,
+    session, stream, tls, upstream,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{
     Cluster, OutlierDetection,
@@ -55,7 +55,12 @@ pub fn edge_cluster(service: &ServiceName, source_zone: &Zone, upstream: &Upstre
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}));
     }
     // Only the edge reaches other clusters.
-    cluster.transport_socket = upstream.tunnelled.then(stream::tunnels);
+    if upstream.secure {
+        let way = tls::way_to_other_clusters(service, upstream::alpn(upstream));
+        cluster.transport_socket_matches = vec![way];
+    } else {
+        cluster.transport_socket = upstream.tunnelled.then(stream::tunnels);
+    }
     cluster.connect_timeout = duration(connect_timeout(upstream));
     Resource::cluster(&cluster)
 }

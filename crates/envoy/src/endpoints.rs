@@ -4,6 +4,7 @@ use crate::{
     access_log,
     proto::{address, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
+    tls,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -71,6 +72,8 @@ pub struct EndpointView<'a> {
     pub zones: &'a ZoneEndpoints,
     /// The other clusters; the same for every service.
     pub clusters: &'a BTreeMap<ClusterName, RemoteCluster>,
+    /// Whether other clusters are reached by mutual TLS.
+    pub secure: bool,
     /// Targets that left the plan a moment ago and may still have requests in flight.
     pub draining: &'a BTreeSet<Target>,
 }
@@ -111,7 +114,13 @@ pub(crate) fn edge_assignment(plan: &Plan, view: &EndpointView<'_>) -> ClusterLo
                     EndpointHealth::Healthy => (at, EndpointHealth::Terminating),
                     other => (at, other),
                 });
-                weighted(locality, access_log::served(plan, target), taken.hosts(hosts), 1, priority)
+                weighted(
+                    locality,
+                    access_log::served(plan, target),
+                    marked(taken.hosts(hosts), view, target),
+                    1,
+                    priority,
+                )
             }));
         }
     }
@@ -191,7 +200,16 @@ fn locality(
     }
     let (locality, hosts) = hosts(plan, view, target)?;
     let metadata = access_log::served(plan, target);
-    weighted(locality, metadata, taken.hosts(hosts.into_iter()), weight(share, plan.shed), priority)
+    let hosts = marked(taken.hosts(hosts.into_iter()), view, target);
+    weighted(locality, metadata, hosts, weight(share, plan.shed), priority)
+}
+
+/// Hosts with the mark by which their cluster reaches them, if they need one.
+fn marked(mut hosts: Vec<LbEndpoint>, view: &EndpointView<'_>, target: &Target) -> Vec<LbEndpoint> {
+    if view.secure && matches!(target, Target::Cluster(_)) {
+        hosts.iter_mut().for_each(|host| host.metadata = Some(tls::elsewhere()));
+    }
+    hosts
 }
 
 /// Where a target lies, and its addresses; `None` if nothing is known of it.

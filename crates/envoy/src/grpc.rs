@@ -130,7 +130,10 @@ pub fn grpc_endpoints(plan: &Plan, zones: &ZoneEndpoints) -> Resource {
     } else {
         zones
     };
-    edge_endpoints(plan, &EndpointView { zones, clusters: &BTreeMap::new(), draining: &BTreeSet::new() })
+    edge_endpoints(
+        plan,
+        &EndpointView { zones, clusters: &BTreeMap::new(), secure: false, draining: &BTreeSet::new() },
+    )
 }
 
 /// The bootstrap of a gRPC client in a zone (`GRPC_XDS_BOOTSTRAP_CONFIG`): where its agent is, and where it runs.

@@ -13,6 +13,7 @@
 //! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
 //! | a service's health: CDS and LDS | [`health_cluster`], [`health_listener`] | |
+//! | SDS `tidegate/identity`, `tidegate/trust` | [`identity_secret`], [`trust_secret`] | the same |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
 //! The two kinds of gateway use the same CDS names for different clusters: a server must keep
@@ -34,6 +35,7 @@ mod retry;
 mod routes;
 mod session;
 mod stream;
+mod tls;
 mod upstream;
 
 pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
@@ -45,9 +47,10 @@ pub use endpoints::{
 };
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
-pub use listener::{eastwest_listener, edge_listener};
+pub use listener::{Entrance, eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
 pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
 pub use stream::{stream_listener, tunnelled_endpoints, tunnels_well};
+pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, TRUST_SECRET, identity_secret, trust_secret};

@@ -6,7 +6,7 @@ use crate::{
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
     routes::SERVICE_HEADER,
-    session,
+    session, stream, tls,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -15,23 +15,23 @@ use envoy_types::pb::envoy::{
             CidrRange, Http2ProtocolOptions, HttpProtocolOptions, SubstitutionFormatString,
             http_protocol_options::HeadersWithUnderscoresAction, substitution_format_string::Format,
         },
-        listener::v3::{Filter, FilterChain, Listener as EnvoyListener, filter},
+        listener::v3::{Filter, FilterChain, FilterChainMatch, Listener as EnvoyListener, filter},
     },
     extensions::filters::{
         http::router::v3::Router,
         network::http_connection_manager::v3::{
             HttpConnectionManager, HttpFilter, LocalReplyConfig, Rds, ResponseMapper,
             http_connection_manager::{
-                CodecType, InternalAddressConfig, PathWithEscapedSlashesAction, RouteSpecifier,
-                ServerHeaderTransformation,
+                CodecType, ForwardClientCertDetails, InternalAddressConfig, PathWithEscapedSlashesAction,
+                RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
             },
             http_filter,
         },
     },
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tidegate_api::Listener;
-use tidegate_model::GatewayName;
+use tidegate_model::{GatewayName, ServiceName};
 
 /// A stream on which nothing moves in either direction. Envoy's hardened example and default.
 const STREAM_IDLE: Duration = Duration::from_secs(300);
@@ -83,12 +83,24 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
     resource(name, listener, &manager)
 }
 
-/// A listener of an east-west gateway: the edges of other clusters, over HTTP/1.1 or HTTP/2 with prior
+/// How connections come into an east-west gateway.
+#[derive(Clone, Copy, Debug)]
+pub enum Entrance<'a> {
+    /// Plainly: whoever reaches it is let in.
+    Plain,
+    /// By mutual TLS ([`crate::identity_secret`], [`crate::trust_secret`]): the gateways of the fleet are.
+    MutualTls {
+        /// The services that get bytes and not requests, by the server name of a connection.
+        streams: &'a BTreeSet<ServiceName>,
+    },
+}
+
+/// A listener of an east-west gateway: the edges of other clusters, over HTTP/1.1 or HTTP/2; without TLS with prior
 /// knowledge.
 ///
 /// The edge has normalised the path and written `x-forwarded-for`; this hop changes neither.
 #[must_use]
-pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
+pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: Entrance<'_>) -> Resource {
     let name = listener_name(gateway, &listener.name);
     let unknown = format!("The service %REQ({SERVICE_HEADER})% is not known to this east-west gateway.\n");
     let manager = HttpConnectionManager {
@@ -109,7 +121,57 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener) -> Resource
         }),
         ..manager(&name, listener)
     };
-    resource(name, listener, &manager)
+    match entrance {
+        Entrance::Plain => resource(name, listener, &manager),
+        Entrance::MutualTls { streams } => secured(name, listener, manager, streams),
+    }
+}
+
+/// Everybody has to show a certificate; what speaks no TLS is closed. Agents come by the same way as requests do, so that
+/// a gateway whose agent is gone still answers them, and ours is told who they are.
+fn secured(
+    name: String,
+    listener: &Listener,
+    manager: HttpConnectionManager,
+    streams: &BTreeSet<ServiceName>,
+) -> Resource {
+    let asks_for = |server_names: Vec<String>| FilterChainMatch {
+        server_names,
+        transport_protocol: "tls".to_owned(),
+        ..Default::default()
+    };
+    let bytes = streams.iter().map(|service| FilterChain {
+        name: service.to_string(),
+        filter_chain_match: Some(asks_for(vec![tls::server_name(service)])),
+        transport_socket: Some(tls::entrance(&[])),
+        filters: vec![stream::pass_on(&name, service)],
+        ..Default::default()
+    });
+    let manager = HttpConnectionManager {
+        // Whatever a client said of itself is taken off.
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            uri: true,
+            ..Default::default()
+        }),
+        ..manager
+    };
+    let requests = FilterChain {
+        name: "requests".to_owned(),
+        filter_chain_match: Some(asks_for(Vec::new())),
+        transport_socket: Some(tls::entrance(&["h2", "http/1.1"])),
+        filters: vec![connection_manager(&manager)],
+        ..Default::default()
+    };
+    let filter_chains = bytes.chain([requests]).collect();
+    Resource::listener(&EnvoyListener {
+        name,
+        address: Some(address(listener.address)),
+        listener_filters: vec![stream::tls_inspector()],
+        filter_chains,
+        per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
+        ..Default::default()
+    })
 }
 
 /// What both kinds share.
@@ -174,14 +236,15 @@ fn resource(name: String, listener: &Listener, manager: &HttpConnectionManager) 
     Resource::listener(&EnvoyListener {
         name,
         address: Some(address(listener.address)),
-        filter_chains: vec![FilterChain {
-            filters: vec![Filter {
-                name: "envoy.filters.network.http_connection_manager".to_owned(),
-                config_type: Some(filter::ConfigType::TypedConfig(any(manager))),
-            }],
-            ..Default::default()
-        }],
+        filter_chains: vec![FilterChain { filters: vec![connection_manager(manager)], ..Default::default() }],
         per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
         ..Default::default()
     })
+}
+
+fn connection_manager(manager: &HttpConnectionManager) -> Filter {
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(filter::ConfigType::TypedConfig(any(manager))),
+    }
 }

@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
     route::v3::RouteConfiguration,
 };
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use prost::Message;
 use tidegate_model::{GatewayName, ServiceName, Zone};
 use tidegate_xds::ResourceType;
@@ -36,6 +37,10 @@ impl Resource {
 
     pub(crate) fn routes(message: &RouteConfiguration) -> Self {
         Self::new(ResourceType::Route, message.name.clone(), message)
+    }
+
+    pub(crate) fn secret(message: &Secret) -> Self {
+        Self::new(ResourceType::Secret, message.name.clone(), message)
     }
 
     fn new<T: AnyType>(kind: ResourceType, name: String, message: &T) -> Self {

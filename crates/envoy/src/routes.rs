@@ -7,7 +7,7 @@ use crate::{
     health::health_route,
     proto::{duration, flag, text},
     resource::{Resource, listener_name},
-    retry, stream,
+    retry, stream, tls,
 };
 use envoy_types::pb::envoy::{
     config::route::v3::{
@@ -109,6 +109,7 @@ pub fn eastwest_routes(
             retry_policy: Some(retry_policy),
             ..Default::default()
         })),
+        request_headers_to_remove: vec![tls::CLIENT_HEADER.to_owned()],
         ..Default::default()
     };
     let peer_links = Route {
@@ -175,7 +176,7 @@ fn tunnel(service: &ServiceName) -> VirtualHost {
     };
     VirtualHost {
         name: format!("tunnel {service}"),
-        domains: vec![stream::tunnel_host(service)],
+        domains: vec![tls::server_name(service)],
         routes: vec![route],
         ..Default::default()
     }

@@ -5,6 +5,7 @@
 //! endpoints carries, as metadata, that it is reached through a proxy, and the cluster's transport socket opens a
 //! tunnel there (`CONNECT NAME.NAMESPACE.svc.tidegate`) before the first byte. To everything above it the tunnel is a
 //! connection: one that cannot be made counts as one that cannot be made, is tried elsewhere, and ejects the host.
+//! With mutual TLS between clusters there are no tunnels: the server name of the connection says whom it is for.
 //!
 //! Measured: an edge of Envoy 1.36.2 loses what a client sends before its tunnel is open (10 of 60 connections hung),
 //! one of 1.40.0 does not (0 of 60). A client that closes its own direction first ends the whole tunnel: HTTP/1.1 has
@@ -16,6 +17,7 @@ use crate::{
     proto::{any, duration, percent, uint},
     resource::{Resource, listener_name},
     routes::NO_BACKEND,
+    tls::server_name,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -74,12 +76,6 @@ pub fn tunnels_well(version: &str) -> bool {
     }
 }
 
-/// The host name by which an east-west gateway knows the service of a tunnel. Neither part can hold a dot.
-#[must_use]
-pub(crate) fn tunnel_host(service: &ServiceName) -> String {
-    format!("{}.{}.svc.tidegate", service.name(), service.namespace())
-}
-
 /// A plan for a service with tunnels: as [`crate::edge_endpoints`], with other clusters behind their gateways.
 #[must_use]
 pub fn tunnelled_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
@@ -95,7 +91,7 @@ pub fn tunnelled_endpoints(plan: &Plan, view: &EndpointView<'_>) -> Resource {
 
 fn through_tunnel(host: &mut LbEndpoint, service: &ServiceName) {
     let Some(HostIdentifier::Endpoint(endpoint)) = &mut host.host_identifier else { return };
-    endpoint.hostname = tunnel_host(service);
+    endpoint.hostname = server_name(service);
     let Some(gateway) = &endpoint.address else { return };
     host.metadata = Some(Metadata {
         typed_filter_metadata: HashMap::from([(PROXY_ADDRESS.to_owned(), any(gateway))]),
@@ -136,16 +132,11 @@ pub fn stream_listener<'a>(
             ..Default::default()
         });
     }
-    let inspector = ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector::default()))),
-        ..Default::default()
-    };
     let inspects = listener.protocol == ListenerProtocol::Tls;
     Resource::listener(&EnvoyListener {
         name: resource_name,
         address: Some(crate::proto::address(listener.address)),
-        listener_filters: inspects.then_some(inspector).into_iter().collect(),
+        listener_filters: inspects.then(tls_inspector).into_iter().collect(),
         filter_chains,
         per_connection_buffer_limit_bytes: uint(crate::cluster::BUFFER_BYTES),
         ..Default::default()
@@ -168,6 +159,26 @@ fn chain<'a>(
         name: route.name.clone(),
         filter_chain_match: (listener.protocol == ListenerProtocol::Tls).then_some(matched),
         filters: vec![proxy(name, listener, &route.backends, max_age)],
+        ..Default::default()
+    }
+}
+
+/// A filter that passes the bytes of connections from other clusters on to a service here.
+pub(crate) fn pass_on(name: &str, service: &ServiceName) -> Filter {
+    tcp_proxy(&TcpProxy {
+        stat_prefix: name.replace(['/', '.'], "_"),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(service.to_string())),
+        max_connect_attempts: uint(CONNECT_ATTEMPTS),
+        idle_timeout: duration(IDLE),
+        ..Default::default()
+    })
+}
+
+/// A listener filter that reads the server name of TLS connections before anybody else reads them.
+pub(crate) fn tls_inspector() -> ListenerFilter {
+    ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector::default()))),
         ..Default::default()
     }
 }
@@ -201,9 +212,13 @@ fn proxy(name: &str, listener: &Listener, backends: &[Backend], max_age: Option<
         access_log: access_log::of_connections(listener.access_log),
         ..Default::default()
     };
+    tcp_proxy(&proxy)
+}
+
+fn tcp_proxy(proxy: &TcpProxy) -> Filter {
     Filter {
         name: "envoy.filters.network.tcp_proxy".to_owned(),
-        config_type: Some(filter::ConfigType::TypedConfig(any(&proxy))),
+        config_type: Some(filter::ConfigType::TypedConfig(any(proxy))),
     }
 }
 

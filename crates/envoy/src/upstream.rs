@@ -78,6 +78,15 @@ pub(crate) fn protocol_options(upstream: &Upstream) -> HashMap<String, Any> {
     HashMap::from([("envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(), any(&options))])
 }
 
+/// What a connection that names its protocol is told to speak; of a connection that is passed on as bytes nobody asks.
+pub(crate) const fn alpn(upstream: &Upstream) -> &'static [&'static str] {
+    match (upstream.tunnelled, upstream.protocol) {
+        (true, _) => &[],
+        (false, Protocol::Http1) => &["http/1.1"],
+        (false, Protocol::Http2) => &["h2"],
+    }
+}
+
 /// How much of it at a time.
 pub(crate) fn circuit_breakers(limits: &Limits) -> CircuitBreakers {
     let (budget, minimum) = RETRY_BUDGET;

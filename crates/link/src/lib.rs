@@ -4,11 +4,12 @@
 //! reached and what its pools are like; the owner answers ([`PeerServer`]) and learns nothing. Each agent is both.
 //! Who can be reached is decided by [`Liveness`], which has no sockets and no clock; the rest is transport.
 //!
-//! This crate decides nothing about traffic, and it does not know policy. Until the fleet's identities exist
-//! it speaks plain HTTP/2 and believes names.
+//! This crate decides nothing about traffic, and it does not know policy. Where clusters have identities ([`identity`]) links
+//! are mutual TLS with the gateway of the peer's cluster, which tells its agent who dialled; without, they are plain HTTP/2.
 
 mod board;
 mod client;
+pub mod identity;
 mod ledger;
 mod liveness;
 mod rtt;
@@ -29,7 +30,7 @@ pub use liveness::{
     QUICK_RETURN_WITHIN, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic, UNREACHABLE_AFTER, Wake, Why,
 };
 pub use rtt::RoundTrip;
-pub use server::{Observer, PeerServer, StreamKind};
+pub use server::{CLIENT_HEADER, Observer, PeerServer, StreamKind};
 
 use std::{collections::BTreeMap, net::SocketAddr};
 use tidegate_model::ClusterName;

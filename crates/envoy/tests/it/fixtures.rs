@@ -65,11 +65,17 @@ pub(crate) struct World {
     pub(crate) zones: ZoneEndpoints,
     pub(crate) clusters: BTreeMap<ClusterName, RemoteCluster>,
     pub(crate) draining: BTreeSet<Target>,
+    pub(crate) secure: bool,
 }
 
 impl World {
     pub(crate) fn view(&self) -> EndpointView<'_> {
-        EndpointView { zones: &self.zones, clusters: &self.clusters, draining: &self.draining }
+        EndpointView {
+            zones: &self.zones,
+            clusters: &self.clusters,
+            secure: self.secure,
+            draining: &self.draining,
+        }
     }
 
     pub(crate) fn zone(

@@ -30,6 +30,7 @@ mod real {
     mod health;
     mod leaving;
     mod load;
+    mod mutual_tls;
     mod overload;
     mod routing;
     mod sessions;

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, time::Duration};
 use tidegate_api::{HttpRule, Limits, PathMatch, Protocol, Retry, ServicePolicy, Upstream};
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Terminating, Unhealthy},
-    eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster, edge_endpoints,
-    edge_listener, edge_routes,
+    Entrance, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster,
+    edge_endpoints, edge_listener, edge_routes,
 };
 
 fn world() -> World {
@@ -43,6 +43,7 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
     let upstream = Upstream {
         protocol: Protocol::Http2,
         tunnelled: false,
+        secure: false,
         limits,
         farthest: Some(Duration::from_millis(140)),
     };
@@ -67,7 +68,7 @@ fn a_listener_of_an_edge() {
 
 #[test]
 fn a_listener_of_an_east_west_gateway() {
-    insta::assert_snapshot!(text(&eastwest_listener(&gateway(), &listener())));
+    insta::assert_snapshot!(text(&eastwest_listener(&gateway(), &listener(), Entrance::Plain)));
 }
 
 #[test]

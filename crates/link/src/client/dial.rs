@@ -1,7 +1,9 @@
 //! One connection to a gateway: how it is made, and what an error on it says about who is alive.
 
+use crate::identity::{connect_with, refusal_in};
 use rand::Rng;
-use std::{error::Error, net::SocketAddr, time::Duration};
+use rustls::ClientConfig;
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tonic::{
     Status,
@@ -12,6 +14,9 @@ use tonic::{
 /// long contact takes to resume after a black hole is mended, because whatever was sent into the hole is
 /// lost and only the next dial passes. Round trips of up to half of it work.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The server name of links. A gateway leads them to its agent by their path; the name is for its log.
+const AGENT: &str = "agent.tidegate";
 
 /// Longest text of an error that is kept.
 const MAX_TEXT: usize = 200;
@@ -52,9 +57,9 @@ fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
 }
 
-/// A new connection, in plain HTTP/2 with prior knowledge. It is dead when a ping stays unanswered for a
+/// A new connection: HTTP/2, with TLS if there is a configuration for it, else plain with prior knowledge. It is dead when a ping stays unanswered for a
 /// second, so that a stream on which nothing needs to come does not outlive its connection.
-pub(super) async fn dial(address: SocketAddr) -> Result<Channel, Ending> {
+pub(super) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, Ending> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Ending::Broken(root(&error)))?
         .http2_keep_alive_interval(Duration::from_secs(1))
@@ -63,9 +68,19 @@ pub(super) async fn dial(address: SocketAddr) -> Result<Channel, Ending> {
         // A snapshot of thousands of pools in one round trip.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(1 << 20);
-    match timeout(DIAL_TIMEOUT, endpoint.connect()).await {
+    let connected = async {
+        match tls {
+            None => endpoint.connect().await,
+            Some(tls) => connect_with(&endpoint, address, AGENT, Arc::clone(tls)).await,
+        }
+    };
+    match timeout(DIAL_TIMEOUT, connected).await {
         Err(_) => Err(Ending::Silent),
-        Ok(Err(error)) => Err(Ending::Broken(root(&error))),
+        Ok(Err(error)) => {
+            // Who answers is not who should: in our own words.
+            let refusal = refusal_in(&error).map(|refusal| short(&refusal.to_string()));
+            Err(Ending::Broken(refusal.unwrap_or_else(|| root(&error))))
+        }
         Ok(Ok(channel)) => Ok(channel),
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     liveness::{LinkFailure, SUSPECT_AFTER},
 };
 use futures::stream::{FuturesUnordered, StreamExt};
+use rustls::ClientConfig;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, PeerBoot, Time};
 use tokio::{
@@ -32,6 +33,8 @@ pub(super) struct LinkContext {
     pub(super) boot: PeerBoot,
     pub(super) peer: ClusterName,
     pub(super) address: SocketAddr,
+    /// How the gateway is believed, and what is shown to it; plain HTTP/2 without.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) origin: Instant,
     pub(super) signals: mpsc::Sender<Signal>,
     pub(super) events: mpsc::Sender<LinkEvent>,

@@ -13,6 +13,7 @@ mod watching;
 use crate::{
     LinkState, Liveness, Output, PeerAddresses, PeerEvent, PeerView, RoundTrip, StatusDelta, Traffic,
     board::Board,
+    identity::{Expect, Identity, Party},
     liveness::{Echo, LinkFailure},
 };
 use link::LinkContext;
@@ -46,6 +47,8 @@ pub struct PeerClientConfig {
     pub peers: PeerAddresses,
     /// Where the times of the events count from.
     pub origin: std::time::Instant,
+    /// What is shown to gateways, and whom to believe: those of the peer's own cluster. Plain HTTP/2 without.
+    pub identity: Option<Identity>,
 }
 
 /// What the client tells. Events of one kind come in order; status has no order with the others, so a
@@ -152,6 +155,7 @@ struct Loop {
     own: ClusterName,
     boot: PeerBoot,
     origin: Instant,
+    identity: Option<Identity>,
     core: Liveness,
     /// A link ends when its guard is dropped.
     links: BTreeMap<(ClusterName, SocketAddr), DropGuard>,
@@ -168,6 +172,7 @@ impl Loop {
             own: config.own,
             boot: config.boot,
             origin: Instant::from_std(config.origin),
+            identity: config.identity,
             core: Liveness::new(),
             links: BTreeMap::new(),
             boards: BTreeMap::new(),
@@ -240,12 +245,22 @@ impl Loop {
                 if self.links.contains_key(&(peer.clone(), address)) {
                     continue;
                 }
+                let gateway = Expect::Exactly(Party::Gateway(peer.clone()));
+                let tls = match self.identity.as_ref().map(|identity| identity.client(gateway)).transpose() {
+                    Ok(tls) => tls,
+                    Err(error) => {
+                        // Nothing is dialled, so the peer counts as out of reach.
+                        tracing::error!(%peer, %address, %error, "no link can be made");
+                        continue;
+                    }
+                };
                 let cancel = self.shutdown.child_token();
                 let context = LinkContext {
                     own: self.own.clone(),
                     boot: self.boot,
                     peer: peer.clone(),
                     address,
+                    tls,
                     origin: self.origin,
                     signals: self.signals.0.clone(),
                     events: self.events.clone(),

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::proto::Beat;
 use std::{sync::Arc, time::Duration};
+use tidegate_model::ClusterName;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -20,12 +21,13 @@ const MAX_BEATS_PER_SECOND: u32 = 200;
 /// Serves until either side ends it. The reason, if it is an error, is the last thing on the stream.
 pub(super) async fn serve(
     shared: Arc<Shared>,
+    caller: Option<ClusterName>,
     inbound: Streaming<Beat>,
     out: mpsc::Sender<Result<Beat, Status>>,
 ) {
     let shutdown = shared.shutdown.clone();
     let ended = tokio::select! {
-        ended = answer(&shared, inbound, &out) => ended,
+        ended = answer(&shared, caller.as_ref(), inbound, &out) => ended,
         () = shutdown.cancelled() => Err(Status::unavailable("the agent shuts down")),
         () = out.closed() => return,
     };
@@ -34,6 +36,7 @@ pub(super) async fn serve(
 
 async fn answer(
     shared: &Shared,
+    caller: Option<&ClusterName>,
     mut inbound: Streaming<Beat>,
     out: &mpsc::Sender<Result<Beat, Status>>,
 ) -> Result<(), Status> {
@@ -75,7 +78,7 @@ async fn answer(
         let (_, cluster, boot) = match &mut seat {
             Some(seat) => seat,
             none => {
-                let (cluster, boot) = identify(shared, &beat.cluster, beat.boot_id)?;
+                let (cluster, boot) = identify(shared, caller, &beat.cluster, beat.boot_id)?;
                 let kind = StreamKind::Heartbeat;
                 let taken = shared.observers.seat(Observer { cluster, boot, kind })?;
                 none.insert((taken, beat.cluster.clone(), beat.boot_id))

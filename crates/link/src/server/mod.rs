@@ -1,7 +1,8 @@
 //! The owner's side of the peer link: answers heartbeats, and tells observers what its pools are like.
 //!
-//! It decides nothing, and forgets an observer when its streams end. Until peers are authenticated, an observer
-//! is who it says it is: all that depends on it is the list of [`PeerServer::observers`] and the limits on streams.
+//! It decides nothing, and forgets an observer when its streams end. An observer is the agent that the east-west gateway
+//! says it is, by its certificate ([`PeerServer::believing`]). Without that it is who it says it is: all that depends on it is
+//! the list of [`PeerServer::observers`] and the limits on streams.
 
 mod beats;
 mod observers;
@@ -10,6 +11,7 @@ mod statuses;
 pub use observers::{Observer, StreamKind};
 
 use crate::{
+    identity::{Party, SpiffeId, TrustDomain},
     ledger::Ledger,
     proto::{
         Beat, StatusUpdate, WatchRequest,
@@ -30,7 +32,10 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+
+/// The header in which an east-west gateway says whose certificate it saw. (Envoy writes it as `envoy::CLIENT_HEADER` has it.)
+pub const CLIENT_HEADER: &str = "x-forwarded-client-cert";
 
 /// Observers send names and numbers only.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
@@ -42,6 +47,8 @@ struct Shared {
     origin: Instant,
     ledger: watch::Sender<Ledger>,
     observers: Observers,
+    /// Of whom observers have to be; everybody is believed without.
+    trust_domain: Option<TrustDomain>,
     shutdown: CancellationToken,
 }
 
@@ -64,7 +71,19 @@ impl PeerServer {
     pub fn new(own: ClusterName, region: Region, boot: PeerBoot, shutdown: CancellationToken) -> Self {
         let (ledger, _) = watch::channel(Ledger::default());
         let (origin, observers) = (Instant::now(), Observers::default());
-        Self { shared: Arc::new(Shared { own, region, boot, origin, ledger, observers, shutdown }) }
+        let shared = Shared { own, region, boot, origin, ledger, observers, trust_domain: None, shutdown };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Observers have to be agents of this trust domain, of the clusters that they say they are. Who they are is the word of
+    /// the east-west gateway, in the header [`CLIENT_HEADER`]: it has seen their certificates, and lets nobody say it itself.
+    #[must_use]
+    pub fn believing(mut self, trust_domain: TrustDomain) -> Self {
+        // Nothing is served yet, so nobody shares it.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.trust_domain = Some(trust_domain);
+        }
+        self
     }
 
     /// The pools of this cluster are now exactly these. Observers are told what changed; until
@@ -122,8 +141,9 @@ impl PeerLink for PeerServer {
         &self,
         request: Request<Streaming<Beat>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
+        let caller = caller(&self.shared, request.metadata())?;
         let (out, stream) = mpsc::channel(1);
-        tokio::spawn(beats::serve(self.shared.clone(), request.into_inner(), out));
+        tokio::spawn(beats::serve(self.shared.clone(), caller, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -131,15 +151,54 @@ impl PeerLink for PeerServer {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&self.shared, request.metadata())?;
         let (out, stream) = mpsc::channel(1);
-        tokio::spawn(statuses::serve(self.shared.clone(), request.into_inner(), out));
+        tokio::spawn(statuses::serve(self.shared.clone(), caller, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-/// Who an observer is, if it can be one.
-fn identify(shared: &Shared, cluster: &str, boot_id: u64) -> Result<(ClusterName, PeerBoot), Status> {
+/// Whose agent is at the other end, as the gateway tells; `None` where everybody is believed.
+fn caller(shared: &Shared, metadata: &MetadataMap) -> Result<Option<ClusterName>, Status> {
+    let Some(trust_domain) = &shared.trust_domain else { return Ok(None) };
+    let refuse = |why: String| {
+        tracing::warn!(reason = %why, "refused an observer");
+        Status::unauthenticated(why)
+    };
+    let told: Vec<_> = metadata.get_all(CLIENT_HEADER).iter().collect();
+    let [told] = told[..] else {
+        return Err(refuse(
+            "no east-west gateway says whose agent this is; links come through one".to_owned(),
+        ));
+    };
+    // `By=...;Hash=...;URI=...`; no part of these can hold a comma or a semicolon, and a gateway writes one such element.
+    let text = told.to_str().unwrap_or_default();
+    let mut ids = text.split(';').filter_map(|part| part.strip_prefix("URI="));
+    let (Some(id), None) = (ids.next(), ids.next()) else {
+        return Err(refuse("the certificate of the observer has no identity of a fleet".to_owned()));
+    };
+    match id.parse::<SpiffeId>() {
+        Ok(SpiffeId { trust_domain: its, party: Party::Agent(cluster) }) if its == *trust_domain => {
+            Ok(Some(cluster))
+        }
+        Ok(id) => Err(refuse(format!("{id} is refused: an agent of {trust_domain} was expected"))),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+/// Who an observer is, if it can be one, and is who its certificate says.
+fn identify(
+    shared: &Shared,
+    caller: Option<&ClusterName>,
+    cluster: &str,
+    boot_id: u64,
+) -> Result<(ClusterName, PeerBoot), Status> {
     let cluster = ClusterName::new(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if let Some(caller) = caller.filter(|caller| **caller != cluster) {
+        return Err(Status::permission_denied(format!(
+            "the agent of {caller} says that it is that of {cluster}"
+        )));
+    }
     if cluster == shared.own {
         return Err(Status::invalid_argument(format!(
             "{cluster} is this cluster itself; the gateway address belongs to the cluster that dialled it"

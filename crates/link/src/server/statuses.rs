@@ -6,6 +6,7 @@ use super::{
 };
 use crate::proto::{StatusUpdate, WatchRequest};
 use std::{sync::Arc, time::Duration};
+use tidegate_model::ClusterName;
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, Streaming};
 
@@ -18,22 +19,32 @@ const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(5);
 type Out = mpsc::Sender<Result<StatusUpdate, Status>>;
 
 /// Serves until either side ends it. The reason, if it is an error, is the last thing on the stream.
-pub(super) async fn serve(shared: Arc<Shared>, inbound: Streaming<WatchRequest>, out: Out) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    caller: Option<ClusterName>,
+    inbound: Streaming<WatchRequest>,
+    out: Out,
+) {
     let shutdown = shared.shutdown.clone();
     let ended = tokio::select! {
-        ended = update(&shared, inbound, &out) => ended,
+        ended = update(&shared, caller.as_ref(), inbound, &out) => ended,
         () = shutdown.cancelled() => Err(Status::unavailable("the agent shuts down")),
         () = out.closed() => return,
     };
     mark_end("watch", ended, &out).await;
 }
 
-async fn update(shared: &Shared, mut inbound: Streaming<WatchRequest>, out: &Out) -> Result<(), Status> {
+async fn update(
+    shared: &Shared,
+    caller: Option<&ClusterName>,
+    mut inbound: Streaming<WatchRequest>,
+    out: &Out,
+) -> Result<(), Status> {
     let first = timeout(FIRST_REQUEST_WITHIN, inbound.message())
         .await
         .map_err(|_| Status::deadline_exceeded("the watch did not say whose it is within 5 s"))??;
     let Some(first) = first else { return Ok(()) };
-    let (cluster, boot) = identify(shared, &first.cluster, first.boot_id)?;
+    let (cluster, boot) = identify(shared, caller, &first.cluster, first.boot_id)?;
     let kind = StreamKind::Watch { sent_version: 0, acked_version: 0 };
     let seat = shared.observers.seat(Observer { cluster, boot, kind })?;
 

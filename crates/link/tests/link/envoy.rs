@@ -3,6 +3,7 @@
 
 use crate::{
     fleet::{Owner, Watcher, pool},
+    identity::{Fleet, agent},
     proxy::{Proxy, Way},
 };
 use std::{
@@ -12,7 +13,10 @@ use std::{
     process::Stdio,
     time::Duration,
 };
-use tidegate_link::{LinkState, PeerEvent, Reach, Why};
+use tidegate_link::{
+    LinkState, PeerEvent, Reach, Why,
+    identity::{Party, PrivateKey, to_pem},
+};
 use tokio::process::{Child, Command};
 
 /// The binary, or `None` after saying that the test was skipped. CI must have it.
@@ -46,9 +50,46 @@ fn free_address() -> SocketAddr {
 
 /// An Envoy that leads the path prefix of the link to `agent`, and knows of nothing else.
 fn start(binary: &Path, address: SocketAddr, agent: SocketAddr) -> Gateway {
+    let kind = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    let plain = format!("{{name: plain, typed_config: {{\"@type\": {kind}}}}}");
+    started(binary, address, agent, &plain, "SANITIZE", tempfile::tempdir().unwrap())
+}
+
+/// The same with what a gateway of `party` shows, for agents of the fleet alone.
+fn start_secure(binary: &Path, fleet: &Fleet, party: &Party, agent: SocketAddr) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
+    let key = PrivateKey::generate().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        format!("{{filename: {}}}", path.display())
+    };
+    let roots = file("ca.crt", to_pem(fleet.bundle().roots()));
+    let chain = file("tls.crt", to_pem(&fleet.issue(party, &key).chain));
+    let key = file("tls.key", key.to_pem());
+    let kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    let shown = format!("tls_certificates: [{{certificate_chain: {chain}, private_key: {key}}}]");
+    // The tests' certificates are of a time that they set.
+    let believed = format!("validation_context: {{trusted_ca: {roots}, allow_expired_certificate: true}}");
+    let tls = format!(
+        "{{name: tls, typed_config: {{\"@type\": {kind}, require_client_certificate: true, \
+         common_tls_context: {{alpn_protocols: [h2], {shown}, {believed}}}}}}}"
+    );
+    started(binary, free_address(), agent, &tls, "SANITIZE_SET", folder)
+}
+
+fn started(
+    binary: &Path,
+    address: SocketAddr,
+    agent: SocketAddr,
+    tls: &str,
+    client: &str,
+    folder: tempfile::TempDir,
+) -> Gateway {
     let config = folder.path().join("envoy.yaml");
     let text = include_str!("envoy.yaml")
+        .replace("$TLS", tls)
+        .replace("$CLIENT", client)
         .replace("$PORT", &address.port().to_string())
         .replace("$AGENT_PORT", &agent.port().to_string());
     std::fs::write(&config, text).unwrap();
@@ -103,4 +144,41 @@ async fn the_link_tells_a_dead_agent_from_a_dead_gateway_through_envoy() {
     let _gateway = start(&binary, gateway.address, agent.address);
     assert_eq!(watcher.until_reachable().await, PeerEvent::Reachable { quick: false, first: false });
     assert_eq!(watcher.next_status("delta after the gateway's return").await.changed, [pool("shop/web", 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_of_the_agents_and_clusters_that_certificates_say() {
+    let test = "a_link_is_of_the_agents_and_clusters_that_certificates_say";
+    let Some(binary) = envoy(test) else { return };
+    let (fleet, others) = (Fleet::new("fleet.example"), Fleet::new("fleet.example"));
+    let believing = |server: tidegate_link::PeerServer| server.believing("fleet.example".parse().unwrap());
+    let owner = Owner::serving("west", 1, believing).await;
+    owner.server.publish(vec![pool("shop/web", 4)]);
+    let west = start_secure(&binary, &fleet, &gateway("west"), owner.address);
+    let mut watcher = Watcher::showing(&[west.address], Some(fleet.identity(&agent("east"))));
+    watcher.until_reachable().await;
+    assert_eq!(watcher.next_status("snapshot").await.changed, [pool("shop/web", 4)]);
+    assert!(owner.server.observers().iter().all(|observer| observer.cluster.as_str() == "east"));
+
+    // It says that it is east's, and its certificate is another one's.
+    let false_name = Watcher::showing(&[west.address], Some(fleet.identity(&agent("north"))));
+    false_name.until_refused("the agent of north says that it is that of east").await;
+    let no_agent = Watcher::showing(&[west.address], Some(fleet.identity(&gateway("east"))));
+    no_agent.until_refused("spiffe://fleet.example/cluster/east/gateway is refused: an agent of").await;
+    // The gateway does not believe it.
+    let stranger = others.believing(&agent("east"), fleet.bundle());
+    let stranger = Watcher::showing(&[west.address], Some(stranger));
+    stranger.until_refused("gateway down: ").await;
+    // It does not believe the gateway.
+    let north = start_secure(&binary, &fleet, &gateway("north"), owner.address);
+    let misled = Watcher::showing(&[north.address], Some(fleet.identity(&agent("east"))));
+    misled.until_refused("cluster/north/gateway is refused: a gateway of west was expected").await;
+    // Nobody says who it is.
+    let plain = Watcher::start(&[owner.address]);
+    plain.until_refused("no east-west gateway says whose agent this is").await;
+    assert!(!watcher.was_unreachable(), "and nobody else was disturbed: {:?}", watcher.met);
+}
+
+fn gateway(cluster: &str) -> Party {
+    Party::Gateway(cluster.parse().unwrap())
 }

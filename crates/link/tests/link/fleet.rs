@@ -7,6 +7,7 @@ use std::{
 };
 use tidegate_link::{
     LinkEvent, PeerAddresses, PeerClient, PeerClientConfig, PeerEvent, PeerServer, StatusDelta,
+    identity::Identity,
     proto::{
         Beat, StatusUpdate, WatchRequest,
         peer_link_server::{PeerLink, PeerLinkServer},
@@ -65,9 +66,13 @@ pub(crate) struct Owner {
 
 impl Owner {
     pub(crate) async fn start(name: &str, boot: u64) -> Self {
+        Self::serving(name, boot, |server| server).await
+    }
+
+    pub(crate) async fn serving(name: &str, boot: u64, as_it: impl FnOnce(PeerServer) -> PeerServer) -> Self {
         let shutdown = CancellationToken::new();
         let region = "us-west".parse().unwrap();
-        let server = PeerServer::new(cluster(name), region, PeerBoot(boot), shutdown.clone());
+        let server = as_it(PeerServer::new(cluster(name), region, PeerBoot(boot), shutdown.clone()));
         let (address, listener) = serve(server.service()).await;
         Self { server, address, shutdown, _listener: listener }
     }
@@ -87,6 +92,10 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) fn start(gateways: &[SocketAddr]) -> Self {
+        Self::showing(gateways, None)
+    }
+
+    pub(crate) fn showing(gateways: &[SocketAddr], identity: Option<Identity>) -> Self {
         let (sender, events) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let origin = Instant::now();
@@ -95,6 +104,7 @@ impl Watcher {
             boot: PeerBoot(7),
             peers: PeerAddresses::from([(cluster("west"), gateways.to_vec())]),
             origin,
+            identity,
         };
         let client = PeerClient::start(config, sender, stop.clone());
         Self { client, origin, events, met: Vec::new(), statuses: VecDeque::new(), _stop: stop.drop_guard() }
@@ -154,6 +164,16 @@ impl Watcher {
 
     pub(crate) async fn until_unreachable(&mut self) -> PeerEvent {
         self.until_peer("loss", |event| matches!(event, PeerEvent::Unreachable { .. })).await
+    }
+
+    /// Until a link says that somebody was refused, with this in its words; no event tells that only the words changed.
+    pub(crate) async fn until_refused(&self, words: &str) {
+        let refused = async {
+            while !self.client.view().await[0].links[0].state.to_string().contains(words) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, refused).await.unwrap_or_else(|_| panic!("nobody says {words}"));
     }
 
     pub(crate) fn was_unreachable(&self) -> bool {

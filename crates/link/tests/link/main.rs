@@ -10,5 +10,6 @@ mod contact;
 mod envoy;
 mod fleet;
 mod generated;
+mod identity;
 mod proxy;
 mod status;

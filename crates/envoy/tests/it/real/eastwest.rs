@@ -11,12 +11,13 @@ use hyper::{Method, body::Bytes};
 use std::{collections::BTreeSet, path::Path};
 use tidegate_api::{GatewayRole, Upstream};
 use tidegate_envoy::{
-    Resource, SERVICE_HEADER, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
+    Entrance, Resource, SERVICE_HEADER, eastwest_cluster, eastwest_endpoints, eastwest_listener,
+    eastwest_routes,
 };
 
 fn resources(services: &[(&str, &World)]) -> Vec<Resource> {
     let mut resources = vec![
-        eastwest_listener(&gateway(), &listener()),
+        eastwest_listener(&gateway(), &listener(), Entrance::Plain),
         eastwest_routes(&gateway(), &listener(), &BTreeSet::new()),
     ];
     for (name, world) in services {

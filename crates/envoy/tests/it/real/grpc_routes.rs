@@ -8,8 +8,8 @@ use crate::fixtures::{World, edge, gateway, listener, plan, region, rule, servic
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 use tidegate_api::{GatewayRole, HttpMatch, HttpRule, PathMatch, Protocol, RouteKind, Upstream};
 use tidegate_envoy::{
-    EndpointHealth::Healthy, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
-    edge_cluster, edge_endpoints, edge_listener, edge_routes,
+    EndpointHealth::Healthy, Entrance, eastwest_cluster, eastwest_endpoints, eastwest_listener,
+    eastwest_routes, edge_cluster, edge_endpoints, edge_listener, edge_routes,
 };
 
 fn http2() -> Upstream {
@@ -19,7 +19,7 @@ fn http2() -> Upstream {
 async fn east_west(envoy: &Path, at: SocketAddr) -> Gateway {
     let world = World::default().zone("b", [(at, Healthy)]);
     let resources = vec![
-        eastwest_listener(&gateway(), &listener()),
+        eastwest_listener(&gateway(), &listener(), Entrance::Plain),
         eastwest_routes(&gateway(), &listener(), &BTreeSet::new()),
         eastwest_cluster(&service(), &http2()),
         eastwest_endpoints(&service(), &region(), &world.zones),

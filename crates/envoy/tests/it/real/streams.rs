@@ -12,8 +12,8 @@ use tidegate_api::{GatewayRole, Listener, ListenerProtocol, ServicePolicy, Strea
 use tidegate_engine::{Origin, Plan};
 use tidegate_envoy::{
     EndpointHealth::{Healthy, Unhealthy},
-    Resource, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes, edge_cluster,
-    stream_listener, tunnelled_endpoints,
+    Entrance, Resource, eastwest_cluster, eastwest_endpoints, eastwest_listener, eastwest_routes,
+    edge_cluster, stream_listener, tunnelled_endpoints,
 };
 use tidegate_xds::XdsEvent;
 use tokio::{
@@ -26,8 +26,8 @@ use tokio::{
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Says its name before it is asked, then says back what it hears.
-struct Echo {
-    address: SocketAddr,
+pub(crate) struct Echo {
+    pub(crate) address: SocketAddr,
     server: JoinHandle<()>,
 }
 
@@ -38,7 +38,7 @@ impl Drop for Echo {
 }
 
 impl Echo {
-    async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Echo {
 }
 
 /// Who greets a new connection that sends `bytes`, and says them back; empty if it is closed.
-async fn ask(at: SocketAddr, bytes: &[u8]) -> String {
+pub(crate) async fn ask(at: SocketAddr, bytes: &[u8]) -> String {
     let talk = async {
         let mut stream = TcpStream::connect(at).await.ok()?;
         stream.write_all(bytes).await.ok()?;
@@ -83,7 +83,7 @@ fn tunnelled() -> Upstream {
     Upstream { tunnelled: true, ..Upstream::default() }
 }
 
-fn stream_route(name: &str, hostnames: &[&str], backend: &str) -> StreamRoute {
+pub(crate) fn stream_route(name: &str, hostnames: &[&str], backend: &str) -> StreamRoute {
     StreamRoute {
         name: name.to_owned(),
         listener: "http".to_owned(),
@@ -123,7 +123,7 @@ fn under(
 async fn east_west(envoy: &Path, at: SocketAddr) -> Gateway {
     let world = World::default().zone("c", [(at, Healthy)]);
     let resources = vec![
-        eastwest_listener(&gateway(), &listener()),
+        eastwest_listener(&gateway(), &listener(), Entrance::Plain),
         eastwest_routes(&gateway(), &listener(), &BTreeSet::from([service()])),
         eastwest_cluster(&service(), &tunnelled()),
         eastwest_endpoints(&service(), &region(), &world.zones),

@@ -1,0 +1,34 @@
+//! Who is who on the links of a fleet: names, keys, certificates, and whom to believe.
+//!
+//! Every party has a SPIFFE id, `spiffe://TRUST-DOMAIN/cluster/NAME/agent`, `.../gateway` or `spiffe://TRUST-DOMAIN/hub`, in a
+//! short certificate of the fleet's own authority ([`Authority`]). Whom a party believes is a [`TrustBundle`]: one or more roots,
+//! so that an authority can be replaced with overlap, and the serials that were revoked. An [`Identity`] holds both and can
+//! be swapped while streams live: the TLS configurations made of it use what it holds when a connection begins.
+//!
+//! Nothing here reads a clock: TLS asks the `Clock` that it is given. Keys are never shown, and written with mode 0600.
+
+mod authority;
+mod bundle;
+mod certificate;
+mod files;
+mod key;
+mod live;
+mod name;
+mod pinned;
+mod refusal;
+mod transport;
+mod verify;
+
+pub use authority::{Authority, AuthorityError, BACKDATED, Issued};
+pub use bundle::{BundleError, MAX_REVOKED, MAX_ROOTS, Pin, TrustBundle};
+pub use certificate::{CertificateFacts, Serial, Unreadable, to_pem};
+pub use files::{write_public, write_secret};
+pub use key::{KeyError, PrivateKey};
+pub use live::{Clock, Credentials, Identity, SystemClock, TlsError};
+pub use name::{IdentityError, Party, SpiffeId, TrustDomain};
+pub use pinned::{SeenHub, pinned_client};
+pub use refusal::{Refusal, Refusals, Why};
+pub use rustls::pki_types::{CertificateDer, UnixTime};
+pub(crate) use transport::connect_with;
+pub use transport::{Accepted, DialError, PeerInfo, accept, connect, refusal_in};
+pub use verify::Expect;

@@ -1,0 +1,141 @@
+//! The names: trust domain, party, SPIFFE id.
+
+use std::{fmt, str::FromStr, sync::Arc};
+use tidegate_model::ClusterName;
+
+/// Why a name is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// Not a trust domain.
+    #[error("a trust domain has 1 to 255 of a-z, 0-9, '.', '-' and '_', not {0:?}")]
+    TrustDomain(String),
+    /// Not an id of ours.
+    #[error(
+        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway) or spiffe://TRUST-DOMAIN/hub, not {0:?}"
+    )]
+    Id(String),
+}
+
+/// The name of a fleet's authority: who belongs to one trust domain is known to all in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrustDomain(Arc<str>);
+
+impl TrustDomain {
+    /// As it is written in ids.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TrustDomain {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        if text.is_empty() || text.len() > 255 || !text.bytes().all(allowed) {
+            return Err(IdentityError::TrustDomain(text.chars().take(255).collect()));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for TrustDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What somebody is in the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// The hub.
+    Hub,
+    /// An agent of this cluster. Replicas share the name; each has a certificate of its own.
+    Agent(ClusterName),
+    /// The gateways of this cluster, which share it.
+    Gateway(ClusterName),
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub => f.write_str("the hub"),
+            Self::Agent(cluster) => write!(f, "the agent of {cluster}"),
+            Self::Gateway(cluster) => write!(f, "a gateway of {cluster}"),
+        }
+    }
+}
+
+/// The id in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpiffeId {
+    /// Whose word it is.
+    pub trust_domain: TrustDomain,
+    /// Who.
+    pub party: Party,
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.party {
+            Party::Hub => write!(f, "spiffe://{}/hub", self.trust_domain),
+            Party::Agent(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/agent", self.trust_domain),
+            Party::Gateway(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/gateway", self.trust_domain),
+        }
+    }
+}
+
+impl FromStr for SpiffeId {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        let wrong = || IdentityError::Id(text.chars().take(255).collect());
+        let (domain, path) =
+            text.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
+        let trust_domain = domain.parse().map_err(|_| wrong())?;
+        let party = match path {
+            "hub" => Party::Hub,
+            path => {
+                let rest = path.strip_prefix("cluster/").ok_or_else(wrong)?;
+                let (name, role) = rest.rsplit_once('/').ok_or_else(wrong)?;
+                let cluster = name.parse().map_err(|_| wrong())?;
+                match role {
+                    "agent" => Party::Agent(cluster),
+                    "gateway" => Party::Gateway(cluster),
+                    _ => return Err(wrong()),
+                }
+            }
+        };
+        Ok(Self { trust_domain, party })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
+        for text in [
+            "spiffe://fleet.example/hub",
+            "spiffe://fleet.example/cluster/us-east-1/agent",
+            "spiffe://fleet.example/cluster/eu/gateway",
+        ] {
+            assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "spiffe://",
+            "spiffe:///hub",
+            "spiffe://Fleet/hub",
+            "spiffe://fleet/hub/",
+            "spiffe://fleet/cluster//agent",
+            "spiffe://fleet/cluster/a/b/agent",
+            "spiffe://fleet/cluster/a",
+            "https://fleet/hub",
+        ] {
+            assert!(text.parse::<SpiffeId>().is_err(), "{text}");
+        }
+    }
+}
