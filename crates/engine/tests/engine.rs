@@ -6,7 +6,7 @@ mod fixture;
 use fixture::{World, address, cluster, remote_pool, runs, service, text, zone};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_engine::{EndpointFacts, Event, FailbackMode, Plan, Policy, Saved, Target, Written};
-use tidegate_model::{Phase, PoolStatus, Share, Time};
+use tidegate_model::{Phase, PoolStatus, Time};
 
 /// A service with ten endpoints in each of the zones a and b, and ten in the cluster west.
 fn shop() -> World {
