@@ -169,10 +169,11 @@ fn patience<'a>(rule: &HttpRule, policy_of: &dyn Fn(&ServiceName) -> Option<&'a 
 /// A try to the farthest region must not look like one to a frozen host: three late tries in a row eject the gateway that
 /// leads there. Envoy has one limit for near and far tries. A round trip for the request, as much for a connection that
 /// the way needs first, and some work.
-fn far_enough(retry: Retry, farthest: Option<Duration>) -> Retry {
+fn far_enough(mut retry: Retry, farthest: Option<Duration>) -> Retry {
     const WORK: Duration = Duration::from_millis(30);
     let least = farthest.filter(|way| !way.is_zero()).map_or(Duration::ZERO, |way| way * 2 + WORK);
-    Retry { per_try_timeout: retry.per_try_timeout.max(least), ..retry }
+    retry.per_try_timeout = retry.per_try_timeout.max(least);
+    retry
 }
 
 /// A try that is late gets another one beside it; the rule's own limit of one try ends it.
