@@ -274,7 +274,7 @@ impl Scopes {
                 let resources = match (gateway.role, listener.protocol) {
                     (GatewayRole::Edge, ListenerProtocol::Http) => vec![
                         envoy::edge_listener(name, listener),
-                        envoy::edge_routes(name, gateway, listener, &policy_of),
+                        envoy::edge_routes(name, gateway, listener, &policy_of, self.farthest),
                     ],
                     (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
                         vec![envoy::stream_listener(name, gateway, listener, &policy_of)]

@@ -26,7 +26,7 @@ const ZONE: &str = "us-east-1a";
 const EAST_SOURCE: &str = "us-east/us-east-1a";
 const EUROPE_SOURCE: &str = "eu-west/eu-west-1a";
 /// A push to Envoy, on a machine that does much else.
-const PUSH_SLACK: Duration = Duration::from_millis(500);
+const PUSH_SLACK: Duration = Duration::from_secs(1);
 
 /// When a fault struck, when all who had to know knew, when it was undone, and when plans were at home again.
 #[derive(Clone, Copy, Debug)]

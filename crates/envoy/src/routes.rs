@@ -44,7 +44,8 @@ pub const PEER_LINK_PREFIX: &str = "/tidegate.link.v1.PeerLink/";
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The routes of one listener of an edge gateway. `policy_of` gives the policy in force for a
-/// backend; the default one applies to services that it does not know.
+/// backend; the default one applies to services that it does not know. `farthest` is the round trip to the farthest region
+/// that may answer, if it is known: no try is shorter than that takes.
 ///
 /// A host name has one virtual host, with its matches in the gateway's order of precedence. A request
 /// that matches none of them gets 404, even if a wider name has a route for it. Before them all stands the health of
@@ -55,13 +56,14 @@ pub fn edge_routes<'a>(
     gateway: &Gateway,
     listener: &Listener,
     policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+    farthest: Option<Duration>,
 ) -> Resource {
     let mut hosts = BTreeMap::<&str, Vec<Route>>::new();
     for found in gateway.matches() {
         if !found.route.listeners.contains(&listener.name) {
             continue;
         }
-        let routes = rule::routes(&found, listener, policy_of);
+        let routes = rule::routes(&found, listener, policy_of, farthest);
         if found.route.hostnames.is_empty() {
             hosts.entry("*").or_default().extend(routes);
         } else {

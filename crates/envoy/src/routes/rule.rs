@@ -41,6 +41,7 @@ pub(super) fn routes<'a>(
     found: &Found<'_>,
     listener: &Listener,
     policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+    farthest: Option<Duration>,
 ) -> Vec<Route> {
     let Found { route, rule, matching } = *found;
     let (name, matched) = path(&route.name, &matching.path);
@@ -65,7 +66,7 @@ pub(super) fn routes<'a>(
         ..target.action
     };
     let base = filters::rewritten(base, rule.filters.rewrite.as_ref(), matching);
-    let retry = patience(rule, policy_of);
+    let retry = far_enough(patience(rule, policy_of), farthest);
     let route = |name: &str, matched: RouteMatch, action: RouteAction| {
         let mut route = changed(&target.headers, name, matched, Action::Route(action));
         route.request_headers_to_add.extend(target.service.clone());
@@ -163,6 +164,16 @@ fn patience<'a>(rule: &HttpRule, policy_of: &dyn Fn(&ServiceName) -> Option<&'a 
         attempts: a.attempts.max(b.attempts),
     })
     .unwrap_or(default)
+}
+
+/// A try to the farthest region must not look like one to a frozen host: three late tries in a row eject the gateway that
+/// leads there. Envoy has one limit for near and far tries. A round trip for the request, as much for a connection that
+/// the way needs first, and some work.
+fn far_enough(mut retry: Retry, farthest: Option<Duration>) -> Retry {
+    const WORK: Duration = Duration::from_millis(30);
+    let least = farthest.filter(|way| !way.is_zero()).map_or(Duration::ZERO, |way| way * 2 + WORK);
+    retry.per_try_timeout = retry.per_try_timeout.max(least);
+    retry
 }
 
 /// A try that is late gets another one beside it; the rule's own limit of one try ends it.

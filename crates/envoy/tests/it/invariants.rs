@@ -4,7 +4,7 @@ use crate::fixtures::{World, edge, gateway, hosts, listener, plan, region, rule,
 use envoy_types::pb::envoy::config::{
     cluster::v3::Cluster,
     endpoint::v3::{ClusterLoadAssignment, LocalityLbEndpoints},
-    route::v3::RouteConfiguration,
+    route::v3::{RouteConfiguration, route::Action},
 };
 use prost::Message;
 use std::{collections::BTreeSet, time::Duration};
@@ -84,6 +84,28 @@ fn connections_may_take_as_long_as_the_farthest_region_is_away() {
 }
 
 #[test]
+fn a_try_lasts_as_long_as_the_farthest_region_needs() {
+    let per_try = |farthest: Option<u64>| -> Vec<u64> {
+        let edge = edge(vec![("shop/web", &[], vec![rule(&[PathMatch::Prefix("/".into())], "shop/web")])]);
+        let farthest = farthest.map(Duration::from_millis);
+        let routes = edge_routes(&gateway(), &edge, &listener(), &|_| None, farthest);
+        let routes = RouteConfiguration::decode(routes.body).unwrap();
+        let routes = routes.virtual_hosts.into_iter().flat_map(|host| host.routes);
+        let policies = routes.filter_map(|route| match route.action? {
+            Action::Route(action) => action.retry_policy,
+            _ => None,
+        });
+        let limits = policies.filter_map(|policy| policy.per_try_timeout);
+        limits.map(|it| u64::try_from(it.seconds * 1000 + i64::from(it.nanos) / 1_000_000).unwrap()).collect()
+    };
+    for (farthest, expected) in
+        [(None, 150), (Some(0), 150), (Some(20), 150), (Some(65), 160), (Some(220), 470)]
+    {
+        assert_eq!(per_try(farthest), [expected], "{farthest:?}: safe methods, and no others");
+    }
+}
+
+#[test]
 fn shares_are_weights_and_each_standby_entry_is_a_priority() {
     let plan = plan(
         &[("zone:a", 3_000), ("zone:b", 7_000)],
@@ -156,7 +178,7 @@ fn the_same_input_gives_the_same_bytes() {
             edge_endpoints(&plan, &world().view()),
             edge_cluster(&service(), &zone("a"), &Upstream::default()),
             edge_listener(&gateway(), &listener()),
-            edge_routes(&gateway(), &edge, &listener(), &|_| None),
+            edge_routes(&gateway(), &edge, &listener(), &|_| None, None),
         ]
     };
     let first = all();
@@ -174,7 +196,7 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
         ("shop/four", &[], vec![rule(&[prefix("/")], "shop/cart")]),
     ]);
     edge.routes[3].listeners = BTreeSet::from(["another".to_owned()]);
-    let resource = edge_routes(&gateway(), &edge, &listener(), &|_| None);
+    let resource = edge_routes(&gateway(), &edge, &listener(), &|_| None, None);
     assert_eq!(resource.name, "infra/edge/http");
     let config = RouteConfiguration::decode(resource.body).unwrap();
     let hosts = config.virtual_hosts.iter().map(|host| {

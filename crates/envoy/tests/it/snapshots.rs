@@ -84,7 +84,7 @@ fn the_routes_of_an_edge() {
         ..ServicePolicy::default()
     };
     let policy_of = |name: &tidegate_model::ServiceName| (name.name() == "feed").then_some(&patient);
-    insta::assert_snapshot!(text(&edge_routes(&gateway(), &edge, &listener(), &policy_of)));
+    insta::assert_snapshot!(text(&edge_routes(&gateway(), &edge, &listener(), &policy_of, None)));
 }
 
 #[test]

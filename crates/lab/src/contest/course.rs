@@ -44,14 +44,14 @@ pub struct Schedule {
 }
 
 impl Default for Schedule {
-    /// 200 requests per second, a fault of seven seconds after five, and up to two minutes for the way back: a hold-down
+    /// 200 requests per second, a fault of seven seconds after three, and up to two minutes for the way back: a hold-down
     /// of 30 s that a relapse has doubled, and a ramp of 20 s.
     fn default() -> Self {
         Self {
             rate_rps: 200,
-            before: Duration::from_secs(5),
+            before: Duration::from_secs(3),
             fault: Duration::from_secs(7),
-            after: Duration::from_secs(8),
+            after: Duration::from_secs(5),
             patience: Duration::from_secs(120),
             quiet: Duration::from_secs(3),
         }

@@ -41,7 +41,7 @@ async fn a_line_says_which_pool_served_and_by_which_rule_of_the_plan() {
                 edge(vec![("shop/web", &[], vec![rule(&[PathMatch::Prefix("/".into())], "shop/web")])]);
             let resources = vec![
                 edge_listener(&gateway(), &listener),
-                edge_routes(&gateway(), &edge, &listener, &|_| None),
+                edge_routes(&gateway(), &edge, &listener, &|_| None, None),
                 edge_cluster(&service(), &zone("a"), &Upstream::default()),
                 edge_endpoints(&plan, &world.view()),
             ];

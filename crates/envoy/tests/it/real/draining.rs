@@ -150,7 +150,7 @@ fn routes(services: &[&str]) -> Vec<Resource> {
         .map(|name| rule(&[PathMatch::Prefix(format!("/{name}"))], &format!("shop/{name}")))
         .collect();
     let edge = gateway_with(vec![("shop/all", &[], rules)]);
-    vec![edge_listener(&gateway(), &listener()), edge_routes(&gateway(), &edge, &listener(), &|_| None)]
+    vec![edge_listener(&gateway(), &listener()), edge_routes(&gateway(), &edge, &listener(), &|_| None, None)]
 }
 
 /// Services with endpoints in zone a each: `web` and `cart`.

@@ -57,7 +57,7 @@ async fn routed(envoy: &Path, packages: &Path) {
     routes.routes[0].kind = RouteKind::Grpc;
     let resources = vec![
         edge_listener(&gateway(), &listener()),
-        edge_routes(&gateway(), &routes, &listener(), &|_| None),
+        edge_routes(&gateway(), &routes, &listener(), &|_| None, None),
         edge_cluster(&service(), &zone("a"), &http2()),
         edge_endpoints(&plan, &world.view()),
     ];

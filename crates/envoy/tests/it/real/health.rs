@@ -21,7 +21,7 @@ fn resources(plan: &Plan, world: &World) -> Vec<Resource> {
     vec![
         // The first one is where the test asks.
         edge_listener(&gateway(), &listener()),
-        edge_routes(&gateway(), &edge, &listener(), &|_| None),
+        edge_routes(&gateway(), &edge, &listener(), &|_| None, None),
         health_cluster(&gateway()),
         health_listener(&gateway(), &routed_services(&edge)),
         edge_cluster(&service(), &zone("a"), &Upstream::default()),

@@ -36,7 +36,7 @@ impl Shop {
         let edge = edge(routes);
         let mut resources = vec![
             edge_listener(&gateway(), &listener()),
-            edge_routes(&gateway(), &edge, &listener(), &|_| None),
+            edge_routes(&gateway(), &edge, &listener(), &|_| None, None),
         ];
         for (name, toys) in &self.toys {
             let mut plan = plan(&[("zone:a", 10_000)], &[]);

@@ -23,7 +23,7 @@ fn resources(plan: &Plan, world: &World, session: &Session) -> Vec<Resource> {
         edge_cluster(&service(), &zone("a"), &Upstream::default()),
         edge_endpoints(plan, &world.view()),
         edge_listener(&gateway(), &listener()),
-        edge_routes(&gateway(), &edge, &listener(), &|_| None),
+        edge_routes(&gateway(), &edge, &listener(), &|_| None, None),
     ]
 }
 

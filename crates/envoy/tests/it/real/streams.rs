@@ -312,6 +312,7 @@ async fn connections_to_a_pool_that_is_left_stay_are_counted_and_move_by_their_a
     let mut ends = lasts(connections).await;
     ends.sort();
     eprintln!("they end within {:?} to {:?}", ends[0], ends[19]);
-    assert!(ends[19] <= age, "none is older");
+    // Without the age they would stay for an hour.
+    assert!(ends[19] <= age * 3 / 2, "none is older: {:?}", ends[19]);
     assert!(ends[19] - ends[0] >= age / 20, "not all at once");
 }
