@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod asked;
 mod demand;
 mod draining;
 mod facts;
@@ -14,6 +15,7 @@ mod shifts;
 mod start;
 mod touched;
 
+pub(crate) use asked::Need;
 use facts::{facts, topology};
 pub use peer::PeerState;
 pub use touched::Publish;

@@ -2,9 +2,10 @@
 
 use crate::{
     admin,
+    asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     journal::{self, Header, Journal, Limits},
-    meter::{Meter, load_interval},
+    meter::Meter,
     passive::reports::Ended,
     saved::{Keeper, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
@@ -121,7 +122,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 
     let store = Store::new();
     let options = XdsOptions {
-        load_interval: load_interval(&first.config),
+        load: Asked::at_start(),
         identifier: format!("tidegate-agent/{}", config.cluster),
         ..XdsOptions::default()
     };
@@ -167,6 +168,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
+        asked: Asked::default(),
         successes: BTreeSet::new(),
         successes_at: Time::ZERO,
         requests: Ended::default(),

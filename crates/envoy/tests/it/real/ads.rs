@@ -10,7 +10,7 @@ use envoy_types::pb::{
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_envoy::Resource;
-use tidegate_xds::{Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
+use tidegate_xds::{LoadAsked, Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -54,7 +54,8 @@ impl Ads {
         let (answered, answers) = watch::channel(BTreeMap::new());
         let service = AggregatedDiscoveryServiceServer::new(Server { wanted: wanted.subscribe(), answered });
         let (events, reports) = mpsc::channel(1024);
-        let options = XdsOptions { load_interval: Duration::from_millis(100), ..XdsOptions::default() };
+        let load = LoadAsked { interval: Duration::from_millis(100), ..LoadAsked::default() };
+        let options = XdsOptions { load, ..XdsOptions::default() };
         let known: Resolver = Arc::new(|_| Ok(Vec::new()));
         let xds = XdsServer::with_options(Store::new(), known, events, CancellationToken::new(), options);
         let (_, loads, metrics) = xds.into_services();
