@@ -157,7 +157,7 @@ impl Shell {
                 Publish::Changed(services) => self.peer_server.publish_changed(services),
             }
         }
-        self.timeline.append(records, wall_clock());
+        // Before it is told: a large fleet's first plans are tens of thousands of lines.
         if self.core.is_ready() && !self.released {
             self.released = true;
             self.xds.release();
@@ -166,6 +166,7 @@ impl Shell {
                 "ready: gateways are answered from now on"
             );
         }
+        self.timeline.append(records, wall_clock());
     }
 
     async fn manifests(&mut self, snapshot: &Snapshot) {

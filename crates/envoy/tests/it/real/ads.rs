@@ -37,6 +37,8 @@ pub(crate) struct Ads {
     answers: watch::Receiver<BTreeMap<String, Result<u64, String>>>,
     /// What Envoy tells of its load, oldest first; what nobody takes in time is lost.
     pub(crate) reports: mpsc::Receiver<XdsEvent>,
+    /// What takes in these reports, and asks for them.
+    pub(crate) xds: XdsServer,
     server: JoinHandle<()>,
 }
 
@@ -58,7 +60,7 @@ impl Ads {
         let options = XdsOptions { load, ..XdsOptions::default() };
         let known: Resolver = Arc::new(|_| Ok(Vec::new()));
         let xds = XdsServer::with_options(Store::new(), known, events, CancellationToken::new(), options);
-        let (_, loads, metrics) = xds.into_services();
+        let (_, loads, metrics) = xds.clone().into_services();
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             tonic::transport::Server::builder()
@@ -69,7 +71,7 @@ impl Ads {
                 .await
                 .unwrap();
         });
-        Self { address, wanted, answers, reports, server }
+        Self { address, wanted, answers, reports, xds, server }
     }
 
     /// Gives Envoy these resources instead of those that it has.
