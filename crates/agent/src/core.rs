@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod asked;
 mod demand;
 mod draining;
 mod facts;
@@ -15,6 +16,7 @@ mod shifts;
 mod start;
 mod touched;
 
+pub(crate) use asked::Need;
 use manifests::Asked;
 pub use peer::PeerState;
 pub use touched::Publish;

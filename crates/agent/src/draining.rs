@@ -45,6 +45,8 @@ pub(crate) struct Draining {
     leaving: BTreeMap<Caller, BTreeMap<Target, Leaving>>,
     /// When to look at a caller's targets next; one who has none any more is passed over.
     due: BTreeSet<(Time, Caller)>,
+    /// How often anything began to drain.
+    begun: u64,
     /// When each gateway was heard last.
     heard: BTreeMap<Arc<str>, Time>,
 }
@@ -128,6 +130,7 @@ impl Draining {
                 let leaving =
                     Leaving { since: now, until: now + timeout, gateways: BTreeMap::new(), started: None };
                 self.due.insert((leaving.until, caller.clone()));
+                self.begun += 1;
                 self.leaving.entry(caller.clone()).or_default().insert(target, leaving);
             }
             if let Some(leaving) = self.leaving.get_mut(&caller) {
@@ -153,6 +156,16 @@ impl Draining {
         }
         let leaving = self.leaving.get(&(service.clone(), zone.clone()));
         leaving.map(|leaving| leaving.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// How often anything began to drain since the start.
+    pub(crate) const fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// The services of which anything drains; one may come several times.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceName> {
+        self.leaving.keys().map(|(service, _)| service)
     }
 
     /// Whether anything drains.

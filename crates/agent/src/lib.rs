@@ -5,6 +5,7 @@
 //! Readers ask the loop and get a copy; nothing else holds a lock around a decision.
 
 mod admin;
+mod asked;
 mod checks;
 pub mod core;
 pub mod draining;

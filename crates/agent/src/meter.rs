@@ -9,7 +9,6 @@
 //! failed at once is in the rate only.
 
 use std::{collections::BTreeMap, time::Duration};
-use tidegate_api::Config;
 use tidegate_engine::Load;
 use tidegate_envoy::{SHED_CATEGORY, demand_counter};
 use tidegate_model::{ServiceName, Time, Zone};
@@ -23,22 +22,6 @@ const SHORTEST_MS: u64 = 200;
 const MAX_GATEWAYS: usize = 1024;
 /// A zone's demand is told this often at most: a report of one gateway a second, with room for jitter.
 const TELL_EVERY: Duration = Duration::from_millis(900);
-
-/// Where other clusters are, their silence is confirmed by two reports without a success, so this is well below the 300 ms
-/// after which a silent peer is suspect.
-const REPORT_SOONEST: Duration = Duration::from_millis(100);
-/// A report takes Envoy's main thread about 6 microseconds for each cluster, asked or not, and everything else on that
-/// thread waits: of a large fleet it is asked for less often, so that it takes less than a tenth of the time.
-const REPORT_PER_SERVICE: Duration = Duration::from_micros(100);
-/// Counters come once a second, and each wants a report beside it. A place that is suspected is declared out after a second
-/// unless requests are seen to succeed there, so a report must fall into that time, too.
-const REPORT_LATEST: Duration = Duration::from_millis(800);
-
-/// How often gateways report load: by how many services they have.
-pub(crate) fn load_interval(config: &Config) -> Duration {
-    let services = u32::try_from(config.services.len()).unwrap_or(u32::MAX);
-    REPORT_PER_SERVICE.saturating_mul(services).clamp(REPORT_SOONEST, REPORT_LATEST)
-}
 
 /// What the gateways count.
 #[derive(Debug, Default)]
@@ -125,6 +108,12 @@ impl Meter {
             self.told.insert(zone.clone(), now);
         }
         due
+    }
+
+    /// How much is asked of a service at all gateways, in thousandths of requests per second, as far as it was measured.
+    pub(crate) fn rate(&self, service: &ServiceName) -> u64 {
+        let measured = self.gateways.values().filter_map(|gateway| gateway.services.get(service)?.measured);
+        measured.map(|it| it.rps).fold(0, u64::saturating_add)
     }
 
     /// What is asked of a service in a zone, in the unit of `like`.
@@ -296,29 +285,5 @@ mod tests {
         assert_eq!(rps(&meter), 100_000);
         assert!(!whole(&mut meter, &counters("e", 2001, 1205, 5), at(3000)));
         assert_eq!(rps(&meter), 100_000);
-    }
-
-    #[test]
-    fn load_is_reported_often_and_less_often_where_that_is_dear() {
-        let fleet = |services: usize| {
-            let mut text = "apiVersion: tidegate.dev/v1alpha1
-kind: FleetCluster
-metadata: {name: east}
-spec: {region: east}
-"
-            .to_owned();
-            for number in 0..services {
-                text += &format!(
-                    "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s-{number}, namespace: shop}}\nspec: {{ports: [{{port: 80}}]}}\n"
-                );
-            }
-            let file = tidegate_api::SourceFile { path: "f.yaml".into(), text };
-            tidegate_api::Loader::new("east".parse().unwrap()).load(&[file]).config
-        };
-        for (services, ms) in [(3, 100), (2000, 200), (12_000, 800)] {
-            let config = fleet(services);
-            assert_eq!(config.services.len(), services);
-            assert_eq!(load_interval(&config), Duration::from_millis(ms));
-        }
     }
 }

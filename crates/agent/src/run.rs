@@ -2,9 +2,10 @@
 
 use crate::{
     admin,
+    asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     journal::{self, Header, Journal, Limits},
-    meter::{Meter, load_interval},
+    meter::Meter,
     passive::reports::Ended,
     saved::{Keeper, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
@@ -120,7 +121,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 
     let store = Store::new();
     let options = XdsOptions {
-        load_interval: load_interval(&first.config),
+        load: Asked::at_start(),
         identifier: format!("tidegate-agent/{}", config.cluster),
         ..XdsOptions::default()
     };
@@ -153,7 +154,13 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         xds: xds.clone(),
         prober: Prober::start(verdict_tx, stop.clone()).map_err(AgentError::Prober)?,
         peer_client: PeerClient::start(
-            PeerClientConfig { own: config.cluster.clone(), boot, peers: BTreeMap::new(), origin },
+            PeerClientConfig {
+                own: config.cluster.clone(),
+                boot,
+                peers: BTreeMap::new(),
+                origin,
+                identity: None,
+            },
             link_tx,
             stop.clone(),
         ),
@@ -166,6 +173,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
+        asked: Asked::default(),
         successes: BTreeSet::new(),
         successes_at: Time::ZERO,
         requests: Ended::default(),

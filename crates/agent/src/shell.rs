@@ -2,11 +2,12 @@
 
 use crate::{
     admin::Ask,
+    asked::Asked,
     core::{Core, Input, Output, ProbeKey, Publish},
     gateways::gateway_view,
     hearing::{Heard, heard},
     journal::Journal,
-    meter::{Meter, load_interval},
+    meter::Meter,
     passive::reports::Ended,
     peer_demand::PeerDemand,
     run::{Gateways, gateway_of, grpc_client},
@@ -62,6 +63,8 @@ pub(crate) struct Shell {
     pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,
     /// What the own gateways are asked for.
     pub(crate) meter: Meter,
+    /// What load they are asked to report.
+    pub(crate) asked: Asked,
     /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
     pub(crate) successes: BTreeSet<(ServiceName, Zone)>,
     pub(crate) successes_at: Time,
@@ -93,16 +96,25 @@ impl Shell {
                 () = sleep_until(wake.into()) => self.handle(Input::Tick).await,
             }
             let now = self.now();
+            self.ask_load(now);
             self.keeper.keep_if_due(&mut self.core, now);
         }
         let now = self.now();
         self.keeper.finish(&mut self.core, now).await;
     }
 
+    /// Gateways report the load that somebody needs.
+    fn ask_load(&mut self, now: Time) {
+        let rate = |service: &ServiceName| self.meter.rate(service);
+        if let Some(load) = self.asked.news(&self.core, self.generation, &rate, now) {
+            self.xds.ask_load(load);
+        }
+    }
+
     /// Far enough ahead to mean "nothing is due".
     fn next_wake(&self) -> Instant {
         let idle = self.now() + Duration::from_secs(3600);
-        let due = [self.core.next_deadline(), self.keeper.next(&self.core)];
+        let due = [self.core.next_deadline(), self.keeper.next(&self.core), self.asked.deadline()];
         let at = due.into_iter().flatten().min().unwrap_or(idle);
         self.origin + at.since_origin()
     }
@@ -142,7 +154,7 @@ impl Shell {
                 Publish::Changed(services) => self.peer_server.publish_changed(services),
             }
         }
-        self.timeline.append(records, wall_clock());
+        // Before it is told: a large fleet's first plans are tens of thousands of lines.
         if self.core.is_ready() && !self.released {
             self.released = true;
             self.xds.release();
@@ -151,6 +163,7 @@ impl Shell {
                 "ready: gateways are answered from now on"
             );
         }
+        self.timeline.append(records, wall_clock());
     }
 
     /// The first manifests.
@@ -160,9 +173,7 @@ impl Shell {
             self.tell_of_manifests(&snapshot.problems);
         }
         self.tell_time().await;
-        self.xds.set_load_interval(load_interval(&snapshot.config));
         self.handle(Input::Manifests(snapshot.config)).await;
-        self.xds.report_endpoints(self.core.judges_errors());
     }
 
     /// What changed of them.
@@ -180,8 +191,6 @@ impl Shell {
             self.tell_time().await;
         }
         self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
-        self.xds.set_load_interval(load_interval(self.core.config()));
-        self.xds.report_endpoints(self.core.judges_errors());
     }
 
     async fn tell_time(&mut self) {

@@ -30,7 +30,8 @@ const TRIES: [&str; 5] = [
 /// The counter that takes from it.
 const RETRIES: &str = "upstream_rq_retry";
 
-/// What people ask for besides, of each service.
+/// What people ask for besides, of each service. Envoy itself reads `membership_healthy` and `membership_total`: the filter that
+/// answers for the health of services (`health.rs`) finds nobody where they are not kept.
 const FOR_PEOPLE: [&str; 10] = [
     "upstream_rq_2xx",
     "upstream_rq_4xx",

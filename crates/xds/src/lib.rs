@@ -38,7 +38,7 @@ mod wire;
 
 pub use csds::InspectionService;
 pub use kind::ResourceType;
-pub use lrs::LrsService;
+pub use lrs::{LoadAsked, LoadOf, LrsService};
 pub use metrics::MetricsService;
 pub use node::{NodeInfo, NodeLocality};
 pub use options::XdsOptions;

@@ -1,6 +1,7 @@
-//! The load reporting service: asks every client for all its clusters at one interval, and
-//! hands each report on as an event. It does not add up or judge.
+//! The load reporting service: asks every client for the same clusters at one interval, and
+//! hands each report on as an event. It does not add up or judge, nor choose what is asked for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ async fn read(
     loop {
         let report = tokio::select! {
             Ok(()) = asked.changed() => {
-                let asked = *asked.borrow_and_update();
+                let asked = asked.borrow_and_update().clone();
                 // Full: the client has not read the one before. It reads neither in time, and is better off anew.
                 if out.try_send(Ok(request(asked))).is_err() {
                     return Err(Status::resource_exhausted("the client does not read what is asked of it"));
@@ -90,18 +91,43 @@ async fn read(
     }
 }
 
-/// How often clients report load, and how finely.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LoadAsked {
-    pub(crate) interval: Duration,
-    pub(crate) per_endpoint: bool,
+/// What clients are asked to report: the same for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadAsked {
+    /// How often. An Envoy begins to wait anew whenever it is asked something else.
+    pub interval: Duration,
+    /// Whether per endpoint too, not only per locality: a report grows by about 60 bytes for each that is in use.
+    pub per_endpoint: bool,
+    /// Of which clusters.
+    pub clusters: LoadOf,
+}
+
+/// The clusters whose load is asked for. A report takes Envoy 1.40 about 5 microseconds for each of them on its main
+/// thread, and 0.25 for each of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadOf {
+    /// All that a client has.
+    All,
+    /// These, by name; a client passes over those that it does not have. Counts of one that is asked for anew begin then.
+    Named(Arc<BTreeSet<String>>),
+}
+
+impl Default for LoadAsked {
+    /// All clusters, by locality, once a second.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(1), per_endpoint: false, clusters: LoadOf::All }
+    }
 }
 
 /// What a client is asked to report.
-fn request(LoadAsked { interval, per_endpoint }: LoadAsked) -> LoadStatsResponse {
+fn request(LoadAsked { interval, per_endpoint, clusters }: LoadAsked) -> LoadStatsResponse {
+    let (send_all_clusters, clusters) = match clusters {
+        LoadOf::All => (true, Vec::new()),
+        LoadOf::Named(names) => (false, names.iter().cloned().collect()),
+    };
     LoadStatsResponse {
-        clusters: Vec::new(),
-        send_all_clusters: true,
+        clusters,
+        send_all_clusters,
         load_reporting_interval: Some(WireDuration {
             seconds: i64::try_from(interval.as_secs()).unwrap_or(i64::MAX),
             nanos: i32::try_from(interval.subsec_nanos()).unwrap_or(0),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tonic::transport::Server;
 
+use crate::LoadAsked;
+
 /// Limits and choices. All have defaults.
 #[derive(Clone, Debug)]
 pub struct XdsOptions {
@@ -42,11 +44,9 @@ pub struct XdsOptions {
     /// take: 5 s each. So a gateway that vanished without a word is known to be gone, and its place is free,
     /// within 10 s.
     pub keepalive: Duration,
-    /// How often clients report load: 1 s
-    pub load_interval: Duration,
-    /// Whether clients report load per endpoint, not only per locality, until
-    /// [`XdsServer::report_endpoints`](crate::XdsServer::report_endpoints) says otherwise: no
-    pub load_per_endpoint: bool,
+    /// What load clients report until [`XdsServer::ask_load`](crate::XdsServer::ask_load) says otherwise: of all clusters by
+    /// locality, every second
+    pub load: LoadAsked,
     /// How this server calls itself in responses (`control_plane.identifier`): empty
     pub identifier: String,
 }
@@ -66,8 +66,7 @@ impl Default for XdsOptions {
             max_stream_age: Some(Duration::from_secs(3600)),
             shutdown_spread: Duration::from_secs(2),
             keepalive: Duration::from_secs(5),
-            load_interval: Duration::from_secs(1),
-            load_per_endpoint: false,
+            load: LoadAsked::default(),
             identifier: String::new(),
         }
     }

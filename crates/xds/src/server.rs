@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
@@ -15,11 +14,11 @@ use tonic::Status;
 
 use crate::csds::InspectionService;
 use crate::limits::Budget;
-use crate::lrs::{LoadAsked, LrsService};
+use crate::lrs::LrsService;
 use crate::metrics::MetricsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
-use crate::{NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
+use crate::{LoadAsked, NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
 
 /// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
 /// once for each stream and must not block.
@@ -45,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: XdsOptions,
     pub(crate) gate: watch::Sender<Gate>,
-    /// How often clients report load, and how finely.
+    /// What clients report of load.
     pub(crate) load_asked: watch::Sender<LoadAsked>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) nodes: Registry,
@@ -146,10 +145,7 @@ impl XdsServer {
         let shared = Shared {
             store,
             gate: watch::Sender::new(Gate::default()),
-            load_asked: watch::Sender::new(LoadAsked {
-                interval: options.load_interval,
-                per_endpoint: options.load_per_endpoint,
-            }),
+            load_asked: watch::Sender::new(options.load.clone()),
             shutdown,
             nodes: Registry::new(options.max_streams_per_node),
             budget: Budget::new(options.max_subscription_bytes),
@@ -164,10 +160,13 @@ impl XdsServer {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Whether clients report load per endpoint from now on, also those that are connected. Reports grow by about 60 bytes
-    /// for each endpoint that is in use.
-    pub fn report_endpoints(&self, yes: bool) {
-        self.shared.load_asked.send_if_modified(|now| std::mem::replace(&mut now.per_endpoint, yes) != yes);
+    /// From now on clients report this load, those that are connected too. The same again is no news.
+    pub fn ask_load(&self, load: LoadAsked) {
+        self.shared.load_asked.send_if_modified(|now| {
+            let is_news = *now != load;
+            *now = load;
+            is_news
+        });
     }
 
     /// A tonic server that is set up for long streams: keepalive, so that a stream to a node that vanished without
@@ -205,13 +204,6 @@ impl XdsServer {
     /// Ends [`hold`](Self::hold); all that is owed is sent.
     pub fn release(&self) {
         self.shared.gate.send_modify(|gate| gate.held = false);
-    }
-
-    /// From now on clients report load so often, those that are connected too.
-    pub fn set_load_interval(&self, interval: Duration) {
-        self.shared
-            .load_asked
-            .send_if_modified(|now| std::mem::replace(&mut now.interval, interval) != interval);
     }
 
     /// From the first call on, a node is answered only while all its scopes have been declared: an answer from a

@@ -18,7 +18,8 @@ use std::{
 use tidegate_model::Time;
 use tokio::sync::mpsc;
 
-/// After a failure of the disk nothing is tried for so long.
+/// After a failure of the disk nothing is tried for so long, and after a gap no other file is begun sooner: the beginning of
+/// a large fleet's takes a second, in which the next gap may come.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// How much may be kept.
@@ -117,10 +118,12 @@ impl Writer {
         let saved = self.header.saved.take();
         let mut open = self.begin(Header { saved, ..self.header.clone() }, part);
         let mut failed_at = open.is_none().then(Instant::now);
+        let (mut begun, mut has_gap) = (Instant::now(), false);
         while let Some(message) = self.receiver.blocking_recv() {
             let result = match (message, &mut open) {
                 (Message::Checkpoint(header), _) => {
                     part += 1;
+                    (begun, has_gap) = (Instant::now(), false);
                     open = self.begin(*header, part);
                     failed_at = open.is_none().then(Instant::now);
                     continue;
@@ -131,7 +134,7 @@ impl Writer {
                 }
                 (Message::Missing(count), Some(open)) => {
                     // What follows cannot be repeated exactly, but a file that begins anew can be gone on with.
-                    self.wanted.store(true, Ordering::Relaxed);
+                    has_gap = true;
                     open.line(&Line::Missing(count))
                 }
             };
@@ -146,7 +149,8 @@ impl Writer {
             }
             let full = open.as_ref().is_some_and(|it| it.length >= self.limits.file_bytes.max(it.start));
             let again = failed_at.is_some_and(|at| at.elapsed() >= PAUSE);
-            if full || again {
+            let mended = has_gap && begun.elapsed() >= PAUSE;
+            if full || again || mended {
                 self.wanted.store(true, Ordering::Relaxed);
             }
         }

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
 use prost::Message;
-use tidegate_xds::{Change, ResourceType, Scope, Store, XdsEvent, XdsOptions, XdsServer};
+use tidegate_xds::{Change, LoadAsked, ResourceType, Scope, Store, XdsEvent, XdsOptions, XdsServer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, server::TcpIncoming};
@@ -49,7 +49,7 @@ impl Server {
         let (sender, events) = mpsc::channel(64);
         let options = XdsOptions {
             identifier: "test".into(),
-            load_interval: Duration::from_millis(200),
+            load: LoadAsked { interval: Duration::from_millis(200), ..LoadAsked::default() },
             ..options.clone()
         };
         let xds = XdsServer::with_options(

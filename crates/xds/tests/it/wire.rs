@@ -1,6 +1,7 @@
 //! The server over a loopback port, spoken to with the generated client stubs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::server::{Server, WAIT, endpoints, within};
@@ -13,7 +14,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::envoy::service::load_stats::v3::LoadStatsRequest;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
-use tidegate_xds::{ResourceState, ResourceType, Scope, Transport, XdsEvent, XdsOptions};
+use tidegate_xds::{LoadAsked, LoadOf, ResourceState, ResourceType, Scope, Transport, XdsEvent, XdsOptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -326,17 +327,10 @@ async fn a_load_report_becomes_one_event() {
     assert_eq!((load.locality.zone.as_str(), load.priority), ("z", 1));
     let counts = load.counts;
     assert_eq!((counts.success, counts.error, counts.in_progress, counts.issued), (7, 2, 1, 10));
-    // Asked for anew on a stream that is open, and only when that changes.
-    for per_endpoint in [true, false] {
-        server.xds.report_endpoints(per_endpoint);
-        server.xds.report_endpoints(per_endpoint);
-        let asked = within(responses.message()).await.unwrap().unwrap();
-        assert!(asked.send_all_clusters && asked.report_endpoint_granularity == per_endpoint);
-    }
 }
 
 #[tokio::test]
-async fn how_often_load_is_reported_can_change_while_clients_are_connected() {
+async fn what_load_is_reported_can_change_while_clients_are_connected() {
     let server = Server::start().await;
     let (requests, outgoing) = mpsc::channel(16);
     requests.send(LoadStatsRequest { node: node("n"), ..Default::default() }).await.unwrap();
@@ -345,11 +339,20 @@ async fn how_often_load_is_reported_can_change_while_clients_are_connected() {
     let mut responses = within(call).await.unwrap().into_inner();
     within(responses.message()).await.unwrap().unwrap();
     // The same again is no news: the next answer is about the one after it.
-    server.xds.set_load_interval(Duration::from_millis(200));
-    server.xds.set_load_interval(Duration::from_secs(1));
+    let all = LoadAsked { interval: Duration::from_millis(200), ..LoadAsked::default() };
+    let names = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+    let clusters = LoadOf::Named(Arc::new(names));
+    let named = LoadAsked { interval: Duration::from_secs(2), per_endpoint: true, clusters };
+    server.xds.ask_load(all);
+    server.xds.ask_load(named.clone());
     let asked = within(responses.message()).await.unwrap().unwrap();
-    assert_eq!(asked.load_reporting_interval.unwrap().seconds, 1);
-    assert!(asked.send_all_clusters);
+    assert_eq!(asked.load_reporting_interval.unwrap().seconds, 2);
+    assert!(!asked.send_all_clusters && asked.report_endpoint_granularity);
+    assert_eq!(asked.clusters, ["a", "b"]);
+    server.xds.ask_load(named);
+    server.xds.ask_load(LoadAsked::default());
+    let asked = within(responses.message()).await.unwrap().unwrap();
+    assert!(asked.send_all_clusters && asked.clusters.is_empty() && !asked.report_endpoint_granularity);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use envoy_types::pb::{
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_envoy::Resource;
-use tidegate_xds::{Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
+use tidegate_xds::{LoadAsked, Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -37,6 +37,8 @@ pub(crate) struct Ads {
     answers: watch::Receiver<BTreeMap<String, Result<u64, String>>>,
     /// What Envoy tells of its load, oldest first; what nobody takes in time is lost.
     pub(crate) reports: mpsc::Receiver<XdsEvent>,
+    /// What takes in these reports, and asks for them.
+    pub(crate) xds: XdsServer,
     server: JoinHandle<()>,
 }
 
@@ -54,10 +56,11 @@ impl Ads {
         let (answered, answers) = watch::channel(BTreeMap::new());
         let service = AggregatedDiscoveryServiceServer::new(Server { wanted: wanted.subscribe(), answered });
         let (events, reports) = mpsc::channel(1024);
-        let options = XdsOptions { load_interval: Duration::from_millis(100), ..XdsOptions::default() };
+        let load = LoadAsked { interval: Duration::from_millis(100), ..LoadAsked::default() };
+        let options = XdsOptions { load, ..XdsOptions::default() };
         let known: Resolver = Arc::new(|_| Ok(Vec::new()));
         let xds = XdsServer::with_options(Store::new(), known, events, CancellationToken::new(), options);
-        let (_, loads, metrics) = xds.into_services();
+        let (_, loads, metrics) = xds.clone().into_services();
         let server = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             tonic::transport::Server::builder()
@@ -68,7 +71,7 @@ impl Ads {
                 .await
                 .unwrap();
         });
-        Self { address, wanted, answers, reports, server }
+        Self { address, wanted, answers, reports, xds, server }
     }
 
     /// Gives Envoy these resources instead of those that it has.

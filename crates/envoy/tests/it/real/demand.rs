@@ -8,11 +8,15 @@ use super::{
 };
 use crate::fixtures::{World, plan, service};
 use hyper::{Method, body::Bytes};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_api::{GatewayRole, ServicePolicy};
 use tidegate_envoy::{SHED_CATEGORY, demand_counter};
-use tidegate_xds::{LoadReport, XdsEvent};
-use tokio::time::timeout;
+use tidegate_xds::{LoadAsked, LoadOf, LoadReport, XdsEvent};
+use tokio::time::{Instant, timeout};
 
 /// Long: it only matters when a test fails.
 const WAIT: Duration = Duration::from_secs(20);
@@ -177,4 +181,58 @@ async fn each_request_is_told_once_however_often_it_was_tried() {
     asked.update(edge(&half, &World::default(), &policy, limit)).await;
     asked.ask(&http1(), &Method::GET, 20).await;
     asked.is_told("no endpoint at all").await;
+}
+
+/// A place in doubt is declared out after a second unless requests are seen to succeed there. In a large fleet gateways are
+/// not asked for what is there before it is in doubt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_is_asked_for_anew_is_reported_within_the_second_in_which_it_may_be_spared() {
+    let Some(envoy) =
+        envoy("a_service_that_is_asked_for_anew_is_reported_within_the_second_in_which_it_may_be_spared")
+    else {
+        return;
+    };
+    let toys = Toy::several("a", 1).await;
+    let world = World::default().zone("a", addresses(&toys, 1));
+    let resources = edge(&plan(&[("zone:a", 10_000)], &[]), &world, &ServicePolicy::default(), None);
+    let mut gateway = Gateway::start(&envoy, GatewayRole::Edge, resources).await;
+    let url = format!("http://{}/", gateway.address);
+    let load = |names: BTreeSet<String>, ms| LoadAsked {
+        interval: Duration::from_millis(ms),
+        per_endpoint: false,
+        clusters: LoadOf::Named(Arc::new(names)),
+    };
+    gateway.ads.xds.ask_load(load(BTreeSet::new(), 100));
+    let asking = tokio::spawn(async move {
+        let http = http1();
+        loop {
+            ask(&http, Method::GET, url.clone(), &[], Bytes::new()).await;
+        }
+    });
+    let quiet = async {
+        loop {
+            let Some(XdsEvent::Load(report)) = gateway.ads.reports.recv().await else { continue };
+            if report.clusters.is_empty() {
+                break;
+            }
+        }
+    };
+    timeout(WAIT, quiet).await.expect("reports come, and what is not named is not in them");
+
+    let asked = Instant::now();
+    // Another name, of nothing that the Envoy has, is passed over.
+    let names = BTreeSet::from([service().to_string(), "shop/nowhere".to_owned()]);
+    gateway.ads.xds.ask_load(load(names, 400));
+    let told = async {
+        loop {
+            let Some(XdsEvent::Load(report)) = gateway.ads.reports.recv().await else { continue };
+            let of_service = report.clusters.iter().filter(|it| it.cluster == service().to_string());
+            if of_service.flat_map(|it| &it.localities).any(|it| it.counts.success > 0) {
+                break;
+            }
+        }
+    };
+    timeout(WAIT, told).await.expect("it is told");
+    assert!(asked.elapsed() < Duration::from_secs(1), "after {:?}", asked.elapsed());
+    asking.abort();
 }
