@@ -37,7 +37,7 @@ async fn talk(stream: &mut TcpStream) -> String {
         stream.read_exact(&mut answer).await.ok()?;
         // The rest of it is in the buffer of this side by the next time, and is read then or with the connection's end.
         let mut rest = [0; 4096];
-        stream.read(&mut rest).await.ok()?;
+        (stream.read(&mut rest).await.ok()? > 0).then_some(())?;
         Some(String::from_utf8_lossy(&answer).into_owned())
     };
     tokio::time::timeout(WAIT, talk).await.expect("it ends").unwrap_or_default()
