@@ -84,7 +84,7 @@ fn edge_to(east: SocketAddr, secrets: [Resource; 2]) -> Vec<Resource> {
     let policy = ServicePolicy::default();
     let there = [
         edge_listener(&gateway(), &listener()),
-        edge_routes(&gateway(), &edge, &listener(), &|_| Some(&policy)),
+        edge_routes(&gateway(), &edge, &listener(), &|_| Some(&policy), None),
         edge_cluster(&service(), &zone("a"), &secure()),
         edge_endpoints(&plan(&[("cluster:east", 10_000)], &[]), &world.view()),
     ];
