@@ -42,6 +42,12 @@ impl Asked {
 }
 
 impl Core {
+    /// Clusters reach each other by mutual TLS: to be said before the first manifests. The secrets
+    /// ([`tidegate_envoy::identity_secret`]) are for the store of resources alone, and nothing here writes them down.
+    pub const fn secure(&mut self) {
+        self.scopes.secure();
+    }
+
     pub(super) fn refresh_sources(&mut self, now: Time, output: &mut Output) {
         self.tell(Event::Sources(self.sources.clone()), now, output);
         output.scopes = Some(self.scopes.filled(&self.sources));
