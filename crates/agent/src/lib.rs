@@ -10,6 +10,7 @@ pub mod core;
 pub mod draining;
 mod gateways;
 pub mod hearing;
+mod hub;
 pub mod journal;
 mod meter;
 mod metrics;
@@ -24,5 +25,6 @@ pub mod timeline;
 mod translate;
 pub mod view;
 
+pub use hub::{HubError, HubOptions};
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::ShiftView;

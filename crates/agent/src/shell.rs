@@ -5,6 +5,7 @@ use crate::{
     core::{Core, Input, Output, ProbeKey, Publish},
     gateways::gateway_view,
     hearing::{Heard, heard},
+    hub::Report,
     journal::Journal,
     meter::{Meter, load_interval},
     passive::reports::Ended,
@@ -60,6 +61,8 @@ pub(crate) struct Shell {
     pub(crate) journal: Journal,
     pub(crate) keeper: Keeper,
     pub(crate) generation: u64,
+    /// The number of what the hub handed out.
+    pub(crate) given: u64,
     pub(crate) problems: Vec<String>,
     /// What each peer told of what is asked for there.
     pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,
@@ -179,6 +182,7 @@ impl Shell {
         self.handle(Input::WallClock(since_1970)).await;
         self.handle(Input::Manifests(Arc::clone(&snapshot.config))).await;
         self.xds.report_endpoints(self.core.judges_errors());
+        self.given = snapshot.given;
     }
 
     async fn link(&mut self, event: LinkEvent) {
@@ -338,6 +342,11 @@ impl Shell {
             Ask::Status(answer) => {
                 let links = self.peer_client.view().await;
                 let _ = answer.send(self.status(&links));
+            }
+            Ask::Report(answer) => {
+                let pools =
+                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
+                let _ = answer.send(Report { given: self.given, pools, gateways: self.xds.nodes() });
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));

@@ -11,6 +11,7 @@ mod config;
 mod duration;
 mod fields;
 mod fleet;
+mod inventory;
 mod kinds;
 mod loader;
 mod lower;
@@ -34,6 +35,7 @@ pub use config::{
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
+pub use inventory::{Listed, inventory};
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile};
 pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};

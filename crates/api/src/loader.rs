@@ -150,7 +150,7 @@ impl Fingerprint {
     }
 }
 
-fn read_file(file: &SourceFile) -> Result<Vec<Reading>, Problem> {
+pub(crate) fn read_file(file: &SourceFile) -> Result<Vec<Reading>, Problem> {
     if file.text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", file.text.len());
         let hint = "split it; until then the objects last loaded from it stay in force";

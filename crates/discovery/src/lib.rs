@@ -1,4 +1,4 @@
-//! Where manifests come from: watched files and folders.
+//! Where manifests come from: watched files and folders, and what is handed to them.
 //!
 //! [`Folder::watch`] gives a [`Snapshot`] of what the manifests say, and a new one whenever they change. What a
 //! manifest means is the business of the crate `api`; here is only the reading: which files there are (`scan`), and
@@ -8,4 +8,4 @@ mod scan;
 mod watch;
 
 pub use scan::{MAX_FILES, read_once};
-pub use watch::{Error, Folder, Snapshot};
+pub use watch::{Error, Folder, Given, Snapshot};

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{Config, Loaded, Loader, Problem};
+use tidegate_api::{Config, Loaded, Loader, Problem, SourceFile};
 use tidegate_model::ClusterName;
 use tokio::{
     sync::{Notify, watch},
@@ -51,6 +51,17 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// From 1; each later snapshot has a higher one.
     pub generation: u64,
+    /// The number of the [`Given`] that is part of it; 0 if there is none.
+    pub given: u64,
+}
+
+/// Files that do not lie in the folder, but are handed to it: what a hub hands out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Tells one from the next.
+    pub number: u64,
+    /// The files. Of two objects with one name the first by path is taken, so their paths say who wins.
+    pub files: Arc<Vec<SourceFile>>,
 }
 
 impl Snapshot {
@@ -85,6 +96,22 @@ impl Folder {
         if paths.is_empty() {
             return Err(Error::NoPaths);
         }
+        Self::watch_beside(paths, None, cluster, shutdown)
+    }
+
+    /// As [`Folder::watch`], with files that are handed to it beside those of the folders, of which there may be none.
+    ///
+    /// # Errors
+    /// If a path does not exist.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn watch_beside(
+        paths: Vec<PathBuf>,
+        given: Option<watch::Receiver<Given>>,
+        cluster: ClusterName,
+        shutdown: CancellationToken,
+    ) -> Result<watch::Receiver<Arc<Snapshot>>, Error> {
         for path in &paths {
             if let Err(source) = std::fs::metadata(path) {
                 return Err(Error::Path { path: path.clone(), source });
@@ -92,11 +119,17 @@ impl Folder {
         }
         let changed = Arc::new(Notify::new());
         let mut reader = Reader::new(paths, cluster, &changed);
+        reader.take(given.as_ref());
         let loaded = reader.load();
-        let first = Snapshot { config: Arc::new(loaded.config), problems: loaded.problems, generation: 1 };
+        let first = Snapshot {
+            config: Arc::new(loaded.config),
+            problems: loaded.problems,
+            generation: 1,
+            given: reader.given.number,
+        };
         let (sender, mut receiver) = watch::channel(Arc::new(first));
         receiver.mark_changed();
-        tokio::spawn(follow(reader, changed, sender, shutdown));
+        tokio::spawn(follow(reader, changed, given, sender, shutdown));
         Ok(receiver)
     }
 }
@@ -105,20 +138,23 @@ impl Folder {
 async fn follow(
     mut reader: Reader,
     changed: Arc<Notify>,
+    mut given: Option<watch::Receiver<Given>>,
     sender: watch::Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
 ) {
     let mut next_poll = Instant::now() + POLL;
     loop {
-        let by_event = tokio::select! {
+        let (by_event, burst) = tokio::select! {
             () = shutdown.cancelled() => return,
             () = sender.closed() => return,
-            () = changed.notified() => true,
-            () = sleep_until(next_poll) => false,
+            () = changed.notified() => (true, true),
+            () = handed(&mut given) => (true, false),
+            () = sleep_until(next_poll) => (false, false),
         };
-        if by_event {
+        if burst {
             settle(&changed).await;
         }
+        reader.take(given.as_ref());
         // On a thread for blocking work: a file system that hangs must not hold up the agent.
         let work = tokio::task::spawn_blocking(move || {
             let loaded = (by_event || reader.looks_different()).then(|| reader.load());
@@ -134,16 +170,28 @@ async fn follow(
             }
         };
         if let Some(Loaded { config, problems }) = loaded {
+            let given = reader.given.number;
             sender.send_if_modified(|last| {
-                let same = *last.config == config && last.problems == problems;
+                let same = *last.config == config && last.problems == problems && last.given == given;
                 if !same {
                     let generation = last.generation + 1;
-                    *last = Arc::new(Snapshot { config: Arc::new(config), problems, generation });
+                    *last = Arc::new(Snapshot { config: Arc::new(config), problems, generation, given });
                 }
                 !same
             });
         }
         next_poll = Instant::now() + POLL;
+    }
+}
+
+/// Waits until other files are handed; for ever where none are.
+async fn handed(given: &mut Option<watch::Receiver<Given>>) {
+    let over = match given {
+        Some(given) => given.changed().await.is_err(),
+        None => true,
+    };
+    if over {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -167,6 +215,8 @@ struct Reader {
     loader: Loader,
     /// The files that were loaded: the loader knows what each held, for one that cannot be read for a while.
     last: BTreeSet<String>,
+    /// The files that are handed to it.
+    given: Given,
     found: Found,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
@@ -179,6 +229,7 @@ impl Reader {
             roots,
             loader: Loader::new(cluster),
             last: BTreeSet::new(),
+            given: Given::default(),
             found: Found::default(),
             watched: BTreeSet::new(),
         }
@@ -190,6 +241,13 @@ impl Reader {
         now.files != self.found.files
             || now.folders != self.found.folders
             || now.unlisted != self.found.unlisted
+    }
+
+    /// Uses the files that are handed now from the next load on.
+    fn take(&mut self, given: Option<&watch::Receiver<Given>>) {
+        if let Some(given) = given {
+            self.given = given.borrow().clone();
+        }
     }
 
     fn load(&mut self) -> Loaded {
@@ -211,6 +269,7 @@ impl Reader {
                 }
             }
         }
+        files.extend(self.given.files.iter().cloned());
         // What lies in a place that cannot be looked into now is not known to be gone.
         let hidden = |name: &&String| {
             let path = Path::new(name);

@@ -100,7 +100,7 @@ impl Authority {
         let name = format!("{trust_domain} {}", &pin_of(key.pair()).to_string()[..8]);
         params.distinguished_name.push(DnType::CommonName, name);
         (params.not_before, params.not_after) = validity(now, lifetime)?;
-        let certificate = params.self_signed(key.pair()).map_err(signing)?;
+        let certificate = params.self_signed(key.pair()).map_err(|error| signing(&error))?;
         Ok((certificate.pem(), key.to_pem()))
     }
 
@@ -132,7 +132,7 @@ impl Authority {
         if pin_of(&key) != facts.key {
             return Err(AuthorityError::OtherKey);
         }
-        let issuer = Issuer::from_ca_cert_der(own, key).map_err(signing)?;
+        let issuer = Issuer::from_ca_cert_der(own, key).map_err(|error| signing(&error))?;
         Ok(Self { trust_domain, issuer, chain, facts })
     }
 
@@ -206,7 +206,8 @@ impl Authority {
         let lifetime = self.within_own(now, lifetime)?;
         let id = SpiffeId { trust_domain: self.trust_domain.clone(), party: party.clone() };
         let params = leaf(&id, serial, now, lifetime)?;
-        let certificate = params.signed_by(&request.public_key, &self.issuer).map_err(signing)?;
+        let certificate =
+            params.signed_by(&request.public_key, &self.issuer).map_err(|error| signing(&error))?;
         let facts = CertificateFacts::read(certificate.der())?;
         let chain = [certificate.der().clone()].into_iter().chain(self.chain.iter().cloned()).collect();
         Ok(Issued { chain, facts })
@@ -230,7 +231,7 @@ fn pin_of(key: &KeyPair) -> Pin {
     Pin::of(digest(&SHA256, &key.subject_public_key_info()).as_ref())
 }
 
-fn signing(error: rcgen::Error) -> AuthorityError {
+fn signing(error: &rcgen::Error) -> AuthorityError {
     AuthorityError::Sign(error.to_string())
 }
 
@@ -241,7 +242,7 @@ fn leaf(
     lifetime: Duration,
 ) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
-    let uri = id.to_string().try_into().map_err(signing)?;
+    let uri = id.to_string().try_into().map_err(|error| signing(&error))?;
     params.subject_alt_names = vec![SanType::URI(uri)];
     // Each party is a client to some and a server to others.
     params.extended_key_usages =

@@ -18,6 +18,12 @@ pub const MAX_REVOKED: usize = 10_000;
 pub struct Pin([u8; 32]);
 
 impl Pin {
+    /// Its 32 bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Of a digest, which has 32 bytes.
     pub(super) fn of(digest: &[u8]) -> Self {
         let mut bytes = [0; 32];

@@ -1,6 +1,6 @@
 //! What a certificate says, as far as it matters here.
 
-use super::{Pin, SpiffeId};
+use super::{BACKDATED, Pin, SpiffeId};
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::UnixTime;
 use std::{fmt, str::FromStr, time::Duration};
@@ -26,7 +26,7 @@ impl Serial {
 
     /// Its bytes, the most significant one first.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let even = if self.0.len() % 2 == 0 { self.0.clone() } else { format!("0{}", self.0) };
+        let even = if self.0.len().is_multiple_of(2) { self.0.clone() } else { format!("0{}", self.0) };
         // The digits are hexadecimal by construction.
         (0..even.len()).step_by(2).filter_map(|at| u8::from_str_radix(&even[at..at + 2], 16).ok()).collect()
     }
@@ -113,10 +113,10 @@ impl CertificateFacts {
         })
     }
 
-    /// When a new one should be asked for: at two thirds of its life.
+    /// When a new one should be asked for: at two thirds of its life, counted from when it was issued.
     #[must_use]
     pub fn renew_at(&self) -> UnixTime {
-        let life = self.not_after.saturating_sub(self.not_before);
-        UnixTime::since_unix_epoch(self.not_before + life * 2 / 3)
+        let issued = (self.not_before + BACKDATED).min(self.not_after);
+        UnixTime::since_unix_epoch(issued + (self.not_after - issued) * 2 / 3)
     }
 }
