@@ -1,6 +1,7 @@
 //! The admin address: health, readiness, metrics, and the JSON that the command line reads.
 
 use crate::{
+    hub::Report,
     metrics,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
@@ -29,6 +30,8 @@ pub(crate) enum Ask {
     Pending(oneshot::Sender<Vec<String>>),
     /// All of it.
     Status(oneshot::Sender<Status>),
+    /// What the hub is told.
+    Report(oneshot::Sender<Report>),
     /// One service; `None` comes back if it is unknown.
     Explain(ServiceName, oneshot::Sender<Option<Box<Explanation>>>),
     /// The fleet as it is seen from here; `None` before the first manifests.

@@ -11,6 +11,7 @@ pub mod core;
 pub mod draining;
 mod gateways;
 pub mod hearing;
+mod hub;
 pub mod journal;
 mod meter;
 mod metrics;
@@ -25,5 +26,6 @@ pub mod timeline;
 mod translate;
 pub mod view;
 
+pub use hub::{HubError, HubOptions};
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::ShiftView;

@@ -4,6 +4,7 @@ use crate::{
     admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
+    hub::{self, HubError, HubOptions, InForce},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     passive::reports::Ended,
@@ -20,13 +21,16 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_api::GatewayRole;
-use tidegate_discovery::Folder;
+use tidegate_discovery::{Folder, Snapshot, Updates};
 use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::TcpIncoming;
 
@@ -39,8 +43,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 pub struct AgentConfig {
     /// Folders and files of manifests.
     pub manifests: Vec<PathBuf>,
-    /// The cluster it is for.
-    pub cluster: ClusterName,
+    /// The cluster it is for; without it, the one that it joined a hub as.
+    pub cluster: Option<ClusterName>,
+    /// The way to the hub; `None` for a cluster without one.
+    pub hub: Option<HubOptions>,
     /// Where gateways and peers connect.
     pub listen: SocketAddr,
     /// Where people and their tools ask.
@@ -65,6 +71,14 @@ pub enum AgentError {
     /// The manifests cannot be watched.
     #[error(transparent)]
     Manifests(#[from] tidegate_discovery::Error),
+    /// Nobody said which cluster it is for.
+    #[error(
+        "which cluster is this agent for?\n  hint: --cluster NAME, the name of a FleetCluster; or join a hub: --join TOKEN --hub ADDR"
+    )]
+    NoCluster,
+    /// It does not belong to the hub's fleet.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The state folder cannot be used.
     #[error("the state folder cannot be used: {0}")]
     State(#[from] StateError),
@@ -107,29 +121,33 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     }
     let listener = bind(config.listen, "xDS and peer links").await?;
     let admin_listener = bind(config.admin, "administration").await?;
-    let (first, manifests) = Folder::watch(config.manifests.clone(), config.cluster.clone(), stop.clone())?;
-    let Some(own) = first.config.clusters.get(&config.cluster) else {
-        return Err(AgentError::Cluster { cluster: config.cluster, problems: first.problems_text() });
+    let (ask_tx, asks) = mpsc::channel(64);
+    let (cluster, (first, manifests), in_force) = match manifests(&config, boot, &ask_tx, &stop).await {
+        // Nobody is served yet, so there is nothing to end in order.
+        Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
+        found => found?,
+    };
+    let Some(own) = first.config.clusters.get(&cluster) else {
+        return Err(AgentError::Cluster { cluster, problems: first.problems_text() });
     };
 
     let (verdict_tx, verdicts) = mpsc::channel(QUEUE);
     let (xds_tx, xds_events) = mpsc::channel(QUEUE);
     let (link_tx, link_events) = mpsc::channel(QUEUE);
-    let (ask_tx, asks) = mpsc::channel(64);
     let timeline = Arc::new(Timeline::default());
     let gateways: Gateways = Arc::new(RwLock::new(core::roles(&first.config)));
 
     let store = Store::new();
     let options = XdsOptions {
         load: Asked::at_start(),
-        identifier: format!("tidegate-agent/{}", config.cluster),
+        identifier: format!("tidegate-agent/{cluster}"),
         ..XdsOptions::default()
     };
-    let resolver = resolver(Arc::clone(&gateways), config.cluster.clone());
+    let resolver = resolver(Arc::clone(&gateways), cluster.clone());
     let xds = XdsServer::with_options(store.clone(), resolver, xds_tx, stop.clone(), options);
     xds.hold();
     xds.declare([]);
-    let peer_server = PeerServer::new(config.cluster.clone(), own.region.clone(), boot, stop.clone());
+    let peer_server = PeerServer::new(cluster.clone(), own.region.clone(), boot, stop.clone());
 
     let tasks = TaskTracker::new();
     let failed = CancellationToken::new();
@@ -142,11 +160,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (keeper, state_writer) = Keeper::new(state);
     let writer = tasks.spawn_blocking(move || state_writer.run());
 
-    let header = Header::first(config.cluster.clone(), saved.clone(), unix_micros(wall_clock()));
+    let header = Header::first(cluster.clone(), saved.clone(), unix_micros(wall_clock()));
     let folder = config.state_dir.join(journal::FOLDER);
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
-    let core = Core::new(config.cluster.clone(), saved, Time::ZERO);
+    let core = Core::new(cluster.clone(), saved, Time::ZERO);
     let shell = Shell {
         origin,
         core,
@@ -154,13 +172,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         xds: xds.clone(),
         prober: Prober::start(verdict_tx, stop.clone()).map_err(AgentError::Prober)?,
         peer_client: PeerClient::start(
-            PeerClientConfig {
-                own: config.cluster.clone(),
-                boot,
-                peers: BTreeMap::new(),
-                origin,
-                identity: None,
-            },
+            PeerClientConfig { own: cluster.clone(), boot, peers: BTreeMap::new(), origin, identity: None },
             link_tx,
             stop.clone(),
         ),
@@ -170,6 +182,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         journal,
         keeper,
         generation: 0,
+        given: 0,
+        in_force,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
@@ -199,6 +213,25 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     outcome(grpc.await, "xDS")?;
     outcome(http.await, "administration")?;
     outcome(writer.await.map(Ok), "state")
+}
+
+/// The cluster, and its manifests: those of the folders, and what the hub hands out.
+async fn manifests(
+    config: &AgentConfig,
+    boot: PeerBoot,
+    asks: &mpsc::Sender<admin::Ask>,
+    stop: &CancellationToken,
+) -> Result<(ClusterName, (Snapshot, Updates), Option<watch::Sender<InForce>>), AgentError> {
+    let paths = config.manifests.clone();
+    let Some(options) = config.hub.clone() else {
+        let cluster = config.cluster.clone().ok_or(AgentError::NoCluster)?;
+        return Ok((cluster.clone(), Folder::watch(paths, cluster, stop.clone())?, None));
+    };
+    let (state, named) = (&config.state_dir, config.cluster.as_ref());
+    let member = hub::open(state, options, named, boot, asks.clone(), stop.clone()).await?;
+    let cluster = member.cluster;
+    let followed = Folder::watch_beside(paths, Some(member.given), cluster.clone(), stop.clone())?;
+    Ok((cluster, followed, Some(member.in_force)))
 }
 
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, AgentError> {

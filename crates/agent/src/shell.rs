@@ -6,6 +6,7 @@ use crate::{
     core::{Core, Input, Output, ProbeKey, Publish},
     gateways::gateway_view,
     hearing::{Heard, heard},
+    hub::{InForce, Report, rejected},
     journal::Journal,
     meter::Meter,
     passive::reports::Ended,
@@ -28,7 +29,10 @@ use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, Stat
 use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
 use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, XdsEvent, XdsServer};
-use tokio::{sync::mpsc, time::sleep_until};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep_until,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Successes are told so often at most: several times within the second for which they count.
@@ -58,6 +62,10 @@ pub(crate) struct Shell {
     pub(crate) journal: Journal,
     pub(crate) keeper: Keeper,
     pub(crate) generation: u64,
+    /// The number of what the hub handed out.
+    pub(crate) given: u64,
+    /// Who tells the hub what became of it.
+    pub(crate) in_force: Option<watch::Sender<InForce>>,
     pub(crate) problems: Vec<String>,
     /// What each peer told of what is asked for there.
     pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,
@@ -174,6 +182,7 @@ impl Shell {
         }
         self.tell_time().await;
         self.handle(Input::Manifests(snapshot.config)).await;
+        self.tell_in_force(snapshot.given, Some(&snapshot.problems));
     }
 
     /// What changed of them.
@@ -183,14 +192,26 @@ impl Shell {
             Some(problems) => self.tell_of_manifests(problems),
             None => self.record_manifests(self.problems.len()),
         }
-        if update.change.is_empty() {
-            return;
-        }
         // Shifts may end at a time of day.
         if update.change.shifts.is_some() {
             self.tell_time().await;
         }
-        self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        if !update.change.is_empty() {
+            self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        }
+        self.tell_in_force(update.given, update.problems.as_deref());
+    }
+
+    /// What became of what the hub handed out; `problems` if they changed.
+    fn tell_in_force(&mut self, given: u64, problems: Option<&[Problem]>) {
+        self.given = given;
+        let Some(in_force) = &self.in_force else { return };
+        in_force.send_modify(|in_force| {
+            in_force.sequence = given;
+            if let Some(problems) = problems {
+                in_force.rejected = rejected(problems);
+            }
+        });
     }
 
     async fn tell_time(&mut self) {
@@ -378,6 +399,11 @@ impl Shell {
             Ask::Status(answer) => {
                 let links = self.peer_client.view().await;
                 let _ = answer.send(self.status(&links));
+            }
+            Ask::Report(answer) => {
+                let pools =
+                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
+                let _ = answer.send(Report { given: self.given, pools, gateways: self.xds.nodes() });
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));

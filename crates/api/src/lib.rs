@@ -12,6 +12,7 @@ mod config;
 mod duration;
 mod fields;
 mod fleet;
+mod inventory;
 mod kinds;
 mod loader;
 mod lower;
@@ -38,6 +39,7 @@ pub use config::{
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
+pub use inventory::{Listed, inventory};
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile, Update};
 pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};

@@ -205,7 +205,7 @@ fn fingerprint(text: &str) -> Version {
     Version::Text(text.len(), hasher.finish())
 }
 
-fn read_file(path: &Arc<str>, text: &str) -> Result<Vec<Reading>, Problem> {
+pub(crate) fn read_file(path: &Arc<str>, text: &str) -> Result<Vec<Reading>, Problem> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
         let hint = "split it; until then the objects last loaded from it stay in force";

@@ -69,7 +69,7 @@ pub(crate) fn encoded(text: &str) -> String {
 async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
     let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path)).await;
     let Ok(answer) = answer else {
-        bail!("the agent at {admin} gave no answer within {} s", PATIENCE.as_secs());
+        bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
     };
     let (status, body) = answer?;
     if status.is_success() {
@@ -78,13 +78,13 @@ async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes>
     let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     match error.as_ref().and_then(|error| error["error"].as_str()) {
         Some(error) => bail!("{error}"),
-        None => bail!("the agent at {admin} answered {status}"),
+        None => bail!("{admin} answered {status}"),
     }
 }
 
 async fn exchange(admin: SocketAddr, method: Method, path: &str) -> Result<(http::StatusCode, Bytes)> {
     let stream = tokio::net::TcpStream::connect(admin).await.with_context(|| {
-        format!("no agent answers at {admin}\n  hint: is it running? its address is given by --admin or TIDEGATE_ADMIN")
+        format!("nobody answers at {admin}\n  hint: is it running? its address is given by --admin or TIDEGATE_ADMIN, a hub's by TIDEGATE_HUB_ADMIN")
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -4,7 +4,8 @@ use crate::stop;
 use anyhow::{Result, bail};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
-use tidegate_agent::AgentConfig;
+use tidegate_agent::{AgentConfig, HubOptions};
+use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
 
 #[derive(Debug, Parser)]
@@ -12,9 +13,15 @@ pub(crate) struct Args {
     /// A folder or file of manifests; may be given several times.
     #[arg(long, value_name = "DIR")]
     manifests: Vec<PathBuf>,
-    /// The cluster that this agent is for: the name of its `FleetCluster`.
+    /// The cluster that this agent is for: the name of its `FleetCluster`. One that joined a hub knows it.
     #[arg(long, value_name = "NAME")]
-    cluster: ClusterName,
+    cluster: Option<ClusterName>,
+    /// Join the fleet of a hub with the token that `tidegate cluster join-token` printed, once.
+    #[arg(long, value_name = "TOKEN", env = "TIDEGATE_JOIN", hide_env_values = true)]
+    join: Option<JoinToken>,
+    /// Where the hub is. Its policy comes before the manifests'; without it the last good one stays in force.
+    #[arg(long, value_name = "HOST:PORT")]
+    hub: Option<String>,
     /// Where gateways and, through the east-west gateways, other clusters' agents connect.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
     listen: SocketAddr,
@@ -30,11 +37,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    if args.manifests.is_empty() {
+    let hub = (args.join.is_some() || args.hub.is_some())
+        .then_some(HubOptions { address: args.hub, token: args.join });
+    if args.manifests.is_empty() && hub.is_none() {
         bail!(
             "no manifests given\n  hint: name the folder that holds them, e.g. \
              tidegate agent --manifests examples/one-cluster --cluster {} --state-dir state",
-            args.cluster
+            args.cluster.as_ref().map_or("NAME", ClusterName::as_str)
         );
     }
     small_pages();
@@ -42,6 +51,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let config = AgentConfig {
         manifests: args.manifests,
         cluster: args.cluster,
+        hub,
         listen: args.listen,
         admin: args.admin,
         state_dir: args.state_dir,

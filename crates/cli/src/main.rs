@@ -9,10 +9,13 @@ mod out;
 
 mod admin;
 mod agent;
+mod cluster;
 mod demo;
 mod envoy;
 mod explain;
+mod hub;
 mod replay;
+mod rollout;
 mod shift;
 mod simulate;
 mod status;
@@ -61,6 +64,14 @@ enum Command {
     /// Move traffic away from a zone, a cluster or a region, for a time.
     #[command(subcommand)]
     Shift(shift::Command),
+    /// Run the hub of a fleet: who belongs to it, policy out, status in.
+    Hub(hub::Args),
+    /// Let clusters into the fleet of a hub, show them, put one out.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Show how far the hub's policy is in each cluster and gateway.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -113,6 +124,9 @@ fn main() -> ExitCode {
             Command::Replay(args) => replay::run(&args),
             Command::Simulate(args) => simulate::run(&args),
             Command::Shift(command) => shift::run(&command).await,
+            Command::Hub(args) => hub::run(args).await,
+            Command::Cluster(command) => cluster::run(&command).await,
+            Command::Rollout(command) => rollout::run(&command).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -108,7 +108,7 @@ fn an_address_that_nobody_answers_at_is_told() {
         let ran =
             run(command.iter().map(|it| (*it).to_owned()).chain(["--admin".to_owned(), address.to_string()]));
         let lines = error(&ran, 1);
-        assert!(lines[0].starts_with(&format!("error: no agent answers at {address}")), "{ran:?}");
+        assert!(lines[0].starts_with(&format!("error: nobody answers at {address}")), "{ran:?}");
         assert!(lines[1].contains("hint:") && lines[1].contains("--admin or TIDEGATE_ADMIN"), "{ran:?}");
     }
 }

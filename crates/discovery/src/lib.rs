@@ -1,4 +1,4 @@
-//! Where manifests come from: watched files and folders.
+//! Where manifests come from: watched files and folders, and what is handed to them.
 //!
 //! [`Folder::watch`] gives a [`Snapshot`] of what the manifests say, and then an [`Update`] whenever they change. What a
 //! manifest means is the business of the crate `api`; here is only the reading: which files there are (`scan`), which
@@ -12,4 +12,4 @@ mod watch;
 
 pub use scan::{MAX_FILES, read_once};
 pub use updates::{Snapshot, Update, Updates};
-pub use watch::{Error, Folder};
+pub use watch::{Error, Folder, Given};

@@ -4,6 +4,7 @@
 use crate::{
     events::{Events, Told, watch_only, watcher},
     scan::{self, Found, Stamp},
+    watch::Given,
 };
 use notify::RecommendedWatcher;
 use std::{
@@ -27,6 +28,8 @@ pub(crate) struct Reader {
     found: Found,
     /// The files that the loader has, by path.
     loaded: BTreeSet<PathBuf>,
+    /// The files that are handed to it, which the loader has too.
+    given: Given,
     /// Files that could not be read the last time, and why.
     unreadable: BTreeMap<PathBuf, Problem>,
     /// Files that may have changed since without looking different.
@@ -50,6 +53,7 @@ impl Reader {
             loader: Loader::new(cluster),
             found: Found::default(),
             loaded: BTreeSet::new(),
+            given: Given::default(),
             unreadable: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             own: Vec::new(),
@@ -64,6 +68,21 @@ impl Reader {
             || now.folders != self.found.folders
             || now.unlisted != self.found.unlisted
             || !self.doubtful.is_empty()
+    }
+
+    /// The number of the files that are handed to it.
+    pub(crate) const fn given(&self) -> u64 {
+        self.given.number
+    }
+
+    /// Uses the files that are handed now from the next load on.
+    pub(crate) fn take(&mut self, given: Given) {
+        let kept: BTreeSet<&str> = given.files.iter().map(|file| &*file.path).collect();
+        for gone in self.given.files.iter().filter(|file| !kept.contains(&*file.path)) {
+            self.loader.remove(&gone.path);
+        }
+        given.files.iter().for_each(|file| self.loader.set_file(file));
+        self.given = given;
     }
 
     /// All that is wrong, in the files and with them.

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// From 1; what follows has a higher one.
     pub generation: u64,
+    /// The number of the [`crate::Given`] that is part of it; 0 if there is none.
+    pub given: u64,
 }
 
 /// What changed since the last time.
@@ -31,6 +33,8 @@ pub struct Update {
     pub problems: Option<Vec<Problem>>,
     /// Higher than that of any before.
     pub generation: u64,
+    /// The number of the [`crate::Given`] that is part of what is in force now; 0 if there is none.
+    pub given: u64,
 }
 
 impl Snapshot {
@@ -44,7 +48,7 @@ impl Snapshot {
     pub fn apply(&mut self, update: Update) {
         Arc::make_mut(&mut self.config).apply(&update.change);
         self.problems = update.problems.unwrap_or_else(|| take(&mut self.problems));
-        self.generation = update.generation;
+        (self.generation, self.given) = (update.generation, update.given);
     }
 }
 
@@ -67,15 +71,17 @@ struct Shared {
 pub(crate) struct Sender {
     shared: Arc<Shared>,
     generation: u64,
+    given: u64,
     /// Nobody follows any more.
     pub(crate) gone: CancellationToken,
 }
 
-/// The two ends, after a snapshot of this generation.
-pub(crate) fn channel(generation: u64) -> (Sender, Updates) {
+/// The two ends, after this snapshot.
+pub(crate) fn channel(first: &Snapshot) -> (Sender, Updates) {
+    let Snapshot { generation, given, .. } = *first;
     let (shared, gone) = (Arc::new(Shared::default()), CancellationToken::new());
     let updates = Updates { shared: Arc::clone(&shared), _gone: gone.clone().drop_guard() };
-    (Sender { shared, generation, gone }, updates)
+    (Sender { shared, generation, given, gone }, updates)
 }
 
 impl Updates {
@@ -98,16 +104,17 @@ impl Updates {
 
 impl Sender {
     /// Tells what changed, if anything did.
-    pub(crate) fn send(&mut self, change: ConfigChange, problems: Option<Vec<Problem>>) {
-        if change.is_empty() && problems.is_none() {
+    pub(crate) fn send(&mut self, change: ConfigChange, problems: Option<Vec<Problem>>, given: u64) {
+        if change.is_empty() && problems.is_none() && given == self.given {
             return;
         }
+        self.given = given;
         self.generation += 1;
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let update = waiting.get_or_insert_default();
         update.change.then(change);
         update.problems = problems.or_else(|| update.problems.take());
-        update.generation = self.generation;
+        (update.generation, update.given) = (self.generation, given);
         drop(waiting);
         self.shared.filled.notify_one();
     }

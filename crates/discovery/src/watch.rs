@@ -7,8 +7,12 @@ use crate::{
     updates::{Sender, Snapshot, Updates, channel},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use tidegate_api::SourceFile;
 use tidegate_model::ClusterName;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 /// A burst of writes is over when nothing happened for so long: editors and `git checkout` write within it.
@@ -36,6 +40,15 @@ pub enum Error {
     },
 }
 
+/// Files that do not lie in the folder, but are handed to it: what a hub hands out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Tells one from the next.
+    pub number: u64,
+    /// The files. Of two objects with one name the first by path is taken, so their paths say who wins.
+    pub files: Arc<Vec<SourceFile>>,
+}
+
 /// Files and folders of manifests.
 #[derive(Debug)]
 pub struct Folder;
@@ -59,6 +72,22 @@ impl Folder {
         if paths.is_empty() {
             return Err(Error::NoPaths);
         }
+        Self::watch_beside(paths, None, cluster, shutdown)
+    }
+
+    /// As [`Folder::watch`], with files that are handed to it beside those of the folders, of which there may be none.
+    ///
+    /// # Errors
+    /// If a path does not exist.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn watch_beside(
+        paths: Vec<PathBuf>,
+        mut given: Option<watch::Receiver<Given>>,
+        cluster: ClusterName,
+        shutdown: CancellationToken,
+    ) -> Result<(Snapshot, Updates), Error> {
         for path in &paths {
             if let Err(source) = std::fs::metadata(path) {
                 return Err(Error::Path { path: path.clone(), source });
@@ -66,31 +95,44 @@ impl Folder {
         }
         let events = Arc::new(Events::default());
         let mut reader = Reader::new(paths, cluster, &events, POLL);
+        if let Some(given) = &mut given {
+            reader.take(given.borrow_and_update().clone());
+        }
         reader.load(&Told::everything());
         let (config, problems) = (Arc::new(reader.loader.config().clone()), reader.problems());
-        let first = Snapshot { config, problems, generation: 1 };
-        let (sender, updates) = channel(first.generation);
-        tokio::spawn(follow(reader, events, sender, shutdown));
+        let first = Snapshot { config, problems, generation: 1, given: reader.given() };
+        let (sender, updates) = channel(&first);
+        tokio::spawn(follow(reader, events, given, sender, shutdown));
         Ok((first, updates))
     }
 }
 
 /// Waits for changes and loads them.
-async fn follow(mut reader: Reader, events: Arc<Events>, mut sender: Sender, shutdown: CancellationToken) {
+async fn follow(
+    mut reader: Reader,
+    events: Arc<Events>,
+    mut given: Option<watch::Receiver<Given>>,
+    mut sender: Sender,
+    shutdown: CancellationToken,
+) {
     let mut next_poll = Instant::now() + POLL;
     loop {
-        let by_event = tokio::select! {
+        let (by_event, handed) = tokio::select! {
             () = shutdown.cancelled() => return,
             () = sender.gone.cancelled() => return,
-            () = events.filled.notified() => true,
-            () = sleep_until(next_poll) => false,
+            () = events.filled.notified() => (true, None),
+            handed = handed(&mut given) => (true, Some(handed)),
+            () = sleep_until(next_poll) => (false, None),
         };
-        if by_event {
+        if by_event && handed.is_none() {
             settle(&events).await;
         }
         let told = by_event.then(|| events.take());
         // On a thread for blocking work: a file system that hangs must not hold up the agent.
         let work = tokio::task::spawn_blocking(move || {
+            if let Some(handed) = handed {
+                reader.take(handed);
+            }
             let told = told.or_else(|| reader.looks_different().then(Told::everything));
             let loaded = told.map(|told| reader.load(&told));
             (reader, loaded)
@@ -105,12 +147,22 @@ async fn follow(mut reader: Reader, events: Arc<Events>, mut sender: Sender, shu
             }
         };
         if let Some((change, problems)) = loaded {
-            sender.send(change, problems);
+            sender.send(change, problems, reader.given());
         }
         if !by_event {
             next_poll = Instant::now() + POLL;
         }
     }
+}
+
+/// The files that are handed next; it waits for ever where none are.
+async fn handed(given: &mut Option<watch::Receiver<Given>>) -> Given {
+    if let Some(given) = given
+        && given.changed().await.is_ok()
+    {
+        return given.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// Waits until a burst of events is over.

@@ -1,6 +1,7 @@
-//! The link between the agents of different clusters: heartbeats and pool status, through the east-west gateways.
+//! The links of a fleet: between agents (heartbeats and pool status, through the east-west gateways), between agents and the
+//! hub ([`hub`]), and who is who on them ([`identity`]).
 //!
-//! A link is directed: the observer dials every gateway address of the owner ([`PeerClient`]) and learns whether the owner can be
+//! A peer link is directed: the observer dials every gateway address of the owner ([`PeerClient`]) and learns whether the owner can be
 //! reached and what its pools are like; the owner answers ([`PeerServer`]) and learns nothing. Each agent is both.
 //! Who can be reached is decided by [`Liveness`], which has no sockets and no clock; the rest is transport.
 //!
@@ -9,6 +10,7 @@
 
 mod board;
 mod client;
+pub mod hub;
 pub mod identity;
 mod ledger;
 mod liveness;

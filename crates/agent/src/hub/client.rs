@@ -1,0 +1,91 @@
+//! Follows the hub: dials, listens, and dials again when that ends.
+
+use super::{InForce, held::Held, join::Member, session};
+use crate::admin::Ask;
+use rand::Rng as _;
+use std::{path::PathBuf, time::Duration};
+use tidegate_discovery::Given;
+use tidegate_link::identity::{Expect, Identity, connect};
+use tidegate_model::PeerBoot;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The first wait after a failure, and the longest: a hub that comes back finds all agents within it, and not all at once.
+const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
+/// A stream that lasted so long was a good one: the next failure is a first one again.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// Waits that double, by half more or less at random, up to a limit.
+#[derive(Debug)]
+pub(super) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(WAITS.0)
+    }
+}
+
+impl Backoff {
+    pub(super) async fn wait(&mut self) {
+        let wait = self.0.mul_f64(rand::rng().random_range(0.5..=1.5));
+        self.0 = (self.0 * 2).min(WAITS.1);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// All that the way to the hub needs.
+pub(super) struct Client {
+    pub(super) folder: PathBuf,
+    pub(super) member: Member,
+    pub(super) identity: Identity,
+    pub(super) held: Option<Held>,
+    pub(super) given: watch::Sender<Given>,
+    pub(super) in_force: watch::Receiver<InForce>,
+    pub(super) boot: PeerBoot,
+    pub(super) asks: mpsc::Sender<Ask>,
+    /// Whether the hub is asked for all of the policy, because a delta did not fit.
+    pub(super) resend: bool,
+}
+
+impl Client {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut last = String::new();
+        loop {
+            let began = tokio::time::Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.once() => ended,
+            };
+            let why = match ended {
+                Ok(()) => "it ended the stream".to_owned(),
+                Err(why) => why,
+            };
+            if began.elapsed() >= GOOD {
+                backoff = Backoff::default();
+            }
+            // The same words over and over would hide others.
+            if why == last {
+                tracing::debug!(hub = self.member.address, "the hub is not followed: {why}");
+            } else {
+                let age = self.held.as_ref().map_or(0, |held| held.head.sequence);
+                tracing::warn!(
+                    hub = self.member.address,
+                    policy = age,
+                    "the hub is not followed: {why}; the policy stays, trying again"
+                );
+            }
+            last = why;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = backoff.wait() => {}
+            }
+        }
+    }
+
+    async fn once(&mut self) -> Result<(), String> {
+        let config = self.identity.client(Expect::Hub).map_err(|error| error.to_string())?;
+        let channel = connect(&self.member.address, config).await.map_err(|error| error.to_string())?;
+        session::run(self, channel).await
+    }
+}

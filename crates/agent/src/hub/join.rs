@@ -1,0 +1,292 @@
+//! Belonging to a fleet: the token is redeemed once, and what came of it is kept in one file that only its owner may read.
+
+use super::{HubOptions, client::Backoff};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tidegate_link::{
+    hub::{
+        JoinToken, Trust, TrustError,
+        proto::{self, enrolment_client::EnrolmentClient},
+    },
+    identity::{
+        CertificateDer, Clock, Credentials, DialError, Identity, IdentityError, KeyError, PrivateKey,
+        Refusals, SystemClock, TlsError, connect, pinned_client, write_secret,
+    },
+};
+use tidegate_model::{ClusterName, NameError};
+use tokio_util::sync::CancellationToken;
+
+const FILE: &str = "identity.json";
+
+/// Why an agent does not belong to a fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// A file cannot be used.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// It has neither a certificate nor a token.
+    #[error(
+        "this cluster has not joined the hub's fleet\n  hint: on the hub: tidegate cluster join-token NAME; here: --join TOKEN --hub ADDR"
+    )]
+    NoToken,
+    /// Nobody said where the hub is.
+    #[error("where is the hub?\n  hint: --hub HOST:PORT")]
+    NoAddress,
+    /// The names do not agree.
+    #[error("--cluster says {said}, but {by} {named}")]
+    OtherCluster {
+        /// What was said.
+        said: ClusterName,
+        /// By whom it is named otherwise.
+        by: &'static str,
+        /// How.
+        named: ClusterName,
+    },
+    /// The hub does not take it.
+    #[error("the hub at {address} refuses: {why}")]
+    Refused {
+        /// The hub.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The hub is not believed.
+    #[error("the hub is not believed: {0}\n  hint: was the token made by this hub?")]
+    Hub(tidegate_link::identity::Refusal),
+    /// What the hub answered cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// What is kept or was answered cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// An identity is none.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The agent was stopped before.
+    #[error("stopped before the hub was reached")]
+    Stopped,
+}
+
+impl HubError {
+    pub(super) fn file(path: &Path, source: &io::Error) -> Self {
+        Self::File { path: path.to_owned(), why: source.to_string() }
+    }
+}
+
+/// A member of a fleet.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) cluster: ClusterName,
+    pub(super) address: String,
+    pub(super) key: PrivateKey,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) trust: Trust,
+    /// The hash of the token that it joined with: it is redeemed once.
+    joined_with: String,
+}
+
+/// The same on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    cluster: ClusterName,
+    address: String,
+    joined_with: String,
+    key: String,
+    chain: Vec<Vec<u8>>,
+    trust_domain: String,
+    roots: Vec<Vec<u8>>,
+    revoked: Vec<String>,
+    policy_keys: Vec<Vec<u8>>,
+}
+
+impl Member {
+    pub(super) fn identity(&self, refusals: Refusals, clock: Arc<dyn Clock>) -> Result<Identity, HubError> {
+        Ok(Identity::new(self.credentials()?, refusals, clock))
+    }
+
+    pub(super) fn credentials(&self) -> Result<Credentials, TlsError> {
+        Credentials::new(self.chain.clone(), &self.key, self.trust.bundle.clone())
+    }
+
+    /// Takes a new certificate of `key`, or nothing of it.
+    pub(super) fn renewed(&self, key: PrivateKey, answer: &proto::Credentials) -> Result<Self, HubError> {
+        let chain = chain(answer);
+        let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;
+        let new = Self {
+            cluster: self.cluster.clone(),
+            address: self.address.clone(),
+            joined_with: self.joined_with.clone(),
+            key,
+            chain,
+            trust,
+        };
+        new.credentials()?;
+        Ok(new)
+    }
+
+    pub(super) fn save(&self, folder: &Path) -> Result<(), HubError> {
+        let trust = self.trust.to_proto();
+        let kept = Kept {
+            cluster: self.cluster.clone(),
+            address: self.address.clone(),
+            joined_with: self.joined_with.clone(),
+            key: self.key.to_pem(),
+            chain: self.chain.iter().map(|it| it.to_vec()).collect(),
+            trust_domain: trust.trust_domain,
+            roots: trust.roots,
+            revoked: trust.revoked,
+            policy_keys: trust.policy_keys,
+        };
+        let path = folder.join(FILE);
+        let bytes = serde_json::to_vec(&kept).map_err(|error| HubError::file(&path, &error.into()))?;
+        write_secret(&path, &bytes).map_err(|source| HubError::file(&path, &source))
+    }
+
+    fn load(folder: &Path) -> Result<Option<Self>, HubError> {
+        let path = folder.join(FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(HubError::file(&path, &source)),
+        };
+        // The error names a place in the file, and nothing that stands there.
+        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| HubError::File {
+            path,
+            why: format!(
+                "it is torn or was changed (line {}, column {})\n  hint: remove it and join again",
+                error.line(),
+                error.column()
+            ),
+        })?;
+        let Kept { trust_domain, roots, revoked, policy_keys, .. } = kept;
+        let trust = Trust::from_proto(&proto::Trust { trust_domain, roots, revoked, policy_keys })?;
+        Ok(Some(Self {
+            cluster: kept.cluster,
+            address: kept.address,
+            key: PrivateKey::from_pem(&kept.key)?,
+            chain: kept.chain.into_iter().map(CertificateDer::from).collect(),
+            trust,
+            joined_with: kept.joined_with,
+        }))
+    }
+}
+
+fn chain(answer: &proto::Credentials) -> Vec<CertificateDer<'static>> {
+    answer.chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
+}
+
+/// Who this agent is: from disk, or by a token that was not redeemed before.
+pub(super) async fn member(
+    folder: &Path,
+    options: HubOptions,
+    cluster: Option<&ClusterName>,
+    stop: &CancellationToken,
+) -> Result<Member, HubError> {
+    let kept = Member::load(folder)?;
+    let HubOptions { address, token } = options;
+    let mut member = match (kept, token) {
+        (Some(member), token) if token.as_ref().is_none_or(|it| it.secret.hash() == member.joined_with) => {
+            member
+        }
+        (None, None) => return Err(HubError::NoToken),
+        (kept, Some(token)) => {
+            let address = address.clone().or_else(|| kept.map(|it| it.address)).ok_or(HubError::NoAddress)?;
+            agree(cluster, "the token is for", &token.cluster)?;
+            let member = join(&token, &address, stop).await?;
+            member.save(folder)?;
+            tracing::info!(cluster = %member.cluster, hub = address, "joined the fleet");
+            member
+        }
+        (Some(member), None) => member,
+    };
+    agree(cluster, "this agent's certificate is of", &member.cluster)?;
+    if let Some(address) = address {
+        member.address = address;
+    }
+    Ok(member)
+}
+
+fn agree(said: Option<&ClusterName>, by: &'static str, named: &ClusterName) -> Result<(), HubError> {
+    match said.filter(|said| *said != named) {
+        Some(said) => Err(HubError::OtherCluster { said: said.clone(), by, named: named.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Redeems a token. As long as the hub does not answer it is asked again; what it refuses is final.
+async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Result<Member, HubError> {
+    // One key for all tries: the hub answers the same one again when its answer was lost.
+    let key = PrivateKey::generate()?;
+    let request = proto::JoinRequest {
+        cluster: token.cluster.to_string(),
+        secret: token.secret.to_bytes(),
+        request: key.request()?,
+    };
+    let mut backoff = Backoff::default();
+    let answer = loop {
+        let tried = tokio::select! {
+            () = stop.cancelled() => return Err(HubError::Stopped),
+            tried = ask(token, address, request.clone()) => tried?,
+        };
+        match tried {
+            Ok(answer) => break answer,
+            Err(why) => tracing::warn!("joining: {why}; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(HubError::Stopped),
+            () = backoff.wait() => {}
+        }
+    };
+    let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;
+    let member = Member {
+        cluster: token.cluster.clone(),
+        address: address.to_owned(),
+        key,
+        chain: chain(&answer),
+        trust,
+        joined_with: token.secret.hash(),
+    };
+    member.credentials()?;
+    Ok(member)
+}
+
+/// Asks once. What may pass is an inner error.
+async fn ask(
+    token: &JoinToken,
+    address: &str,
+    request: proto::JoinRequest,
+) -> Result<Result<proto::Credentials, String>, HubError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (config, _) = pinned_client(token.pin, &clock)?;
+    let channel = match connect(address, config).await {
+        Ok(channel) => channel,
+        Err(DialError::Refused(refusal)) => return Err(HubError::Hub(refusal)),
+        Err(DialError::Tls(error)) => return Err(error.into()),
+        Err(other) => return Ok(Err(other.to_string())),
+    };
+    match EnrolmentClient::new(channel).join(request).await {
+        Ok(answer) => Ok(Ok(answer.into_inner())),
+        Err(status)
+            if [tonic::Code::PermissionDenied, tonic::Code::InvalidArgument].contains(&status.code()) =>
+        {
+            Err(HubError::Refused { address: address.to_owned(), why: status.message().to_owned() })
+        }
+        Err(status) => Ok(Err(status.to_string())),
+    }
+}

@@ -1,0 +1,104 @@
+//! The agent's way to the hub: joining, the policy that it hands out, and how this cluster is.
+//!
+//! Nothing here is needed to fail over. The last good policy lies on disk (`keep`) and is handed to the loader like the files
+//! of a folder (`files`), before the hub is asked for anything. Where the hub and a local manifest name the same object, the
+//! hub's is in force and the local one is told as a problem: its files come first by path. What the hub says is believed if
+//! it is signed and not older than what is held.
+
+mod client;
+mod files;
+mod held;
+mod join;
+mod keep;
+mod report;
+mod session;
+
+pub(crate) use files::rejected;
+pub(crate) use report::Report;
+
+use crate::admin::Ask;
+use client::Client;
+use held::Held;
+use std::{path::Path, sync::Arc};
+use tidegate_discovery::Given;
+use tidegate_link::{
+    hub::{JoinToken, proto},
+    identity::{Refusals, SystemClock},
+};
+use tidegate_model::{ClusterName, PeerBoot};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use join::HubError;
+
+/// The folder below the agent's state.
+const FOLDER: &str = "hub";
+
+/// How an agent comes to its hub.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// Where the hub is, as `HOST:PORT`; without it, where it was when the agent joined.
+    pub address: Option<String>,
+    /// The token, for a first start.
+    pub token: Option<JoinToken>,
+}
+
+/// What became of what was handed out: the number, and the objects that are not in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct InForce {
+    pub(crate) sequence: u64,
+    pub(crate) rejected: Vec<proto::Rejected>,
+}
+
+/// A cluster that belongs to a fleet.
+pub(crate) struct Membership {
+    /// The cluster, by its certificate.
+    pub(crate) cluster: ClusterName,
+    /// What the hub hands out.
+    pub(crate) given: watch::Receiver<Given>,
+    /// To be told what became of it.
+    pub(crate) in_force: watch::Sender<InForce>,
+}
+
+/// Joins if that was not done before, and follows the hub until `stop`. When it returns there is a policy: the one on disk, or
+/// the hub's first.
+pub(crate) async fn open(
+    state: &Path,
+    options: HubOptions,
+    cluster: Option<&ClusterName>,
+    boot: PeerBoot,
+    asks: mpsc::Sender<Ask>,
+    stop: CancellationToken,
+) -> Result<Membership, HubError> {
+    let folder = state.join(FOLDER);
+    std::fs::create_dir_all(&folder).map_err(|source| HubError::file(&folder, &source))?;
+    let refusals = Refusals::default();
+    let member = join::member(&folder, options, cluster, &stop).await?;
+    let identity = member.identity(refusals.clone(), Arc::new(SystemClock))?;
+    let (held, problems) = keep::load(&folder, &member.trust);
+    for problem in problems {
+        tracing::error!("{problem}");
+    }
+    if let Some(held) = &held {
+        tracing::info!(
+            sequence = held.head.sequence,
+            version = held.head.version,
+            "the last good policy is on disk"
+        );
+    }
+    let given = watch::Sender::new(held.as_ref().map(Held::given).unwrap_or_default());
+    let (in_force_tx, in_force) = watch::channel(InForce::default());
+    let mut receiver = given.subscribe();
+    let cluster = member.cluster.clone();
+    let client = Client { folder, member, identity, held, given, in_force, boot, asks, resend: false };
+    tokio::spawn(client.run(stop.clone()));
+    if receiver.borrow().number == 0 {
+        tracing::info!("waiting for the first policy of the hub");
+        tokio::select! {
+            () = stop.cancelled() => return Err(HubError::Stopped),
+            changed = receiver.changed() => changed.map_err(|_| HubError::Stopped)?,
+        }
+    }
+    receiver.mark_unchanged();
+    Ok(Membership { cluster, given: receiver, in_force: in_force_tx })
+}

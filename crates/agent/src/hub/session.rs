@@ -1,0 +1,235 @@
+//! One stream to the hub.
+
+use super::{
+    client::Client,
+    held::{Held, NotFollowed, follow},
+    keep,
+    report::{Gateways, Report, Told, applied},
+};
+use crate::admin::Ask;
+use std::time::{Duration, Instant};
+use tidegate_link::{
+    hub::{
+        MAX_MESSAGE_BYTES, PolicyError, Trust,
+        proto::{self, FromAgent, fleet_client::FleetClient, from_agent, from_hub},
+    },
+    identity::PrivateKey,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+/// How often the loop is asked how it is.
+const LOOK: Duration = Duration::from_secs(1);
+/// A hub that heard nothing for so long is told that nothing changed, so that it knows how old its knowledge is.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// An answer of the loop or of the hub may take so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A renewal that failed is tried again after so long.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+
+type Out = mpsc::Sender<FromAgent>;
+
+struct Session<'c> {
+    client: &'c mut Client,
+    channel: Channel,
+    out: Out,
+    told: Told,
+    gateways: Gateways,
+    said: Instant,
+    renewal_tried: Option<Instant>,
+}
+
+/// Speaks with the hub until one side ends it.
+pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), String> {
+    let (out, requests) = mpsc::channel(4);
+    let hello = proto::Hello {
+        cluster: client.member.cluster.to_string(),
+        boot_id: client.boot.0,
+        held: client.held.as_ref().map(|held| held.signed.to_proto()),
+        resend: std::mem::take(&mut client.resend),
+    };
+    say(&out, from_agent::What::Hello(hello)).await?;
+    let mut fleet = FleetClient::new(channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let opened = timeout(PATIENCE, fleet.sync(ReceiverStream::new(requests))).await;
+    let opened = opened.map_err(|_| "it does not answer".to_owned())?.map_err(|status| told(&status))?;
+    let mut inbound = opened.into_inner();
+    tracing::info!(hub = client.member.address, "connected to the hub");
+    let mut in_force = client.in_force.clone();
+    in_force.mark_changed();
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut session = Session {
+        client,
+        channel,
+        out,
+        told: Told::default(),
+        gateways: Gateways::default(),
+        said: Instant::now(),
+        renewal_tried: None,
+    };
+    loop {
+        tokio::select! {
+            message = inbound.message() => match message {
+                Ok(Some(message)) => session.hear(message)?,
+                Ok(None) => return Ok(()),
+                Err(status) => return Err(told(&status)),
+            },
+            Ok(()) = in_force.changed() => {
+                let now = in_force.borrow_and_update().clone();
+                if now.sequence > 0 {
+                    say(&session.out, from_agent::What::Applied(applied(&now))).await?;
+                }
+            }
+            _ = look.tick() => {
+                session.report().await?;
+                session.renew().await;
+            }
+        }
+    }
+}
+
+async fn say(out: &Out, what: from_agent::What) -> Result<(), String> {
+    let message = FromAgent { what: Some(what) };
+    match timeout(PATIENCE, out.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err("it takes nothing".to_owned()),
+    }
+}
+
+fn told(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}
+
+impl Session<'_> {
+    fn hear(&mut self, message: proto::FromHub) -> Result<(), String> {
+        match message.what {
+            Some(from_hub::What::Policy(policy)) => self.policy(&policy),
+            Some(from_hub::What::Trust(trust)) => self.trust(&trust),
+            // Of a later version.
+            None => Ok(()),
+        }
+    }
+
+    fn policy(&mut self, policy: &proto::Policy) -> Result<(), String> {
+        let client = &mut *self.client;
+        match follow(client.held.as_ref(), policy, &client.member.trust) {
+            Ok(None) => Ok(()),
+            Ok(Some(held)) => {
+                self.take(held);
+                Ok(())
+            }
+            Err(why) => {
+                client.identity.refusals().note(
+                    why.word(),
+                    &format!("the hub's policy is refused: {why}"),
+                    Instant::now(),
+                );
+                match why {
+                    // Others may come on this stream, and the hub hears how this cluster is.
+                    NotFollowed::Older { .. } | NotFollowed::Fork(_) => Ok(()),
+                    NotFollowed::Policy(PolicyError::Base { .. } | PolicyError::Digest(_)) => {
+                        client.resend = true;
+                        Err(why.to_string())
+                    }
+                    other => Err(other.to_string()),
+                }
+            }
+        }
+    }
+
+    /// On disk first, then in force: what a restart finds is never older than what was acted by.
+    fn take(&mut self, held: Held) {
+        let client = &mut *self.client;
+        if let Err(error) = keep::save(&client.folder, &held) {
+            tracing::error!(%error, "the policy cannot be kept on disk; a restart would begin with an older one");
+        }
+        let (sequence, version) = (held.head.sequence, held.head.version.as_str());
+        tracing::info!(sequence, version, objects = held.objects.len(), "policy of the hub");
+        client.given.send_replace(held.given());
+        client.held = Some(held);
+    }
+
+    fn trust(&mut self, trust: &proto::Trust) -> Result<(), String> {
+        let client = &mut *self.client;
+        let trust = Trust::from_proto(trust).map_err(|error| error.to_string())?;
+        if trust == client.member.trust {
+            return Ok(());
+        }
+        let own = client.member.trust.bundle.trust_domain();
+        if trust.bundle.trust_domain() != own {
+            return Err(format!("it speaks for another trust domain than {own}"));
+        }
+        client.member.trust = trust;
+        self.use_member();
+        tracing::info!("whom to believe has changed");
+        Ok(())
+    }
+
+    fn use_member(&self) {
+        let member = &self.client.member;
+        match member.credentials() {
+            Ok(credentials) => self.client.identity.swap(credentials),
+            Err(error) => tracing::error!(%error, "the identity stays as it was"),
+        }
+        if let Err(error) = member.save(&self.client.folder) {
+            tracing::error!(%error, "the identity cannot be kept on disk");
+        }
+    }
+
+    async fn report(&mut self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        // A loop that is busy or has not begun is asked again with the next look.
+        if self.client.asks.try_send(Ask::Report(answer)).is_err() {
+            return Ok(());
+        }
+        let Ok(Ok(report)) = timeout(LOOK, answered).await else { return Ok(()) };
+        self.tell(&report).await
+    }
+
+    async fn tell(&mut self, report: &Report) -> Result<(), String> {
+        let gateways = self.gateways.look(report);
+        let news = self.told.news(&report.pools, gateways);
+        let due = self.said.elapsed() >= SIGN_OF_LIFE;
+        if let Some(status) = news.or_else(|| due.then(proto::Status::default)) {
+            self.said = Instant::now();
+            say(&self.out, from_agent::What::Status(status)).await?;
+        }
+        Ok(())
+    }
+
+    /// A new certificate at two thirds of the life of the old one. This stream stays as it is.
+    async fn renew(&mut self) {
+        let identity = &self.client.identity;
+        let early = identity.current().facts.renew_at() > identity.now();
+        if early || self.renewal_tried.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
+            return;
+        }
+        self.renewal_tried = Some(Instant::now());
+        match self.new_certificate().await {
+            Ok(()) => {
+                self.renewal_tried = None;
+                let ends = self.client.identity.current().facts.not_after.as_secs();
+                tracing::info!(ends, "the certificate is renewed");
+            }
+            Err(why) => tracing::warn!("the certificate cannot be renewed: {why}; trying again"),
+        }
+    }
+
+    async fn new_certificate(&mut self) -> Result<(), String> {
+        let key = PrivateKey::generate().map_err(|error| error.to_string())?;
+        let request = proto::RenewRequest { request: key.request().map_err(|error| error.to_string())? };
+        let mut fleet = FleetClient::new(self.channel.clone());
+        let answer = timeout(PATIENCE, fleet.renew(request)).await;
+        let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|status| told(&status))?;
+        self.client.member =
+            self.client.member.renewed(key, &answer.into_inner()).map_err(|error| error.to_string())?;
+        self.use_member();
+        Ok(())
+    }
+}

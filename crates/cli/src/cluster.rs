@@ -1,0 +1,150 @@
+//! `tidegate cluster`: who belongs to the fleet.
+
+use crate::{
+    admin::{self, Output},
+    hub::duration,
+    table,
+};
+use anyhow::{Result, bail};
+use clap::{Args, Parser, Subcommand};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use tidegate_hub::view::{ClusterView, DoneView, TokenView};
+use tidegate_model::ClusterName;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a token with which the agent of one cluster joins, once.
+    JoinToken(JoinToken),
+    /// Show the clusters and how the hub knows them.
+    List(Options),
+    /// Put a cluster out: its certificates are revoked and its streams end. Its agent goes on with the policy that it has.
+    Revoke(Revoke),
+}
+
+/// Which hub is asked, and in which form the answer is printed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// The hub's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
+    pub(crate) admin: SocketAddr,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct JoinToken {
+    /// The cluster that it is for.
+    cluster: ClusterName,
+    /// How long it is good for, as 1h or 30m; at most 168h.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    ttl: String,
+    /// The state folder of a hub that does not run; else the running hub is asked.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// With --state-dir: the folder with the authority, if the hub runs with --ca.
+    #[arg(long, value_name = "DIR", requires = "state_dir")]
+    ca: Option<PathBuf>,
+    /// The hub's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Revoke {
+    /// The cluster.
+    cluster: ClusterName,
+    /// The hub's admin address.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
+    admin: SocketAddr,
+}
+
+pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::JoinToken(args) => join_token(args).await?,
+        Command::List(options) => list(options).await?,
+        Command::Revoke(args) => {
+            let path = format!("/api/v1/clusters/{}/revoke", admin::encoded(args.cluster.as_str()));
+            let answer: DoneView = admin::ask(args.admin, &path).await?;
+            say!("{}", answer.done);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn join_token(args: &JoinToken) -> Result<()> {
+    let ttl = duration("--ttl", &args.ttl)?;
+    let token = match &args.state_dir {
+        None => {
+            let cluster = admin::encoded(args.cluster.as_str());
+            let path = format!("/api/v1/tokens?cluster={cluster}&ttl_s={}", ttl.as_secs());
+            let made: TokenView = admin::ask(args.admin, &path).await?;
+            made.token
+        }
+        // A typo must not become a new hub.
+        Some(folder) if !folder.join("trust-domain").exists() => {
+            bail!("{} is not the state folder of a hub", folder.display());
+        }
+        Some(folder) => {
+            tidegate_hub::token_of_stopped(folder, args.ca.as_deref(), &args.cluster, ttl)?.token.reveal()
+        }
+    };
+    say!("{token}");
+    Ok(())
+}
+
+async fn list(options: &Options) -> Result<()> {
+    let clusters: Vec<ClusterView> = admin::get(options.admin, "/api/v1/clusters").await?;
+    if options.output == Output::Json {
+        say!("{}", serde_json::to_string_pretty(&clusters)?);
+        return Ok(());
+    }
+    let mut table = table::new(&[
+        "CLUSTER",
+        "AGENT",
+        "POLICY",
+        "REJECTED",
+        "SERVICES",
+        "POOLS",
+        "NOT SERVING",
+        "GATEWAYS",
+    ]);
+    for it in &clusters {
+        table.add_row([
+            it.cluster.to_string(),
+            standing(it),
+            if it.applied == 0 { "-".to_owned() } else { it.applied.to_string() },
+            it.rejected.len().to_string(),
+            it.services.to_string(),
+            it.pools.to_string(),
+            it.pools_not_serving.to_string(),
+            it.gateways.to_string(),
+        ]);
+    }
+    say!("{table}");
+    for it in &clusters {
+        if let Some(why) = &it.held_back {
+            say!("{}: {why}", it.cluster);
+        }
+        for rejected in &it.rejected {
+            say!("{}: {} is rejected: {}", it.cluster, rejected.object, rejected.reason);
+        }
+    }
+    Ok(())
+}
+
+fn standing(it: &ClusterView) -> String {
+    let age = age(it.heard_ms);
+    match (it.connected, it.revoked, it.heard_ms) {
+        (true, ..) => format!("connected, heard {age} ago"),
+        (false, true, _) => "revoked".to_owned(),
+        (false, _, Some(_)) => format!("gone, heard {age} ago"),
+        (false, _, None) if it.certificate_ends.is_none() => "has not joined".to_owned(),
+        (false, _, None) => "not heard since the hub started".to_owned(),
+    }
+}
+
+/// An age in whole seconds.
+pub(crate) fn age(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:?}", Duration::from_secs(ms / 1000)))
+}

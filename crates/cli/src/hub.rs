@@ -1,0 +1,83 @@
+//! `tidegate hub`.
+
+use crate::stop;
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use tidegate_hub::{HubConfig, PolicySource};
+use tidegate_link::identity::TrustDomain;
+
+#[derive(Debug, Parser)]
+#[command(group(clap::ArgGroup::new("source").args(["policies", "git"]).required(true)))]
+pub(crate) struct Args {
+    /// Where its keys, its history and its audit log are kept.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// A folder of policy: `FleetCluster`, `FailoverPolicy`, `FailoverProfile`, `TrafficShift`.
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// A Git repository of policy, read with the command `git`.
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// The branch of the repository.
+    #[arg(long, value_name = "NAME", default_value = "main", requires = "git")]
+    git_branch: String,
+    /// The folder in the repository.
+    #[arg(long, value_name = "DIR", requires = "git")]
+    git_path: Option<PathBuf>,
+    /// How often the repository is asked; POST /api/v1/reload asks at once.
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "git")]
+    git_interval: String,
+    /// Where agents connect, with TLS of the fleet's own.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:18100")]
+    listen: SocketAddr,
+    /// Health, metrics and the command line's questions; loopback only.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18101")]
+    admin: SocketAddr,
+    /// The name of the fleet in its certificates, for a first start; `tidegate` if nothing is said.
+    #[arg(long, value_name = "NAME")]
+    trust_domain: Option<TrustDomain>,
+    /// A folder with an authority of your own: tls.crt, tls.key and ca.crt, as cert-manager writes them.
+    #[arg(long, value_name = "DIR")]
+    ca: Option<PathBuf>,
+    /// How long an agent's certificate lasts. It is renewed at two thirds of it, and a hub may be gone for the last third.
+    #[arg(long, value_name = "DURATION", default_value = "720h")]
+    certificate_ttl: String,
+    /// Stop when standard input ends: for whoever starts hubs as its children.
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let policies = match (args.policies, args.git) {
+        (Some(folder), _) => PolicySource::Folder(folder),
+        (None, Some(url)) => PolicySource::Git {
+            url,
+            branch: args.git_branch,
+            path: args.git_path.unwrap_or_default(),
+            interval: duration("--git-interval", &args.git_interval)?.max(Duration::from_secs(1)),
+        },
+        (None, None) => bail!("no policy given\n  hint: --policies DIR or --git URL"),
+    };
+    if let PolicySource::Folder(folder) = &policies {
+        std::fs::read_dir(folder)
+            .with_context(|| format!("the policies {} cannot be read", folder.display()))?;
+    }
+    let config = HubConfig {
+        state_dir: args.state_dir,
+        policies,
+        listen: args.listen,
+        admin: args.admin,
+        trust_domain: args.trust_domain,
+        authority: args.ca,
+        certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+    };
+    tidegate_hub::run(config, stop::token(args.exit_with_stdin)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A duration of the command line.
+pub(crate) fn duration(option: &str, text: &str) -> Result<Duration> {
+    tidegate_api::parse_duration(text)
+        .with_context(|| format!("{option} {text:?} is no duration\n  hint: for example 30s or 1h30m"))
+}

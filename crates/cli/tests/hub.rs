@@ -1,0 +1,341 @@
+//! A hub and its agents as processes: from empty folders to an applied policy, and what happens when the hub is away.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::Value;
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use support::{
+    command::{Ran, Running, run, tidegate},
+    wait_until,
+};
+use tempfile::TempDir;
+
+const CLUSTERS: &str = "\
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: us-east}
+spec: {region: us}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: eu-west}
+spec: {region: eu}
+";
+const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{port: 80}]}
+";
+
+fn policy(name: &str, field: &str) -> String {
+    format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         targetRefs: [{{kind: Service, name: {name}}}]\n  failback: {{{field}}}\n"
+    )
+}
+
+fn bound(what: &'static str) -> impl Fn(&str) -> Option<SocketAddr> {
+    move |text: &str| {
+        let line = text.lines().find(|line| line.contains(what))?;
+        line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// A folder for a hub and its clusters.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(place.at("policies")).unwrap();
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.at("policies").join(name), text).unwrap();
+    }
+}
+
+struct Hub {
+    running: Running,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Hub {
+    fn start(place: &Place, listen: &str, more: &[&str]) -> Self {
+        let mut command = tidegate();
+        command.args(["hub", "--listen", listen, "--admin", "127.0.0.1:0"]).args(more);
+        command.arg("--policies").arg(place.at("policies")).arg("--state-dir").arg(place.at("hub"));
+        let mut running = Running::start(&mut command);
+        let listen = running.until_said("its address", bound("serves agents"));
+        let admin = running.until_said("its admin address", bound("serves administration"));
+        Self { running, listen, admin }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ran {
+        run(arguments.iter().map(|it| (*it).to_owned()).chain(["--admin".to_owned(), self.admin.to_string()]))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.ask(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    fn token(&self, cluster: &str) -> String {
+        let ran = self.ask(&["cluster", "join-token", cluster, "--ttl", "1h"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stdout.trim().to_owned()
+    }
+
+    /// Waits until an object is in this state in a cluster, with the newest policy.
+    fn until(&self, object: &str, cluster: &str, state: &str) -> Value {
+        wait_until(&format!("{object} {state} in {cluster}"), || {
+            let rollout = self.json(&["rollout", "status"]);
+            let object = rollout["objects"].as_array()?.iter().find(|it| it["object"] == object)?.clone();
+            let found = object["clusters"].as_array()?.iter().find(|it| it["cluster"] == cluster)?;
+            (found["state"]["is"] == state).then(|| rollout.clone())
+        })
+    }
+}
+
+fn agent_command(state: &Path, manifests: Option<&Path>) -> std::process::Command {
+    let mut command = tidegate();
+    command
+        .args(["agent", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .arg("--state-dir")
+        .arg(state);
+    if let Some(manifests) = manifests {
+        command.arg("--manifests").arg(manifests);
+    }
+    command
+}
+
+struct Agent {
+    running: Running,
+    admin: SocketAddr,
+}
+
+impl Agent {
+    fn start(command: &mut std::process::Command) -> Self {
+        let mut running = Running::start(command);
+        let admin = running.until_said("its admin address", bound("serves administration"));
+        running.until_said("that it is ready", |text| text.contains("ready: gateways").then_some(()));
+        Self { running, admin }
+    }
+
+    fn join(place: &Place, hub: &Hub, cluster: &str, manifests: Option<&Path>) -> Self {
+        let address = hub.listen.to_string();
+        let mut command = agent_command(&place.at(cluster), manifests);
+        Self::start(command.args(["--hub", &address, "--join", &hub.token(cluster)]))
+    }
+
+    /// The hold-down that is in force for shop/web, with who said so.
+    fn rule(&self) -> Option<String> {
+        let ran = run(["explain", "shop/web", "-o", "json", "--admin", &self.admin.to_string()]);
+        let explained: Value = serde_json::from_str(&ran.stdout).ok()?;
+        let rules = explained["rules"].as_array()?.iter().filter_map(Value::as_str);
+        rules.filter(|it| it.starts_with("failback.holdDown")).map(str::to_owned).next()
+    }
+
+    fn until_rule(&self, text: &str) {
+        wait_until(&format!("the rule {text}"), || self.rule().filter(|it| it.contains(text)));
+    }
+
+    fn decisions(&self) -> Value {
+        let ran = run(["status", "-o", "json", "--admin", &self.admin.to_string()]);
+        let status: Value = serde_json::from_str(&ran.stdout).unwrap();
+        serde_json::json!([
+            status["pools"],
+            status["plans"],
+            status["problems"],
+            status["manifestsGeneration"]
+        ])
+    }
+}
+
+#[test]
+fn a_fleet_comes_up_from_empty_folders_and_lives_without_its_hub() {
+    let place = Place::new();
+    let manifests = place.at("us-east-manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    // A local policy of the same name: the hub's is in force, and the local one is told.
+    fs::write(manifests.join("policy.yaml"), policy("web", "holdDown: 99s")).unwrap();
+    place.write("clusters.yaml", CLUSTERS);
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    let mut hub = Hub::start(&place, "127.0.0.1:0", &[]);
+    let east = Agent::join(&place, &hub, "us-east", Some(&manifests));
+    let west = Agent::join(&place, &hub, "eu-west", None);
+    for cluster in ["us-east", "eu-west"] {
+        hub.until("FailoverPolicy shop/web", cluster, "applied");
+    }
+    east.until_rule("failback.holdDown 11s, by FailoverPolicy shop/web at (hub) web.yaml:");
+    let problems = east.decisions()[2].to_string();
+    assert!(problems.contains("the object is already in (hub) web.yaml:1"), "{problems}");
+    let listed = hub.ask(&["cluster", "list"]).stdout;
+    assert!(listed.contains("us-east") && listed.contains("connected, heard"), "{listed}");
+    let table = hub.ask(&["rollout", "status"]).stdout;
+    assert!(table.contains("FailoverPolicy shop/web") && table.contains("applied"), "{table}");
+
+    // A bad object stays as it was; another one in the same change goes out.
+    place.write("web.yaml", &policy("web", "holdDwon: 22s"));
+    place.write("api.yaml", &policy("api", "holdDown: 5s"));
+    let rollout = hub.until("FailoverPolicy shop/api", "us-east", "applied");
+    let told = rollout["problems"].to_string();
+    assert!(told.contains("web.yaml:6:14: FailoverPolicy shop/web: ") && told.contains("holdDwon"), "{told}");
+    east.until_rule("failback.holdDown 11s");
+
+    // The hub dies: nothing moves, and an agent that starts without it has its policy.
+    let before = (east.decisions(), west.decisions());
+    hub.running.signal(rustix::process::Signal::KILL);
+    hub.running.ended();
+    let mut east = east;
+    east.running
+        .until_said("that the hub is away", |text| text.contains("the hub is not followed").then_some(()));
+    assert_eq!((east.decisions(), west.decisions()), before);
+    drop(west);
+    let address = hub.listen.to_string();
+    let west = Agent::start(agent_command(&place.at("eu-west"), None).args(["--hub", &address]));
+    assert!(west.running.said().contains("the last good policy is on disk"), "{}", west.running.said());
+
+    // It comes back with news: they are told by delta.
+    place.write("web.yaml", &policy("web", "holdDown: 33s"));
+    let mut hub = Hub::start(&place, &address, &[]);
+    hub.until("FailoverPolicy shop/web", "us-east", "applied");
+    hub.until("FailoverPolicy shop/web", "eu-west", "applied");
+    east.until_rule("failback.holdDown 33s");
+    let held =
+        |text: &str| (text.matches("an agent is connected cluster=").count() >= 2).then(|| text.to_owned());
+    let said = hub.running.until_said("both agents", held);
+    assert!(!said.contains("held=0"), "each held a policy that the hub knew: {said}");
+    for (said, which) in [(said, "hub"), (east.running.said(), "us-east"), (west.running.said(), "eu-west")] {
+        assert!(!said.contains("PRIVATE KEY") && !said.contains("tidegate-join."), "{which}: {said}");
+    }
+}
+
+#[test]
+fn a_token_that_does_not_fit_is_told_and_ends_the_agent() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    let hub = Hub::start(&place, "127.0.0.1:0", &[]);
+    let (token, address) = (hub.token("us-east"), hub.listen.to_string());
+    let refused = |arguments: &[&str], state: &str| {
+        let mut command = agent_command(&place.at(state), None);
+        let mut running = Running::start(command.args(["--hub", &address]).args(arguments));
+        assert_eq!(running.ended().code(), Some(1));
+        running.said()
+    };
+    let said = refused(&["--join", &token, "--cluster", "eu-west"], "a");
+    assert!(said.contains("--cluster says eu-west, but the token is for us-east"), "{said}");
+    let said = refused(&[], "b");
+    assert!(
+        said.contains("has not joined the hub's fleet")
+            && said.contains("hint: on the hub: tidegate cluster join-token"),
+        "{said}"
+    );
+    let renamed = token.replace("us-east", "eu-west");
+    let said = refused(&["--join", &renamed], "c");
+    assert!(said.contains("the token was made for another cluster"), "{said}");
+    drop(Agent::start(agent_command(&place.at("d"), None).args(["--hub", &address, "--join", &token])));
+    let said = refused(&["--join", &token], "e");
+    assert!(said.contains("redeemed before, by another key"), "{said}");
+    // Whoever redeemed it starts again with it, as a unit file would.
+    drop(Agent::start(agent_command(&place.at("d"), None).args(["--hub", &address, "--join", &token])));
+    let ran = run(["agent", "--state-dir", "x", "--join", "tidegate-join.secret"]);
+    assert!(ran.stderr.contains("not a join token"), "{ran:?}");
+    let ran = hub.ask(&["cluster", "join-token", "us-east", "--ttl", "1000h"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("a token lasts 1 s to 168 h"), "{ran:?}");
+    for secret in ["hub/ca/tls.key", "hub/policy.key", "d/hub/identity.json"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(place.at(secret)).unwrap().permissions().mode() & 0o777, 0o600, "{secret}");
+    }
+    // Made without the hub, from its state folder.
+    let folder = place.at("hub");
+    let offline = ["cluster", "join-token", "eu-west", "--state-dir", folder.to_str().unwrap()];
+    let ran = run(offline);
+    assert!(ran.code == Some(1) && ran.stderr.contains("in use by a running hub"), "{ran:?}");
+    drop(hub);
+    let ran = run(offline);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let hub = Hub::start(&place, &address, &[]);
+    let token = ran.stdout.trim();
+    drop(Agent::start(agent_command(&place.at("f"), None).args(["--hub", &address, "--join", token])));
+    drop(hub);
+}
+
+#[test]
+fn an_older_hub_is_not_followed_and_a_revoked_cluster_is_cut_off() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    let hub = Hub::start(&place, "127.0.0.1:0", &[]);
+    let address = hub.listen.to_string();
+    let mut east = Agent::join(&place, &hub, "us-east", Some(&manifests));
+    hub.until("FleetCluster us-east", "us-east", "applied");
+    drop(hub);
+    let older = fs::read(place.at("hub/hub.redb")).unwrap();
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    let hub = Hub::start(&place, &address, &[]);
+    hub.until("FailoverPolicy shop/web", "us-east", "applied");
+    drop(hub);
+
+    // The backup is restored, and the policy folder is as it was then.
+    fs::write(place.at("hub/hub.redb"), older).unwrap();
+    fs::remove_file(place.at("policies/web.yaml")).unwrap();
+    let hub = Hub::start(&place, &address, &[]);
+    east.running
+        .until_said("that the hub is older", |text| text.contains("is older than policy 2").then_some(()));
+    let listed = wait_until("the hub to say so", || {
+        Some(hub.ask(&["cluster", "list"]).stdout).filter(|it| it.contains("which this hub does not know"))
+    });
+    assert!(listed.contains("tidegate rollout resume"), "{listed}");
+    assert!(east.rule().unwrap().contains("11s"), "it keeps what it has");
+    let ran = hub.ask(&["rollout", "resume"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    east.until_rule("failback.holdDown 30s");
+
+    let ran = hub.ask(&["cluster", "revoke", "us-east"]);
+    assert!(ran.stdout.contains("1 certificates of us-east are revoked"), "{ran:?}");
+    east.running
+        .until_said("that it is out", |text| text.contains("the certificate was revoked").then_some(()));
+    wait_until("the list to say so", || {
+        hub.ask(&["cluster", "list"]).stdout.contains("revoked").then_some(())
+    });
+    place.write("web.yaml", &policy("web", "holdDown: 44s"));
+    wait_until("the new policy", || (hub.json(&["rollout", "status"])["sequence"] == 4).then_some(()));
+    assert!(east.rule().unwrap().contains("30s"), "it is told nothing any more");
+    drop(east);
+    // Back by another token, over the old state.
+    let token = hub.token("us-east");
+    let mut command = agent_command(&place.at("us-east"), Some(&manifests));
+    let east = Agent::start(command.args(["--hub", &address, "--join", &token]));
+    east.until_rule("failback.holdDown 44s");
+}
+
+#[test]
+fn certificates_are_renewed_on_a_living_stream() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    let mut hub = Hub::start(&place, "127.0.0.1:0", &["--certificate-ttl", "6s"]);
+    let mut east = Agent::join(&place, &hub, "us-east", None);
+    east.running.until_said("the renewal", |text| text.contains("the certificate is renewed").then_some(()));
+    hub.running.until_said("the renewal", |text| text.contains("what=\"renewed\"").then_some(()));
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    hub.until("FailoverPolicy shop/web", "us-east", "applied");
+    assert_eq!(hub.running.said().matches("an agent is connected").count(), 1, "{}", hub.running.said());
+}

@@ -1,0 +1,331 @@
+//! What is known of the clusters: who is connected, what each applied, how it is. Pure; times are passed in.
+//!
+//! A cluster has a session for each agent that is connected (replicas have one each) and keeps the last one after it ended,
+//! as the last knowledge. Everything is counted to the cluster of the certificate: no agent can speak for another one.
+
+use crate::view::{ClusterView, ObjectInCluster, ObjectState, RejectedView};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+use tidegate_link::hub::proto;
+use tidegate_model::ClusterName;
+
+/// The most agents of one cluster at a time.
+pub(crate) const MAX_SESSIONS: usize = 8;
+/// The most pools of one cluster.
+const MAX_POOLS: usize = 200_000;
+/// The most gateways of one cluster.
+const MAX_GATEWAYS: usize = 5_000;
+/// The most objects that one cluster can reject by name.
+const MAX_REJECTED: usize = 1_000;
+/// The longest text that is kept.
+const MAX_TEXT: usize = 1_000;
+
+/// Why what an agent says is not taken. Its stream ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Excess {
+    #[error("a cluster has at most {MAX_SESSIONS} agents at a time")]
+    Sessions,
+    #[error("a cluster has at most {MAX_POOLS} pools")]
+    Pools,
+    #[error("a cluster has at most {MAX_GATEWAYS} gateways")]
+    Gateways,
+    #[error("a text is longer than {MAX_TEXT} bytes")]
+    Text,
+    #[error("a pool without a name")]
+    Name,
+}
+
+/// What one agent says.
+#[derive(Debug)]
+struct Session {
+    connected: bool,
+    heard: Instant,
+    applied: u64,
+    rejected: Vec<RejectedView>,
+    held_back: Option<String>,
+    pools: BTreeMap<(String, String), bool>,
+    gateways: BTreeMap<String, GatewayState>,
+}
+
+#[derive(Debug)]
+struct GatewayState {
+    connected: bool,
+    applied: u64,
+}
+
+/// All clusters that were heard since the hub started.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    clusters: BTreeMap<ClusterName, BTreeMap<u64, Session>>,
+}
+
+impl Fleet {
+    /// An agent has connected. What it said in an earlier session is forgotten.
+    pub(crate) fn connected(
+        &mut self,
+        cluster: &ClusterName,
+        boot: u64,
+        held: u64,
+        held_back: Option<String>,
+        now: Instant,
+    ) -> Result<(), Excess> {
+        let sessions = self.clusters.entry(cluster.clone()).or_default();
+        // The last knowledge stays until the new session has told its own.
+        sessions.retain(|_, session| session.connected);
+        if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(&boot) {
+            return Err(Excess::Sessions);
+        }
+        let session = Session {
+            connected: true,
+            heard: now,
+            applied: held,
+            rejected: Vec::new(),
+            held_back,
+            pools: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+        };
+        sessions.insert(boot, session);
+        Ok(())
+    }
+
+    /// Its stream has ended. What it said stays, as the last that is known.
+    pub(crate) fn disconnected(&mut self, cluster: &ClusterName, boot: u64) {
+        if let Some(session) = self.session(cluster, boot) {
+            session.connected = false;
+        }
+    }
+
+    fn session(&mut self, cluster: &ClusterName, boot: u64) -> Option<&mut Session> {
+        self.clusters.get_mut(cluster)?.get_mut(&boot)
+    }
+
+    /// Why it is given no policy, from now on; `None` when it is again.
+    pub(crate) fn hold_back(&mut self, cluster: &ClusterName, boot: u64, why: Option<String>) {
+        if let Some(session) = self.session(cluster, boot) {
+            session.held_back = why;
+        }
+    }
+
+    /// It has applied a policy, with exceptions.
+    pub(crate) fn applied(
+        &mut self,
+        cluster: &ClusterName,
+        boot: u64,
+        applied: &proto::Applied,
+        now: Instant,
+    ) {
+        let Some(session) = self.session(cluster, boot) else { return };
+        session.heard = now;
+        session.applied = applied.sequence;
+        let short = |text: &str| text.chars().take(MAX_TEXT).collect();
+        let rejected = applied.rejected.iter().take(MAX_REJECTED);
+        session.rejected = rejected
+            .map(|it| RejectedView { object: short(&it.object), reason: short(&it.reason) })
+            .collect();
+    }
+
+    /// How it is.
+    pub(crate) fn status(
+        &mut self,
+        cluster: &ClusterName,
+        boot: u64,
+        status: &proto::Status,
+        now: Instant,
+    ) -> Result<(), Excess> {
+        let Some(session) = self.session(cluster, boot) else { return Ok(()) };
+        session.heard = now;
+        if status.full {
+            session.pools.clear();
+            session.gateways.clear();
+        }
+        for name in &status.removed_pools {
+            session.pools.remove(&(name.service.clone(), name.zone.clone()));
+        }
+        for node in &status.removed_gateways {
+            session.gateways.remove(node);
+        }
+        for pool in &status.pools {
+            let name = pool.name.as_ref().ok_or(Excess::Name)?;
+            if name.service.len() > MAX_TEXT || name.zone.len() > MAX_TEXT {
+                return Err(Excess::Text);
+            }
+            let serving = pool.phase == "Serving" || pool.phase == "Empty";
+            session.pools.insert((name.service.clone(), name.zone.clone()), serving);
+        }
+        for gateway in &status.gateways {
+            if gateway.node.len() > MAX_TEXT {
+                return Err(Excess::Text);
+            }
+            let state = GatewayState { connected: gateway.connected, applied: gateway.applied };
+            session.gateways.insert(gateway.node.clone(), state);
+        }
+        match (session.pools.len() > MAX_POOLS, session.gateways.len() > MAX_GATEWAYS) {
+            (true, _) => Err(Excess::Pools),
+            (_, true) => Err(Excess::Gateways),
+            _ => Ok(()),
+        }
+    }
+
+    /// The session that speaks for a cluster: of those that are connected the one that is furthest behind, because an object
+    /// is in force in a cluster when all its agents have it.
+    fn speaker(&self, cluster: &ClusterName) -> Option<&Session> {
+        let sessions = self.clusters.get(cluster)?.values();
+        sessions.min_by_key(|session| (!session.connected, session.applied))
+    }
+
+    /// The highest policy among those that connected agents hold and the hub does not know; 0 if there are none.
+    pub(crate) fn highest_held_back(&self) -> u64 {
+        let sessions = self.clusters.values().flatten().map(|(_, session)| session);
+        sessions.filter(|it| it.connected && it.held_back.is_some()).map(|it| it.applied).max().unwrap_or(0)
+    }
+
+    /// How many agents are connected.
+    pub(crate) fn sessions(&self) -> usize {
+        self.clusters.values().flatten().filter(|(_, session)| session.connected).count()
+    }
+
+    /// One cluster, without what only the store knows.
+    pub(crate) fn view(&self, cluster: &ClusterName, now: Instant) -> ClusterView {
+        let empty = ClusterView {
+            cluster: cluster.clone(),
+            connected: false,
+            heard_ms: None,
+            applied: 0,
+            rejected: Vec::new(),
+            held_back: None,
+            services: 0,
+            pools: 0,
+            pools_not_serving: 0,
+            gateways: 0,
+            certificate_ends: None,
+            revoked: false,
+        };
+        let Some(session) = self.speaker(cluster) else { return empty };
+        let services: BTreeSet<&str> = session.pools.keys().map(|(service, _)| service.as_str()).collect();
+        ClusterView {
+            connected: session.connected,
+            heard_ms: Some(age(session.heard, now)),
+            applied: session.applied,
+            rejected: session.rejected.clone(),
+            held_back: session.held_back.clone(),
+            services: count(services.len()),
+            pools: count(session.pools.len()),
+            pools_not_serving: count(session.pools.values().filter(|serving| !**serving).count()),
+            gateways: count(session.gateways.values().filter(|it| it.connected).count()),
+            ..empty
+        }
+    }
+
+    /// Where an object stands in a cluster that became what it is with the sequence `since`.
+    pub(crate) fn object(
+        &self,
+        cluster: &ClusterName,
+        object: &str,
+        since: u64,
+        now: Instant,
+    ) -> ObjectInCluster {
+        let session = self.speaker(cluster);
+        let rejected = |session: &Session| {
+            session.rejected.iter().find(|it| it.object == object).map(|it| it.reason.clone())
+        };
+        let state = match session {
+            None => ObjectState::Unknown,
+            Some(session) if session.applied < since => ObjectState::Pending,
+            Some(session) => rejected(session).map_or(ObjectState::Applied, ObjectState::Rejected),
+        };
+        let gateways = || session.iter().flat_map(|it| it.gateways.values()).filter(|it| it.connected);
+        ObjectInCluster {
+            cluster: cluster.clone(),
+            state,
+            gateways_applied: count(gateways().filter(|it| it.applied >= since).count()),
+            gateways: count(gateways().count()),
+            age_ms: session.map(|session| age(session.heard, now)),
+        }
+    }
+
+    /// The clusters that were heard.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
+        self.clusters.keys()
+    }
+}
+
+fn age(heard: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(heard).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(many: usize) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn pool(service: &str, phase: &str) -> proto::Pool {
+        let name = Some(proto::PoolName { service: service.to_owned(), zone: "z".to_owned() });
+        proto::Pool { name, phase: phase.to_owned(), ..Default::default() }
+    }
+
+    fn gateway(node: &str, applied: u64) -> proto::Gateway {
+        proto::Gateway { node: node.to_owned(), connected: true, applied, ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_an_object_follows_what_the_agent_says_and_grows_old() {
+        let (mut fleet, now) = (Fleet::default(), Instant::now());
+        let east: ClusterName = "us-east".parse().unwrap();
+        let state = |fleet: &Fleet, since| fleet.object(&east, "A", since, now + Duration::from_secs(3));
+        assert_eq!((state(&fleet, 1).state, state(&fleet, 1).age_ms), (ObjectState::Unknown, None));
+        fleet.connected(&east, 7, 1, None, now).unwrap();
+        assert_eq!(state(&fleet, 1).state, ObjectState::Applied);
+        assert_eq!(state(&fleet, 2).state, ObjectState::Pending);
+        let rejected = vec![proto::Rejected { object: "A".to_owned(), reason: "no".to_owned() }];
+        fleet.applied(&east, 7, &proto::Applied { sequence: 2, rejected }, now);
+        assert_eq!(state(&fleet, 2).state, ObjectState::Rejected("no".to_owned()));
+        assert_eq!(fleet.object(&east, "B", 2, now).state, ObjectState::Applied);
+        let gateways = vec![gateway("g1", 2), gateway("g2", 1)];
+        let pools = vec![pool("shop/web", "Serving"), pool("shop/api", "Out")];
+        let full = proto::Status { full: true, gateways, pools, ..Default::default() };
+        fleet.status(&east, 7, &full, now).unwrap();
+        let seen = state(&fleet, 2);
+        assert_eq!((seen.gateways_applied, seen.gateways, seen.age_ms), (1, 2, Some(3000)));
+        // A delta changes what it names only.
+        let delta = proto::Status {
+            gateways: vec![gateway("g2", 2)],
+            removed_pools: vec![proto::PoolName { service: "shop/api".to_owned(), zone: "z".to_owned() }],
+            ..Default::default()
+        };
+        fleet.status(&east, 7, &delta, now).unwrap();
+        assert_eq!(state(&fleet, 2).gateways_applied, 2);
+        let view = fleet.view(&east, now);
+        assert_eq!((view.services, view.pools, view.pools_not_serving), (1, 1, 0));
+        // What it said last stays known after it is gone.
+        fleet.disconnected(&east, 7);
+        let view = fleet.view(&east, now);
+        assert!(!view.connected && view.pools == 1 && view.applied == 2);
+    }
+
+    #[test]
+    fn a_cluster_is_as_far_as_the_last_of_its_agents_and_has_limits() {
+        let (mut fleet, now) = (Fleet::default(), Instant::now());
+        let east: ClusterName = "us-east".parse().unwrap();
+        fleet.connected(&east, 1, 5, None, now).unwrap();
+        fleet.connected(&east, 2, 4, None, now).unwrap();
+        assert_eq!(fleet.object(&east, "A", 5, now).state, ObjectState::Pending);
+        fleet.disconnected(&east, 2);
+        assert_eq!(fleet.object(&east, "A", 5, now).state, ObjectState::Applied);
+        for boot in 3..=9 {
+            fleet.connected(&east, boot, 5, None, now).unwrap();
+        }
+        assert_eq!(fleet.connected(&east, 99, 5, None, now), Err(Excess::Sessions));
+        let huge = "x".repeat(MAX_TEXT + 1);
+        let status = proto::Status { pools: vec![pool(&huge, "Out")], ..Default::default() };
+        assert_eq!(fleet.status(&east, 1, &status, now), Err(Excess::Text));
+        let pools = (0..=MAX_POOLS).map(|n| pool(&n.to_string(), "Out")).collect();
+        let status = proto::Status { pools, ..Default::default() };
+        assert_eq!(fleet.status(&east, 1, &status, now), Err(Excess::Pools));
+    }
+}

@@ -1,0 +1,25 @@
+//! The hub of a fleet: it says who belongs to it, hands policy out, and gathers how the clusters are.
+//!
+//! Nothing that keeps traffic flowing waits for it: an agent holds the last good policy on its own disk. What is decided is
+//! pure and has no clock (`documents`: which version of an object is good; `tokens`: who may join; `fleet`: what is known of the
+//! clusters); the rest is I/O around it: the store (`store`), the sources of policy (`source`), the streams (`server`,
+//! `sync`) and the admin address (`admin`).
+
+mod admin;
+mod authority;
+mod documents;
+mod fleet;
+mod metrics;
+mod office;
+mod run;
+mod server;
+mod source;
+mod store;
+mod sync;
+mod tokens;
+pub mod view;
+
+pub use office::{NewToken, OfficeError};
+pub use run::{HubConfig, HubError, run, token_of_stopped};
+pub use source::PolicySource;
+pub use store::StoreError;

@@ -1,0 +1,459 @@
+//! The hub's desk: what it keeps and what it decides with that, between the streams and the store.
+
+mod views;
+
+use crate::{
+    authority::{Keys, draw_serial},
+    documents::{Read, choose},
+    fleet::Fleet,
+    run::HubError,
+    store::{AuditRecord, CertificateRecord, HeadRecord, Store, StoreError},
+    tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+use tidegate_link::{
+    hub::{Head, JoinToken, Objects, Secret, SignedHead, Trust, delta, digest, proto},
+    identity::{AuthorityError, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain},
+};
+use tidegate_model::ClusterName;
+use tokio::sync::watch;
+
+/// Where the hub's keys are, and how they are read again.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyPlace {
+    pub(crate) state: PathBuf,
+    pub(crate) brought: Option<PathBuf>,
+    pub(crate) trust_domain: TrustDomain,
+}
+
+/// Why something that was asked for is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficeError {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The authority does not issue.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The token would last too long, or not at all.
+    #[error("a token lasts 1 s to {} h\n  hint: --ttl 1h", MAX_TTL.as_secs() / 3600)]
+    Ttl,
+    /// There are many tokens already.
+    #[error("{MAX_OPEN} tokens are open; wait until some have expired")]
+    Tokens,
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to give")]
+    Randomness,
+    /// There is nothing to resume.
+    #[error("no connected agent holds a policy that this hub does not know; there is nothing to resume")]
+    NothingToResume,
+}
+
+/// A token that was made. It is told once.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// The token.
+    pub token: JoinToken,
+    /// How long it is good for.
+    pub ttl: Duration,
+}
+
+/// A policy that is handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// None before the first policy.
+    pub(crate) head: Option<(Head, SignedHead)>,
+    pub(crate) objects: Objects,
+    /// The fingerprint of each object.
+    pub(crate) prints: BTreeMap<String, String>,
+    /// The sequence with which each object became what it is.
+    pub(crate) since: BTreeMap<String, u64>,
+    /// What is new against the policy before: what nearly all agents are told.
+    step: Option<proto::Policy>,
+}
+
+impl Published {
+    pub(crate) fn sequence(&self) -> u64 {
+        self.head.as_ref().map_or(0, |(head, _)| head.sequence)
+    }
+
+    /// What leads somebody here who holds `held` (sequence and fingerprints); all of it without.
+    pub(crate) fn message(&self, held: Option<(u64, &BTreeMap<String, String>)>) -> Option<proto::Policy> {
+        let (_, signed) = self.head.as_ref()?;
+        if let (Some((sequence, _)), Some(step)) = (held, &self.step)
+            && step.base_sequence == sequence
+        {
+            return Some(step.clone());
+        }
+        let nothing = BTreeMap::new();
+        let (changed, removed) = delta(held.map_or(&nothing, |(_, prints)| prints), &self.objects);
+        Some(proto::Policy {
+            head: Some(signed.to_proto()),
+            full: held.is_none(),
+            base_sequence: held.map_or(0, |(sequence, _)| sequence),
+            changed,
+            removed,
+        })
+    }
+}
+
+/// What an agent holds, as the hub remembers it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recalled {
+    /// Nothing that a delta could start from.
+    Nothing,
+    /// This policy of the history: its sequence, and the fingerprints of its objects.
+    Policy(u64, BTreeMap<String, String>),
+    /// A policy of this hub's key that is not in its history: its state is older than what it once handed out.
+    Unknown(u64),
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Office {
+    pub(crate) store: Store,
+    pub(crate) identity: Identity,
+    pub(crate) policy: watch::Sender<Arc<Published>>,
+    pub(crate) trust: watch::Sender<Arc<Trust>>,
+    place: KeyPlace,
+    keys: RwLock<Arc<Keys>>,
+    fleet: Mutex<Fleet>,
+    problems: Mutex<Vec<String>>,
+    /// What waits to be written to the audit log.
+    later: Mutex<Vec<AuditRecord>>,
+    certificate_ttl: Duration,
+}
+
+/// So many records may wait for the audit log; more are written to the log of the process only.
+const MAX_LATER: usize = 10_000;
+
+impl Office {
+    pub(crate) fn open(
+        place: KeyPlace,
+        certificate_ttl: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, HubError> {
+        let store = Store::open(&place.state.join("hub.redb"))?;
+        let now = clock.now();
+        let keys = Keys::open(&place.state, place.brought.as_deref(), &place.trust_domain, now)?;
+        let trust = keys.trust(revoked(&store, now.as_secs())?)?;
+        let identity = Identity::new(keys.hub_credentials(&trust, now)?, Refusals::default(), clock);
+        let published = restore(&store, &trust)?;
+        Ok(Self {
+            store,
+            identity,
+            policy: watch::Sender::new(Arc::new(published)),
+            trust: watch::Sender::new(Arc::new(trust)),
+            place,
+            keys: RwLock::new(Arc::new(keys)),
+            fleet: Mutex::default(),
+            problems: Mutex::default(),
+            later: Mutex::default(),
+            certificate_ttl,
+        })
+    }
+
+    pub(crate) fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> u64 {
+        self.identity.now().as_secs()
+    }
+
+    pub(crate) fn refuse(&self, word: &'static str, who: &str, why: &str) {
+        self.identity.refusals().note(word, &format!("{who} is refused: {why}"), Instant::now());
+    }
+
+    fn audit_record(&self, who: &str, what: &str, detail: String) -> AuditRecord {
+        AuditRecord { at_ms: self.now() * 1000, who: who.to_owned(), what: what.to_owned(), detail }
+    }
+
+    pub(crate) fn audit(&self, who: &str, what: &str, detail: String) -> Result<(), StoreError> {
+        self.store.audit(&[self.audit_record(who, what, detail)])
+    }
+
+    /// The same in a moment, with others: for what agents say, of which there may be many at once.
+    pub(crate) fn audit_later(&self, who: &str, what: &str, detail: String) {
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        if later.len() >= MAX_LATER {
+            tracing::error!(who, what, detail, "the audit log cannot follow");
+            return;
+        }
+        later.push(self.audit_record(who, what, detail));
+    }
+
+    /// Writes what waits.
+    pub(crate) fn write_audit(&self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        if waiting.is_empty() { Ok(()) } else { self.store.audit(&waiting) }
+    }
+
+    /// Makes a token.
+    pub(crate) fn make_token(&self, cluster: &ClusterName, ttl: Duration) -> Result<NewToken, OfficeError> {
+        let pin = self.keys().authority.pin()?;
+        let made = make_token(&self.store, cluster, ttl, pin, self.now())?;
+        self.audit("operator", "tokenMade", format!("for {cluster}, good for {} s", ttl.as_secs()))?;
+        Ok(made)
+    }
+
+    /// Redeems a token: a certificate for the key of the request.
+    pub(crate) fn join(
+        &self,
+        cluster: &ClusterName,
+        secret: Option<&Secret>,
+        request: &[u8],
+    ) -> Result<Result<Issued, TokenRefusal>, OfficeError> {
+        let issued = self.issue(cluster, request)?;
+        let now = self.now();
+        let key = issued.facts.key.to_string();
+        let decide = |record: Option<&TokenRecord>| redeem(record, cluster, &key, now);
+        let decided = match secret {
+            Some(secret) => self.store.with_token(&secret.hash(), decide)?.map(drop),
+            None => Err(TokenRefusal::Wrong),
+        };
+        if let Err(refusal) = decided {
+            return Ok(Err(refusal));
+        }
+        self.keep(cluster, &issued, "joined")?;
+        Ok(Ok(issued))
+    }
+
+    /// A new certificate for an agent that has one.
+    pub(crate) fn renew(&self, cluster: &ClusterName, request: &[u8]) -> Result<Issued, OfficeError> {
+        let issued = self.issue(cluster, request)?;
+        self.keep(cluster, &issued, "renewed")?;
+        Ok(issued)
+    }
+
+    fn issue(&self, cluster: &ClusterName, request: &[u8]) -> Result<Issued, AuthorityError> {
+        let (party, serial) = (Party::Agent(cluster.clone()), draw_serial());
+        self.keys().authority.issue(request, &party, &serial, self.identity.now(), self.certificate_ttl)
+    }
+
+    fn keep(&self, cluster: &ClusterName, issued: &Issued, what: &str) -> Result<(), StoreError> {
+        let facts = &issued.facts;
+        let not_after = facts.not_after.as_secs();
+        let record = CertificateRecord { cluster: cluster.clone(), not_after, revoked: false };
+        self.store.keep_certificate(facts.serial.as_str(), &record)?;
+        self.audit(&format!("agent of {cluster}"), what, format!("certificate {}", facts.serial))?;
+        tracing::info!(%cluster, serial = %facts.serial, what, "an agent has a new certificate");
+        Ok(())
+    }
+
+    /// Revokes everything that was issued to a cluster; its streams end.
+    pub(crate) fn revoke(&self, cluster: &ClusterName) -> Result<usize, HubError> {
+        let count = self.store.revoke(cluster, self.now())?;
+        self.audit("operator", "revoked", format!("{count} certificates of {cluster}"))?;
+        self.renew_trust()?;
+        Ok(count)
+    }
+
+    /// Reads the keys again: an authority may have been replaced. Whether anything changed.
+    pub(crate) fn reload_keys(&self) -> Result<bool, HubError> {
+        let KeyPlace { state, brought, trust_domain } = &self.place;
+        let new = Keys::open(state, brought.as_deref(), trust_domain, self.identity.now())?;
+        let old = self.keys();
+        let same = new.authority.facts() == old.authority.facts() && new.other_roots == old.other_roots;
+        if same {
+            return Ok(false);
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        self.renew_trust()?;
+        self.audit("operator", "authorityChanged", "the roots or the issuing certificate".to_owned())?;
+        Ok(true)
+    }
+
+    /// A new certificate for the hub, and whom the fleet believes as it is now.
+    pub(crate) fn renew_trust(&self) -> Result<(), HubError> {
+        let (keys, now) = (self.keys(), self.identity.now());
+        let trust = keys.trust(revoked(&self.store, now.as_secs())?)?;
+        self.identity.swap(keys.hub_credentials(&trust, now)?);
+        self.trust.send_if_modified(|current| {
+            let changed = **current != trust;
+            if changed {
+                *current = Arc::new(trust);
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    /// Takes what the source holds: whether a new policy came of it.
+    pub(crate) fn take(&self, read: &Read, who: &str) -> Result<bool, HubError> {
+        let current = Arc::clone(&self.policy.borrow());
+        let chosen = choose(read, &current.objects);
+        let told: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
+        {
+            let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            for problem in told.iter().filter(|it| !problems.contains(it)) {
+                tracing::warn!("{problem}");
+            }
+            *problems = told;
+        }
+        if chosen.objects == current.objects {
+            return Ok(false);
+        }
+        self.publish(chosen.objects, read.commit.as_deref(), current.sequence() + 1, who)?;
+        Ok(true)
+    }
+
+    fn publish(
+        &self,
+        objects: Objects,
+        commit: Option<&str>,
+        sequence: u64,
+        who: &str,
+    ) -> Result<(), HubError> {
+        let current = Arc::clone(&self.policy.borrow());
+        let digest = digest(&objects);
+        let content = || digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let version = commit.map_or_else(content, |commit| commit.chars().take(40).collect());
+        let head = Head { trust_domain: self.place.trust_domain.clone(), sequence, version, digest };
+        let signed = self.keys().signer.sign(&head);
+        let prints: BTreeMap<_, _> =
+            objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
+        let since: BTreeMap<_, _> = prints
+            .iter()
+            .map(|(key, print)| {
+                let before = current.since.get(key).filter(|_| current.prints.get(key) == Some(print));
+                (key.clone(), before.copied().unwrap_or(sequence))
+            })
+            .collect();
+        let record = HeadRecord {
+            head: signed.head.clone(),
+            signature: signed.signature.clone(),
+            objects: prints.clone(),
+            since: since.clone(),
+        };
+        self.store.publish(sequence, &record, &objects)?;
+        let changed = since.values().filter(|at| **at == sequence).count();
+        let detail = format!(
+            "policy {sequence}, version {}, {} objects, {changed} changed",
+            head.version,
+            objects.len()
+        );
+        self.audit(who, "published", detail)?;
+        tracing::info!(sequence, version = head.version, objects = objects.len(), changed, "new policy");
+        let mut next = Published { head: Some((head, signed)), objects, prints, since, step: None };
+        if current.head.is_some() {
+            next.step = next.message(Some((current.sequence(), &current.prints)));
+        }
+        self.policy.send_replace(Arc::new(next));
+        Ok(())
+    }
+
+    /// What is known here of what an agent says it holds.
+    pub(crate) fn recall(&self, hello: &proto::Hello) -> Result<Recalled, StoreError> {
+        let Some(held) = hello.held.as_ref().map(SignedHead::from_proto) else {
+            return Ok(Recalled::Nothing);
+        };
+        let keys = self.trust.borrow().policy_keys.clone();
+        // What another key signed is for the agent to compare; nothing here can.
+        let Ok(head) = held.open(&keys, &self.place.trust_domain) else { return Ok(Recalled::Nothing) };
+        match self.store.head(head.sequence)? {
+            Some(record) if record.head == held.head && !hello.resend => {
+                Ok(Recalled::Policy(head.sequence, record.objects))
+            }
+            Some(record) if record.head == held.head => Ok(Recalled::Nothing),
+            // So old that the history has forgotten it.
+            None if head.sequence + crate::store::MAX_HEADS <= self.policy.borrow().sequence() => {
+                Ok(Recalled::Nothing)
+            }
+            _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Nothing),
+            _ => Ok(Recalled::Unknown(head.sequence)),
+        }
+    }
+
+    /// An operator says that the policy of this hub counts, although agents hold one that it does not know: it is handed out
+    /// once more, with a sequence above all that were seen.
+    pub(crate) fn resume(&self, highest: u64) -> Result<u64, HubError> {
+        let current = Arc::clone(&self.policy.borrow());
+        if highest <= self.store.resumed_over()? {
+            return Err(OfficeError::NothingToResume.into());
+        }
+        let sequence = highest.max(current.sequence()) + 1;
+        self.store.resume_over(highest)?;
+        let version = current.head.as_ref().map(|(head, _)| head.version.clone());
+        self.audit("operator", "resumed", format!("over unknown policies up to {highest}"))?;
+        self.publish(current.objects.clone(), version.as_deref(), sequence, "operator")?;
+        Ok(sequence)
+    }
+}
+
+/// Makes a token in a store, whether its hub runs or not.
+pub(crate) fn make_token(
+    store: &Store,
+    cluster: &ClusterName,
+    ttl: Duration,
+    pin: tidegate_link::identity::Pin,
+    now: u64,
+) -> Result<NewToken, OfficeError> {
+    if ttl < Duration::from_secs(1) || ttl > MAX_TTL {
+        return Err(OfficeError::Ttl);
+    }
+    if store.tidy_tokens(now.saturating_sub(REMEMBERED.as_secs()), now)? >= MAX_OPEN {
+        return Err(OfficeError::Tokens);
+    }
+    let secret = Secret::draw().ok_or(OfficeError::Randomness)?;
+    let record = TokenRecord {
+        cluster: cluster.clone(),
+        made_at: now,
+        expires_at: now + ttl.as_secs(),
+        redeemed_by: None,
+    };
+    let kept = store.with_token(&secret.hash(), |_| Ok::<_, std::convert::Infallible>(record))?;
+    drop(kept);
+    Ok(NewToken { token: JoinToken { cluster: cluster.clone(), secret, pin }, ttl })
+}
+
+fn revoked(store: &Store, now: u64) -> Result<Vec<Serial>, StoreError> {
+    let all = store.certificates()?.into_iter();
+    let revoked = all.filter(|(_, it)| it.revoked && it.not_after >= now);
+    Ok(revoked.filter_map(|(serial, _)| serial.parse().ok()).collect())
+}
+
+/// The policy that was handed out last.
+fn restore(store: &Store, trust: &Trust) -> Result<Published, HubError> {
+    let Some((record, objects)) = store.last_head()? else { return Ok(Published::default()) };
+    let signed = SignedHead { head: record.head, signature: record.signature };
+    let head = signed.open(&trust.policy_keys, trust.bundle.trust_domain())?;
+    Ok(Published {
+        head: Some((head, signed)),
+        objects,
+        prints: record.objects,
+        since: record.since,
+        step: None,
+    })
+}
+
+/// Where the state folder says which trust domain it is of; a new one is given `wanted`.
+pub(crate) fn trust_domain(state: &Path, wanted: Option<&TrustDomain>) -> Result<TrustDomain, HubError> {
+    let path = state.join("trust-domain");
+    let file = |source| HubError::File { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let kept: TrustDomain = text.trim().parse()?;
+            match wanted.filter(|wanted| **wanted != kept) {
+                Some(wanted) => Err(HubError::TrustDomain { kept, wanted: wanted.clone() }),
+                None => Ok(kept),
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let chosen = wanted.cloned().map_or_else(|| "tidegate".parse(), Ok)?;
+            tidegate_link::identity::write_public(&path, format!("{chosen}\n").as_bytes()).map_err(file)?;
+            Ok(chosen)
+        }
+        Err(source) => Err(file(source)),
+    }
+}

@@ -1,0 +1,82 @@
+//! What the desk shows of itself.
+
+use super::Office;
+use crate::{
+    store::{AuditRecord, CertificateRecord, StoreError},
+    view::{AuditView, ClusterView, ObjectView, RolloutView},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+use tidegate_model::ClusterName;
+
+impl Office {
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The clusters that joined, were heard, or are named by the policy.
+    fn clusters(&self, certificates: &BTreeMap<String, CertificateRecord>) -> BTreeSet<ClusterName> {
+        let named = self
+            .policy
+            .borrow()
+            .objects
+            .keys()
+            .filter_map(|key| key.strip_prefix("FleetCluster ")?.parse().ok())
+            .collect::<Vec<_>>();
+        let fleet = self.fleet();
+        let heard = fleet.clusters().cloned();
+        certificates.values().map(|it| it.cluster.clone()).chain(heard).chain(named).collect()
+    }
+
+    pub(crate) fn cluster_views(&self) -> Result<Vec<ClusterView>, StoreError> {
+        let (certificates, now) = (self.store.certificates()?, self.now());
+        let clusters = self.clusters(&certificates);
+        let (fleet, instant) = (self.fleet(), Instant::now());
+        let view = |cluster: &ClusterName| {
+            let of = || certificates.values().filter(|it| it.cluster == *cluster && it.not_after > now);
+            ClusterView {
+                certificate_ends: of().filter(|it| !it.revoked).map(|it| it.not_after).max(),
+                revoked: of().next().is_some() && of().all(|it| it.revoked),
+                ..fleet.view(cluster, instant)
+            }
+        };
+        Ok(clusters.iter().map(view).collect())
+    }
+
+    pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {
+        let clusters = self.clusters(&self.store.certificates()?);
+        let (policy, now) = (Arc::clone(&self.policy.borrow()), Instant::now());
+        let fleet = self.fleet();
+        let object = |(key, object): (&String, &tidegate_link::hub::PolicyObject)| {
+            let since = policy.since.get(key).copied().unwrap_or(0);
+            let clusters = clusters.iter().map(|cluster| fleet.object(cluster, key, since, now));
+            ObjectView {
+                object: key.clone(),
+                place: format!("{}:{}", object.source, object.line),
+                since,
+                clusters: clusters.collect(),
+            }
+        };
+        Ok(RolloutView {
+            sequence: policy.sequence(),
+            version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
+            problems: self.problems(),
+            objects: policy.objects.iter().map(object).collect(),
+        })
+    }
+
+    pub(crate) fn audit_view(&self, limit: usize) -> Result<Vec<AuditView>, StoreError> {
+        let records = self.store.audited(limit)?.into_iter();
+        let view = |(number, AuditRecord { at_ms, who, what, detail })| AuditView {
+            number,
+            at_ms,
+            who,
+            what,
+            detail,
+        };
+        Ok(records.map(view).collect())
+    }
+}

@@ -1,0 +1,230 @@
+//! One agent's stream: policy out, status in.
+
+use crate::office::{Office, Published, Recalled};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tidegate_link::{
+    hub::proto::{self, FromAgent, FromHub, from_agent, from_hub},
+    identity::Serial,
+};
+use tidegate_model::ClusterName;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+/// An agent says hello so soon.
+const HELLO: Duration = Duration::from_secs(10);
+/// An agent that takes nothing for so long is gone.
+const STALLED: Duration = Duration::from_secs(30);
+
+type Out = mpsc::Sender<Result<FromHub, Status>>;
+
+pub(crate) struct Session {
+    pub(crate) office: Arc<Office>,
+    /// By its certificate.
+    pub(crate) cluster: ClusterName,
+    pub(crate) serial: Serial,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What the agent has been given.
+enum Given {
+    /// Nothing that a delta could start from.
+    Nothing,
+    /// This, as the history knows it.
+    Policy(u64, BTreeMap<String, String>),
+    /// This, on this stream.
+    Published(Arc<Published>),
+    /// It holds a policy that this hub does not know, and is given nothing.
+    HeldBack(u64),
+}
+
+impl Session {
+    pub(crate) async fn run(self, mut inbound: Streaming<FromAgent>, out: Out) {
+        let hello = match timeout(HELLO, inbound.message()).await {
+            Ok(Ok(Some(FromAgent { what: Some(from_agent::What::Hello(hello)) }))) => hello,
+            Ok(Ok(_)) => return self.refused(&out, "no_hello", "it does not begin with a hello").await,
+            Ok(Err(_)) => return,
+            Err(_) => return self.refused(&out, "no_hello", "it says nothing").await,
+        };
+        if hello.cluster != self.cluster.as_str() {
+            let claimed: String = hello.cluster.chars().take(100).collect();
+            let why = format!("it speaks for {claimed}, and its certificate is of {}", self.cluster);
+            return self.refused(&out, "other_cluster", &why).await;
+        }
+        let boot = hello.boot_id;
+        let ended = self.serve(&hello, &mut inbound, &out).await;
+        self.office.fleet().disconnected(&self.cluster, boot);
+        tracing::info!(cluster = %self.cluster, "the agent's stream has ended");
+        if let Err(status) = ended {
+            self.end(&out, status).await;
+        }
+    }
+
+    /// Tells who and why, here and there.
+    async fn refused(&self, out: &Out, word: &'static str, why: &str) {
+        self.office.refuse(word, &format!("the agent of {}", self.cluster), why);
+        self.end(out, Status::permission_denied(why)).await;
+    }
+
+    async fn end(&self, out: &Out, status: Status) {
+        // Fails only if the agent is gone. A stalled one is not waited for.
+        let _ = timeout(Duration::from_secs(1), out.send(Err(status))).await;
+    }
+
+    async fn serve(
+        &self,
+        hello: &proto::Hello,
+        inbound: &mut Streaming<FromAgent>,
+        out: &Out,
+    ) -> Result<(), Status> {
+        let (mut policies, mut trusts) = (self.office.policy.subscribe(), self.office.trust.subscribe());
+        // What was missed while away is told at once.
+        policies.mark_changed();
+        trusts.mark_changed();
+        let mut given = self.recall(hello)?;
+        self.register(hello, &given)?;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Status::unavailable("the hub stops")),
+                Ok(()) = trusts.changed() => {
+                    let trust = Arc::clone(&trusts.borrow_and_update());
+                    if trust.bundle.revoked().contains(&self.serial) {
+                        self.office.refuse("revoked", &format!("the agent of {}", self.cluster), "its certificate was revoked");
+                        return Err(Status::unauthenticated("the certificate was revoked"));
+                    }
+                    self.send(out, from_hub::What::Trust(trust.to_proto())).await?;
+                }
+                Ok(()) = policies.changed() => {
+                    let published = Arc::clone(&policies.borrow_and_update());
+                    if matches!(given, Given::HeldBack(_)) {
+                        given = self.recall(hello)?;
+                        self.told_apart(hello.boot_id, &given);
+                    }
+                    given = self.policy(given, published, out).await?;
+                }
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.hear(hello.boot_id, message)?,
+                    Ok(None) => return Ok(()),
+                    // A broken connection, or more than is taken.
+                    Err(status) => {
+                        if status.code() == tonic::Code::OutOfRange {
+                            self.office.refuse("too_large", &format!("the agent of {}", self.cluster), status.message());
+                        }
+                        return Err(status);
+                    }
+                },
+            }
+        }
+    }
+
+    fn recall(&self, hello: &proto::Hello) -> Result<Given, Status> {
+        let recalled = self.office.recall(hello).map_err(|error| super::server::failed(&error.into()))?;
+        Ok(match recalled {
+            Recalled::Nothing => Given::Nothing,
+            Recalled::Policy(sequence, prints) => Given::Policy(sequence, prints),
+            Recalled::Unknown(sequence) => Given::HeldBack(sequence),
+        })
+    }
+
+    fn register(&self, hello: &proto::Hello, given: &Given) -> Result<(), Status> {
+        let held = match given {
+            Given::Policy(sequence, _) | Given::HeldBack(sequence) => *sequence,
+            _ => 0,
+        };
+        let why = held_back(given);
+        let registered =
+            self.office.fleet().connected(&self.cluster, hello.boot_id, held, why.clone(), Instant::now());
+        registered.map_err(|excess| self.excess(&excess.to_string()))?;
+        tracing::info!(cluster = %self.cluster, held, "an agent is connected");
+        if let Some(why) = why {
+            tracing::error!(cluster = %self.cluster, "{why}");
+        }
+        Ok(())
+    }
+
+    fn told_apart(&self, boot: u64, given: &Given) {
+        self.office.fleet().hold_back(&self.cluster, boot, held_back(given));
+    }
+
+    fn excess(&self, why: &str) -> Status {
+        self.office.refuse("too_much", &format!("the agent of {}", self.cluster), why);
+        Status::resource_exhausted(why.to_owned())
+    }
+
+    /// Leads the agent to a policy, from what it was given last.
+    async fn policy(&self, given: Given, published: Arc<Published>, out: &Out) -> Result<Given, Status> {
+        let held = match &given {
+            Given::Nothing => None,
+            Given::Policy(sequence, prints) => Some((*sequence, prints)),
+            Given::Published(before) => Some((before.sequence(), &before.prints)),
+            Given::HeldBack(unknown) => {
+                // The agent sees by the lower sequence that this hub is behind, and says so too.
+                if let Some((_, signed)) =
+                    published.head.as_ref().filter(|(head, _)| head.sequence <= *unknown)
+                {
+                    let head = Some(signed.to_proto());
+                    let notice = proto::Policy { head, ..proto::Policy::default() };
+                    self.send(out, from_hub::What::Policy(notice)).await?;
+                }
+                return Ok(given);
+            }
+        };
+        if held.is_some_and(|(sequence, _)| sequence == published.sequence()) {
+            return Ok(Given::Published(published));
+        }
+        if let Some(message) = published.message(held) {
+            self.send(out, from_hub::What::Policy(message)).await?;
+            return Ok(Given::Published(published));
+        }
+        Ok(given)
+    }
+
+    async fn send(&self, out: &Out, what: from_hub::What) -> Result<(), Status> {
+        match timeout(STALLED, out.send(Ok(FromHub { what: Some(what) }))).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Status::cancelled("the agent takes nothing")),
+        }
+    }
+
+    fn hear(&self, boot: u64, message: FromAgent) -> Result<(), Status> {
+        match message.what {
+            Some(from_agent::What::Applied(applied)) => {
+                self.office.fleet().applied(&self.cluster, boot, &applied, Instant::now());
+                self.note(&applied);
+                Ok(())
+            }
+            Some(from_agent::What::Status(status)) => {
+                let taken = self.office.fleet().status(&self.cluster, boot, &status, Instant::now());
+                taken.map_err(|excess| self.excess(&excess.to_string()))
+            }
+            Some(from_agent::What::Hello(_)) => Err(Status::invalid_argument("a hello comes once")),
+            // Of a later version.
+            None => Ok(()),
+        }
+    }
+
+    /// What became of a policy is part of the audit.
+    fn note(&self, applied: &proto::Applied) {
+        let rejected: Vec<&str> = applied.rejected.iter().take(10).map(|it| it.object.as_str()).collect();
+        let detail = match rejected.len() {
+            0 => format!("policy {}", applied.sequence),
+            _ => format!("policy {}, but for {}", applied.sequence, rejected.join(", ")),
+        };
+        for it in applied.rejected.iter().take(10) {
+            tracing::warn!(cluster = %self.cluster, object = it.object, "rejected: {}", it.reason);
+        }
+        self.office.audit_later(&format!("agent of {}", self.cluster), "applied", detail);
+    }
+}
+
+fn held_back(given: &Given) -> Option<String> {
+    let Given::HeldBack(sequence) = given else { return None };
+    Some(format!(
+        "it holds policy {sequence}, which this hub does not know: the hub's state is older than what it once handed out; \
+         nothing is handed to it until `tidegate rollout resume`"
+    ))
+}

@@ -1,0 +1,136 @@
+//! What the hub shows: the JSON of its admin address, which the command line reads back. Ages are in milliseconds.
+
+use serde::{Deserialize, Serialize};
+use tidegate_model::ClusterName;
+
+/// A cluster of the fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterView {
+    /// Its name.
+    pub cluster: ClusterName,
+    /// Whether an agent of it is connected.
+    pub connected: bool,
+    /// How long ago it was heard; `None` if not since the hub started.
+    pub heard_ms: Option<u64>,
+    /// The policy that it applied last; 0 for none.
+    pub applied: u64,
+    /// Objects that it did not take.
+    pub rejected: Vec<RejectedView>,
+    /// Why it is given no policy; `None` while it is.
+    pub held_back: Option<String>,
+    /// Its services.
+    pub services: u32,
+    /// Its pools.
+    pub pools: u32,
+    /// Its pools that are not given their whole load.
+    pub pools_not_serving: u32,
+    /// Its gateways that are connected.
+    pub gateways: u32,
+    /// When the last certificate issued to it ends, in seconds since 1970; `None` if none is valid.
+    pub certificate_ends: Option<u64>,
+    /// Whether all that was issued to it was revoked.
+    pub revoked: bool,
+}
+
+/// An object that a cluster did not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedView {
+    /// Kind NAMESPACE/NAME.
+    pub object: String,
+    /// What is wrong with it, and where.
+    pub reason: String,
+}
+
+/// Where a policy stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutView {
+    /// The sequence of the newest policy; 0 before the first.
+    pub sequence: u64,
+    /// Its version: the commit, or a digest of the content.
+    pub version: String,
+    /// What is wrong in the source, a text each.
+    pub problems: Vec<String>,
+    /// Its objects.
+    pub objects: Vec<ObjectView>,
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectView {
+    /// Kind NAMESPACE/NAME.
+    pub object: String,
+    /// The file and line.
+    pub place: String,
+    /// The sequence with which it became what it is.
+    pub since: u64,
+    /// Where it stands in each cluster.
+    pub clusters: Vec<ObjectInCluster>,
+}
+
+/// Where an object stands in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectInCluster {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// How far it is.
+    pub state: ObjectState,
+    /// Gateways that are connected and have accepted everything up to it.
+    pub gateways_applied: u32,
+    /// Gateways that are connected.
+    pub gateways: u32,
+    /// How old this knowledge is; `None` if the cluster was not heard since the hub started.
+    pub age_ms: Option<u64>,
+}
+
+/// How far an object is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "is", content = "why")]
+pub enum ObjectState {
+    /// In force.
+    Applied,
+    /// Not taken; what was in force before stays.
+    Rejected(String),
+    /// Not yet heard to be in force.
+    Pending,
+    /// Nothing is known.
+    Unknown,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditView {
+    /// Counts from 1.
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who or which commit.
+    pub who: String,
+    /// What, one word.
+    pub what: String,
+    /// The rest.
+    pub detail: String,
+}
+
+/// A token, which is told once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenView {
+    /// What the agent is started with.
+    pub token: String,
+    /// How long it is good for, in seconds.
+    pub ttl_s: u64,
+}
+
+/// What a command changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DoneView {
+    /// For people.
+    pub done: String,
+}
