@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{
-    Decision, Effects, Engine, Event, Location, LocationVerdict, Rule, Saved, Shift, ShiftChange, Target,
-    Verdicts,
+    Decision, Effects, Engine, Event, Location, LocationVerdict, Reason, Rule, Saved, Shift, ShiftChange,
+    Target, Verdicts,
 };
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, Region, ServiceName, Time, Zone};
 
@@ -143,8 +143,14 @@ impl Run {
         };
         let mut drained = std::mem::take(&mut self.drained);
         drained.retain(is_out);
+        // What a shift empties as well says so first; that a verdict drains it is in the note, and shows when the shift ends.
+        let by_verdict = |reason: &&Reason| match reason.rule {
+            Rule::LocationOut => true,
+            Rule::Shifted => reason.note.as_ref().is_some_and(|note| note.contains("is declared out")),
+            _ => false,
+        };
         for plan in engine.services().flat_map(|name| engine.plans(name)) {
-            for reason in plan.reasons.iter().filter(|it| it.rule == Rule::LocationOut && it.healthy > 0) {
+            for reason in plan.reasons.iter().filter(|it| it.healthy > 0).filter(by_verdict) {
                 let Target::Zone(in_zone) = &reason.target else { continue };
                 let key = (plan.service.clone(), reason.target.clone());
                 let is_new = drained.insert(key);
