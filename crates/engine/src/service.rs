@@ -336,7 +336,10 @@ impl ServiceState {
         // A pool that nothing is expected of any more is forgotten with its last endpoint.
         let there = self.pools.len();
         self.pools.retain(|_, pool| !pool.is_over(now));
-        self.unsaved |= self.pools.len() < there;
+        if self.pools.len() < there {
+            self.unsaved = true;
+            self.steering.keep_only(&fleet.own, |zone| self.pools.contains_key(zone));
+        }
         let mut changed = false;
         for (zone, pool) in self.pools.iter() {
             let told = self.told_of(zone, pool, fleet, now);

@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_model::{ClusterName, Fraction, Locality, Phase, ServiceName, Time};
+use tidegate_model::{ClusterName, Fraction, Locality, Phase, ServiceName, Time, Zone};
 
 /// A service whose requests succeeded somewhere within this time is not drained from there by a verdict on the place.
 const RECENT: Duration = Duration::from_secs(1);
@@ -159,9 +159,14 @@ impl Steering {
             }
             self.aways.entry(place.key()).or_insert(Away::NOT).observe(kept, policy, now);
         }
-        // A pool that is gone takes its shift along.
+        // A pool that is gone takes its shift along, an own one already when it goes (`keep_only`).
         let there: BTreeSet<Key> = places.iter().map(PoolPlace::key).collect();
         self.aways.retain(|key, away| *away != Away::NOT && there.contains(key));
+    }
+
+    /// Own pools that are gone take their shifts along.
+    pub(crate) fn keep_only(&mut self, own: &ClusterName, is_there: impl Fn(&Zone) -> bool) {
+        self.aways.retain(|(cluster, locality), _| cluster != own || is_there(&locality.zone));
     }
 
     fn drain(&mut self, fleet: &Fleet, places: &[PoolPlace], shifts: &[&Shift], now: Time) {

@@ -49,6 +49,21 @@ fn reason(world: &World, target: &str) -> (Rule, String) {
 }
 
 #[test]
+fn a_pool_that_is_gone_takes_its_shift_along_when_it_goes() {
+    let mut world = shop();
+    world.add("new", &["a", "b"], 1).check_all("new", "b", true);
+    world.handle(Event::Shift(away(in_zone("a"))));
+    let kept = |world: &World| {
+        let saved = serde_json::to_value(world.engine.save(world.now)).unwrap();
+        saved["services"]["shop/new"]["steering"]["aways"].as_array().unwrap().len()
+    };
+    assert_eq!(kept(&world), 1);
+    // Nothing of it in zone a was ever healthy, so nothing is missed there.
+    world.discover("new", |endpoints| endpoints.retain(|_, (its_zone, _)| its_zone.as_str() == "b"));
+    assert_eq!(kept(&world), 0);
+}
+
+#[test]
 fn a_zone_is_emptied_at_once_and_comes_back_by_the_ramp_without_hold_down() {
     let mut world = shop();
     world.handle(Event::Shift(away(in_zone("a"))));
