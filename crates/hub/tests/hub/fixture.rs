@@ -106,6 +106,17 @@ impl Hub {
         text
     }
 
+    /// Until somebody was refused so often for this reason: a connection may be closed before that is counted.
+    pub(crate) async fn until_refused(&self, reason: &str, count: u64) {
+        let counted = async {
+            while self.refused(reason) != count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
+        assert!(counted.is_ok(), "{reason}: {} and not {count}", self.refused(reason));
+    }
+
     /// How often somebody was refused for this reason.
     pub(crate) fn refused(&self, reason: &str) -> u64 {
         let text = self.http("GET", "/metrics");
