@@ -48,6 +48,7 @@ async fn tokens_that_are_wrong_reused_expired_or_of_another_cluster_are_refused_
     // The answer may have been lost: the same key gets another one. A thief does not.
     join(&hub.address, &good, "us-east", &own).await.unwrap();
     refusal(&good, "us-east", "redeemed before", "token_reused").await;
+    // The hub asks the clock of the machine, so the token's second has to pass.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     refusal(&short, "us-east", "expired", "token_expired").await;
     let id = first.identity.current().facts.id.clone().unwrap().to_string();
