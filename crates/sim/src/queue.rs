@@ -19,12 +19,31 @@ pub(crate) enum Happening {
     Told(ClusterId, u32, EndpointId, Box<ProbeVerdict>),
     /// An agent greets its peers.
     Beat(ClusterId, u32),
-    /// A gateway of a peer answered: with the life of its agent and how often an admit fell in it, or in place of it.
-    Echo { to: ClusterId, life: u32, peer: ClusterId, gateway: u16, agent: Option<(u32, u32)> },
+    /// A gateway of a peer answered.
+    Echo(Box<Echo>),
     /// Pool status arrives.
-    Status { to: ClusterId, from: ClusterId, told: (u32, u32), pools: Arc<Vec<PoolStatus>> },
+    Status(Box<Status>),
     /// Requests flow.
     Step,
+}
+
+/// What a gateway of a peer answered: with the life of its agent and how often an admit fell in it, or in place of it.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    pub(crate) to: ClusterId,
+    pub(crate) life: u32,
+    pub(crate) peer: ClusterId,
+    pub(crate) gateway: u16,
+    pub(crate) agent: Option<(u32, u32)>,
+}
+
+/// The pools of a cluster, and the life and version of who tells them.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pub(crate) to: ClusterId,
+    pub(crate) from: ClusterId,
+    pub(crate) told: (u32, u32),
+    pub(crate) pools: Arc<Vec<PoolStatus>>,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ mod observe;
 
 use crate::{
     fleet::Fleet,
-    queue::{Happening, Queue},
+    queue::{Echo, Happening, Queue, Status},
     random::Random,
     report::{Decided, Report},
     scenario::{FaultKind, Scenario},
@@ -25,7 +25,7 @@ use tidegate_agent::{
     timeline::Record,
 };
 use tidegate_link as link;
-use tidegate_model::{ClusterName, PeerBoot, PoolStatus, ProbeVerdict, ServiceName, Time};
+use tidegate_model::{ClusterName, PeerBoot, ProbeVerdict, ServiceName, Time};
 use tidegate_probe::{Failure, NextCheck, Stage, pacing};
 
 /// How long a good check takes, and one that is refused: nothing is decided by it, but nothing is instant.
@@ -114,10 +114,8 @@ impl Run<'_> {
                 self.told(cluster, life, endpoint, *verdict, now);
             }
             Happening::Beat(cluster, life) => self.beat(cluster, life, now),
-            Happening::Echo { to, life, peer, gateway, agent } => {
-                self.echo(to, life, (peer, gateway), agent, now);
-            }
-            Happening::Status { to, from, told, pools } => self.status(to, from, told, &pools, now),
+            Happening::Echo(echo) => self.echo(&echo, now),
+            Happening::Status(status) => self.status(&status, now),
             Happening::Step => self.step(now),
         }
     }
@@ -253,20 +251,22 @@ impl Run<'_> {
 
     fn check(&mut self, cluster: ClusterId, life: u32, endpoint: EndpointId, now: Time) {
         let answer = self.world.answer(cluster, endpoint, now);
-        let Some(check) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else { return };
-        check.started = now;
-        let takes = if answer == Answer::Nothing { check.timeout } else { QUICK };
+        let Some(agent) = self.agent(cluster, life) else { return };
+        let Some(timeout) = agent.begin_check(endpoint, now) else { return };
+        let takes = if answer == Answer::Nothing { timeout } else { QUICK };
         self.queue.put(now + takes, Happening::Checked(cluster, life, endpoint, answer));
     }
 
     fn checked(&mut self, cluster: ClusterId, life: u32, endpoint: EndpointId, answer: Answer, now: Time) {
         let random = self.random.next_u32();
-        let Some(check) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else { return };
+        let Some((check, timeout)) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else {
+            return;
+        };
         let step = check.tracker.on_result(match answer {
             Answer::Well => Ok(()),
             Answer::Unavailable => Err(Failure::Status(503)),
             Answer::Refused => Err(Failure::Refused),
-            Answer::Nothing => Err(Failure::Timeout(check.timeout, Stage::Connect)),
+            Answer::Nothing => Err(Failure::Timeout(timeout, Stage::Connect)),
         });
         // As the prober's schedule: a re-check at once, then spread over the interval, then jittered around it.
         let due = match step.next {
@@ -292,8 +292,8 @@ impl Run<'_> {
         verdict: ProbeVerdict,
         now: Time,
     ) {
-        if self.agent(cluster, life).is_some_and(|agent| agent.check(endpoint).is_some()) {
-            let key = self.world.key(cluster, endpoint);
+        let checked = self.agent(cluster, life).is_some_and(|agent| agent.check(endpoint).is_some());
+        if let Some(key) = self.world.key(cluster, endpoint).filter(|_| checked) {
             self.feed(cluster, Input::Checked(key, verdict), now);
         }
     }
@@ -308,20 +308,15 @@ impl Run<'_> {
             let agent = self.running(*peer).map(|agent| (agent.life, agent.falls));
             let back = now + self.world.round_trip(cluster, *peer);
             for gateway in 0..u16::try_from(gateways.len()).unwrap_or(u16::MAX) {
-                self.queue.put(back, Happening::Echo { to: cluster, life, peer: *peer, gateway, agent });
+                let echo = Echo { to: cluster, life, peer: *peer, gateway, agent };
+                self.queue.put(back, Happening::Echo(Box::new(echo)));
             }
         }
         self.queue.put(now + link::BEAT_INTERVAL, Happening::Beat(cluster, life));
     }
 
-    fn echo(
-        &mut self,
-        to: ClusterId,
-        life: u32,
-        (peer, gateway): (ClusterId, u16),
-        other: Option<(u32, u32)>,
-        now: Time,
-    ) {
+    fn echo(&mut self, echo: &Echo, now: Time) {
+        let Echo { to, life, peer, gateway, agent: other } = *echo;
         let rtt = self.world.round_trip(to, peer);
         let name = self.sites[peer.index()].name.clone();
         let Some(agent) = self.agent(to, life) else { return };
@@ -360,17 +355,11 @@ impl Run<'_> {
             return;
         }
         let at = now + self.world.round_trip(from, to) / 2 + self.world.delay(from, now);
-        self.queue.put(at, Happening::Status { to, from, told, pools });
+        self.queue.put(at, Happening::Status(Box::new(Status { to, from, told, pools })));
     }
 
-    fn status(
-        &mut self,
-        to: ClusterId,
-        from: ClusterId,
-        told: (u32, u32),
-        pools: &Arc<Vec<PoolStatus>>,
-        now: Time,
-    ) {
+    fn status(&mut self, status: &Status, now: Time) {
+        let Status { to, from, told, ref pools } = *status;
         // The observer dials: what matters is its way to the peer.
         let open = self.world.is_open(to, from, now);
         let sender = self.sites[from.index()].name.clone();

@@ -46,7 +46,9 @@ pub(crate) struct Agent {
     pub(crate) liveness: Liveness,
     pub(crate) peers: Arc<Vec<(ClusterId, Vec<SocketAddr>)>>,
     /// By the endpoint's number; none for what is not checked.
-    pub(crate) checks: Vec<Option<Check>>,
+    checks: Vec<Option<Check>>,
+    /// How long checks may take. Few differ, and there may be a million checks.
+    timeouts: Vec<Duration>,
     /// What it tells its peers, and the version of it.
     pub(crate) published: Arc<Vec<PoolStatus>>,
     pub(crate) version: u32,
@@ -63,7 +65,8 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) tracker: Tracker,
-    pub(crate) timeout: Duration,
+    /// The place of its limit in [`Agent::timeouts`].
+    timeout: u16,
     /// Whether its checks were spread over the interval already.
     pub(crate) spread: bool,
     pub(crate) started: Time,
@@ -136,6 +139,7 @@ impl Agent {
             liveness: Liveness::new(),
             peers: Arc::default(),
             checks: Vec::new(),
+            timeouts: Vec::new(),
             published: Arc::default(),
             version: 0,
             published_at: now,
@@ -158,7 +162,8 @@ impl Agent {
         for ((service, address), Target { config, known, .. }) in targets {
             let Some(endpoint) = world.find(cluster, &service, address) else { continue };
             let tracker = Tracker::new(&config, known);
-            let check = Check { tracker, timeout: config.timeout, spread: false, started: Time::ZERO };
+            let timeout = self.timeout(config.timeout);
+            let check = Check { tracker, timeout, spread: false, started: Time::ZERO };
             if let Some(slot) = self.checks.get_mut(endpoint.index()) {
                 *slot = Some(check);
                 fresh.push(endpoint);
@@ -168,9 +173,27 @@ impl Agent {
         fresh
     }
 
-    /// The check of an endpoint.
-    pub(crate) fn check(&mut self, endpoint: EndpointId) -> Option<&mut Check> {
-        self.checks.get_mut(endpoint.index())?.as_mut()
+    /// The place of a limit. Beyond 65,535 different ones the last serves for all others.
+    fn timeout(&mut self, limit: Duration) -> u16 {
+        let place = self.timeouts.iter().position(|it| *it == limit).unwrap_or_else(|| {
+            self.timeouts.push(limit);
+            self.timeouts.len() - 1
+        });
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+
+    /// The check of an endpoint, and how long it may take.
+    pub(crate) fn check(&mut self, endpoint: EndpointId) -> Option<(&mut Check, Duration)> {
+        let check = self.checks.get_mut(endpoint.index())?.as_mut()?;
+        let limit = self.timeouts.get(usize::from(check.timeout)).copied()?;
+        Some((check, limit))
+    }
+
+    /// A check of an endpoint begins; how long it may take.
+    pub(crate) fn begin_check(&mut self, endpoint: EndpointId, now: Time) -> Option<Duration> {
+        let (check, limit) = self.check(endpoint)?;
+        check.started = now;
+        Some(limit)
     }
 
     /// Takes new statuses of the own pools, and counts the admits that fell.

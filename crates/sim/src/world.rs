@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     ops::Range,
+    sync::Arc,
     time::Duration,
 };
 use tidegate_api::Config;
@@ -54,16 +55,20 @@ impl EndpointId {
 struct Ground {
     name: ClusterName,
     region: Option<Region>,
+    /// Where the endpoints' addresses are.
+    config: Arc<Config>,
     /// In order of names, with the numbers of their endpoints.
     services: Vec<(ServiceName, Range<u32>)>,
+    zones: Vec<Zone>,
     /// In order of services and addresses.
     endpoints: Vec<Endpoint>,
 }
 
+/// Small, since there may be a million.
 #[derive(Debug)]
 struct Endpoint {
-    address: SocketAddr,
-    zone: Zone,
+    /// The place of its zone in [`Ground::zones`].
+    zone: u32,
     /// Its number in its pool, and how many there are.
     place: (u32, u32),
 }
@@ -88,7 +93,8 @@ impl World {
         for (name, config) in &fleet.configs {
             distances.extend(fleet.configs.keys().map(|other| distance(config, name, other)));
         }
-        let grounds = fleet.configs.iter().map(|(name, config)| Ground::new(name.clone(), config));
+        let grounds =
+            fleet.configs.iter().map(|(name, config)| Ground::new(name.clone(), Arc::clone(config)));
         Self { epochs: epochs(&faults), faults, grounds: grounds.collect(), distances }
     }
 
@@ -123,16 +129,13 @@ impl World {
         let ground = &self.grounds[cluster.index()];
         let at = ground.services.binary_search_by(|(name, _)| name.cmp(service)).ok()?;
         let range = ground.services[at].1.clone();
-        let endpoints = ground.endpoints.get(range.start as usize..range.end as usize)?;
-        let index = endpoints.binary_search_by(|it| it.address.cmp(&address)).ok()?;
+        let index = ground.config.services.get(service)?.endpoints.keys().position(|it| *it == address)?;
         Some(EndpointId(range.start + u32::try_from(index).ok()?))
     }
 
     /// What an endpoint serves, and where it listens.
-    pub(crate) fn key(&self, cluster: ClusterId, endpoint: EndpointId) -> (ServiceName, SocketAddr) {
-        let ground = &self.grounds[cluster.index()];
-        let after = ground.services.partition_point(|(_, range)| range.end <= endpoint.0);
-        (ground.services[after].0.clone(), ground.endpoints[endpoint.index()].address)
+    pub(crate) fn key(&self, cluster: ClusterId, endpoint: EndpointId) -> Option<(ServiceName, SocketAddr)> {
+        self.grounds[cluster.index()].key(endpoint).map(|(service, address)| (service.clone(), address))
     }
 
     /// How an endpoint answers now; the worst of all faults that meet it.
@@ -140,17 +143,16 @@ impl World {
         let ground = &self.grounds[cluster.index()];
         let mut answer = Answer::Well;
         for fault in self.active(now) {
-            let it = &ground.endpoints[endpoint.index()];
             match &fault.kind {
-                FaultKind::Lose(place) if ground.is_in(it, place) => return Answer::Nothing,
-                FaultKind::BrownOut(place, percent) if ground.is_in(it, place) => {
-                    let (index, size) = it.place;
+                FaultKind::Lose(place) if ground.is_in(endpoint, place) => return Answer::Nothing,
+                FaultKind::BrownOut(place, percent) if ground.is_in(endpoint, place) => {
+                    let (index, size) = ground.endpoints[endpoint.index()].place;
                     let failing = (f64::from(size) * percent / 100.0).ceil();
                     if f64::from(index) < failing && answer == Answer::Well {
                         answer = Answer::Unavailable;
                     }
                 }
-                FaultKind::Flap(place, period) if ground.is_in(it, place) => {
+                FaultKind::Flap(place, period) if ground.is_in(endpoint, place) => {
                     let phase = now.since(fault.at).as_nanos() % period.as_nanos();
                     if phase * 2 < period.as_nanos() {
                         answer = Answer::Refused;
@@ -257,12 +259,13 @@ fn epochs(faults: &[Fault]) -> Vec<(Time, Vec<usize>)> {
 }
 
 impl Ground {
-    fn new(name: ClusterName, config: &Config) -> Self {
+    fn new(name: ClusterName, config: Arc<Config>) -> Self {
         let region = config.clusters.get(&name).map(|it| it.region.clone());
         let count = config.services.values().map(|it| it.endpoints.len()).sum();
         let (mut services, mut endpoints) =
             (Vec::with_capacity(config.services.len()), Vec::with_capacity(count));
         let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        let mut zones: Vec<Zone> = Vec::new();
         for (service, it) in &config.services {
             let start = number(endpoints.len());
             let mut sizes: BTreeMap<&Zone, u32> = BTreeMap::new();
@@ -270,24 +273,34 @@ impl Ground {
                 *sizes.entry(&endpoint.zone).or_default() += 1;
             }
             let mut seen: BTreeMap<&Zone, u32> = BTreeMap::new();
-            for (address, endpoint) in &it.endpoints {
+            for endpoint in it.endpoints.values() {
                 let index = seen.entry(&endpoint.zone).or_default();
                 let size = sizes.get(&endpoint.zone).copied().unwrap_or(1);
-                let (zone, place) = (endpoint.zone.clone(), (*index, size));
-                endpoints.push(Endpoint { address: *address, zone, place });
+                let zone = zones.iter().position(|zone| *zone == endpoint.zone).unwrap_or_else(|| {
+                    zones.push(endpoint.zone.clone());
+                    zones.len() - 1
+                });
+                endpoints.push(Endpoint { zone: number(zone), place: (*index, size) });
                 *index += 1;
             }
             services.push((service.clone(), start..number(endpoints.len())));
         }
-        Self { name, region, services, endpoints }
+        Self { name, region, config, services, zones, endpoints }
     }
 
-    fn is_in(&self, endpoint: &Endpoint, place: &Place) -> bool {
+    fn key(&self, endpoint: EndpointId) -> Option<(&ServiceName, SocketAddr)> {
+        let after = self.services.partition_point(|(_, range)| range.end <= endpoint.0);
+        let (service, range) = self.services.get(after)?;
+        let mut addresses = self.config.services.get(service)?.endpoints.keys();
+        Some((service, *addresses.nth((endpoint.0 - range.start) as usize)?))
+    }
+
+    fn is_in(&self, endpoint: EndpointId, place: &Place) -> bool {
         match place {
             Place::Region(region) => self.region.as_ref() == Some(region),
             Place::Cluster(cluster) => self.name == *cluster,
-            Place::Zone(zone) => endpoint.zone == *zone,
-            Place::Endpoint(address) => endpoint.address == *address,
+            Place::Zone(zone) => self.zones[self.endpoints[endpoint.index()].zone as usize] == *zone,
+            Place::Endpoint(address) => self.key(endpoint).is_some_and(|(_, it)| it == *address),
         }
     }
 }
