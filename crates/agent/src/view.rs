@@ -4,7 +4,7 @@
 
 use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
@@ -43,6 +43,9 @@ pub struct Status {
     /// The active checks of this cluster's endpoints.
     #[serde(default)]
     pub checks: ChecksView,
+    /// How often somebody was not believed, or this cluster was not, by reason.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, u64>,
 }
 
 /// What the prober counts of itself.
