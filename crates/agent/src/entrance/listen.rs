@@ -120,7 +120,7 @@ impl Listen {
     pub(crate) async fn bind(&self) -> Result<Bound, ListenError> {
         let bound = match self {
             Self::Tcp(address) | Self::Plain(address) => TcpListener::bind(address).await.map(Bound::Tcp),
-            Self::Unix { path, mode } => socket(path, *mode).map(Bound::Unix),
+            Self::Unix { path, mode } => socket(path, *mode).map(|it| Bound::Unix(it, path.clone())),
         };
         bound.map_err(|source| ListenError::Bind { at: self.to_string(), source })
     }
@@ -130,7 +130,8 @@ impl Listen {
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With where it lies, which is not where it was made.
+    Unix(UnixListener, PathBuf),
 }
 
 impl Bound {
@@ -138,11 +139,7 @@ impl Bound {
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(|it| it.to_string()).unwrap_or_default(),
-            Self::Unix(listener) => {
-                let address = listener.local_addr().ok();
-                let path = address.as_ref().and_then(|it| it.as_pathname()).unwrap_or(Path::new("?"));
-                format!("unix:{}", path.display())
-            }
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
         }
     }
 }
@@ -201,7 +198,9 @@ mod tests {
         let error = listen.bind().await.unwrap_err().to_string();
         assert!(error.contains("somebody answers there"), "{error}");
         drop(first);
-        listen.bind().await.unwrap();
+        let second = listen.bind().await.unwrap();
+        assert_eq!(second.address(), format!("unix:{}", path.display()));
+        UnixStream::connect(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn serve(
     let failed = |error: &dyn std::fmt::Display| AgentError::Server { what: "xDS", why: error.to_string() };
     let stopped = stop.clone().cancelled_owned();
     let served = match (bound, door, gatekeeper) {
-        (Bound::Unix(listener), ..) => {
+        (Bound::Unix(listener, _), ..) => {
             services.open().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped).await
         }
         (Bound::Tcp(listener), Door::Open, _) => {

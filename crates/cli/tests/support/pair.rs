@@ -123,9 +123,7 @@ impl Pair {
             targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]\n  healthCheck: {active: {type: TCP, interval: 1s}}\n";
         place.write(
             "fleet.yaml",
-            &[&cluster(EAST, "us", east.1), &cluster(WEST, "eu", west.1), policy]
-                .map(String::as_str)
-                .concat(),
+            &[cluster(EAST, "us", east.1), cluster(WEST, "eu", west.1), policy.to_owned()].concat(),
         );
         let hub = Hub::start(&place, "127.0.0.1:0", &[&["--trust-domain", DOMAIN], more].concat());
         let socket = format!("unix:{}", place.at("west.sock").display());
