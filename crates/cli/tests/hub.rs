@@ -210,3 +210,22 @@ fn certificates_are_renewed_on_a_living_stream() {
     hub.until("FailoverPolicy shop/web", "us-east", "applied");
     assert_eq!(hub.running.said().matches("an agent is connected").count(), 1, "{}", hub.running.said());
 }
+
+#[test]
+fn a_cluster_that_joined_before_gateways_had_certificates_is_given_one_at_its_next_start() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    let hub = Hub::start(&place, "127.0.0.1:0", &[]);
+    drop(Agent::join(&place, &hub, "us-east", None));
+    let path = place.at("us-east/hub/identity.json");
+    let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
+    let mut older = read();
+    older.as_object_mut().unwrap().remove("gateway").unwrap();
+    fs::write(&path, older.to_string()).unwrap();
+    let mut command = agent_command(&place.at("us-east"), None, ANY);
+    let east = Agent::start(command.args(["--hub", &hub.listen.to_string()]));
+    let said = east.running.said();
+    assert!(said.contains("waiting for the hub to give the gateways a certificate"), "{said}");
+    let newer = read();
+    assert!(newer["gateway"]["chain"].is_array() && newer["key"] != older["key"], "both are new");
+}

@@ -20,15 +20,15 @@ use std::{
 use support::{
     command::{Running, finish, tidegate},
     envoy,
-    hub::agent_command,
+    hub::{Agent, agent_command},
     pair::{DOMAIN, EAST, Pair, WEST, free, get},
     until, wait_until,
 };
 use tidegate_link::{
     PeerAddresses, PeerClient, PeerClientConfig,
     identity::{
-        Authority, CertificateFacts, Clock, Credentials, Identity, Party, PrivateKey, Refusals, Serial,
-        SystemClock, TrustBundle,
+        Authority, Clock, Credentials, Identity, Party, PrivateKey, Refusals, Serial, SystemClock,
+        TrustBundle,
     },
 };
 use tidegate_model::PeerBoot;
@@ -320,14 +320,28 @@ async fn a_revoked_cluster_is_refused_by_the_others_and_shown_as_such() {
         (pair.east.status()["peers"][0]["state"] == "Unreachable").then_some(())
     });
     assert!(pair.east.refused("link") > 0);
-    // Its agent's own certificate, at the other's gateway.
+    // Its agent's own certificate at the other's gateway: Envoy itself refuses it, and nobody else.
     let der: Vec<u8> = serde_json::from_value(kept["chain"][0].clone()).unwrap();
     let key = PrivateKey::from_pem(kept["key"].as_str().unwrap()).unwrap();
     let fleet = Authority::load(&pair.place.at("hub/ca"), DOMAIN.parse().unwrap()).unwrap();
-    assert!(!CertificateFacts::read(&der).unwrap().serial.as_str().is_empty());
     let bundle = TrustBundle::new(fleet.trust_domain().clone(), [fleet.root().clone()]).unwrap();
     let chain = vec![der.into(), fleet.root().clone()];
     let credentials = Credentials::new(chain, &key, bundle).unwrap();
     let stolen = Identity::new(credentials, Refusals::default(), Arc::new(SystemClock));
-    until_link(WEST, Some(stolen), EAST, pair.east.eastwest, "refused: by its ").await;
+    let gateway = pair.east.eastwest;
+    let refused = "refused: by its gateway, for the certificate shown";
+    until_link(WEST, Some(stolen), EAST, gateway, refused).await;
+    let other = identity(&fleet, &fleet, &agent("north"), Duration::from_secs(86_400));
+    until_link("north", Some(other), EAST, gateway, "beating").await;
+
+    // Back by another token.
+    let Pair { place, hub, east, west } = pair;
+    let (address, listen, token) = (hub.listen.to_string(), west.listen.clone(), hub.token(WEST));
+    drop(west.agent);
+    let mut command = agent_command(&place.at(WEST), Some(&place.at("eu-west-manifests")), &listen);
+    let _west = Agent::start(command.args(["--hub", &address, "--join", &token]));
+    east.until_link("beating");
+    wait_until("an answer from the other cluster", || {
+        get(east.edge, "/").filter(|it| it.starts_with("HTTP/1.1 200"))
+    });
 }

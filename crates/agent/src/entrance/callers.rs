@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 use tidegate_api::GatewayRole;
-use tidegate_link::identity::{Party, PeerInfo, Refusals};
+use tidegate_link::identity::{Clock as _, Party, PeerInfo, Refusals, SystemClock};
 use tidegate_model::GatewayName;
 use tidegate_xds::{Caller, NodeInfo};
 use tonic::{Request, Status};
@@ -22,13 +22,20 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    /// A gateway, by the certificate that the handshake has verified.
+    /// A gateway, by the certificate that the handshake has verified. One in the last third of its life is told of with
+    /// each stream.
     pub(crate) fn gateway(mut request: Request<()>) -> Result<Request<()>, Status> {
         let facts = request.extensions().get::<PeerInfo>().and_then(|info| info.certificate.as_ref());
         let id = facts.and_then(|facts| facts.id.as_ref());
         let Some(Party::Envoy(_, gateway)) = id.map(|id| &id.party) else {
             return Err(Status::unauthenticated("only gateways are served here"));
         };
+        if facts.is_some_and(|facts| facts.renew_at() <= SystemClock.now()) {
+            tracing::warn!(
+                %gateway,
+                "the certificate of its Envoys ends soon; make another: tidegate envoy certificate --gateway {gateway}"
+            );
+        }
         let caller = Caller(gateway.to_string().into());
         request.extensions_mut().insert(caller);
         Ok(request)
@@ -94,6 +101,26 @@ mod tests {
             caller: caller.map(|it| Caller(it.into())),
             ..NodeInfo::default()
         }
+    }
+
+    #[test]
+    fn peer_links_come_through_east_west_gateways_only() {
+        let roles = [("shop/edge", GatewayRole::Edge), ("shop/eastwest", GatewayRole::EastWest)];
+        let gateways = roles.map(|(name, role)| (name.parse().unwrap(), role)).into();
+        let callers =
+            Callers { gateways: Arc::new(std::sync::RwLock::new(gateways)), refusals: Refusals::default() };
+        let through = |gateway: Option<&str>| {
+            let mut request = Request::new(());
+            if let Some(gateway) = gateway {
+                request.extensions_mut().insert(Caller(gateway.into()));
+            }
+            callers.only_eastwest(request).map(drop).map_err(|status| status.code())
+        };
+        assert_eq!(through(Some("shop/eastwest")), Ok(()));
+        for other in [Some("shop/edge"), Some("shop/gone"), Some(NO_GATEWAY), None] {
+            assert_eq!(through(other), Err(tonic::Code::PermissionDenied), "{other:?}");
+        }
+        assert_eq!(callers.refusals.counts()["other_gateway"], 4);
     }
 
     #[test]
