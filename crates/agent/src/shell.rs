@@ -15,7 +15,7 @@ use crate::{
     saved::Keeper,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{PeerStatus, Status},
+    view::{PeerStatus, Status, refusal_counts},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,9 +25,7 @@ use std::{
 use tidegate_api::{GatewayRole, Problem};
 use tidegate_discovery::{Snapshot, Update, Updates};
 use tidegate_engine::Load;
-use tidegate_link::{
-    LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic, identity::Refusals,
-};
+use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
 use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
 use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, XdsEvent, XdsServer};
@@ -81,7 +79,7 @@ pub(crate) struct Shell {
     /// What ended at endpoints since the core was told last, and when that was.
     pub(crate) requests: Ended,
     /// Who was not believed, and by whom we were not; `None` in a cluster without an identity.
-    pub(crate) refusals: Option<Refusals>,
+    pub(crate) refusals: Option<tidegate_link::identity::Refusals>,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -473,7 +471,7 @@ impl Shell {
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
-            refusals: self.refusals.as_ref().map(refusal_counts).unwrap_or_default(),
+            refusals: refusal_counts(self.refusals.as_ref()),
         }
     }
 
@@ -501,10 +499,6 @@ impl Shell {
             })
             .collect()
     }
-}
-
-fn refusal_counts(refusals: &Refusals) -> BTreeMap<String, u64> {
-    refusals.counts().into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
 }
 
 pub(crate) fn unix_micros(at: SystemTime) -> u64 {

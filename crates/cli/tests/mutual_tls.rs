@@ -249,6 +249,62 @@ async fn certificates_are_replaced_under_load_without_a_failed_request() {
     assert_eq!((stayed(&pair.east), stayed(&pair.west)), (1, 1), "no stream ended by it");
 }
 
+/// Replaces the authority of the hub as docs/hub.md says, and waits after each step for both agents.
+fn replace_authority(pair: &Pair) {
+    let identity = |cluster: &str| -> serde_json::Value {
+        let path = pair.place.at(&format!("{cluster}/hub/identity.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let until = |what: &str, is_so: &dyn Fn(&serde_json::Value) -> bool| {
+        wait_until(what, || [EAST, WEST].iter().all(|cluster| is_so(&identity(cluster))).then_some(()));
+    };
+    let ca = pair.place.at("hub/ca");
+    let year = Duration::from_secs(365 * 86_400);
+    let (certificate, key) = Authority::create(&DOMAIN.parse().unwrap(), SystemClock.now(), year).unwrap();
+    let der = TrustBundle::certificates(&certificate).unwrap().remove(0).to_vec();
+    let new = serde_json::to_value(der).unwrap();
+    fs::create_dir(ca.join("also-trusted")).unwrap();
+    fs::write(ca.join("also-trusted/next.crt"), &certificate).unwrap();
+    until("both roots to be believed", &|it| it["roots"].as_array().unwrap().len() == 2);
+    fs::copy(ca.join("tls.crt"), ca.join("also-trusted/old.crt")).unwrap();
+    fs::write(ca.join("tls.key"), key).unwrap();
+    fs::write(ca.join("tls.crt"), certificate).unwrap();
+    let is_new =
+        |it: &serde_json::Value| [&it["chain"], &it["gateway"]["chain"]].iter().all(|chain| chain[1] == new);
+    until("agents and gateways to have certificates of the new one", &is_new);
+    fs::remove_dir_all(ca.join("also-trusted")).unwrap();
+    until("only the new root to be believed", &|it| it["roots"] == serde_json::json!([new]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authority_is_replaced_under_load_without_a_failed_request() {
+    let Some(envoy) = envoy("the_authority_is_replaced_under_load_without_a_failed_request") else { return };
+    let pair = Pair::start(&envoy, &["--certificate-ttl", "15s"]);
+    pair.until_served();
+    pair.east.until_link("beating");
+    let old = Authority::load(&pair.place.at("hub/ca"), DOMAIN.parse().unwrap()).unwrap();
+    let (stop, counts) = load(pair.east.edge);
+    replace_authority(&pair);
+    let new = Authority::load(&pair.place.at("hub/ca"), DOMAIN.parse().unwrap()).unwrap();
+    let day = Duration::from_secs(86_400);
+    let gateway = pair.west.eastwest;
+    until_link(EAST, Some(identity(&new, &new, &agent(EAST), day)), WEST, gateway, "beating").await;
+    let refused = "refused: by its gateway, for the certificate shown";
+    until_link(EAST, Some(identity(&old, &new, &agent(EAST), day)), WEST, gateway, refused).await;
+    stop.store(true, Ordering::SeqCst);
+    let (sent, failed) = (counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst));
+    println!("{sent} requests, {failed} failed");
+    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+    for side in [&pair.east, &pair.west] {
+        side.until_link("beating");
+        assert_eq!(
+            side.agent.running.said().matches("connected to the hub").count(),
+            1,
+            "no stream ended by it"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envoy_is_given_only_what_its_certificate_is_for() {
     let Some(envoy) = envoy("an_envoy_is_given_only_what_its_certificate_is_for") else { return };
@@ -294,7 +350,7 @@ async fn an_envoy_is_given_only_what_its_certificate_is_for() {
     wait_until("a refusal", || (east.refused("handshake") > 0).then_some(()));
     drop(east);
     let mut command = agent_command(&pair.place.at(EAST), None, "plain:0.0.0.0:0");
-    let mut running = Running::start(&mut command.args(["--hub", &pair.hub.listen.to_string()]));
+    let mut running = Running::start(command.args(["--hub", &pair.hub.listen.to_string()]));
     assert_eq!(running.ended().code(), Some(1));
     let said = running.said();
     assert!(said.contains("is not a loopback address, and this cluster has an identity"), "{said}");
