@@ -150,6 +150,13 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
     ] {
         family(&format!("tidegate_check_{name}"), kind, help, one(value));
     }
+    let refusals = status.refusals.iter();
+    family(
+        "tidegate_refusals_total",
+        "counter",
+        "How often somebody was not believed who they are, or this cluster was not, by reason.",
+        refusals.map(|(reason, count)| (format!(r#"reason="{reason}""#), number(*count))).collect(),
+    );
     family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
     family(
         "tidegate_ready",
@@ -212,6 +219,7 @@ mod tests {
                 }],
             }],
             checks: crate::view::ChecksView { under_way_limit: 4096, ..Default::default() },
+            refusals: [("expired".to_owned(), 3)].into(),
         };
         let text = text(&status, 7);
         let refused = r#"tidegate_gateway_refused_resource{node="n\"1",type="cluster",resource="shop/web",from="FailoverPolicy shop/web at p.yaml"} 1"#;
@@ -223,6 +231,7 @@ mod tests {
         assert!(text.contains("tidegate_peer_reachable{peer=\"us-west\"} 0\n"), "{text}");
         assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");
         assert!(text.contains("tidegate_check_under_way_limit 4096\n"), "{text}");
+        assert!(text.contains("tidegate_refusals_total{reason=\"expired\"} 3\n"), "{text}");
         assert!(text.contains("tidegate_ready 0\n"), "{text}");
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

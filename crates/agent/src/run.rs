@@ -4,11 +4,13 @@ use crate::{
     admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
-    hub::{self, HubError, HubOptions, InForce},
+    entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
+    hub::{self, HubError, HubOptions, Membership},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     passive::reports::Ended,
     saved::{Keeper, StateDir, StateError},
+    secrets,
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
 };
@@ -16,23 +18,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{Folder, Snapshot, Updates};
 use tidegate_envoy::{is_grpc, tunnels_well};
-use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
+use tidegate_link::{PeerClient, PeerClientConfig, PeerServer, identity::Refusals};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::server::TcpIncoming;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
@@ -47,8 +45,8 @@ pub struct AgentConfig {
     pub cluster: Option<ClusterName>,
     /// The way to the hub; `None` for a cluster without one.
     pub hub: Option<HubOptions>,
-    /// Where gateways and peers connect.
-    pub listen: SocketAddr,
+    /// Where gateways and, through them, peers connect.
+    pub listen: Vec<Listen>,
     /// Where people and their tools ask.
     pub admin: SocketAddr,
     /// Where state is kept.
@@ -68,6 +66,12 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// Gateways cannot be listened for.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Gateways cannot be believed.
+    #[error("the authority of the gateways cannot be used: {0}")]
+    Gateways(#[from] entrance::EnvoyCertificateError),
     /// The manifests cannot be watched.
     #[error(transparent)]
     Manifests(#[from] tidegate_discovery::Error),
@@ -119,10 +123,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     for problem in problems {
         tracing::error!(%problem, "a state file is passed over");
     }
-    let listener = bind(config.listen, "xDS and peer links").await?;
+    let mut bound = Vec::new();
+    for listen in &config.listen {
+        // Whether the cluster has an identity is known later, and does not change the address.
+        bound.push((listen.clone(), listen.bind().await?));
+    }
     let admin_listener = bind(config.admin, "administration").await?;
     let (ask_tx, asks) = mpsc::channel(64);
-    let (cluster, (first, manifests), in_force) = match manifests(&config, boot, &ask_tx, &stop).await {
+    let (cluster, (first, manifests), member) = match manifests(&config, boot, &ask_tx, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
         Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
         found => found?,
@@ -143,17 +151,23 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         identifier: format!("tidegate-agent/{cluster}"),
         ..XdsOptions::default()
     };
-    let resolver = resolver(Arc::clone(&gateways), cluster.clone());
+    let identity = member.as_ref().map(|member| member.identity.clone());
+    let refusals = identity.as_ref().map(|identity| identity.refusals().clone());
+    let resolver = resolver(Arc::clone(&gateways), cluster.clone(), refusals.clone());
     let xds = XdsServer::with_options(store.clone(), resolver, xds_tx, stop.clone(), options);
     xds.hold();
     xds.declare([]);
-    let peer_server = PeerServer::new(cluster.clone(), own.region.clone(), boot, stop.clone());
+    let mut peer_server = PeerServer::new(cluster.clone(), own.region.clone(), boot, stop.clone());
+    if let Some(identity) = &identity {
+        peer_server = peer_server.believing(identity.clone());
+    }
 
     let tasks = TaskTracker::new();
     let failed = CancellationToken::new();
-    tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves xDS, load reports and peer links");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
-    let grpc = serve_grpc(listener, xds.clone(), peer_server.clone(), stop.clone());
+    let doors =
+        Doors { bound, xds: &xds, peers: &peer_server, gateways: &gateways, refusals: refusals.clone() };
+    let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
     let http = serve_admin(admin_listener, admin::router(ask_tx, Arc::clone(&timeline)), stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
@@ -164,7 +178,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let folder = config.state_dir.join(journal::FOLDER);
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
-    let core = Core::new(cluster.clone(), saved, Time::ZERO);
+    let mut core = Core::new(cluster.clone(), saved, Time::ZERO);
+    let mut in_force = None;
+    if let Some(member) = member {
+        core.secure();
+        secrets::hand_over(member.secrets.borrow().as_ref(), &xds);
+        tasks.spawn(secrets::follow(member.secrets, xds.clone(), stop.clone()));
+        in_force = Some(member.in_force);
+    }
     let shell = Shell {
         origin,
         core,
@@ -172,7 +193,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         xds: xds.clone(),
         prober: Prober::start(verdict_tx, stop.clone()).map_err(AgentError::Prober)?,
         peer_client: PeerClient::start(
-            PeerClientConfig { own: cluster.clone(), boot, peers: BTreeMap::new(), origin, identity: None },
+            PeerClientConfig { own: cluster.clone(), boot, peers: BTreeMap::new(), origin, identity },
             link_tx,
             stop.clone(),
         ),
@@ -191,6 +212,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         successes: BTreeSet::new(),
         successes_at: Time::ZERO,
         requests: Ended::default(),
+        refusals,
         store,
         released: false,
     };
@@ -221,7 +243,7 @@ async fn manifests(
     boot: PeerBoot,
     asks: &mpsc::Sender<admin::Ask>,
     stop: &CancellationToken,
-) -> Result<(ClusterName, (Snapshot, Updates), Option<watch::Sender<InForce>>), AgentError> {
+) -> Result<(ClusterName, (Snapshot, Updates), Option<Membership>), AgentError> {
     let paths = config.manifests.clone();
     let Some(options) = config.hub.clone() else {
         let cluster = config.cluster.clone().ok_or(AgentError::NoCluster)?;
@@ -229,9 +251,9 @@ async fn manifests(
     };
     let (state, named) = (&config.state_dir, config.cluster.as_ref());
     let member = hub::open(state, options, named, boot, asks.clone(), stop.clone()).await?;
-    let cluster = member.cluster;
-    let followed = Folder::watch_beside(paths, Some(member.given), cluster.clone(), stop.clone())?;
-    Ok((cluster, followed, Some(member.in_force)))
+    let cluster = member.cluster.clone();
+    let followed = Folder::watch_beside(paths, Some(member.given.clone()), cluster.clone(), stop.clone())?;
+    Ok((cluster, followed, Some(member)))
 }
 
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, AgentError> {
@@ -250,25 +272,44 @@ async fn guard(
     result
 }
 
-async fn serve_grpc(
-    listener: TcpListener,
-    xds: XdsServer,
-    peers: PeerServer,
-    stop: CancellationToken,
-) -> Result<(), AgentError> {
-    let mut server = xds.transport();
-    let inspection = xds.inspection();
-    let (ads, lrs, metrics) = xds.into_services();
-    server
-        .add_service(ads)
-        .add_service(lrs)
-        .add_service(metrics)
-        .add_service(inspection)
-        .add_service(peers.service())
-        // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled())
-        .await
-        .map_err(|error| AgentError::Server { what: "xDS", why: error.to_string() })
+/// Where gateways come in, before it is known who they are.
+struct Doors<'a> {
+    bound: Vec<(Listen, Bound)>,
+    xds: &'a XdsServer,
+    peers: &'a PeerServer,
+    gateways: &'a Gateways,
+    refusals: Option<Refusals>,
+}
+
+impl Doors<'_> {
+    /// The servers of all of them. Nothing is served where it must not be.
+    fn open(
+        self,
+        state: &Path,
+        member: Option<&Membership>,
+        stop: &CancellationToken,
+    ) -> Result<impl Future<Output = Result<(), AgentError>> + use<>, AgentError> {
+        let refusals = self.refusals.unwrap_or_default();
+        let gatekeeper = member.map(|member| {
+            let domain = member.identity.current().bundle.trust_domain().clone();
+            let authority = EnvoyAuthority::open(state, domain, member.cluster.clone())?;
+            Gatekeeper::new(&authority, refusals.clone())
+        });
+        let gatekeeper = gatekeeper.transpose()?;
+        let callers = Callers { gateways: Arc::clone(self.gateways), refusals };
+        let services = Services { xds: self.xds.clone(), peers: self.peers.clone(), callers };
+        let mut served = Vec::new();
+        for (listen, bound) in self.bound {
+            let door = listen.door(member.is_some())?;
+            tracing::info!(
+                address = %bound.address(),
+                tls = door == Door::Gateways,
+                "serves xDS, load reports and peer links"
+            );
+            served.push(entrance::serve(bound, door, services.clone(), gatekeeper.clone(), stop.clone()));
+        }
+        Ok(async move { futures::future::try_join_all(served).await.map(drop) })
+    }
 }
 
 async fn serve_admin(
@@ -284,15 +325,21 @@ async fn serve_admin(
 
 /// Which scopes a client sees. A gateway's Envoy names its gateway in the node's metadata, and its zone in the locality; a
 /// gRPC client its zone only.
-fn resolver(gateways: Gateways, cluster: ClusterName) -> tidegate_xds::Resolver {
+///
+/// Once the cluster has an identity, gateways see the secrets that go with it.
+fn resolver(gateways: Gateways, cluster: ClusterName, refusals: Option<Refusals>) -> tidegate_xds::Resolver {
     Arc::new(move |node: &NodeInfo| {
+        entrance::believed(node, refusals.as_ref())?;
         if let Some(zone) = grpc_client(node) {
             return zone.map(|zone| vec![grpc_scope(&zone)]);
         }
         let (gateway, zone) = gateway_of(node)?;
         let gateways = gateways.read().unwrap_or_else(PoisonError::into_inner);
         match gateways.get(&gateway) {
-            Some(role) => Ok(scopes_of(&gateway, *role, &zone, tunnels_well(&node.user_agent_version))),
+            Some(role) => {
+                let scopes = scopes_of(&gateway, *role, &zone, tunnels_well(&node.user_agent_version));
+                Ok(scopes.into_iter().chain(refusals.as_ref().map(|_| secrets::scope())).collect())
+            }
             None if gateways.is_empty() => {
                 Err(format!("the agent of {cluster} has loaded no gateways (yet)"))
             }

@@ -15,7 +15,7 @@ use crate::{
     saved::Keeper,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{PeerStatus, Status},
+    view::{PeerStatus, Status, refusal_counts},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,6 +78,8 @@ pub(crate) struct Shell {
     pub(crate) successes_at: Time,
     /// What ended at endpoints since the core was told last, and when that was.
     pub(crate) requests: Ended,
+    /// Who was not believed, and by whom we were not; `None` in a cluster without an identity.
+    pub(crate) refusals: Option<tidegate_link::identity::Refusals>,
     /// Whether gateways are answered.
     pub(crate) released: bool,
 }
@@ -469,6 +471,7 @@ impl Shell {
             peers: self.peers(links),
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
+            refusals: refusal_counts(self.refusals.as_ref()),
         }
     }
 

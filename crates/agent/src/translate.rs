@@ -96,7 +96,7 @@ fn gone(scope: Scope, name: &ServiceName, zone: &Zone) -> Change {
     Change::Remove { scope, kind: ResourceType::Endpoint, name: envoy::edge_endpoints_name(name, zone) }
 }
 
-fn set(scope: Scope, resource: Resource) -> Change {
+pub(crate) fn set(scope: Scope, resource: Resource) -> Change {
     Change::Set { scope, kind: resource.kind, name: resource.name, body: resource.body }
 }
 

@@ -4,8 +4,9 @@
 
 use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
+use tidegate_link::identity::Refusals;
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
 /// All that an agent knows, at one moment.
@@ -43,6 +44,15 @@ pub struct Status {
     /// The active checks of this cluster's endpoints.
     #[serde(default)]
     pub checks: ChecksView,
+    /// How often somebody was not believed, or this cluster was not, by reason.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, u64>,
+}
+
+/// Counts of refusals as they are shown; none in a cluster without an identity.
+pub(crate) fn refusal_counts(refusals: Option<&Refusals>) -> BTreeMap<String, u64> {
+    let counts = refusals.map(Refusals::counts).unwrap_or_default();
+    counts.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
 }
 
 /// What the prober counts of itself.

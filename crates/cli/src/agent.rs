@@ -4,7 +4,7 @@ use crate::stop;
 use anyhow::{Result, bail};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
-use tidegate_agent::{AgentConfig, HubOptions};
+use tidegate_agent::{AgentConfig, HubOptions, Listen};
 use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
 
@@ -22,9 +22,10 @@ pub(crate) struct Args {
     /// Where the hub is. Its policy comes before the manifests'; without it the last good one stays in force.
     #[arg(long, value_name = "HOST:PORT")]
     hub: Option<String>,
-    /// Where gateways and, through the east-west gateways, other clusters' agents connect.
+    /// Where gateways and, through the east-west gateways, other clusters' agents connect: HOST:PORT (by mutual TLS once the
+    /// cluster has joined a hub), unix:PATH, unix:PATH,mode=660, or plain:HOST:PORT for gRPC clients; may be given several times.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
-    listen: SocketAddr,
+    listen: Vec<Listen>,
     /// Health, readiness, metrics and the command line's questions. Whoever reaches it can let traffic back.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18001")]
     admin: SocketAddr,

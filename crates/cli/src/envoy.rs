@@ -1,6 +1,6 @@
 //! `tidegate envoy bootstrap` and `tidegate envoy run`.
 
-use crate::stop;
+use crate::{envoy_certificate, stop};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
@@ -9,7 +9,7 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use tidegate_envoy::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
+use tidegate_envoy::{AgentAddress, BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 use tokio::process::{Child, Command as Process};
 
@@ -22,13 +22,18 @@ pub(crate) enum Command {
     Bootstrap(Gateway),
     /// Run Envoy with that bootstrap, until it ends or is told to.
     Run(Run),
+    /// Make the certificate by which the Envoys of a gateway come to an agent that has joined a hub, over TCP.
+    Certificate(envoy_certificate::Certificate),
 }
 
 #[derive(Debug, Parser)]
 pub(crate) struct Gateway {
-    /// The agent's listen address.
+    /// The agent's listen address: HOST:PORT, or unix:PATH on the same host.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
-    agent: SocketAddr,
+    agent: AgentAddress,
+    /// The folder that `tidegate envoy certificate` made, if the agent has joined a hub and is not on a Unix socket.
+    #[arg(long, value_name = "DIR")]
+    credentials: Option<PathBuf>,
     /// The gateway that this Envoy is a replica of.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: GatewayName,
@@ -84,10 +89,12 @@ pub(crate) struct Run {
 }
 
 impl Gateway {
-    fn spec(&self) -> BootstrapSpec {
+    fn spec(&self) -> Result<BootstrapSpec> {
         let node_id = || format!("{}@{}:{}", self.gateway, self.zone, self.admin.port());
-        BootstrapSpec {
-            agent: self.agent,
+        let credentials = self.credentials.as_deref();
+        Ok(BootstrapSpec {
+            agent: self.agent.clone(),
+            agent_tls: credentials.map(|it| envoy_certificate::read(it, &self.gateway)).transpose()?,
             gateway: self.gateway.clone(),
             role: None,
             zone: self.zone.clone(),
@@ -104,23 +111,24 @@ impl Gateway {
                 max_connections: self.max_connections,
                 max_heap_bytes: self.max_heap_mib << 20,
             },
-        }
+        })
     }
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Bootstrap(gateway) => {
-            say!("{}", serde_json::to_string_pretty(&bootstrap(&gateway.spec()))?);
+            say!("{}", serde_json::to_string_pretty(&bootstrap(&gateway.spec()?))?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(run) => supervise(run).await,
+        Command::Certificate(args) => envoy_certificate::make(&args),
     }
 }
 
 async fn supervise(run: Run) -> Result<ExitCode> {
     let stop = stop::token(run.exit_with_stdin);
-    let spec = run.gateway.spec();
+    let spec = run.gateway.spec()?;
     let binary = run.envoy.unwrap_or_else(|| PathBuf::from("envoy"));
     let mut child = start(&binary, &spec)?;
     tracing::info!(pid = child.id(), node = spec.node_id, admin = %spec.admin, "Envoy started");

@@ -12,6 +12,7 @@ mod agent;
 mod cluster;
 mod demo;
 mod envoy;
+mod envoy_certificate;
 mod explain;
 mod hub;
 mod replay;

@@ -4,17 +4,12 @@
 
 mod support;
 
-use serde_json::Value;
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::fs;
 use support::{
-    command::{Ran, Running, run, tidegate},
+    command::{Running, run},
+    hub::{ANY, Agent, Hub, Place, agent_command},
     wait_until,
 };
-use tempfile::TempDir;
 
 const CLUSTERS: &str = "\
 apiVersion: tidegate.dev/v1alpha1
@@ -39,131 +34,6 @@ fn policy(name: &str, field: &str) -> String {
         "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
          targetRefs: [{{kind: Service, name: {name}}}]\n  failback: {{{field}}}\n"
     )
-}
-
-fn bound(what: &'static str) -> impl Fn(&str) -> Option<SocketAddr> {
-    move |text: &str| {
-        let line = text.lines().find(|line| line.contains(what))?;
-        line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
-    }
-}
-
-/// A folder for a hub and its clusters.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(place.at("policies")).unwrap();
-        place
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.at("policies").join(name), text).unwrap();
-    }
-}
-
-struct Hub {
-    running: Running,
-    listen: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Hub {
-    fn start(place: &Place, listen: &str, more: &[&str]) -> Self {
-        let mut command = tidegate();
-        command.args(["hub", "--listen", listen, "--admin", "127.0.0.1:0"]).args(more);
-        command.arg("--policies").arg(place.at("policies")).arg("--state-dir").arg(place.at("hub"));
-        let mut running = Running::start(&mut command);
-        let listen = running.until_said("its address", bound("serves agents"));
-        let admin = running.until_said("its admin address", bound("serves administration"));
-        Self { running, listen, admin }
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Ran {
-        run(arguments.iter().map(|it| (*it).to_owned()).chain(["--admin".to_owned(), self.admin.to_string()]))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let ran = self.ask(&[arguments, &["-o", "json"]].concat());
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        serde_json::from_str(&ran.stdout).unwrap()
-    }
-
-    fn token(&self, cluster: &str) -> String {
-        let ran = self.ask(&["cluster", "join-token", cluster, "--ttl", "1h"]);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        ran.stdout.trim().to_owned()
-    }
-
-    /// Waits until an object is in this state in a cluster, with the newest policy.
-    fn until(&self, object: &str, cluster: &str, state: &str) -> Value {
-        wait_until(&format!("{object} {state} in {cluster}"), || {
-            let rollout = self.json(&["rollout", "status"]);
-            let object = rollout["objects"].as_array()?.iter().find(|it| it["object"] == object)?.clone();
-            let found = object["clusters"].as_array()?.iter().find(|it| it["cluster"] == cluster)?;
-            (found["state"]["is"] == state).then(|| rollout.clone())
-        })
-    }
-}
-
-fn agent_command(state: &Path, manifests: Option<&Path>) -> std::process::Command {
-    let mut command = tidegate();
-    command
-        .args(["agent", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .arg("--state-dir")
-        .arg(state);
-    if let Some(manifests) = manifests {
-        command.arg("--manifests").arg(manifests);
-    }
-    command
-}
-
-struct Agent {
-    running: Running,
-    admin: SocketAddr,
-}
-
-impl Agent {
-    fn start(command: &mut std::process::Command) -> Self {
-        let mut running = Running::start(command);
-        let admin = running.until_said("its admin address", bound("serves administration"));
-        running.until_said("that it is ready", |text| text.contains("ready: gateways").then_some(()));
-        Self { running, admin }
-    }
-
-    fn join(place: &Place, hub: &Hub, cluster: &str, manifests: Option<&Path>) -> Self {
-        let address = hub.listen.to_string();
-        let mut command = agent_command(&place.at(cluster), manifests);
-        Self::start(command.args(["--hub", &address, "--join", &hub.token(cluster)]))
-    }
-
-    /// The hold-down that is in force for shop/web, with who said so.
-    fn rule(&self) -> Option<String> {
-        let ran = run(["explain", "shop/web", "-o", "json", "--admin", &self.admin.to_string()]);
-        let explained: Value = serde_json::from_str(&ran.stdout).ok()?;
-        let rules = explained["rules"].as_array()?.iter().filter_map(Value::as_str);
-        rules.filter(|it| it.starts_with("failback.holdDown")).map(str::to_owned).next()
-    }
-
-    fn until_rule(&self, text: &str) {
-        wait_until(&format!("the rule {text}"), || self.rule().filter(|it| it.contains(text)));
-    }
-
-    fn decisions(&self) -> Value {
-        let ran = run(["status", "-o", "json", "--admin", &self.admin.to_string()]);
-        let status: Value = serde_json::from_str(&ran.stdout).unwrap();
-        serde_json::json!([
-            status["pools"],
-            status["plans"],
-            status["problems"],
-            status["manifestsGeneration"]
-        ])
-    }
 }
 
 #[test]
@@ -208,7 +78,7 @@ fn a_fleet_comes_up_from_empty_folders_and_lives_without_its_hub() {
     assert_eq!((east.decisions(), west.decisions()), before);
     drop(west);
     let address = hub.listen.to_string();
-    let west = Agent::start(agent_command(&place.at("eu-west"), None).args(["--hub", &address]));
+    let west = Agent::start(agent_command(&place.at("eu-west"), None, ANY).args(["--hub", &address]));
     assert!(west.running.said().contains("the last good policy is on disk"), "{}", west.running.said());
 
     // It comes back with news: they are told by delta.
@@ -233,7 +103,7 @@ fn a_token_that_does_not_fit_is_told_and_ends_the_agent() {
     let hub = Hub::start(&place, "127.0.0.1:0", &[]);
     let (token, address) = (hub.token("us-east"), hub.listen.to_string());
     let refused = |arguments: &[&str], state: &str| {
-        let mut command = agent_command(&place.at(state), None);
+        let mut command = agent_command(&place.at(state), None, ANY);
         let mut running = Running::start(command.args(["--hub", &address]).args(arguments));
         assert_eq!(running.ended().code(), Some(1));
         running.said()
@@ -249,11 +119,11 @@ fn a_token_that_does_not_fit_is_told_and_ends_the_agent() {
     let renamed = token.replace("us-east", "eu-west");
     let said = refused(&["--join", &renamed], "c");
     assert!(said.contains("the token was made for another cluster"), "{said}");
-    drop(Agent::start(agent_command(&place.at("d"), None).args(["--hub", &address, "--join", &token])));
+    drop(Agent::start(agent_command(&place.at("d"), None, ANY).args(["--hub", &address, "--join", &token])));
     let said = refused(&["--join", &token], "e");
     assert!(said.contains("redeemed before, by another key"), "{said}");
     // Whoever redeemed it starts again with it, as a unit file would.
-    drop(Agent::start(agent_command(&place.at("d"), None).args(["--hub", &address, "--join", &token])));
+    drop(Agent::start(agent_command(&place.at("d"), None, ANY).args(["--hub", &address, "--join", &token])));
     let ran = run(["agent", "--state-dir", "x", "--join", "tidegate-join.secret"]);
     assert!(ran.stderr.contains("not a join token"), "{ran:?}");
     let ran = hub.ask(&["cluster", "join-token", "us-east", "--ttl", "1000h"]);
@@ -272,7 +142,7 @@ fn a_token_that_does_not_fit_is_told_and_ends_the_agent() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let hub = Hub::start(&place, &address, &[]);
     let token = ran.stdout.trim();
-    drop(Agent::start(agent_command(&place.at("f"), None).args(["--hub", &address, "--join", token])));
+    drop(Agent::start(agent_command(&place.at("f"), None, ANY).args(["--hub", &address, "--join", token])));
     drop(hub);
 }
 
@@ -310,7 +180,7 @@ fn an_older_hub_is_not_followed_and_a_revoked_cluster_is_cut_off() {
     east.until_rule("failback.holdDown 30s");
 
     let ran = hub.ask(&["cluster", "revoke", "us-east"]);
-    assert!(ran.stdout.contains("1 certificates of us-east are revoked"), "{ran:?}");
+    assert!(ran.stdout.contains("2 certificates of us-east are revoked"), "{ran:?}");
     east.running
         .until_said("that it is out", |text| text.contains("the certificate was revoked").then_some(()));
     wait_until("the list to say so", || {
@@ -322,7 +192,7 @@ fn an_older_hub_is_not_followed_and_a_revoked_cluster_is_cut_off() {
     drop(east);
     // Back by another token, over the old state.
     let token = hub.token("us-east");
-    let mut command = agent_command(&place.at("us-east"), Some(&manifests));
+    let mut command = agent_command(&place.at("us-east"), Some(&manifests), ANY);
     let east = Agent::start(command.args(["--hub", &address, "--join", &token]));
     east.until_rule("failback.holdDown 44s");
 }
@@ -333,9 +203,29 @@ fn certificates_are_renewed_on_a_living_stream() {
     place.write("clusters.yaml", CLUSTERS);
     let mut hub = Hub::start(&place, "127.0.0.1:0", &["--certificate-ttl", "6s"]);
     let mut east = Agent::join(&place, &hub, "us-east", None);
-    east.running.until_said("the renewal", |text| text.contains("the certificate is renewed").then_some(()));
+    east.running
+        .until_said("the renewal", |text| text.contains("the certificates are renewed").then_some(()));
     hub.running.until_said("the renewal", |text| text.contains("what=\"renewed\"").then_some(()));
     place.write("web.yaml", &policy("web", "holdDown: 11s"));
     hub.until("FailoverPolicy shop/web", "us-east", "applied");
     assert_eq!(hub.running.said().matches("an agent is connected").count(), 1, "{}", hub.running.said());
+}
+
+#[test]
+fn a_cluster_that_joined_before_gateways_had_certificates_is_given_one_at_its_next_start() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    let hub = Hub::start(&place, "127.0.0.1:0", &[]);
+    drop(Agent::join(&place, &hub, "us-east", None));
+    let path = place.at("us-east/hub/identity.json");
+    let read = || serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap();
+    let mut older = read();
+    older.as_object_mut().unwrap().remove("gateway").unwrap();
+    fs::write(&path, older.to_string()).unwrap();
+    let mut command = agent_command(&place.at("us-east"), None, ANY);
+    let east = Agent::start(command.args(["--hub", &hub.listen.to_string()]));
+    let said = east.running.said();
+    assert!(said.contains("waiting for the hub to give the gateways a certificate"), "{said}");
+    let newer = read();
+    assert!(newer["gateway"]["chain"].is_array() && newer["key"] != older["key"], "both are new");
 }

@@ -21,6 +21,7 @@
 //! [`grpc_cluster`] and [`grpc_endpoints`], once more with the names of an edge's.
 
 mod access_log;
+mod agent_cluster;
 mod bootstrap;
 mod cluster;
 mod counters;
@@ -38,6 +39,9 @@ mod stream;
 mod tls;
 mod upstream;
 
+pub use agent_cluster::{
+    AGENT_ROOT, AgentAddress, AgentAddressError, AgentTls, GATEWAY_PEM, GATEWAY_SDS, gateway_sds,
+};
 pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};
 pub use counters::demand_counter;
@@ -53,4 +57,4 @@ pub use routes::{
     AGENT_CLUSTER, DEFAULT_REQUEST_TIMEOUT, PEER_LINK_PREFIX, SERVICE_HEADER, eastwest_routes, edge_routes,
 };
 pub use stream::{stream_listener, tunnelled_endpoints, tunnels_well};
-pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, TRUST_SECRET, identity_secret, trust_secret};
+pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, SERIAL_HEADER, TRUST_SECRET, identity_secret, trust_secret};

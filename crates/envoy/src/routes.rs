@@ -5,7 +5,7 @@ mod rule;
 
 use crate::{
     health::health_route,
-    proto::{duration, flag, text},
+    proto::{duration, flag, set_header, text},
     resource::{Resource, listener_name},
     retry, stream, tls,
 };
@@ -124,6 +124,9 @@ pub fn eastwest_routes(
             idle_timeout: duration(Duration::ZERO),
             ..Default::default()
         })),
+        // Removed before it is added: where nobody showed a certificate nobody says its serial.
+        request_headers_to_remove: vec![tls::SERIAL_HEADER.to_owned()],
+        request_headers_to_add: vec![set_header(tls::SERIAL_HEADER, "%DOWNSTREAM_PEER_SERIAL%".to_owned())],
         ..Default::default()
     };
     let refused = Route {

@@ -41,6 +41,9 @@ pub const TRUST_SECRET: &str = "tidegate/trust";
 /// among other parts. Whatever a client said there is taken off; services are not told.
 pub const CLIENT_HEADER: &str = "x-forwarded-client-cert";
 
+/// The header by which it tells the serial of that certificate, so that agents refuse one that was revoked.
+pub const SERIAL_HEADER: &str = "x-tidegate-client-serial";
+
 /// The metadata by which Envoy chooses the transport socket of a host.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
 
@@ -60,9 +63,11 @@ pub fn identity_secret(chain: &str, key: &str) -> Resource {
     })
 }
 
-/// Whom gateways believe: the gateways and agents of every cluster of a trust domain, by its roots (PEM).
+/// Whom gateways believe: the gateways and agents of every cluster of a trust domain, by its roots (PEM), but for those of
+/// a list of revoked certificates (PEM, empty for none), which has to be of the only root: Envoy refuses whoever is of an authority
+/// without a list once there is one.
 #[must_use]
-pub fn trust_secret(trust_domain: &str, roots: &str) -> Resource {
+pub fn trust_secret(trust_domain: &str, roots: &str, revocations: &str) -> Resource {
     // A trust domain and the name of a cluster hold letters, digits, dots, hyphens and underscores.
     let domain = trust_domain.replace('.', r"\.");
     let members = RegexMatcher {
@@ -73,6 +78,8 @@ pub fn trust_secret(trust_domain: &str, roots: &str) -> Resource {
         name: TRUST_SECRET.to_owned(),
         r#type: Some(Type::ValidationContext(CertificateValidationContext {
             trusted_ca: Some(text(roots)),
+            crl: (!revocations.is_empty()).then(|| text(revocations)),
+            only_verify_leaf_cert_crl: true,
             match_typed_subject_alt_names: vec![SubjectAltNameMatcher {
                 san_type: SanType::Uri.into(),
                 matcher: Some(StringMatcher {

@@ -51,12 +51,19 @@ impl Keys {
         Ok(Self { authority, signer: signer(state)?, other_roots: other_roots(folder)? })
     }
 
-    /// Whom the fleet believes.
-    pub(crate) fn trust(&self, revoked: impl IntoIterator<Item = Serial>) -> Result<Trust, HubError> {
+    /// Whom the fleet believes. The list for gateways is left out while there are two roots: the other one gives none, and
+    /// gateways would refuse all that it issued.
+    pub(crate) fn trust(
+        &self,
+        revoked: impl IntoIterator<Item = Serial>,
+        now: UnixTime,
+    ) -> Result<Trust, HubError> {
         let roots = [self.authority.root().clone()].into_iter().chain(self.other_roots.iter().cloned());
         let bundle = TrustBundle::new(self.authority.trust_domain().clone(), roots)?;
         let bundle = bundle.revoking(revoked.into_iter().collect())?;
-        Ok(Trust { bundle, policy_keys: vec![self.signer.public()] })
+        let listed = !bundle.revoked().is_empty() && bundle.roots().len() == 1;
+        let list = if listed { self.authority.revocations(bundle.revoked(), now)? } else { None };
+        Ok(Trust { bundle, policy_keys: vec![self.signer.public()], revocations: list.unwrap_or_default() })
     }
 
     /// A certificate for the hub itself. Its key is never written.

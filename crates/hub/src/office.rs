@@ -63,6 +63,21 @@ pub struct NewToken {
     pub ttl: Duration,
 }
 
+/// What is asked for: signing requests (DER) of which only the keys count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'r> {
+    pub(crate) agent: &'r [u8],
+    /// Empty if the cluster wants no certificate for its gateways.
+    pub(crate) gateway: &'r [u8],
+}
+
+/// What a cluster is given.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    pub(crate) agent: Issued,
+    pub(crate) gateway: Option<Issued>,
+}
+
 /// A policy that is handed out.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
@@ -141,7 +156,7 @@ impl Office {
         let store = Store::open(&place.state.join("hub.redb"))?;
         let now = clock.now();
         let keys = Keys::open(&place.state, place.brought.as_deref(), &place.trust_domain, now)?;
-        let trust = keys.trust(revoked(&store, now.as_secs())?)?;
+        let trust = keys.trust(revoked(&store, now.as_secs())?, now)?;
         let identity = Identity::new(keys.hub_credentials(&trust, now)?, Refusals::default(), clock);
         let published = restore(&store, &trust)?;
         Ok(Self {
@@ -207,16 +222,16 @@ impl Office {
         Ok(made)
     }
 
-    /// Redeems a token: a certificate for the key of the request.
+    /// Redeems a token: certificates for the keys of the requests.
     pub(crate) fn join(
         &self,
         cluster: &ClusterName,
         secret: Option<&Secret>,
-        request: &[u8],
-    ) -> Result<Result<Issued, TokenRefusal>, OfficeError> {
-        let issued = self.issue(cluster, request)?;
+        wanted: Wanted<'_>,
+    ) -> Result<Result<Certificates, TokenRefusal>, OfficeError> {
+        let issued = self.issue(cluster, wanted)?;
         let now = self.now();
-        let key = issued.facts.key.to_string();
+        let key = issued.agent.facts.key.to_string();
         let decide = |record: Option<&TokenRecord>| redeem(record, cluster, &key, now);
         let decided = match secret {
             Some(secret) => self.store.with_token(&secret.hash(), decide)?.map(drop),
@@ -229,25 +244,38 @@ impl Office {
         Ok(Ok(issued))
     }
 
-    /// A new certificate for an agent that has one.
-    pub(crate) fn renew(&self, cluster: &ClusterName, request: &[u8]) -> Result<Issued, OfficeError> {
-        let issued = self.issue(cluster, request)?;
+    /// New certificates for an agent that has one.
+    pub(crate) fn renew(
+        &self,
+        cluster: &ClusterName,
+        wanted: Wanted<'_>,
+    ) -> Result<Certificates, OfficeError> {
+        let issued = self.issue(cluster, wanted)?;
         self.keep(cluster, &issued, "renewed")?;
         Ok(issued)
     }
 
-    fn issue(&self, cluster: &ClusterName, request: &[u8]) -> Result<Issued, AuthorityError> {
-        let (party, serial) = (Party::Agent(cluster.clone()), draw_serial());
-        self.keys().authority.issue(request, &party, &serial, self.identity.now(), self.certificate_ttl)
+    fn issue(&self, cluster: &ClusterName, wanted: Wanted<'_>) -> Result<Certificates, AuthorityError> {
+        let (keys, now) = (self.keys(), self.identity.now());
+        let issue = |request: &[u8], party: Party| {
+            keys.authority.issue(request, &party, &draw_serial(), now, self.certificate_ttl)
+        };
+        let gateway = (!wanted.gateway.is_empty())
+            .then(|| issue(wanted.gateway, Party::Gateway(cluster.clone())))
+            .transpose()?;
+        Ok(Certificates { agent: issue(wanted.agent, Party::Agent(cluster.clone()))?, gateway })
     }
 
-    fn keep(&self, cluster: &ClusterName, issued: &Issued, what: &str) -> Result<(), StoreError> {
-        let facts = &issued.facts;
-        let not_after = facts.not_after.as_secs();
-        let record = CertificateRecord { cluster: cluster.clone(), not_after, revoked: false };
-        self.store.keep_certificate(facts.serial.as_str(), &record)?;
-        self.audit(&format!("agent of {cluster}"), what, format!("certificate {}", facts.serial))?;
-        tracing::info!(%cluster, serial = %facts.serial, what, "an agent has a new certificate");
+    fn keep(&self, cluster: &ClusterName, issued: &Certificates, what: &str) -> Result<(), StoreError> {
+        let each = [("agent", Some(&issued.agent)), ("gateways", issued.gateway.as_ref())];
+        for (whose, facts) in each.into_iter().filter_map(|(whose, it)| Some((whose, &it?.facts))) {
+            let not_after = facts.not_after.as_secs();
+            let record = CertificateRecord { cluster: cluster.clone(), not_after, revoked: false };
+            self.store.keep_certificate(facts.serial.as_str(), &record)?;
+            let detail = format!("certificate {} for the {whose}", facts.serial);
+            self.audit(&format!("agent of {cluster}"), what, detail)?;
+            tracing::info!(%cluster, serial = %facts.serial, whose, what, "a new certificate");
+        }
         Ok(())
     }
 
@@ -277,10 +305,11 @@ impl Office {
     /// A new certificate for the hub, and whom the fleet believes as it is now.
     pub(crate) fn renew_trust(&self) -> Result<(), HubError> {
         let (keys, now) = (self.keys(), self.identity.now());
-        let trust = keys.trust(revoked(&self.store, now.as_secs())?)?;
+        let trust = keys.trust(revoked(&self.store, now.as_secs())?, now)?;
         self.identity.swap(keys.hub_credentials(&trust, now)?);
         self.trust.send_if_modified(|current| {
-            let changed = **current != trust;
+            // A list that says the same is signed anew each time, and no news.
+            let changed = current.bundle != trust.bundle || current.policy_keys != trust.policy_keys;
             if changed {
                 *current = Arc::new(trust);
             }

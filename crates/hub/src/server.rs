@@ -1,7 +1,7 @@
 //! The hub's gRPC side: who calls is known by the certificate of the connection, and by nothing else.
 
 use crate::{
-    office::{Office, OfficeError},
+    office::{Certificates, Office, OfficeError, Wanted},
     sync,
 };
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-/// A join request is a name, a secret and a signing request.
+/// A join request is a name, a secret and two signing requests.
 const MAX_JOIN_BYTES: usize = 16 << 10;
 /// The largest message of an agent: the first status of a large cluster.
 const MAX_AGENT_BYTES: usize = 32 << 20;
@@ -74,10 +74,12 @@ impl Server {
         }
     }
 
-    fn credentials(&self, issued: &Issued) -> proto::Credentials {
+    fn credentials(&self, issued: &Certificates) -> proto::Credentials {
+        let chain = |of: &Issued| of.chain.iter().map(|certificate| certificate.to_vec()).collect();
         proto::Credentials {
-            chain: issued.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            chain: chain(&issued.agent),
             trust: Some(self.office.trust.borrow().to_proto()),
+            gateway_chain: issued.gateway.as_ref().map(chain).unwrap_or_default(),
         }
     }
 }
@@ -99,11 +101,12 @@ pub(crate) fn failed(error: &OfficeError) -> Status {
 impl Enrolment for Server {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<proto::Credentials>, Status> {
         let from = request.extensions().get::<PeerInfo>().map(|info| info.address.ip().to_string());
-        let JoinRequest { cluster, secret, request } = request.into_inner();
+        let JoinRequest { cluster, secret, request, gateway_request } = request.into_inner();
         let cluster: ClusterName =
             cluster.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
         let secret = Secret::from_bytes(&secret);
-        match self.office.join(&cluster, secret.as_ref(), &request) {
+        let wanted = Wanted { agent: &request, gateway: &gateway_request };
+        match self.office.join(&cluster, secret.as_ref(), wanted) {
             Ok(Ok(issued)) => Ok(Response::new(self.credentials(&issued))),
             Ok(Err(refusal)) => {
                 let who = format!("{} as {cluster}", from.unwrap_or_default());
@@ -123,7 +126,9 @@ impl Fleet for Server {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<proto::Credentials>, Status> {
         let (cluster, _) = self.caller(&request)?;
-        let issued = self.office.renew(&cluster, &request.into_inner().request);
+        let RenewRequest { request, gateway_request } = request.into_inner();
+        let wanted = Wanted { agent: &request, gateway: &gateway_request };
+        let issued = self.office.renew(&cluster, wanted);
         issued.map(|issued| Response::new(self.credentials(&issued))).map_err(|error| failed(&error))
     }
 

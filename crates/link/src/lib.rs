@@ -32,7 +32,7 @@ pub use liveness::{
     QUICK_RETURN_WITHIN, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic, UNREACHABLE_AFTER, Wake, Why,
 };
 pub use rtt::RoundTrip;
-pub use server::{CLIENT_HEADER, Observer, PeerServer, StreamKind};
+pub use server::{CLIENT_HEADER, Observer, PeerServer, SERIAL_HEADER, StreamKind};
 
 use std::{collections::BTreeMap, net::SocketAddr};
 use tidegate_model::ClusterName;

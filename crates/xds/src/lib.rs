@@ -40,7 +40,7 @@ pub use csds::InspectionService;
 pub use kind::ResourceType;
 pub use lrs::{LoadAsked, LoadOf, LrsService};
 pub use metrics::MetricsService;
-pub use node::{NodeInfo, NodeLocality};
+pub use node::{Caller, NodeInfo, NodeLocality};
 pub use options::XdsOptions;
 pub use server::{Resolver, XdsServer};
 pub use status::{

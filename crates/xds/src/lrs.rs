@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::Caller;
 use crate::server::Shared;
 use crate::status::{ClusterLoad, EndpointLoad, LoadReport, LocalityLoad, RequestCounts, XdsEvent};
 
@@ -45,12 +46,13 @@ impl LoadReportingService for LrsService {
     ) -> Result<Response<Self::StreamLoadStatsStream>, Status> {
         let slot = self.shared.load_slot()?;
         let shared = Arc::clone(&self.shared);
+        let caller = request.extensions().get().cloned();
         let mut inbound = request.into_inner();
         // An answer, another one when what is asked for changes, an error: the sender never waits.
         let (out, responses) = mpsc::channel(4);
         tokio::spawn(async move {
             let end = tokio::select! {
-                end = read(&shared, &mut inbound, &out) => end,
+                end = read(&shared, caller, &mut inbound, &out) => end,
                 () = shared.shutdown.cancelled() => {
                     Err(Status::unavailable("the xDS server shuts down"))
                 }
@@ -66,11 +68,12 @@ impl LoadReportingService for LrsService {
 
 async fn read(
     shared: &Shared,
+    caller: Option<Caller>,
     inbound: &mut Streaming<LoadStatsRequest>,
     out: &mpsc::Sender<Answer>,
 ) -> Result<(), Status> {
     let Ok(Some(first)) = inbound.message().await else { return Ok(()) };
-    let (node, _) = shared.admit(first.node)?;
+    let (node, _) = shared.admit(first.node, caller)?;
     let mut asked = shared.load_asked.subscribe();
     asked.mark_changed();
     loop {

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::service::metrics::v3::{StreamMetricsMessage, StreamM
 use envoy_types::pb::io::prometheus::client::{MetricFamily, MetricType};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::Caller;
 use crate::server::Shared;
 use crate::status::{CounterReport, XdsEvent};
 
@@ -30,9 +31,10 @@ impl Service for MetricsService {
         request: Request<Streaming<StreamMetricsMessage>>,
     ) -> Result<Response<StreamMetricsResponse>, Status> {
         let _slot = self.shared.metrics_slot()?;
+        let caller = request.extensions().get().cloned();
         let mut inbound = request.into_inner();
         tokio::select! {
-            end = read(&self.shared, &mut inbound) => end?,
+            end = read(&self.shared, caller, &mut inbound) => end?,
             () = self.shared.shutdown.cancelled() => {
                 return Err(Status::unavailable("the xDS server shuts down"));
             }
@@ -41,9 +43,13 @@ impl Service for MetricsService {
     }
 }
 
-async fn read(shared: &Shared, inbound: &mut Streaming<StreamMetricsMessage>) -> Result<(), Status> {
+async fn read(
+    shared: &Shared,
+    caller: Option<Caller>,
+    inbound: &mut Streaming<StreamMetricsMessage>,
+) -> Result<(), Status> {
     let Ok(Some(mut message)) = inbound.message().await else { return Ok(()) };
-    let (node, _) = shared.admit(message.identifier.take().and_then(|it| it.node))?;
+    let (node, _) = shared.admit(message.identifier.take().and_then(|it| it.node), caller)?;
     loop {
         let at_ms = message.envoy_metrics.iter().flat_map(|it| &it.metric).find_map(|it| it.timestamp_ms);
         let counters = message.envoy_metrics.into_iter().filter_map(counter).collect();

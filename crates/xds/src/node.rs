@@ -1,7 +1,8 @@
-//! Who a client says it is. Nothing here is verified: whoever resolves scopes decides
+//! Who a client says it is. Nothing here is verified but [`NodeInfo::caller`]: whoever resolves scopes decides
 //! what to believe.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
@@ -25,6 +26,11 @@ impl From<Option<Locality>> for NodeLocality {
     }
 }
 
+/// Who is at the other end of a connection, in the words of the server's owner. The owner found it out and puts it into the
+/// extensions of each request, by an interceptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub Arc<str>);
+
 /// What a client says about itself in the first request of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct NodeInfo {
@@ -40,12 +46,15 @@ pub struct NodeInfo {
     pub user_agent_name: String,
     /// For example `1.40.0`
     pub user_agent_version: String,
+    /// Who it is by its connection; `None` if nobody found that out. The client has no word in it.
+    #[serde(skip)]
+    pub caller: Option<Caller>,
 }
 
 impl NodeInfo {
     /// How much memory its texts take.
     pub(crate) fn bytes(&self) -> usize {
-        let Self { id, cluster, locality, metadata, user_agent_name, user_agent_version } = self;
+        let Self { id, cluster, locality, metadata, user_agent_name, user_agent_version, .. } = self;
         let NodeLocality { region, zone, sub_zone } = locality;
         let texts = [id, cluster, region, zone, sub_zone, user_agent_name, user_agent_version];
         let of_metadata: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
@@ -76,6 +85,7 @@ impl From<Node> for NodeInfo {
                 .collect(),
             user_agent_name: node.user_agent_name,
             user_agent_version,
+            caller: None,
         }
     }
 }

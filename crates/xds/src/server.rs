@@ -18,7 +18,7 @@ use crate::lrs::LrsService;
 use crate::metrics::MetricsService;
 use crate::registry::Registry;
 use crate::wire::AdsService;
-use crate::{LoadAsked, NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
+use crate::{Caller, LoadAsked, NodeInfo, NodeResources, NodeStatus, Scope, Store, XdsEvent, XdsOptions};
 
 /// Says which scopes a node sees, in order of precedence, or why it sees nothing. It is asked
 /// once for each stream and must not block.
@@ -65,8 +65,12 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// Who the client is and what it may see.
-    pub(crate) fn admit(&self, node: Option<Node>) -> Result<(Arc<NodeInfo>, Vec<Scope>), Status> {
-        let node = NodeInfo::from(node.unwrap_or_default());
+    pub(crate) fn admit(
+        &self,
+        node: Option<Node>,
+        caller: Option<Caller>,
+    ) -> Result<(Arc<NodeInfo>, Vec<Scope>), Status> {
+        let node = NodeInfo { caller, ..NodeInfo::from(node.unwrap_or_default()) };
         let (bytes, limit) = (node.bytes(), self.options.max_node_bytes);
         if bytes > limit {
             let text = format!("the node describes itself in {bytes} bytes; at most {limit} are kept");

@@ -10,24 +10,25 @@ use std::time::SystemTime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Code, Status, Streaming};
 
-use crate::NodeInfo;
 use crate::limits::{self, Share};
 use crate::protocol::{Limits, Machine, Refusal, Verdict};
 use crate::server::Shared;
 use crate::status::XdsEvent;
 use crate::watch::Watcher;
 use crate::wire::Variant;
+use crate::{Caller, NodeInfo};
 
 /// Serves one stream until the client or the server ends it.
 pub(crate) async fn run<V: Variant>(
     shared: Arc<Shared>,
     slot: OwnedSemaphorePermit,
+    caller: Option<Caller>,
     mut inbound: Streaming<V::Request>,
     out: mpsc::Sender<Result<V::Response, Status>>,
 ) {
     let served = async {
         let Some(first) = first::<V>(&shared, &mut inbound).await? else { return Ok(()) };
-        let (mut session, first) = Session::open::<V>(&shared, first)?;
+        let (mut session, first) = Session::open::<V>(&shared, caller, first)?;
         session.on_request::<V>(first)?;
         session.serve::<V>(&mut inbound, &out).await
     };
@@ -104,8 +105,12 @@ struct Session {
 }
 
 impl Session {
-    fn open<V: Variant>(shared: &Arc<Shared>, mut first: V::Request) -> Result<(Self, V::Request), Status> {
-        let (node, scopes) = shared.admit(V::take_node(&mut first))?;
+    fn open<V: Variant>(
+        shared: &Arc<Shared>,
+        caller: Option<Caller>,
+        mut first: V::Request,
+    ) -> Result<(Self, V::Request), Status> {
+        let (node, scopes) = shared.admit(V::take_node(&mut first), caller)?;
         let options = &shared.options;
         let limits = Limits { names: options.max_names_per_stream, name_bytes: options.max_name_bytes };
         let machine = Arc::new(Mutex::new(Machine::new(V::TRANSPORT, limits)));

@@ -204,7 +204,8 @@ impl<V: Variant> StreamingService<V::Request> for Method<V> {
         Box::pin(async move {
             let slot = shared.stream_slot()?;
             let (out, responses) = mpsc::channel(MAX_QUEUED_RESPONSES);
-            tokio::spawn(session::run::<V>(shared, slot, request.into_inner(), out));
+            let caller = request.extensions().get().cloned();
+            tokio::spawn(session::run::<V>(shared, slot, caller, request.into_inner(), out));
             Ok(Response::new(ReceiverStream::new(responses)))
         })
     }

@@ -1,11 +1,11 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, held::Held, join::Member, session};
+use super::{InForce, held::Held, join::Member, session, shown::GatewaySecrets};
 use crate::admin::Ask;
 use rand::Rng as _;
 use std::{path::PathBuf, time::Duration};
 use tidegate_discovery::Given;
-use tidegate_link::identity::{Expect, Identity, connect};
+use tidegate_link::identity::{Credentials, Expect, Identity, connect};
 use tidegate_model::PeerBoot;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub(super) member: Member,
     pub(super) identity: Identity,
     pub(super) held: Option<Held>,
+    /// What the gateways are handed; `None` until there is a certificate for them.
+    pub(super) secrets: watch::Sender<Option<GatewaySecrets>>,
     pub(super) given: watch::Sender<Given>,
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
@@ -81,6 +83,17 @@ impl Client {
                 () = backoff.wait() => {}
             }
         }
+    }
+
+    /// From now on agent and gateways are who the member is.
+    pub(super) fn swap(&self, credentials: Credentials) {
+        self.identity.swap(credentials);
+        let new = self.member.secrets();
+        self.secrets.send_if_modified(|current| {
+            let changed = *current != new;
+            *current = new;
+            changed
+        });
     }
 
     async fn once(&mut self) -> Result<(), String> {

@@ -1,6 +1,10 @@
 //! Belonging to a fleet: the token is redeemed once, and what came of it is kept in one file that only its owner may read.
 
-use super::{HubOptions, client::Backoff};
+use super::{
+    HubOptions,
+    client::Backoff,
+    shown::{GatewaySecrets, Keys, Shown},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -13,8 +17,8 @@ use tidegate_link::{
         proto::{self, enrolment_client::EnrolmentClient},
     },
     identity::{
-        CertificateDer, Clock, Credentials, DialError, Identity, IdentityError, KeyError, PrivateKey,
-        Refusals, SystemClock, TlsError, connect, pinned_client, write_secret,
+        Clock, Credentials, DialError, Identity, IdentityError, KeyError, Refusals, SystemClock, TlsError,
+        connect, pinned_client, write_secret,
     },
 };
 use tidegate_model::{ClusterName, NameError};
@@ -77,6 +81,9 @@ pub enum HubError {
     /// An identity is none.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The hub is older than this agent.
+    #[error("the hub gives no certificate for the gateways\n  hint: update the hub first")]
+    OlderHub,
     /// The agent was stopped before.
     #[error("stopped before the hub was reached")]
     Stopped,
@@ -93,8 +100,9 @@ impl HubError {
 pub(super) struct Member {
     pub(super) cluster: ClusterName,
     pub(super) address: String,
-    pub(super) key: PrivateKey,
-    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) agent: Shown,
+    /// Of the cluster's gateways; `None` only if a version that knew of none has joined.
+    pub(super) gateway: Option<Shown>,
     pub(super) trust: Trust,
     /// The hash of the token that it joined with: it is redeemed once.
     joined_with: String,
@@ -109,10 +117,20 @@ struct Kept {
     joined_with: String,
     key: String,
     chain: Vec<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gateway: Option<KeptGateway>,
     trust_domain: String,
     roots: Vec<Vec<u8>>,
     revoked: Vec<String>,
     policy_keys: Vec<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revocations: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptGateway {
+    key: String,
+    chain: Vec<Vec<u8>>,
 }
 
 impl Member {
@@ -121,23 +139,26 @@ impl Member {
     }
 
     pub(super) fn credentials(&self) -> Result<Credentials, TlsError> {
-        Credentials::new(self.chain.clone(), &self.key, self.trust.bundle.clone())
+        self.agent.credentials(&self.trust)
     }
 
-    /// Takes a new certificate of `key`, or nothing of it.
-    pub(super) fn renewed(&self, key: PrivateKey, answer: &proto::Credentials) -> Result<Self, HubError> {
-        let chain = chain(answer);
+    /// What its gateways are handed.
+    pub(super) fn secrets(&self) -> Option<GatewaySecrets> {
+        self.gateway.as_ref().map(|it| GatewaySecrets::of(it, &self.trust))
+    }
+
+    /// Takes new certificates of `keys`, or nothing of them.
+    pub(super) fn renewed(&self, keys: Keys, answer: &proto::Credentials) -> Result<Self, HubError> {
         let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;
-        let new = Self {
+        let (agent, gateway) = keys.shown(answer, &trust)?;
+        Ok(Self {
             cluster: self.cluster.clone(),
             address: self.address.clone(),
             joined_with: self.joined_with.clone(),
-            key,
-            chain,
+            agent,
+            gateway: Some(gateway),
             trust,
-        };
-        new.credentials()?;
-        Ok(new)
+        })
     }
 
     pub(super) fn save(&self, folder: &Path) -> Result<(), HubError> {
@@ -146,19 +167,21 @@ impl Member {
             cluster: self.cluster.clone(),
             address: self.address.clone(),
             joined_with: self.joined_with.clone(),
-            key: self.key.to_pem(),
-            chain: self.chain.iter().map(|it| it.to_vec()).collect(),
+            key: self.agent.key.to_pem(),
+            chain: self.agent.to_der(),
+            gateway: self.gateway.as_ref().map(|it| KeptGateway { key: it.key.to_pem(), chain: it.to_der() }),
             trust_domain: trust.trust_domain,
             roots: trust.roots,
             revoked: trust.revoked,
             policy_keys: trust.policy_keys,
+            revocations: trust.revocations,
         };
         let path = folder.join(FILE);
         let bytes = serde_json::to_vec(&kept).map_err(|error| HubError::file(&path, &error.into()))?;
         write_secret(&path, &bytes).map_err(|source| HubError::file(&path, &source))
     }
 
-    fn load(folder: &Path) -> Result<Option<Self>, HubError> {
+    pub(super) fn load(folder: &Path) -> Result<Option<Self>, HubError> {
         let path = folder.join(FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -174,21 +197,18 @@ impl Member {
                 error.column()
             ),
         })?;
-        let Kept { trust_domain, roots, revoked, policy_keys, .. } = kept;
-        let trust = Trust::from_proto(&proto::Trust { trust_domain, roots, revoked, policy_keys })?;
+        let Kept { trust_domain, roots, revoked, policy_keys, revocations, .. } = kept;
+        let trust = proto::Trust { trust_domain, roots, revoked, policy_keys, revocations };
+        let trust = Trust::from_proto(&trust)?;
         Ok(Some(Self {
             cluster: kept.cluster,
             address: kept.address,
-            key: PrivateKey::from_pem(&kept.key)?,
-            chain: kept.chain.into_iter().map(CertificateDer::from).collect(),
+            agent: Shown::read(&kept.key, kept.chain)?,
+            gateway: kept.gateway.map(|it| Shown::read(&it.key, it.chain)).transpose()?,
             trust,
             joined_with: kept.joined_with,
         }))
     }
-}
-
-fn chain(answer: &proto::Credentials) -> Vec<CertificateDer<'static>> {
-    answer.chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
 }
 
 /// Who this agent is: from disk, or by a token that was not redeemed before.
@@ -231,12 +251,13 @@ fn agree(said: Option<&ClusterName>, by: &'static str, named: &ClusterName) -> R
 
 /// Redeems a token. As long as the hub does not answer it is asked again; what it refuses is final.
 async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Result<Member, HubError> {
-    // One key for all tries: the hub answers the same one again when its answer was lost.
-    let key = PrivateKey::generate()?;
+    // The same keys for all tries: the hub answers them again when its answer was lost.
+    let keys = Keys::generate()?;
     let request = proto::JoinRequest {
         cluster: token.cluster.to_string(),
         secret: token.secret.to_bytes(),
-        request: key.request()?,
+        request: keys.agent.request()?,
+        gateway_request: keys.gateway.request()?,
     };
     let mut backoff = Backoff::default();
     let answer = loop {
@@ -254,16 +275,15 @@ async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Res
         }
     };
     let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;
-    let member = Member {
+    let (agent, gateway) = keys.shown(&answer, &trust)?;
+    Ok(Member {
         cluster: token.cluster.clone(),
         address: address.to_owned(),
-        key,
-        chain: chain(&answer),
+        agent,
+        gateway: Some(gateway),
         trust,
         joined_with: token.secret.hash(),
-    };
-    member.credentials()?;
-    Ok(member)
+    })
 }
 
 /// Asks once. What may pass is an inner error.

@@ -12,9 +12,11 @@ mod join;
 mod keep;
 mod report;
 mod session;
+mod shown;
 
 pub(crate) use files::rejected;
 pub(crate) use report::Report;
+pub(crate) use shown::GatewaySecrets;
 
 use crate::admin::Ask;
 use client::Client;
@@ -23,13 +25,19 @@ use std::{path::Path, sync::Arc};
 use tidegate_discovery::Given;
 use tidegate_link::{
     hub::{JoinToken, proto},
-    identity::{Refusals, SystemClock},
+    identity::{Identity, Refusals, SystemClock, TrustDomain},
 };
 use tidegate_model::{ClusterName, PeerBoot};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use join::HubError;
+
+/// Which cluster of which fleet the agent of a state folder is, if it has joined one.
+pub(crate) fn joined(state: &Path) -> Result<Option<(ClusterName, TrustDomain)>, HubError> {
+    let member = join::Member::load(&state.join(FOLDER))?;
+    Ok(member.map(|it| (it.cluster, it.trust.bundle.trust_domain().clone())))
+}
 
 /// The folder below the agent's state.
 const FOLDER: &str = "hub";
@@ -54,6 +62,10 @@ pub(crate) struct InForce {
 pub(crate) struct Membership {
     /// The cluster, by its certificate.
     pub(crate) cluster: ClusterName,
+    /// What the agent shows to hub and peers, and whom it believes.
+    pub(crate) identity: Identity,
+    /// What its gateways are handed.
+    pub(crate) secrets: watch::Receiver<Option<GatewaySecrets>>,
     /// What the hub hands out.
     pub(crate) given: watch::Receiver<Given>,
     /// To be told what became of it.
@@ -72,9 +84,8 @@ pub(crate) async fn open(
 ) -> Result<Membership, HubError> {
     let folder = state.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(|source| HubError::file(&folder, &source))?;
-    let refusals = Refusals::default();
     let member = join::member(&folder, options, cluster, &stop).await?;
-    let identity = member.identity(refusals.clone(), Arc::new(SystemClock))?;
+    let identity = member.identity(Refusals::default(), Arc::new(SystemClock))?;
     let (held, problems) = keep::load(&folder, &member.trust);
     for problem in problems {
         tracing::error!("{problem}");
@@ -87,18 +98,39 @@ pub(crate) async fn open(
         );
     }
     let given = watch::Sender::new(held.as_ref().map(Held::given).unwrap_or_default());
+    let secrets = watch::Sender::new(member.secrets());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
-    let mut receiver = given.subscribe();
-    let cluster = member.cluster.clone();
-    let client = Client { folder, member, identity, held, given, in_force, boot, asks, resend: false };
+    let mut membership = Membership {
+        cluster: member.cluster.clone(),
+        identity: identity.clone(),
+        secrets: secrets.subscribe(),
+        given: given.subscribe(),
+        in_force: in_force_tx,
+    };
+    let client =
+        Client { folder, member, identity, held, secrets, given, in_force, boot, asks, resend: false };
     tokio::spawn(client.run(stop.clone()));
-    if receiver.borrow().number == 0 {
-        tracing::info!("waiting for the first policy of the hub");
-        tokio::select! {
-            () = stop.cancelled() => return Err(HubError::Stopped),
-            changed = receiver.changed() => changed.map_err(|_| HubError::Stopped)?,
-        }
+    tokio::select! {
+        () = stop.cancelled() => return Err(HubError::Stopped),
+        complete = membership.complete() => complete?,
     }
-    receiver.mark_unchanged();
-    Ok(Membership { cluster, given: receiver, in_force: in_force_tx })
+    Ok(membership)
+}
+
+impl Membership {
+    /// Waits until there is all that an agent starts with. After the first start it lies on disk.
+    async fn complete(&mut self) -> Result<(), HubError> {
+        if self.secrets.borrow().is_none() {
+            tracing::info!(
+                "waiting for the hub to give the gateways a certificate, which it did not when this cluster joined"
+            );
+            self.secrets.wait_for(Option::is_some).await.map_err(|_| HubError::Stopped)?;
+        }
+        if self.given.borrow().number == 0 {
+            tracing::info!("waiting for the first policy of the hub");
+            self.given.wait_for(|given| given.number != 0).await.map_err(|_| HubError::Stopped)?;
+        }
+        self.given.mark_unchanged();
+        Ok(())
+    }
 }

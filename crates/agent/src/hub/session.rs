@@ -5,6 +5,7 @@ use super::{
     held::{Held, NotFollowed, follow},
     keep,
     report::{Gateways, Report, Told, applied},
+    shown::Keys,
 };
 use crate::admin::Ask;
 use std::time::{Duration, Instant};
@@ -174,7 +175,7 @@ impl Session<'_> {
     fn use_member(&self) {
         let member = &self.client.member;
         match member.credentials() {
-            Ok(credentials) => self.client.identity.swap(credentials),
+            Ok(credentials) => self.client.swap(credentials),
             Err(error) => tracing::error!(%error, "the identity stays as it was"),
         }
         if let Err(error) = member.save(&self.client.folder) {
@@ -203,10 +204,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A new certificate at two thirds of the life of the old one. This stream stays as it is.
+    /// New certificates at two thirds of the life of the old ones. This stream stays as it is.
     async fn renew(&mut self) {
-        let identity = &self.client.identity;
-        let early = identity.current().facts.renew_at() > identity.now();
+        let (identity, member) = (&self.client.identity, &self.client.member);
+        // Both were issued together, so they end together.
+        let early = member.gateway.is_some() && identity.current().facts.renew_at() > identity.now();
         if early || self.renewal_tried.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
             return;
         }
@@ -215,20 +217,22 @@ impl Session<'_> {
             Ok(()) => {
                 self.renewal_tried = None;
                 let ends = self.client.identity.current().facts.not_after.as_secs();
-                tracing::info!(ends, "the certificate is renewed");
+                tracing::info!(ends, "the certificates are renewed");
             }
             Err(why) => tracing::warn!("the certificate cannot be renewed: {why}; trying again"),
         }
     }
 
     async fn new_certificate(&mut self) -> Result<(), String> {
-        let key = PrivateKey::generate().map_err(|error| error.to_string())?;
-        let request = proto::RenewRequest { request: key.request().map_err(|error| error.to_string())? };
+        let keys = Keys::generate().map_err(|error| error.to_string())?;
+        let request = |key: &PrivateKey| key.request().map_err(|error| error.to_string());
+        let request =
+            proto::RenewRequest { request: request(&keys.agent)?, gateway_request: request(&keys.gateway)? };
         let mut fleet = FleetClient::new(self.channel.clone());
         let answer = timeout(PATIENCE, fleet.renew(request)).await;
         let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|status| told(&status))?;
         self.client.member =
-            self.client.member.renewed(key, &answer.into_inner()).map_err(|error| error.to_string())?;
+            self.client.member.renewed(keys, &answer.into_inner()).map_err(|error| error.to_string())?;
         self.use_member();
         Ok(())
     }

@@ -6,6 +6,8 @@
 pub(crate) mod backend;
 pub(crate) mod command;
 pub(crate) mod course;
+pub(crate) mod hub;
+pub(crate) mod pair;
 pub(crate) mod proc;
 
 use std::{

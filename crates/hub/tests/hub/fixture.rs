@@ -163,12 +163,19 @@ pub(crate) async fn join(
         cluster: cluster.to_owned(),
         secret: token.secret.to_bytes(),
         request: key.request().unwrap(),
+        gateway_request: Vec::new(),
     };
     let answer = EnrolmentClient::new(channel).join(request).await?.into_inner();
     let trust = Trust::from_proto(&answer.trust.unwrap()).unwrap();
     let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
     let credentials = Credentials::new(chain, key, trust.bundle.clone()).unwrap();
     Ok(Agent { identity: Identity::new(credentials, Refusals::default(), clock), trust })
+}
+
+/// Asks for new certificates: for the agent, and for the gateways if there is a key for them.
+pub(crate) fn renewal(key: &PrivateKey, gateway: Option<&PrivateKey>) -> proto::RenewRequest {
+    let request = |key: &PrivateKey| key.request().unwrap();
+    proto::RenewRequest { request: request(key), gateway_request: gateway.map(request).unwrap_or_default() }
 }
 
 pub(crate) struct Stream {

@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{Hub, LIMIT, Stream, config, folder, hello, join, policy, prepared, token};
+use fixture::{Hub, LIMIT, Stream, config, folder, hello, join, policy, prepared, renewal, token};
 use std::{
     fs,
     io::{Read as _, Write as _},
@@ -143,7 +143,7 @@ async fn whoever_is_not_who_it_says_or_says_too_much_is_refused_and_nobody_else_
     out.send(FromAgent { what: Some(hello("us-east", None)) }).await.unwrap();
     let status = FleetClient::new(channel.clone()).sync(ReceiverStream::new(requests)).await.unwrap_err();
     assert_eq!((status.code(), hub.refused("no_certificate")), (Code::Unauthenticated, 1));
-    let renew = proto::RenewRequest { request: PrivateKey::generate().unwrap().request().unwrap() };
+    let renew = renewal(&PrivateKey::generate().unwrap(), None);
     let status = FleetClient::new(channel).renew(renew).await.unwrap_err();
     assert_eq!((status.code(), hub.refused("no_certificate")), (Code::Unauthenticated, 2));
     // No TLS at all.
@@ -173,7 +173,7 @@ async fn a_revoked_cluster_is_cut_off_at_once_and_cannot_come_back_by_itself() {
     let status = stream.end().await;
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "the certificate was revoked"));
     // Not on a connection that is still open, not on a new one, and not for a new certificate.
-    let renew = proto::RenewRequest { request: PrivateKey::generate().unwrap().request().unwrap() };
+    let renew = renewal(&PrivateKey::generate().unwrap(), None);
     assert_eq!(
         FleetClient::new(channel).renew(renew.clone()).await.unwrap_err().code(),
         Code::Unauthenticated
@@ -286,7 +286,7 @@ async fn an_authority_is_replaced_with_overlap_while_streams_live() {
     agent.identity.swap({
         // The agent takes the bundle with the certificate that it has, as its own code does.
         let key = PrivateKey::generate().unwrap();
-        let renew = proto::RenewRequest { request: key.request().unwrap() };
+        let renew = renewal(&key, None);
         let answer =
             FleetClient::new(agent.dial(&hub.address).await).renew(renew).await.unwrap().into_inner();
         let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
@@ -299,7 +299,7 @@ async fn an_authority_is_replaced_with_overlap_while_streams_live() {
     let switched = async {
         loop {
             let key = PrivateKey::generate().unwrap();
-            let renew = proto::RenewRequest { request: key.request().unwrap() };
+            let renew = renewal(&key, None);
             let answer =
                 FleetClient::new(agent.dial(&hub.address).await).renew(renew).await.unwrap().into_inner();
             let root = CertificateDer::from(answer.chain.last().unwrap().clone());
@@ -313,6 +313,34 @@ async fn an_authority_is_replaced_with_overlap_while_streams_live() {
     // The stream of before all this still carries policy.
     fs::write(folder.path().join("policies/web.yaml"), policy("30s")).unwrap();
     assert!(!stream.policy().await.full);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateways_of_a_cluster_get_a_certificate_of_their_own_that_is_revoked_with_the_agents() {
+    let folder = prepared().await;
+    let token = token(folder.path(), "us-east", Duration::from_secs(600));
+    let hub = Hub::start(folder.path()).await;
+    let agent = join(&hub.address, &token, "us-east", &PrivateKey::generate().unwrap()).await.unwrap();
+    let (key, gateway) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let renew = async |request| {
+        let mut fleet = FleetClient::new(agent.dial(&hub.address).await);
+        fleet.renew(request).await
+    };
+    let answer = renew(renewal(&key, Some(&gateway))).await.unwrap().into_inner();
+    let of = |chain: &[Vec<u8>], key: &PrivateKey| {
+        let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+        Credentials::new(chain, key, agent.trust.bundle.clone()).unwrap().facts.id.unwrap().to_string()
+    };
+    assert_eq!(of(&answer.chain, &key), "spiffe://fleet.example/cluster/us-east/agent");
+    assert_eq!(of(&answer.gateway_chain, &gateway), "spiffe://fleet.example/cluster/us-east/gateway");
+    // Whoever does not ask for one gets none; who asks for nonsense gets nothing at all.
+    assert!(renew(renewal(&key, None)).await.unwrap().into_inner().gateway_chain.is_empty());
+    let nonsense = proto::RenewRequest { gateway_request: vec![1], ..renewal(&key, None) };
+    assert_eq!(renew(nonsense).await.unwrap_err().code(), Code::InvalidArgument);
+    // Joined, and renewed twice, once with the gateways.
+    let answer = hub.http("POST", "/api/v1/clusters/us-east/revoke");
+    assert!(answer.contains("4 certificates of us-east are revoked"), "{answer}");
     hub.stop().await;
 }
 

@@ -1,12 +1,12 @@
 //! One connection to a gateway: how it is made, and what an error on it says about who is alive.
 
-use crate::identity::{connect_with, refusal_in};
+use crate::identity::{Seen, Serial, connect_with, refusal_in};
 use rand::Rng;
 use rustls::ClientConfig;
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tonic::{
-    Status,
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -32,14 +32,36 @@ pub(super) enum Ending {
     Silent,
     /// Another cluster answers there.
     Misrouted(String),
+    /// One side does not believe who the other one is.
+    NotBelieved(String),
 }
+
+/// How TLS begins to tell that the other side has refused what we showed (RFC 8446, 6.2).
+const ALERT: &str = "received fatal alert: ";
 
 impl Ending {
     /// A status that was read off an HTTP response has no source; one that was made of a broken connection has.
     pub(super) fn of(status: &Status) -> Self {
         match Error::source(status) {
+            None if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Self::NotBelieved(short(&format!("by its agent: {}", status.message())))
+            }
             None => Self::Answered(short(&format!("{:?}: {}", status.code(), status.message()))),
-            Some(source) => Self::Broken(root(source)),
+            Some(source) => Self::broken(source),
+        }
+    }
+
+    /// A connection that ended. With TLS 1.3 a client hears only after its own handshake that it was refused.
+    fn broken(error: &(dyn Error + 'static)) -> Self {
+        if let Some(refusal) = refusal_in(error) {
+            return Self::NotBelieved(short(&refusal.to_string()));
+        }
+        let text = root(error);
+        match text.split_once(ALERT) {
+            Some((_, alert)) => {
+                Self::NotBelieved(format!("by its gateway, for the certificate shown ({alert})"))
+            }
+            None => Self::Broken(text),
         }
     }
 }
@@ -57,9 +79,14 @@ fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
 }
 
-/// A new connection: HTTP/2, with TLS if there is a configuration for it, else plain with prior knowledge. It is dead when a ping stays unanswered for a
-/// second, so that a stream on which nothing needs to come does not outlive its connection.
-pub(super) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, Ending> {
+/// A new connection: HTTP/2, with TLS if there is a configuration for it, else plain with prior knowledge; with TLS also the
+/// serial of the gateway's certificate. It is dead when a ping stays unanswered for a second, so that a stream on which nothing
+/// needs to come does not outlive its connection.
+pub(super) async fn dial(
+    address: SocketAddr,
+    tls: Option<&Arc<ClientConfig>>,
+) -> Result<(Channel, Option<Serial>), Ending> {
+    let seen = Seen::default();
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Ending::Broken(root(&error)))?
         .http2_keep_alive_interval(Duration::from_secs(1))
@@ -71,17 +98,13 @@ pub(super) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -
     let connected = async {
         match tls {
             None => endpoint.connect().await,
-            Some(tls) => connect_with(&endpoint, address, AGENT, Arc::clone(tls)).await,
+            Some(tls) => connect_with(&endpoint, address, AGENT, Arc::clone(tls), Arc::clone(&seen)).await,
         }
     };
     match timeout(DIAL_TIMEOUT, connected).await {
         Err(_) => Err(Ending::Silent),
-        Ok(Err(error)) => {
-            // Who answers is not who should: in our own words.
-            let refusal = refusal_in(&error).map(|refusal| short(&refusal.to_string()));
-            Err(Ending::Broken(refusal.unwrap_or_else(|| root(&error))))
-        }
-        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(Ending::broken(&error)),
+        Ok(Ok(channel)) => Ok((channel, seen.get().cloned())),
     }
 }
 

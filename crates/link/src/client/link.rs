@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     board::Board,
+    identity::{Identity, Serial},
     liveness::{LinkFailure, SUSPECT_AFTER},
 };
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -35,6 +36,8 @@ pub(super) struct LinkContext {
     pub(super) address: SocketAddr,
     /// How the gateway is believed, and what is shown to it; plain HTTP/2 without.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Where it is counted when one side does not believe the other, and what was revoked.
+    pub(super) identity: Option<Identity>,
     pub(super) origin: Instant,
     pub(super) signals: mpsc::Sender<Signal>,
     pub(super) events: mpsc::Sender<LinkEvent>,
@@ -45,6 +48,23 @@ pub(super) struct LinkContext {
 impl LinkContext {
     pub(super) fn now(&self) -> Time {
         Time::from_origin(self.origin.elapsed())
+    }
+
+    /// Counts that a link was refused, and writes it down once in a while.
+    fn note_refusal(&self, why: &str) {
+        if let Some(identity) = &self.identity {
+            let text = format!("the link to {} at {} is refused: {why}", self.peer, self.address);
+            identity.refusals().note("link", &text, std::time::Instant::now());
+        }
+    }
+
+    /// Comes back once the gateway's certificate is revoked, if it showed one.
+    pub(super) async fn revoked(&self, serial: Option<Serial>) -> Ending {
+        let (Some(identity), Some(serial)) = (&self.identity, serial) else {
+            return std::future::pending().await;
+        };
+        identity.revoked(&serial).await;
+        Ending::NotBelieved(format!("the certificate {serial} of its gateway was revoked"))
     }
 
     /// Tells the loop. It is gone only after shutdown.
@@ -90,6 +110,10 @@ async fn heartbeat(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
                     Ending::Answered(text) | Ending::Broken(text) => LinkFailure::Refused(text),
                     Ending::Silent => LinkFailure::Silent,
                     Ending::Misrouted(found) => LinkFailure::Misrouted(found),
+                    Ending::NotBelieved(why) => {
+                        link.note_refusal(&why);
+                        LinkFailure::NotBelieved(why)
+                    }
                 };
                 let was_silent = failure == LinkFailure::Silent;
                 link.signal(Heard::Failure(failure)).await;

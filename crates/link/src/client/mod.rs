@@ -261,6 +261,7 @@ impl Loop {
                     peer: peer.clone(),
                     address,
                     tls,
+                    identity: self.identity.clone(),
                     origin: self.origin,
                     signals: self.signals.0.clone(),
                     events: self.events.clone(),

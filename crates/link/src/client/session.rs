@@ -63,7 +63,7 @@ struct Session<'a> {
 /// Connects and beats until the connection breaks or falls silent.
 pub(super) async fn run(link: &LinkContext, id: u64, link_ear: &watch::Sender<LinkEar>) -> Ending {
     let dialled = Instant::now();
-    let channel = match dial(link.address, link.tls.as_ref()).await {
+    let (channel, serial) = match dial(link.address, link.tls.as_ref()).await {
         Ok(channel) => channel,
         Err(ending) => return ending,
     };
@@ -75,6 +75,7 @@ pub(super) async fn run(link: &LinkContext, id: u64, link_ear: &watch::Sender<Li
     tokio::select! {
         ending = session.beats() => ending,
         ending = session.probes() => ending,
+        ending = link.revoked(serial) => ending,
         () = session.fell_silent() => Ending::Silent,
     }
 }

@@ -66,7 +66,8 @@ async fn watch_once(link: &LinkContext) -> (Ending, bool) {
 }
 
 async fn watch_stream(link: &LinkContext, news: &mut bool) -> Result<(), Ending> {
-    let channel = dial(link.address, link.tls.as_ref()).await?;
+    // Of a gateway that is revoked the heartbeats end, and with them this.
+    let (channel, _) = dial(link.address, link.tls.as_ref()).await?;
     let mut client = PeerLinkClient::new(channel).max_decoding_message_size(MAX_UPDATE_BYTES);
     let (out, requests) = mpsc::channel(4);
     let request =

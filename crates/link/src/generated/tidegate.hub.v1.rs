@@ -11,6 +11,9 @@ pub struct JoinRequest {
     /// A certificate signing request, DER. Only its key counts.
     #[prost(bytes = "vec", tag = "3")]
     pub request: ::prost::alloc::vec::Vec<u8>,
+    /// The same for the gateways of the cluster, with another key; empty if no certificate is wanted for them.
+    #[prost(bytes = "vec", tag = "4")]
+    pub gateway_request: ::prost::alloc::vec::Vec<u8>,
 }
 /// A new certificate is asked for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -18,6 +21,9 @@ pub struct RenewRequest {
     /// A certificate signing request, DER. Only its key counts.
     #[prost(bytes = "vec", tag = "1")]
     pub request: ::prost::alloc::vec::Vec<u8>,
+    /// The same for the gateways of the cluster, with another key; empty if no certificate is wanted for them.
+    #[prost(bytes = "vec", tag = "2")]
+    pub gateway_request: ::prost::alloc::vec::Vec<u8>,
 }
 /// A certificate, and whom to believe.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -28,6 +34,9 @@ pub struct Credentials {
     /// Whom to believe.
     #[prost(message, optional, tag = "2")]
     pub trust: ::core::option::Option<Trust>,
+    /// The certificate of the cluster's gateways, then those of its authorities; empty if none was wanted.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub gateway_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// Whom to believe. Several roots and keys overlap while one replaces another.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -44,6 +53,10 @@ pub struct Trust {
     /// Ed25519 public keys that sign policy, 32 bytes each.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub policy_keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// The same revoked certificates as a list that the root has signed (RFC 5280, DER), for gateways; empty if nothing is revoked or
+    /// the only root cannot sign one.
+    #[prost(bytes = "vec", tag = "5")]
+    pub revocations: ::prost::alloc::vec::Vec<u8>,
 }
 /// What an agent says.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 /// The most keys for policy: those of a hub and its standby, and as many again while they are replaced.
 const MAX_KEYS: usize = 8;
 
+/// The longest list: [`tidegate_link::identity::MAX_REVOKED`](crate::identity::MAX_REVOKED) entries of some 40 bytes.
+const MAX_LIST_BYTES: usize = 1 << 20;
+
 /// Why it cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
@@ -28,6 +31,8 @@ pub struct Trust {
     pub bundle: TrustBundle,
     /// Policy.
     pub policy_keys: Vec<PolicyKey>,
+    /// What is revoked, as a signed list (DER); empty if there is none.
+    pub revocations: Vec<u8>,
 }
 
 impl Trust {
@@ -39,6 +44,7 @@ impl Trust {
             roots: self.bundle.roots().iter().map(|root| root.to_vec()).collect(),
             revoked: self.bundle.revoked().iter().map(ToString::to_string).collect(),
             policy_keys: self.policy_keys.iter().map(|key| key.to_vec()).collect(),
+            revocations: self.revocations.clone(),
         }
     }
 
@@ -57,6 +63,9 @@ impl Trust {
             return Err(TrustError::Wrong("there are no keys for policy, or too many"));
         }
         let bundle = TrustBundle::new(trust.trust_domain.parse()?, roots)?.revoking(revoked)?;
-        Ok(Self { bundle, policy_keys })
+        if trust.revocations.len() > MAX_LIST_BYTES {
+            return Err(TrustError::Wrong("the list of revoked certificates is too long"));
+        }
+        Ok(Self { bundle, policy_keys, revocations: trust.revocations.clone() })
     }
 }

@@ -152,6 +152,15 @@ impl Authority {
         Self::from_pem(trust_domain, &read("tls.crt")?, &read("tls.key")?, roots.as_deref())
     }
 
+    pub(super) const fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    /// Whether nobody stands above it.
+    pub(super) fn is_root(&self) -> bool {
+        self.chain.len() == 1 && self.facts.self_issued
+    }
+
     /// The trust domain that it speaks for.
     #[must_use]
     pub const fn trust_domain(&self) -> &TrustDomain {
@@ -231,7 +240,7 @@ fn pin_of(key: &KeyPair) -> Pin {
     Pin::of(digest(&SHA256, &key.subject_public_key_info()).as_ref())
 }
 
-fn signing(error: &rcgen::Error) -> AuthorityError {
+pub(super) fn signing(error: &rcgen::Error) -> AuthorityError {
     AuthorityError::Sign(error.to_string())
 }
 
@@ -253,6 +262,7 @@ fn leaf(
     let common = match &id.party {
         Party::Hub => "hub".to_owned(),
         Party::Agent(cluster) | Party::Gateway(cluster) => cluster.to_string(),
+        Party::Envoy(_, gateway) => gateway.to_string(),
     };
     // X.520 allows 64 characters; the id is what counts.
     params.distinguished_name.push(DnType::CommonName, common.chars().take(64).collect::<String>());
@@ -261,7 +271,11 @@ fn leaf(
     Ok(params)
 }
 
-fn validity(now: UnixTime, lifetime: Duration) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
+/// From a little before `now` on, for so long.
+pub(super) fn validity(
+    now: UnixTime,
+    lifetime: Duration,
+) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
     let at = |seconds: u64| {
         let seconds = i64::try_from(seconds).map_err(|_| AuthorityError::Validity("so far ahead"))?;
         OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| AuthorityError::Validity("so far ahead"))

@@ -1,7 +1,8 @@
 //! An identity in use: what a party shows and whom it believes, swapped while streams live.
 
 use super::{
-    CertificateFacts, Expect, KeyError, PrivateKey, Refusals, TrustBundle, Unreadable, verify::Verifier,
+    CertificateFacts, Expect, KeyError, PrivateKey, Refusals, Serial, TrustBundle, Unreadable,
+    verify::Verifier,
 };
 use rustls::{
     ClientConfig, ServerConfig, SignatureScheme,
@@ -13,10 +14,8 @@ use rustls::{
     time_provider::TimeProvider,
     version::TLS13,
 };
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{fmt, sync::Arc};
+use tokio::sync::watch;
 
 /// Says what time it is.
 pub trait Clock: fmt::Debug + Send + Sync {
@@ -81,7 +80,7 @@ impl Credentials {
 /// An identity in use. Clones share everything, and see every swap.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    current: Arc<RwLock<Arc<Credentials>>>,
+    current: watch::Sender<Arc<Credentials>>,
     refusals: Refusals,
     clock: Arc<dyn Clock>,
 }
@@ -90,18 +89,26 @@ impl Identity {
     /// An identity that judges by this clock.
     #[must_use]
     pub fn new(credentials: Credentials, refusals: Refusals, clock: Arc<dyn Clock>) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(credentials))), refusals, clock }
+        Self { current: watch::Sender::new(Arc::new(credentials)), refusals, clock }
     }
 
     /// What it is now.
     #[must_use]
     pub fn current(&self) -> Arc<Credentials> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.borrow())
     }
 
-    /// From now on it is this. Streams that are open stay.
+    /// From now on it is this. Streams that are open stay, unless whoever serves them ends them because the other side
+    /// was [revoked](Self::revoked).
     pub fn swap(&self, credentials: Credentials) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+        self.current.send_replace(Arc::new(credentials));
+    }
+
+    /// Comes back once the certificate of this serial is revoked.
+    pub async fn revoked(&self, serial: &Serial) {
+        let is_revoked = |it: &Arc<Credentials>| it.bundle.revoked().contains(serial);
+        // The sender lives as long as `self`.
+        let _ = self.current.subscribe().wait_for(is_revoked).await;
     }
 
     /// Who was refused.

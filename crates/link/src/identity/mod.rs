@@ -16,6 +16,7 @@ mod live;
 mod name;
 mod pinned;
 mod refusal;
+mod revocation;
 mod transport;
 mod verify;
 
@@ -28,7 +29,9 @@ pub use live::{Clock, Credentials, Identity, SystemClock, TlsError};
 pub use name::{IdentityError, Party, SpiffeId, TrustDomain};
 pub use pinned::{SeenHub, pinned_client};
 pub use refusal::{Refusal, Refusals, Why};
+pub use revocation::list_to_pem;
+pub use rustls::ServerConfig as TlsServerConfig;
 pub use rustls::pki_types::{CertificateDer, UnixTime};
-pub(crate) use transport::connect_with;
 pub use transport::{Accepted, DialError, PeerInfo, accept, connect, refusal_in};
+pub(crate) use transport::{Seen, connect_with};
 pub use verify::Expect;

@@ -1,7 +1,7 @@
 //! The names: trust domain, party, SPIFFE id.
 
 use std::{fmt, str::FromStr, sync::Arc};
-use tidegate_model::ClusterName;
+use tidegate_model::{ClusterName, GatewayName};
 
 /// Why a name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum IdentityError {
     TrustDomain(String),
     /// Not an id of ours.
     #[error(
-        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway) or spiffe://TRUST-DOMAIN/hub, not {0:?}"
+        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway, or gateway/NAMESPACE/NAME) or spiffe://TRUST-DOMAIN/hub, not {0:?}"
     )]
     Id(String),
 }
@@ -53,8 +53,10 @@ pub enum Party {
     Hub,
     /// An agent of this cluster. Replicas share the name; each has a certificate of its own.
     Agent(ClusterName),
-    /// The gateways of this cluster, which share it.
+    /// The gateways of this cluster, which share it: to other clusters.
     Gateway(ClusterName),
+    /// The Envoys of one gateway of this cluster: to their own agent, which alone vouches for it.
+    Envoy(ClusterName, GatewayName),
 }
 
 impl fmt::Display for Party {
@@ -63,6 +65,7 @@ impl fmt::Display for Party {
             Self::Hub => f.write_str("the hub"),
             Self::Agent(cluster) => write!(f, "the agent of {cluster}"),
             Self::Gateway(cluster) => write!(f, "a gateway of {cluster}"),
+            Self::Envoy(cluster, gateway) => write!(f, "an Envoy of gateway {gateway} of {cluster}"),
         }
     }
 }
@@ -82,6 +85,9 @@ impl fmt::Display for SpiffeId {
             Party::Hub => write!(f, "spiffe://{}/hub", self.trust_domain),
             Party::Agent(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/agent", self.trust_domain),
             Party::Gateway(cluster) => write!(f, "spiffe://{}/cluster/{cluster}/gateway", self.trust_domain),
+            Party::Envoy(cluster, gateway) => {
+                write!(f, "spiffe://{}/cluster/{cluster}/gateway/{gateway}", self.trust_domain)
+            }
         }
     }
 }
@@ -98,11 +104,12 @@ impl FromStr for SpiffeId {
             "hub" => Party::Hub,
             path => {
                 let rest = path.strip_prefix("cluster/").ok_or_else(wrong)?;
-                let (name, role) = rest.rsplit_once('/').ok_or_else(wrong)?;
+                let (name, role) = rest.split_once('/').ok_or_else(wrong)?;
                 let cluster = name.parse().map_err(|_| wrong())?;
-                match role {
-                    "agent" => Party::Agent(cluster),
-                    "gateway" => Party::Gateway(cluster),
+                match role.split_once('/') {
+                    None if role == "agent" => Party::Agent(cluster),
+                    None if role == "gateway" => Party::Gateway(cluster),
+                    Some(("gateway", name)) => Party::Envoy(cluster, name.parse().map_err(|_| wrong())?),
                     _ => return Err(wrong()),
                 }
             }
@@ -121,6 +128,7 @@ mod tests {
             "spiffe://fleet.example/hub",
             "spiffe://fleet.example/cluster/us-east-1/agent",
             "spiffe://fleet.example/cluster/eu/gateway",
+            "spiffe://fleet.example/cluster/eu/gateway/shop/edge",
         ] {
             assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
         }
@@ -133,6 +141,10 @@ mod tests {
             "spiffe://fleet/cluster//agent",
             "spiffe://fleet/cluster/a/b/agent",
             "spiffe://fleet/cluster/a",
+            "spiffe://fleet/cluster/a/gateway/",
+            "spiffe://fleet/cluster/a/gateway/shop",
+            "spiffe://fleet/cluster/a/gateway/shop/edge/x",
+            "spiffe://fleet/cluster/a/agent/shop/edge",
             "https://fleet/hub",
         ] {
             assert!(text.parse::<SpiffeId>().is_err(), "{text}");

@@ -63,7 +63,11 @@ impl fmt::Display for Why {
             Self::TrustDomain(own) => write!(f, "it is of another trust domain than {own}"),
             Self::Party(expected) => write!(f, "{expected} was expected"),
             Self::Expired(ago) => {
-                write!(f, "its certificate expired {} s ago; join the cluster again", ago.as_secs())
+                write!(
+                    f,
+                    "its certificate expired {} s ago; join the cluster again, or make the Envoy's anew",
+                    ago.as_secs()
+                )
             }
             Self::NotYetValid(left) => {
                 write!(f, "its certificate is valid in {} s only; compare the clocks", left.as_secs())

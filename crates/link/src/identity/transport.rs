@@ -1,13 +1,13 @@
 //! Connections with an identity, for gRPC: accepted with a limit on handshakes, and dialled.
 
-use super::{CertificateFacts, Refusal, Refusals, TlsError};
+use super::{CertificateFacts, Refusal, Refusals, Serial, TlsError};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -182,7 +182,9 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
         .http2_keep_alive_interval(KEEPALIVE.0)
         .keep_alive_timeout(KEEPALIVE.1)
         .keep_alive_while_idle(true);
-    match timeout(DIAL, connect_with(&endpoint, address.to_owned(), "hub.tidegate", config)).await {
+    match timeout(DIAL, connect_with(&endpoint, address.to_owned(), "hub.tidegate", config, Seen::default()))
+        .await
+    {
         Err(_) => Err(DialError::Silent),
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(refusal_in(&error).map_or_else(
@@ -192,20 +194,29 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
     }
 }
 
-/// Dials an endpoint over TLS at `address`, asking for this server name.
+/// The serial of the certificate that the other side showed, once its handshake succeeded.
+pub(crate) type Seen = Arc<OnceLock<Serial>>;
+
+/// Dials an endpoint over TLS at `address`, asking for this server name. Whose certificate it met it leaves in `seen`.
 pub(crate) async fn connect_with(
     endpoint: &Endpoint,
     address: impl ToSocketAddrs + Clone + Send + Sync + 'static,
     server_name: &'static str,
     config: Arc<ClientConfig>,
+    seen: Seen,
 ) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |_: http::Uri| {
-        let (address, config) = (address.clone(), Arc::clone(&config));
+        let (address, config, seen) = (address.clone(), Arc::clone(&config), Arc::clone(&seen));
         async move {
             let name = ServerName::try_from(server_name).map_err(io::Error::other)?;
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            TlsConnector::from(config).connect(name, stream).await.map(TokioIo::new)
+            let stream = TlsConnector::from(config).connect(name, stream).await?;
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            if let Some(facts) = shown.and_then(|leaf| CertificateFacts::read(leaf).ok()) {
+                let _ = seen.set(facts.serial);
+            }
+            Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
     endpoint.connect_with_connector(connector).await

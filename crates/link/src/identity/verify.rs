@@ -18,6 +18,7 @@ use rustls::{
     },
 };
 use std::{fmt, sync::Arc, time::Duration, time::Instant};
+use tidegate_model::ClusterName;
 
 /// Who may be at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Expect {
     Hub,
     /// An agent of any cluster.
     AnyAgent,
+    /// The Envoys of any gateway of this cluster.
+    EnvoysOf(ClusterName),
     /// Exactly this one.
     Exactly(Party),
 }
@@ -35,6 +38,7 @@ impl Expect {
         match self {
             Self::Hub => *party == Party::Hub,
             Self::AnyAgent => matches!(party, Party::Agent(_)),
+            Self::EnvoysOf(own) => matches!(party, Party::Envoy(cluster, _) if cluster == own),
             Self::Exactly(expected) => party == expected,
         }
     }
@@ -45,6 +49,7 @@ impl fmt::Display for Expect {
         match self {
             Self::Hub => write!(f, "{}", Party::Hub),
             Self::AnyAgent => f.write_str("an agent"),
+            Self::EnvoysOf(cluster) => write!(f, "an Envoy of a gateway of {cluster}"),
             Self::Exactly(party) => write!(f, "{party}"),
         }
     }

@@ -8,6 +8,9 @@ use crate::RoundTrip;
 use std::{net::SocketAddr, time::Duration};
 use tidegate_model::Time;
 
+/// So long a reason to refuse stands against connections that end without one; several are tried in that time.
+const REASON_STANDS: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 pub(super) struct Link {
     last_beat: Option<Time>,
@@ -16,6 +19,8 @@ pub(super) struct Link {
     in_place_of_agent: Option<String>,
     /// How the last connection ended, since the last answer.
     failure: Option<LinkFailure>,
+    /// When it was told last that one side does not believe the other.
+    refused_at: Option<Time>,
     pub(super) rtt: Option<RoundTrip>,
     told: Option<LinkState>,
 }
@@ -40,7 +45,19 @@ impl Link {
         }
     }
 
-    pub(super) fn fail(&mut self, failure: LinkFailure) {
+    /// Of connections that are refused for who we are, some are reset before they can say so: for a while these do not
+    /// replace the reason.
+    pub(super) fn fail(&mut self, failure: LinkFailure, now: Time) {
+        match failure {
+            LinkFailure::NotBelieved(_) => self.refused_at = Some(now),
+            LinkFailure::Refused(_)
+                if self.refused_at.is_some_and(|at| now.since(at) < REASON_STANDS)
+                    && matches!(self.failure, Some(LinkFailure::NotBelieved(_))) =>
+            {
+                return;
+            }
+            _ => {}
+        }
         self.failure = Some(failure);
     }
 
@@ -52,6 +69,10 @@ impl Link {
         if self.is_beating(now) {
             return LinkState::Beating;
         }
+        // An agent that refuses us does so through a gateway that answers.
+        if let Some(LinkFailure::NotBelieved(why)) = &self.failure {
+            return LinkState::Refused(why.clone());
+        }
         if recent(self.last_answer, now) {
             let text = self.in_place_of_agent.as_deref().unwrap_or("no heartbeat");
             return LinkState::AgentDown(text.to_owned());
@@ -59,6 +80,7 @@ impl Link {
         match &self.failure {
             Some(LinkFailure::Refused(why)) => LinkState::GatewayDown(why.clone()),
             Some(LinkFailure::Misrouted(found)) => LinkState::Misrouted(found.clone()),
+            Some(LinkFailure::NotBelieved(why)) => LinkState::Refused(why.clone()),
             Some(LinkFailure::Silent) => LinkState::Silent,
             None if self.last_answer.is_none() => LinkState::Connecting,
             None => LinkState::Silent,

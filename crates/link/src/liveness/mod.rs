@@ -227,7 +227,7 @@ impl Liveness {
     ) {
         self.observe_clock(now);
         if let Some(link) = self.peers.get_mut(name).and_then(|peer| peer.links.get_mut(&address)) {
-            link.fail(failure);
+            link.fail(failure, now);
         }
         self.tell(name, Vec::new(), now);
     }

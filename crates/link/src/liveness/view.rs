@@ -15,6 +15,8 @@ pub enum LinkFailure {
     Silent,
     /// Whoever answers there is not the peer but this cluster.
     Misrouted(String),
+    /// One side does not believe the other: who, and why.
+    NotBelieved(String),
 }
 
 /// How one link, to one gateway address of a peer, stands.
@@ -33,6 +35,8 @@ pub enum LinkState {
     AgentDown(String),
     /// Another cluster answers at this address.
     Misrouted(String),
+    /// One side does not believe who the other one is: both live.
+    Refused(String),
 }
 
 impl fmt::Display for LinkState {
@@ -44,6 +48,7 @@ impl fmt::Display for LinkState {
             Self::GatewayDown(why) => write!(f, "gateway down: {why}"),
             Self::AgentDown(why) => write!(f, "agent down behind a living gateway: {why}"),
             Self::Misrouted(found) => write!(f, "not this peer: {found}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
         }
     }
 }

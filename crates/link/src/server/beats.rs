@@ -1,12 +1,13 @@
 //! One heartbeat stream, as the owner serves it: each beat is answered at once with what is newest.
 
 use super::{
-    Shared, identify, mark_end,
+    Shared,
+    caller::Caller,
+    identify, mark_end,
     observers::{Observer, Seat, StreamKind},
 };
 use crate::proto::Beat;
 use std::{sync::Arc, time::Duration};
-use tidegate_model::ClusterName;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -21,13 +22,14 @@ const MAX_BEATS_PER_SECOND: u32 = 200;
 /// Serves until either side ends it. The reason, if it is an error, is the last thing on the stream.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    caller: Option<ClusterName>,
+    caller: Option<Caller>,
     inbound: Streaming<Beat>,
     out: mpsc::Sender<Result<Beat, Status>>,
 ) {
     let shutdown = shared.shutdown.clone();
     let ended = tokio::select! {
         ended = answer(&shared, caller.as_ref(), inbound, &out) => ended,
+        status = Caller::revoked(caller.as_ref()) => Err(status),
         () = shutdown.cancelled() => Err(Status::unavailable("the agent shuts down")),
         () = out.closed() => return,
     };
@@ -36,7 +38,7 @@ pub(super) async fn serve(
 
 async fn answer(
     shared: &Shared,
-    caller: Option<&ClusterName>,
+    caller: Option<&Caller>,
     mut inbound: Streaming<Beat>,
     out: &mpsc::Sender<Result<Beat, Status>>,
 ) -> Result<(), Status> {

@@ -5,13 +5,14 @@
 //! the list of [`PeerServer::observers`] and the limits on streams.
 
 mod beats;
+mod caller;
 mod observers;
 mod statuses;
 
 pub use observers::{Observer, StreamKind};
 
 use crate::{
-    identity::{Party, SpiffeId, TrustDomain},
+    identity::Identity,
     ledger::Ledger,
     proto::{
         Beat, StatusUpdate, WatchRequest,
@@ -19,6 +20,7 @@ use crate::{
     },
     wire::MAX_UPDATE_BYTES,
 };
+use caller::Caller;
 use observers::Observers;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,10 +34,13 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The header in which an east-west gateway says whose certificate it saw. (Envoy writes it as `envoy::CLIENT_HEADER` has it.)
 pub const CLIENT_HEADER: &str = "x-forwarded-client-cert";
+
+/// The header in which it says the serial of that certificate, hexadecimal.
+pub const SERIAL_HEADER: &str = "x-tidegate-client-serial";
 
 /// Observers send names and numbers only.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
@@ -47,8 +52,8 @@ struct Shared {
     origin: Instant,
     ledger: watch::Sender<Ledger>,
     observers: Observers,
-    /// Of whom observers have to be; everybody is believed without.
-    trust_domain: Option<TrustDomain>,
+    /// By whose lights observers are believed; everybody is without.
+    identity: Option<Identity>,
     shutdown: CancellationToken,
 }
 
@@ -71,17 +76,19 @@ impl PeerServer {
     pub fn new(own: ClusterName, region: Region, boot: PeerBoot, shutdown: CancellationToken) -> Self {
         let (ledger, _) = watch::channel(Ledger::default());
         let (origin, observers) = (Instant::now(), Observers::default());
-        let shared = Shared { own, region, boot, origin, ledger, observers, trust_domain: None, shutdown };
+        let shared = Shared { own, region, boot, origin, ledger, observers, identity: None, shutdown };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Observers have to be agents of this trust domain, of the clusters that they say they are. Who they are is the word of
-    /// the east-west gateway, in the header [`CLIENT_HEADER`]: it has seen their certificates, and lets nobody say it itself.
+    /// Observers have to be agents of the trust domain of `identity`, of the clusters that they say they are, with a certificate
+    /// that it does not hold for revoked; streams of one that is revoked end. Who they are is the word of the east-west
+    /// gateway, in the headers [`CLIENT_HEADER`] and [`SERIAL_HEADER`]: it has seen their certificates, and lets nobody say
+    /// it themselves. So nobody but a gateway may reach this server.
     #[must_use]
-    pub fn believing(mut self, trust_domain: TrustDomain) -> Self {
+    pub fn believing(mut self, identity: Identity) -> Self {
         // Nothing is served yet, so nobody shares it.
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.trust_domain = Some(trust_domain);
+            shared.identity = Some(identity);
         }
         self
     }
@@ -141,7 +148,7 @@ impl PeerLink for PeerServer {
         &self,
         request: Request<Streaming<Beat>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
-        let caller = caller(&self.shared, request.metadata())?;
+        let caller = caller::of(self.shared.identity.as_ref(), request.metadata())?;
         let (out, stream) = mpsc::channel(1);
         tokio::spawn(beats::serve(self.shared.clone(), caller, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -151,53 +158,23 @@ impl PeerLink for PeerServer {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let caller = caller(&self.shared, request.metadata())?;
+        let caller = caller::of(self.shared.identity.as_ref(), request.metadata())?;
         let (out, stream) = mpsc::channel(1);
         tokio::spawn(statuses::serve(self.shared.clone(), caller, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-/// Whose agent is at the other end, as the gateway tells; `None` where everybody is believed.
-fn caller(shared: &Shared, metadata: &MetadataMap) -> Result<Option<ClusterName>, Status> {
-    let Some(trust_domain) = &shared.trust_domain else { return Ok(None) };
-    let refuse = |why: String| {
-        tracing::warn!(reason = %why, "refused an observer");
-        Status::unauthenticated(why)
-    };
-    let told: Vec<_> = metadata.get_all(CLIENT_HEADER).iter().collect();
-    let [told] = told[..] else {
-        return Err(refuse(
-            "no east-west gateway says whose agent this is; links come through one".to_owned(),
-        ));
-    };
-    // `By=...;Hash=...;URI=...`; no part of these can hold a comma or a semicolon, and a gateway writes one such element.
-    let text = told.to_str().unwrap_or_default();
-    let mut ids = text.split(';').filter_map(|part| part.strip_prefix("URI="));
-    let (Some(id), None) = (ids.next(), ids.next()) else {
-        return Err(refuse("the certificate of the observer has no identity of a fleet".to_owned()));
-    };
-    match id.parse::<SpiffeId>() {
-        Ok(SpiffeId { trust_domain: its, party: Party::Agent(cluster) }) if its == *trust_domain => {
-            Ok(Some(cluster))
-        }
-        Ok(id) => Err(refuse(format!("{id} is refused: an agent of {trust_domain} was expected"))),
-        Err(error) => Err(refuse(error.to_string())),
-    }
-}
-
 /// Who an observer is, if it can be one, and is who its certificate says.
 fn identify(
     shared: &Shared,
-    caller: Option<&ClusterName>,
+    caller: Option<&Caller>,
     cluster: &str,
     boot_id: u64,
 ) -> Result<(ClusterName, PeerBoot), Status> {
     let cluster = ClusterName::new(cluster).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    if let Some(caller) = caller.filter(|caller| **caller != cluster) {
-        return Err(Status::permission_denied(format!(
-            "the agent of {caller} says that it is that of {cluster}"
-        )));
+    if let Some(caller) = caller {
+        caller.says_it_is(&cluster)?;
     }
     if cluster == shared.own {
         return Err(Status::invalid_argument(format!(

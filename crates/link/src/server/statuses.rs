@@ -1,12 +1,13 @@
 //! One watch, as the owner serves it: a snapshot, then what changed.
 
 use super::{
-    Shared, identify, mark_end,
+    Shared,
+    caller::Caller,
+    identify, mark_end,
     observers::{Observer, StreamKind},
 };
 use crate::proto::{StatusUpdate, WatchRequest};
 use std::{sync::Arc, time::Duration};
-use tidegate_model::ClusterName;
 use tokio::{sync::mpsc, time::timeout};
 use tonic::{Status, Streaming};
 
@@ -21,13 +22,14 @@ type Out = mpsc::Sender<Result<StatusUpdate, Status>>;
 /// Serves until either side ends it. The reason, if it is an error, is the last thing on the stream.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    caller: Option<ClusterName>,
+    caller: Option<Caller>,
     inbound: Streaming<WatchRequest>,
     out: Out,
 ) {
     let shutdown = shared.shutdown.clone();
     let ended = tokio::select! {
         ended = update(&shared, caller.as_ref(), inbound, &out) => ended,
+        status = Caller::revoked(caller.as_ref()) => Err(status),
         () = shutdown.cancelled() => Err(Status::unavailable("the agent shuts down")),
         () = out.closed() => return,
     };
@@ -36,7 +38,7 @@ pub(super) async fn serve(
 
 async fn update(
     shared: &Shared,
-    caller: Option<&ClusterName>,
+    caller: Option<&Caller>,
     mut inbound: Streaming<WatchRequest>,
     out: &Out,
 ) -> Result<(), Status> {

@@ -151,7 +151,8 @@ async fn a_link_is_of_the_agents_and_clusters_that_certificates_say() {
     let test = "a_link_is_of_the_agents_and_clusters_that_certificates_say";
     let Some(binary) = envoy(test) else { return };
     let (fleet, others) = (Fleet::new("fleet.example"), Fleet::new("fleet.example"));
-    let believing = |server: tidegate_link::PeerServer| server.believing("fleet.example".parse().unwrap());
+    let own = fleet.identity(&agent("west"));
+    let believing = |server: tidegate_link::PeerServer| server.believing(own.clone());
     let owner = Owner::serving("west", 1, believing).await;
     owner.server.publish(vec![pool("shop/web", 4)]);
     let west = start_secure(&binary, &fleet, &gateway("west"), owner.address);
@@ -168,7 +169,7 @@ async fn a_link_is_of_the_agents_and_clusters_that_certificates_say() {
     // The gateway does not believe it.
     let stranger = others.believing(&agent("east"), fleet.bundle());
     let stranger = Watcher::showing(&[west.address], Some(stranger));
-    stranger.until_refused("gateway down: ").await;
+    stranger.until_refused("refused: by its gateway, for the certificate shown").await;
     // It does not believe the gateway.
     let north = start_secure(&binary, &fleet, &gateway("north"), owner.address);
     let misled = Watcher::showing(&[north.address], Some(fleet.identity(&agent("east"))));

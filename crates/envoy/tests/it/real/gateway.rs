@@ -15,7 +15,9 @@ use std::{
 };
 use tempfile::TempDir;
 use tidegate_api::GatewayRole;
-use tidegate_envoy::{BootstrapSpec, Overload, Resource, XdsProtocol, bootstrap, envoy_arguments};
+use tidegate_envoy::{
+    AgentAddress, BootstrapSpec, Overload, Resource, XdsProtocol, bootstrap, envoy_arguments,
+};
 use tokio::process::{Child, Command};
 
 /// The binary, or `None` after saying that the test was skipped. CI must have it.
@@ -52,7 +54,8 @@ pub(crate) fn skipped(test: &str, reason: &str) {
 
 pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
     BootstrapSpec {
-        agent,
+        agent: AgentAddress::Tcp(agent),
+        agent_tls: None,
         gateway: gateway(),
         role: Some(role),
         zone: zone("a"),

@@ -57,7 +57,7 @@ fn identity(issuer: &Authority, name: &str) -> Resource {
 }
 
 fn trust(issuers: &[&Authority]) -> Resource {
-    trust_secret("fleet.example", &issuers.iter().map(|it| it.pem()).collect::<String>())
+    trust_secret("fleet.example", &issuers.iter().map(|it| it.pem()).collect::<String>(), "")
 }
 
 fn secure() -> Upstream {

@@ -1,0 +1,191 @@
+//! The agent's own small authority for the Envoys of its gateways: who has a certificate of it is one of them, and of that
+//! gateway only. Nobody but this agent (and its replicas, which share the folder) believes it, and it issues nothing else.
+
+use crate::hub::{HubError, joined};
+use std::sync::Arc;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tidegate_link::identity::{
+    Authority, AuthorityError, Clock, Credentials, Expect, Identity, KeyError, Party, PrivateKey, Refusals,
+    Serial, SystemClock, TlsError, TrustBundle, TrustDomain, to_pem, write_public, write_secret,
+};
+use tidegate_model::{ClusterName, GatewayName};
+
+/// The folder below the agent's state.
+const FOLDER: &str = "gateways";
+/// The authority lasts so long, and the certificate that the agent itself shows to its gateways: a new one is made at each
+/// start, and its key is never written.
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Why there is no authority, or no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvoyCertificateError {
+    /// The cluster has not joined a fleet.
+    #[error(
+        "{0} has not joined a hub's fleet, so its gateways need no certificate\n  hint: start its agent with --join and --hub first"
+    )]
+    NotJoined(PathBuf),
+    /// What was kept of joining cannot be used.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A file cannot be used.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The authority cannot be used or does not issue.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// What it issued cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// A certificate for the Envoys of one gateway. Its key is shown by nothing but [`EnvoyCertificate::pem`].
+#[derive(Debug)]
+pub struct EnvoyCertificate {
+    key: PrivateKey,
+    chain: String,
+    /// The root by which they know the agent, PEM.
+    pub root: String,
+    /// Whose it is, as a SPIFFE id.
+    pub id: String,
+}
+
+impl EnvoyCertificate {
+    /// The certificate and its key in one text, so that a file of it is replaced as a whole.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        format!("{}{}", self.chain, self.key.to_pem())
+    }
+}
+
+/// Issues a certificate for the Envoys of a gateway by the authority in the state folder of an agent, whether that runs or not.
+///
+/// # Errors
+/// If the agent has not joined a fleet, or the authority cannot be used.
+pub fn envoy_certificate(
+    state: &Path,
+    gateway: &GatewayName,
+    lifetime: Duration,
+) -> Result<EnvoyCertificate, EnvoyCertificateError> {
+    let joined = joined(state)?.ok_or_else(|| EnvoyCertificateError::NotJoined(state.to_owned()))?;
+    let (cluster, trust_domain) = joined;
+    EnvoyAuthority::open(state, trust_domain, cluster)?.issue(gateway, lifetime)
+}
+
+/// The authority.
+#[derive(Debug)]
+pub(crate) struct EnvoyAuthority {
+    authority: Authority,
+    cluster: ClusterName,
+}
+
+impl EnvoyAuthority {
+    /// Reads it from the agent's state, or makes it there.
+    pub(crate) fn open(
+        state: &Path,
+        trust_domain: TrustDomain,
+        cluster: ClusterName,
+    ) -> Result<Self, EnvoyCertificateError> {
+        let folder = state.join(FOLDER);
+        if !folder.join("tls.crt").exists() {
+            make(&folder, &trust_domain)?;
+        }
+        Ok(Self { authority: Authority::load(&folder, trust_domain)?, cluster })
+    }
+
+    fn serial() -> Serial {
+        // RFC 5280: positive, at most 20 bytes.
+        let mut bytes: [u8; 16] = rand::random();
+        bytes[0] &= 0x7f;
+        Serial::of(&bytes)
+    }
+
+    fn shown(
+        &self,
+        party: &Party,
+        lifetime: Duration,
+    ) -> Result<(PrivateKey, Vec<tidegate_link::identity::CertificateDer<'static>>), EnvoyCertificateError>
+    {
+        let key = PrivateKey::generate()?;
+        let now = SystemClock.now();
+        let issued = self.authority.issue(&key.request()?, party, &Self::serial(), now, lifetime)?;
+        Ok((key, issued.chain))
+    }
+
+    fn issue(
+        &self,
+        gateway: &GatewayName,
+        lifetime: Duration,
+    ) -> Result<EnvoyCertificate, EnvoyCertificateError> {
+        let party = Party::Envoy(self.cluster.clone(), gateway.clone());
+        let (key, chain) = self.shown(&party, lifetime)?;
+        let id = format!("{party}");
+        let root = to_pem(&[self.authority.root().clone()]);
+        Ok(EnvoyCertificate { key, chain: to_pem(&chain), root, id })
+    }
+
+    /// What the agent shows to its gateways, and that it believes them and nobody else.
+    pub(crate) fn identity(&self, refusals: Refusals) -> Result<(Identity, Expect), EnvoyCertificateError> {
+        let (key, chain) = self.shown(&Party::Agent(self.cluster.clone()), LIFETIME)?;
+        let domain = self.authority.trust_domain().clone();
+        let bundle =
+            TrustBundle::new(domain, [self.authority.root().clone()]).map_err(AuthorityError::from)?;
+        let credentials = Credentials::new(chain, &key, bundle)?;
+        let identity = Identity::new(credentials, refusals, Arc::new(SystemClock));
+        Ok((identity, Expect::EnvoysOf(self.cluster.clone())))
+    }
+}
+
+/// Both files appear at once: an agent and a command that start together find one authority.
+fn make(folder: &Path, trust_domain: &TrustDomain) -> Result<(), EnvoyCertificateError> {
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        |source| EnvoyCertificateError::File { path, source }
+    };
+    let beside = folder.with_extension(format!("new-{}", std::process::id()));
+    fs::create_dir_all(&beside).map_err(file(&beside))?;
+    let (certificate, key) = Authority::create(trust_domain, SystemClock.now(), LIFETIME)?;
+    let path = beside.join("tls.key");
+    write_secret(&path, key.as_bytes()).map_err(file(&path))?;
+    let path = beside.join("tls.crt");
+    write_public(&path, certificate.as_bytes()).map_err(file(&path))?;
+    match fs::rename(&beside, folder) {
+        // Somebody else was first.
+        Err(_) if folder.join("tls.crt").exists() => fs::remove_dir_all(&beside).map_err(file(&beside)),
+        renamed => renamed.map_err(file(folder)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn an_authority_is_made_once_and_its_keys_are_for_their_owner() {
+        let state = tempfile::tempdir().unwrap();
+        let open = || {
+            let (domain, cluster) = ("fleet.example".parse().unwrap(), "east".parse().unwrap());
+            EnvoyAuthority::open(state.path(), domain, cluster).unwrap()
+        };
+        let first = open();
+        assert_eq!(first.authority.facts(), open().authority.facts());
+        let key = state.path().join("gateways/tls.key");
+        assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+        let issued = first.issue(&"shop/edge".parse().unwrap(), Duration::from_secs(60)).unwrap();
+        assert!(!format!("{issued:?}").contains("PRIVATE"), "a key is shown to nobody");
+        let error = envoy_certificate(state.path(), &"shop/edge".parse().unwrap(), LIFETIME).unwrap_err();
+        assert!(error.to_string().contains("has not joined a hub's fleet"), "{error}");
+    }
+}

@@ -1,0 +1,18 @@
+//! Where gateways, gRPC clients and, through the east-west gateways, other clusters' agents come in.
+//!
+//! What goes over these connections is worth protecting as soon as the cluster has an identity: secrets go out, and the word
+//! of a gateway about who is at the other end of a peer link comes in. So then a gateway comes in by TLS with a certificate
+//! that this agent issued to it ([`authority`]), or over a Unix socket, where the file system says who may. A cluster
+//! without an identity has nothing to hide, and takes everybody who reaches it.
+
+mod authority;
+mod callers;
+mod listen;
+mod serve;
+
+pub(crate) use authority::EnvoyAuthority;
+pub use authority::{EnvoyCertificate, EnvoyCertificateError, envoy_certificate};
+pub(crate) use callers::{Callers, believed};
+pub(crate) use listen::{Bound, Door};
+pub use listen::{Listen, ListenError};
+pub(crate) use serve::{Gatekeeper, Services, serve};

@@ -1,0 +1,81 @@
+//! `tidegate envoy certificate`: what an Envoy shows to its agent over TCP, made beforehand on the agent's host.
+
+use crate::hub::duration;
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+use tidegate_agent::envoy_certificate;
+use tidegate_envoy::{AGENT_ROOT, AgentTls, GATEWAY_PEM, GATEWAY_SDS, gateway_sds};
+use tidegate_link::identity::{
+    CertificateFacts, Clock, Party, SpiffeId, SystemClock, TrustBundle, write_public, write_secret,
+};
+use tidegate_model::GatewayName;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Certificate {
+    /// The state folder of the agent, which has joined a hub. The agent may run.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// The gateway: its Envoys are given what is this gateway's, and nothing else.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    gateway: GatewayName,
+    /// The folder to write. It holds a key: carry it to the Envoys' hosts as one carries a key.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Where that folder will lie on the Envoys' hosts [default: where it is written]
+    #[arg(long, value_name = "DIR")]
+    mounted_at: Option<PathBuf>,
+    /// How long it is good for, as 720h. Made again into the same folder, Envoy takes the new one without a restart.
+    #[arg(long, value_name = "DURATION", default_value = "8760h")]
+    ttl: String,
+}
+
+pub(crate) fn make(args: &Certificate) -> Result<ExitCode> {
+    let ttl = duration("--ttl", &args.ttl)?.max(Duration::from_secs(1));
+    let certificate = envoy_certificate(&args.state_dir, &args.gateway, ttl)?;
+    let out = &args.out;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(out);
+    made.with_context(|| format!("{} cannot be made", out.display()))?;
+    let at = match &args.mounted_at {
+        Some(at) => at.clone(),
+        None => fs::canonicalize(out)?,
+    };
+    let file = |name: &str| (out.join(name), format!("{} cannot be written", out.join(name).display()));
+    let (path, failed) = file(AGENT_ROOT);
+    write_public(&path, certificate.root.as_bytes()).context(failed)?;
+    let (path, failed) = file(GATEWAY_SDS);
+    write_public(&path, gateway_sds(&at).to_string().as_bytes()).context(failed)?;
+    // The last one: Envoy looks when it is replaced.
+    let (path, failed) = file(GATEWAY_PEM);
+    write_secret(&path, certificate.pem().as_bytes()).context(failed)?;
+    say!("{} in {}, for tidegate envoy --credentials {}", certificate.id, out.display(), at.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How the Envoys of `gateway` and their agent know each other, from such a folder.
+pub(crate) fn read(folder: &Path, gateway: &GatewayName) -> Result<AgentTls> {
+    let path = folder.join(GATEWAY_PEM);
+    let hint = "\n  hint: tidegate envoy certificate makes the folder, on the host of the agent";
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read{hint}", path.display()))?;
+    let chain = TrustBundle::certificates(&text)?;
+    let Some(own) = chain.first() else { bail!("{} holds no certificate{hint}", path.display()) };
+    let facts = CertificateFacts::read(own)?;
+    let Some(SpiffeId { trust_domain, party: Party::Envoy(cluster, named) }) = facts.id else {
+        bail!("{} is not the certificate of a gateway's Envoys but of {}{hint}", path.display(), facts.names);
+    };
+    if named != *gateway {
+        bail!("{} is of gateway {named}, not {gateway}{hint}", path.display());
+    }
+    if facts.not_after.as_secs() <= SystemClock.now().as_secs() {
+        bail!("{} has expired{hint}", path.display());
+    }
+    let agent = SpiffeId { trust_domain, party: Party::Agent(cluster) }.to_string();
+    Ok(AgentTls { folder: fs::canonicalize(folder)?, agent })
+}

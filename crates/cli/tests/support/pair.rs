@@ -1,0 +1,174 @@
+//! Two clusters that joined a hub, with their Envoys: `us-east`, whose endpoints are all dead, reached by TCP, and `eu-west`,
+//! which serves, on a Unix socket.
+
+use super::{
+    backend,
+    command::{Running, run, tidegate},
+    hub::{Agent, Hub, Place, agent_command},
+    wait_until,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub(crate) const EAST: &str = "us-east";
+pub(crate) const WEST: &str = "eu-west";
+pub(crate) const DOMAIN: &str = "fleet.example";
+
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// An HTTP GET on a connection of its own: the status line and the rest, or nothing if none came.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+pub(crate) struct Side {
+    pub(crate) agent: Agent,
+    /// As its Envoys dial it.
+    pub(crate) listen: String,
+    pub(crate) edge: SocketAddr,
+    pub(crate) eastwest: SocketAddr,
+    pub(crate) edge_admin: SocketAddr,
+    _envoys: Vec<Running>,
+}
+
+impl Side {
+    pub(crate) fn status(&self) -> Value {
+        let ran = run(["status", "-o", "json", "--admin", &self.agent.admin.to_string()]);
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// How the link to the other cluster stands.
+    pub(crate) fn link(&self) -> String {
+        self.status()["peers"][0]["links"][0].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn until_link(&self, words: &str) -> String {
+        wait_until(&format!("a link that is {words}"), || Some(self.link()).filter(|it| it.contains(words)))
+    }
+
+    /// How often somebody was refused, by the metrics.
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        let text = get(self.agent.admin, "/metrics").unwrap();
+        let line = format!("tidegate_refusals_total{{reason=\"{reason}\"}} ");
+        text.lines().find_map(|it| it.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
+    }
+}
+
+pub(crate) struct Pair {
+    pub(crate) place: Place,
+    pub(crate) hub: Hub,
+    pub(crate) east: Side,
+    pub(crate) west: Side,
+}
+
+fn cluster(name: &str, region: &str, eastwest: SocketAddr) -> String {
+    format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: {name}}}\nspec:\n  region: {region}\n  \
+         eastWestGateways: [{{address: {}, port: {}}}]\n---\n",
+        eastwest.ip(),
+        eastwest.port()
+    )
+}
+
+fn gateway(name: &str, at: SocketAddr) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+         gatewayClassName: tidegate-{name}\n  addresses: [{{type: IPAddress, value: {}}}]\n  \
+         listeners: [{{name: http, port: {}, protocol: HTTP}}]\n",
+        at.ip(),
+        at.port()
+    )
+}
+
+fn manifests(edge: SocketAddr, eastwest: SocketAddr, endpoint: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+         addressType: IPv4\nports: [{{name: http, port: {port}}}]\nendpoints: [{{addresses: [{ip}], zone: a, conditions: {{ready: true}}}}]\n\
+         {}{}---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, namespace: shop}}\nspec:\n  \
+         parentRefs: [{{name: edge}}]\n  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]\n",
+        gateway("edge", edge),
+        gateway("eastwest", eastwest),
+        ip = endpoint.ip(),
+        port = endpoint.port(),
+    )
+}
+
+/// The certificate of a gateway's Envoys, made as a user does.
+pub(crate) fn certificate(state: &Path, gateway: &str, out: &Path) {
+    let mut command = tidegate();
+    command.args(["envoy", "certificate", "--gateway", gateway]);
+    let ran = super::command::finish(command.arg("--state-dir").arg(state).arg("--out").arg(out));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+impl Pair {
+    pub(crate) fn start(envoy: &Path, more: &[&str]) -> Self {
+        let place = Place::new();
+        let (east, west) = ((free(), free(), free()), (free(), free(), backend::start("127.0.0.1")));
+        let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: fleet, namespace: shop}\nspec:\n  \
+            targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]\n  healthCheck: {active: {type: TCP, interval: 1s}}\n";
+        place.write(
+            "fleet.yaml",
+            &[cluster(EAST, "us", east.1), cluster(WEST, "eu", west.1), policy.to_owned()].concat(),
+        );
+        let hub = Hub::start(&place, "127.0.0.1:0", &[&["--trust-domain", DOMAIN], more].concat());
+        let socket = format!("unix:{}", place.at("west.sock").display());
+        let east = side(&place, &hub, envoy, EAST, "127.0.0.1:0", east);
+        let west = side(&place, &hub, envoy, WEST, &socket, west);
+        Self { place, hub, east, west }
+    }
+
+    /// Waits until a request that enters in the east is served in the west.
+    pub(crate) fn until_served(&self) {
+        wait_until("an answer from the other cluster", || {
+            get(self.east.edge, "/").filter(|it| it.starts_with("HTTP/1.1 200"))
+        });
+    }
+}
+
+fn side(
+    place: &Place,
+    hub: &Hub,
+    envoy: &Path,
+    name: &str,
+    listen: &str,
+    (edge, eastwest, endpoint): (SocketAddr, SocketAddr, SocketAddr),
+) -> Side {
+    let folder = place.at(&format!("{name}-manifests"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("all.yaml"), manifests(edge, eastwest, endpoint)).unwrap();
+    let mut command = agent_command(&place.at(name), Some(&folder), listen);
+    let address = hub.listen.to_string();
+    let mut agent = Agent::start(command.args(["--hub", &address, "--join", &hub.token(name)]));
+    let listen = agent.running.until_said("where it listens", |text| {
+        let line = text.lines().find(|line| line.contains("serves xDS"))?;
+        Some(line.split("address=").nth(1)?.split_whitespace().next()?.trim_matches('"').to_owned())
+    });
+    let admins = [free(), free()];
+    let envoys = ["shop/edge", "shop/eastwest"].into_iter().zip(admins).map(|(gateway, admin)| {
+        let mut command = tidegate();
+        command.args(["envoy", "run", "--gateway", gateway, "--zone", "a", "--concurrency", "1"]);
+        command.args(["--agent", &listen, "--admin", &admin.to_string()]).arg("--envoy").arg(envoy);
+        if !listen.starts_with("unix:") {
+            let out: PathBuf = place.at(&format!("{name}-{}", gateway.replace('/', "-")));
+            certificate(&place.at(name), gateway, &out);
+            command.arg("--credentials").arg(out);
+        }
+        Running::start(&mut command)
+    });
+    Side { _envoys: envoys.collect(), agent, listen, edge, eastwest, edge_admin: admins[0] }
+}

@@ -1,0 +1,164 @@
+//! The way from an Envoy to its agent: the one cluster that stands in the bootstrap. xDS, load reports and the peer links of
+//! an east-west gateway all go over it.
+
+use crate::{bootstrap::socket_address, routes::AGENT_CLUSTER};
+use serde_json::{Value, json};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// The certificate and key of the gateway's Envoys, in one file, so that both are replaced at once.
+pub const GATEWAY_PEM: &str = "gateway.pem";
+
+/// By which they know their agent.
+pub const AGENT_ROOT: &str = "agent-ca.crt";
+
+/// What tells Envoy of [`GATEWAY_PEM`], and to read it again when it is replaced.
+pub const GATEWAY_SDS: &str = "sds.json";
+
+/// The name of the secret in that file.
+const SECRET: &str = "gateway";
+
+/// Where an agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentAddress {
+    /// `HOST:PORT`.
+    Tcp(SocketAddr),
+    /// `unix:PATH`: on the same host.
+    Unix(PathBuf),
+}
+
+/// It is no address of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address of an agent\n  hint: HOST:PORT with an IP address, or unix:PATH")]
+pub struct AgentAddressError(String);
+
+impl FromStr for AgentAddress {
+    type Err = AgentAddressError;
+
+    fn from_str(text: &str) -> Result<Self, AgentAddressError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(AgentAddressError(text.to_owned())),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| AgentAddressError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for AgentAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl AgentAddress {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Tcp(address) => socket_address(*address),
+            Self::Unix(path) => json!({ "pipe": { "path": path } }),
+        }
+    }
+}
+
+/// How an Envoy and its agent know each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentTls {
+    /// The folder with [`GATEWAY_PEM`], [`AGENT_ROOT`] and [`GATEWAY_SDS`], absolute.
+    pub folder: PathBuf,
+    /// The id in the agent's certificate.
+    pub agent: String,
+}
+
+/// What [`GATEWAY_SDS`] holds where the folder lies at `folder`, as JSON.
+#[must_use]
+pub fn gateway_sds(folder: &Path) -> Value {
+    let pem = json!({ "filename": folder.join(GATEWAY_PEM) });
+    json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": SECRET,
+        "tls_certificate": {
+            "certificate_chain": pem,
+            "private_key": pem,
+            "watched_directory": { "path": folder },
+        },
+    }] })
+}
+
+pub(crate) fn agent_cluster(agent: &AgentAddress, tls: Option<&AgentTls>) -> Value {
+    let mut cluster = json!({
+        "name": AGENT_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http2_protocol_options": {
+                    // A frozen agent, or a host that vanished, closes no connection. Within 4 s the gateway
+                    // looks for another; an agent that is busy for a second keeps its gateways.
+                    "connection_keepalive": { "interval": "1s", "timeout": "3s" },
+                } },
+            },
+        },
+        "load_assignment": {
+            "cluster_name": AGENT_CLUSTER,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": agent.to_json() } }] }],
+        },
+    });
+    if let Some(tls) = tls {
+        cluster["transport_socket"] = transport_socket(tls);
+    }
+    cluster
+}
+
+fn transport_socket(tls: &AgentTls) -> Value {
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "agent.tidegate",
+            "common_tls_context": {
+                "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3" },
+                "alpn_protocols": ["h2"],
+                "tls_certificate_sds_secret_configs": [{
+                    "name": SECRET,
+                    "sds_config": {
+                        "path_config_source": {
+                            "path": tls.folder.join(GATEWAY_SDS),
+                            "watched_directory": { "path": tls.folder },
+                        },
+                        "resource_api_version": "V3",
+                    },
+                }],
+                "validation_context": {
+                    "trusted_ca": { "filename": tls.folder.join(AGENT_ROOT) },
+                    "match_typed_subject_alt_names": [{ "san_type": "URI", "matcher": { "exact": tls.agent } }],
+                },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_found_at_an_address_or_a_socket() {
+        for text in ["127.0.0.1:18000", "[::1]:1", "unix:/run/tidegate/agent.sock"] {
+            assert_eq!(text.parse::<AgentAddress>().unwrap().to_string(), text);
+        }
+        for text in ["", "unix:", "localhost:1", "plain:127.0.0.1:1"] {
+            assert!(text.parse::<AgentAddress>().is_err(), "{text}");
+        }
+        let pipe = agent_cluster(&"unix:/run/a".parse().unwrap(), None);
+        let address = &pipe["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
+        assert_eq!(*address, json!({ "pipe": { "path": "/run/a" } }));
+        assert!(pipe["transport_socket"].is_null());
+    }
+}
