@@ -1,5 +1,5 @@
 //! Two clusters that joined a hub, with their Envoys: `us-east`, whose endpoints are all dead, reached by TCP, and `eu-west`,
-//! which serves, on a Unix socket.
+//! which serves, on a Unix socket, with Envoys that ask for the state of the world.
 
 use super::{
     backend,
@@ -163,7 +163,10 @@ fn side(
         let mut command = tidegate();
         command.args(["envoy", "run", "--gateway", gateway, "--zone", "a", "--concurrency", "1"]);
         command.args(["--agent", &listen, "--admin", &admin.to_string()]).arg("--envoy").arg(envoy);
-        if !listen.starts_with("unix:") {
+        if listen.starts_with("unix:") {
+            // The other form of xDS hands out secrets too.
+            command.args(["--xds", "sotw"]);
+        } else {
             let out: PathBuf = place.at(&format!("{name}-{}", gateway.replace('/', "-")));
             certificate(&place.at(name), gateway, &out);
             command.arg("--credentials").arg(out);
