@@ -34,6 +34,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// An Envoy with who runs it. Told to end, that one ends its Envoy; killed, it would leave it behind.
+pub(crate) struct Gateway(Running);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.0.signal(rustix::process::Signal::TERM);
+        self.0.ended();
+    }
+}
+
 pub(crate) struct Side {
     pub(crate) agent: Agent,
     /// As its Envoys dial it.
@@ -41,7 +51,7 @@ pub(crate) struct Side {
     pub(crate) edge: SocketAddr,
     pub(crate) eastwest: SocketAddr,
     pub(crate) edge_admin: SocketAddr,
-    _envoys: Vec<Running>,
+    _envoys: Vec<Gateway>,
 }
 
 impl Side {
@@ -171,7 +181,7 @@ fn side(
             certificate(&place.at(name), gateway, &out);
             command.arg("--credentials").arg(out);
         }
-        Running::start(&mut command)
+        Gateway(Running::start(&mut command))
     });
     Side { _envoys: envoys.collect(), agent, listen, edge, eastwest, edge_admin: admins[0] }
 }
