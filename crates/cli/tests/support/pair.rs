@@ -1,5 +1,5 @@
 //! Two clusters that joined a hub, with their Envoys: `us-east`, whose endpoints are all dead, reached by TCP, and `eu-west`,
-//! which serves, on a Unix socket.
+//! which serves, on a Unix socket, with Envoys that ask for the state of the world.
 
 use super::{
     backend,
@@ -34,6 +34,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// An Envoy with who runs it. Told to end, that one ends its Envoy; killed, it would leave it behind.
+pub(crate) struct Gateway(Running);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.0.signal(rustix::process::Signal::TERM);
+        self.0.ended();
+    }
+}
+
 pub(crate) struct Side {
     pub(crate) agent: Agent,
     /// As its Envoys dial it.
@@ -41,7 +51,7 @@ pub(crate) struct Side {
     pub(crate) edge: SocketAddr,
     pub(crate) eastwest: SocketAddr,
     pub(crate) edge_admin: SocketAddr,
-    _envoys: Vec<Running>,
+    _envoys: Vec<Gateway>,
 }
 
 impl Side {
@@ -163,12 +173,15 @@ fn side(
         let mut command = tidegate();
         command.args(["envoy", "run", "--gateway", gateway, "--zone", "a", "--concurrency", "1"]);
         command.args(["--agent", &listen, "--admin", &admin.to_string()]).arg("--envoy").arg(envoy);
-        if !listen.starts_with("unix:") {
+        if listen.starts_with("unix:") {
+            // The other form of xDS hands out secrets too.
+            command.args(["--xds", "sotw"]);
+        } else {
             let out: PathBuf = place.at(&format!("{name}-{}", gateway.replace('/', "-")));
             certificate(&place.at(name), gateway, &out);
             command.arg("--credentials").arg(out);
         }
-        Running::start(&mut command)
+        Gateway(Running::start(&mut command))
     });
     Side { _envoys: envoys.collect(), agent, listen, edge, eastwest, edge_admin: admins[0] }
 }

@@ -61,3 +61,49 @@ impl Authority {
 pub fn list_to_pem(list: &[u8]) -> String {
     pem::encode_config(&Pem::new("X509 CRL", list), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::PrivateKey;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa};
+    use x509_parser::revocation_list::CertificateRevocationList;
+
+    const NOW: u64 = 1_767_225_600;
+
+    fn now() -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(NOW))
+    }
+
+    #[test]
+    fn a_list_names_the_revoked_and_lasts_as_long_as_its_authority() {
+        let domain: crate::identity::TrustDomain = "fleet.example".parse().unwrap();
+        let day = Duration::from_secs(86_400);
+        let (certificate, key) = Authority::create(&domain, now(), day).unwrap();
+        let authority = Authority::from_pem(domain, &certificate, &key, None).unwrap();
+        let revoked = BTreeSet::from(["1f2e".parse().unwrap(), "70".parse().unwrap()]);
+        let list = authority.revocations(&revoked, now()).unwrap().unwrap();
+        assert!(list_to_pem(&list).starts_with("-----BEGIN X509 CRL-----"));
+        let (_, list) = CertificateRevocationList::from_der(&list).unwrap();
+        let named = list.iter_revoked_certificates().map(|it| Serial::of(it.raw_serial()));
+        assert_eq!(named.collect::<BTreeSet<_>>(), revoked);
+        let ends = list.next_update().unwrap().timestamp();
+        assert_eq!(ends, i64::try_from(NOW + 86_400).unwrap());
+        assert!(list.last_update().timestamp() < i64::try_from(NOW).unwrap(), "clocks may differ");
+        let (_, root) = X509Certificate::from_der(authority.root()).unwrap();
+        list.verify_signature(root.public_key()).unwrap();
+    }
+
+    #[test]
+    fn an_authority_that_may_not_sign_lists_gives_none() {
+        let key = PrivateKey::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.self_signed(key.pair()).unwrap().pem();
+        let authority =
+            Authority::from_pem("fleet.example".parse().unwrap(), &certificate, &key.to_pem(), None).unwrap();
+        let revoked = BTreeSet::from(["70".parse().unwrap()]);
+        assert_eq!(authority.revocations(&revoked, now()).unwrap(), None);
+    }
+}
