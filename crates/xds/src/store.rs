@@ -136,6 +136,12 @@ impl Store {
         Watcher::new(self.clone(), inner.next_watcher, scopes)
     }
 
+    /// What a body shares with others. Endpoints are each service's own.
+    fn tail(&self, kind: ResourceType, body: &[u8]) -> Option<Arc<[u8]>> {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        kind.is_top_level().then(|| tails[kind].of(body)).flatten()
+    }
+
     /// Hashes and encodes outside the write lock; unchanged content is taken as it is.
     fn prepare(&self, change: Change) -> (Scope, ResourceType, Arc<str>, Option<Arc<Resource>>) {
         match change {
@@ -146,7 +152,7 @@ impl Store {
                     Some(old) if old.says(&body) => old,
                     old => {
                         let name = old.map_or_else(|| name.into(), |old| Arc::clone(&old.name));
-                        let tail = self.tails.lock().unwrap_or_else(PoisonError::into_inner)[kind].of(&body);
+                        let tail = self.tail(kind, &body);
                         Arc::new(Resource::new(kind, name, &body, tail))
                     }
                 };

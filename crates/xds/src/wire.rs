@@ -6,20 +6,23 @@
 //! generated ones. No protocol is decided here.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, encode_key, encode_varint, skip_field};
+use prost::{DecodeError, Message as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
+use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
 
 use crate::protocol::{Machine, Outgoing, Reaction, Refusal};
 use crate::resource::{Resource, field_len};
@@ -226,6 +229,38 @@ impl Variant for Sotw {
     }
 }
 
+/// Makes room for a response before it is written. A buffer that grows by doubling would be twice as large as all clusters
+/// of a fleet, and the connection keeps it.
+struct ExactCodec<V>(PhantomData<V>);
+
+struct ExactEncoder<V>(PhantomData<V>);
+
+impl<V: Variant> Codec for ExactCodec<V> {
+    type Encode = V::Response;
+    type Decode = V::Request;
+    type Encoder = ExactEncoder<V>;
+    type Decoder = ProstDecoder<V::Request>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ExactEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::default()
+    }
+}
+
+impl<V: Variant> Encoder for ExactEncoder<V> {
+    type Item = V::Response;
+    type Error = Status;
+
+    fn encode(&mut self, item: V::Response, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(item.encoded_len());
+        item.encode_raw(out);
+        Ok(())
+    }
+}
+
 /// The gRPC service `envoy.service.discovery.v3.AggregatedDiscoveryService`, for a tonic router.
 #[derive(Clone, Debug)]
 pub struct AdsService {
@@ -238,10 +273,10 @@ impl AdsService {
     }
 
     async fn stream<V: Variant>(self, request: http::Request<Body>) -> http::Response<Body> {
-        let codec = tonic_prost::ProstCodec::<V::Response, V::Request>::default();
+        let codec = ExactCodec::<V>(PhantomData);
         let max_request_bytes = self.shared.options.max_request_bytes;
         let mut grpc = Grpc::new(codec).max_decoding_message_size(max_request_bytes);
-        grpc.streaming(Method::<V>(self.shared, std::marker::PhantomData), request).await
+        grpc.streaming(Method::<V>(self.shared, PhantomData), request).await
     }
 }
 
@@ -270,7 +305,7 @@ impl Service<http::Request<Body>> for AdsService {
     }
 }
 
-struct Method<V>(Arc<Shared>, std::marker::PhantomData<V>);
+struct Method<V>(Arc<Shared>, PhantomData<V>);
 
 impl<V: Variant> StreamingService<V::Request> for Method<V> {
     type Response = V::Response;
