@@ -222,7 +222,8 @@ pub struct Gateway {
     pub listeners: Vec<Listener>,
     /// The routes attached to it, the oldest first; [`Self::matches`] gives their matches in order of precedence.
     /// Empty for an east-west gateway, whose routes are the cluster's services.
-    pub routes: Vec<HttpRoute>,
+    /// Shared: there are as many as services, and who follows the manifests has them all.
+    pub routes: Vec<Arc<HttpRoute>>,
     /// The routes of its listeners that pass bytes, no two of them for one listener and host name.
     #[serde(default)]
     pub streams: Vec<StreamRoute>,

@@ -36,7 +36,8 @@ pub(crate) struct Ledger {
     /// Zero until the first publication: "not known yet" is not "no pools".
     version: u64,
     falls: u64,
-    pools: BTreeMap<ServiceName, BTreeMap<Zone, Entry>>,
+    /// Of each service by zone, in its order: a handful, for which a tree's node would have room for eleven.
+    pools: BTreeMap<ServiceName, Box<[Entry]>>,
     /// How many pools there are.
     count: usize,
     /// For each of the last versions the pools that changed in it, the newest last.
@@ -150,8 +151,10 @@ impl Ledger {
 
     /// The pools of a service are now exactly these; says in `news` which are new, changed or gone.
     fn set(&mut self, service: &ServiceName, pools: Vec<PoolStatus>, now: Time, news: &mut Vec<PoolName>) {
-        let mut old = self.pools.remove(service).unwrap_or_default();
+        let old = self.pools.remove(service).unwrap_or_default();
         self.count -= old.len();
+        let mut old: BTreeMap<Zone, Entry> =
+            old.into_iter().map(|entry| (entry.status.locality.zone.clone(), entry)).collect();
         let mut new = BTreeMap::new();
         for status in pools {
             let zone = status.locality.zone.clone();
@@ -169,7 +172,7 @@ impl Ledger {
         news.extend(old.into_keys().map(|zone| (service.clone(), zone)));
         self.count += new.len();
         if !new.is_empty() {
-            self.pools.insert(service.clone(), new);
+            self.pools.insert(service.clone(), new.into_values().collect());
         }
     }
 
@@ -185,6 +188,12 @@ impl Ledger {
         }
     }
 
+    fn pool(&self, service: &ServiceName, zone: &Zone) -> Option<&Entry> {
+        let pools = self.pools.get(service)?;
+        let at = pools.binary_search_by(|entry| entry.status.locality.zone.cmp(zone)).ok()?;
+        Some(&pools[at])
+    }
+
     /// What whoever has version `base` (nothing at all if `None`) lacks.
     pub(crate) fn lack(&self, base: Option<u64>, own_region: &Region, now: Time) -> Option<Lack> {
         if self.version == 0 || base == Some(self.version) {
@@ -198,7 +207,7 @@ impl Ledger {
         let unreachable = self.unreachable.clone();
         let logged_from = self.log.front().map_or(self.version + 1, |(version, _)| *version);
         let Some(base) = base.filter(|base| base + 1 >= logged_from && *base < self.version) else {
-            let changed = self.pools.values().flat_map(BTreeMap::values).map(encode).collect();
+            let changed = self.pools.values().flatten().map(encode).collect();
             let (version, demand) = (self.version, demand(0));
             return Some(Lack { version, full: true, changed, demand, unreachable, ..Lack::default() });
         };
@@ -207,7 +216,7 @@ impl Ledger {
         let (version, demand) = (self.version, demand(base));
         let mut lack = Lack { version, base_version: base, demand, unreachable, ..Lack::default() };
         for name in names {
-            match self.pools.get(&name.0).and_then(|zones| zones.get(&name.1)) {
+            match self.pool(&name.0, &name.1) {
                 Some(entry) => lack.changed.push(encode(entry)),
                 None => lack.removed.push(wire::encode_name(name)),
             }

@@ -7,7 +7,7 @@
 use crate::{
     Failure, Stats, Target,
     check::{HELD_UP, Outcome, check, tls::TlsStore},
-    schedule::{Done, Due, Schedule},
+    schedule::{Checked, Done, Due, Schedule},
 };
 use futures::FutureExt;
 use std::{
@@ -235,7 +235,7 @@ impl<K: Ord + Clone + Send + 'static> Shell<K> {
             tokio::spawn(async move {
                 let target = &due.target;
                 let outcome =
-                    AssertUnwindSafe(check(target.address, &target.config, &tls)).catch_unwind().await;
+                    AssertUnwindSafe(check(target.address, target.config(), &tls)).catch_unwind().await;
                 let outcome = outcome.unwrap_or_else(|_| Outcome::local("the check panicked".into()));
                 // Whoever listened is gone when this fails, and with it all interest.
                 let _ = ended.send(Ended { due, started, outcome });
@@ -286,7 +286,7 @@ struct Complaints {
 }
 
 impl Complaints {
-    fn hear(&mut self, target: &Target, reason: &str, now: Instant) {
+    fn hear(&mut self, target: &Checked, reason: &str, now: Instant) {
         if self.last.is_some_and(|last| now.duration_since(last) < COMPLAINT_GAP) {
             self.unsaid += 1;
             return;

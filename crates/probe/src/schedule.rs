@@ -8,7 +8,7 @@
 //! so a slow receiver delays verdicts but makes nothing grow.
 
 use crate::{
-    Failure, NextCheck, Target, Tracker, Verdict,
+    CheckConfig, Failure, NextCheck, Siblings, Target, Tracker, Verdict,
     hosts::Hosts,
     latency::{Latency, Member, Standing, judge},
     pacing::{KNOWN_GAP, START_GAP, first_delay, next_delay, second_delay},
@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,13 +40,37 @@ pub(crate) struct Schedule<K> {
     /// How many entries are ejected.
     ejected: usize,
     last_ticket: Ticket,
+    /// How the target that came last is checked: mostly the next one's checks are the same.
+    last_how: Option<Arc<How>>,
+}
+
+/// What a check needs to know of a target.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) address: SocketAddr,
+    how: Arc<How>,
+}
+
+/// How targets are checked and compared, shared by those for which it is the same: there are a hundred thousand targets
+/// and a handful of these.
+#[derive(Debug, PartialEq)]
+struct How {
+    config: CheckConfig,
+    siblings: Option<Siblings>,
+}
+
+impl Checked {
+    pub(crate) fn config(&self) -> &CheckConfig {
+        &self.how.config
+    }
 }
 
 struct Entry<K> {
     key: K,
-    target: Arc<Target>,
+    target: Checked,
     tracker: Tracker,
-    latency: Latency,
+    /// Only of those that have siblings: nobody else's is asked for.
+    latency: Option<Box<Latency>>,
     standing: Standing,
     /// When it is due; `None` while it is being checked.
     due: Option<Instant>,
@@ -54,14 +78,15 @@ struct Entry<K> {
     started: Instant,
     /// Whether its checks were spread over the interval already.
     spread: bool,
-    untold: Option<(ProbeVerdict, bool)>,
+    /// Boxed: a verdict waits for a moment, and an entry stays.
+    untold: Option<Box<(ProbeVerdict, bool)>>,
 }
 
 /// A check to be made.
 #[derive(Debug)]
 pub(crate) struct Due {
     pub(crate) ticket: Ticket,
-    pub(crate) target: Arc<Target>,
+    pub(crate) target: Checked,
     /// How long it was due already.
     pub(crate) late: Duration,
 }
@@ -89,6 +114,7 @@ impl<K: Ord + Clone> Schedule<K> {
             untold: VecDeque::new(),
             ejected: 0,
             last_ticket: 0,
+            last_how: None,
         }
     }
 
@@ -108,6 +134,7 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Takes in targets that are new or changed, and keys that are gone. What is unchanged keeps its state and its place in
     /// the queue.
     pub(crate) fn change(&mut self, changed: impl IntoIterator<Item = (K, Option<Target>)>, now: Instant) {
+        let before = self.tickets.len();
         let mut any_gone = false;
         let mut fresh = Vec::new();
         let mut known = Vec::new();
@@ -128,11 +155,11 @@ impl<K: Ord + Clone> Schedule<K> {
                     let group = if target.known.is_some() { &mut known } else { &mut fresh };
                     group.push((key, target, tracker));
                 }
-                Some((_, old)) if old.target.config != target.config => {
+                Some((_, old)) if *old.target.config() != target.config => {
                     let tracker = old.tracker.reconfigured(&target.config);
                     fresh.push((key, target, tracker));
                 }
-                Some((ticket, old)) if old.target.siblings != target.siblings => {
+                Some((ticket, old)) if old.target.how.siblings != target.siblings => {
                     self.regroup(ticket, target, now);
                 }
                 Some(_) => {}
@@ -151,6 +178,25 @@ impl<K: Ord + Clone> Schedule<K> {
             self.untold.retain(|ticket| entries.contains_key(ticket));
             self.ready.retain(|ticket| entries.contains_key(ticket));
         }
+        if self.tickets.len() > 2 * before {
+            self.close_up();
+        }
+    }
+
+    /// Trees that grow in the order of their keys have half-empty nodes; made from what is sorted, they are full.
+    fn close_up(&mut self) {
+        self.tickets = std::mem::take(&mut self.tickets).into_iter().collect();
+        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
+    }
+
+    /// A target as it is kept.
+    fn keep(&mut self, target: Target) -> Checked {
+        let Target { address, config, known: _, siblings } = target;
+        let how = How { config, siblings };
+        let same = self.last_how.take().filter(|last| **last == how);
+        let how = same.unwrap_or_else(|| Arc::new(how));
+        self.last_how = Some(Arc::clone(&how));
+        Checked { address, how }
     }
 
     fn insert(&mut self, key: K, target: Target, tracker: Tracker, due: Instant, now: Instant) {
@@ -166,14 +212,15 @@ impl<K: Ord + Clone> Schedule<K> {
             self.untold.push_back(ticket);
         }
         self.queue.insert((due, ticket));
-        if let Some(siblings) = &target.siblings {
-            self.groups.join(siblings, target.config.interval, ticket, now);
+        let target = self.keep(target);
+        if let Some(siblings) = &target.how.siblings {
+            self.groups.join(siblings, target.config().interval, ticket, now);
         }
         let entry = Entry {
             key,
-            target: Arc::new(target),
+            target,
             tracker,
-            latency: Latency::default(),
+            latency: None,
             standing,
             due: Some(due),
             started: now,
@@ -189,7 +236,7 @@ impl<K: Ord + Clone> Schedule<K> {
         if let Some(due) = entry.due {
             self.queue.remove(&(due, ticket));
         }
-        if let Some(siblings) = &entry.target.siblings {
+        if let Some(siblings) = &entry.target.how.siblings {
             self.groups.leave(siblings, ticket);
         }
         self.ejected -= usize::from(entry.standing.ejected);
@@ -198,21 +245,24 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// The same target with other siblings, or another rule for them: its checks go on as they were.
     fn regroup(&mut self, ticket: Ticket, target: Target, now: Instant) {
+        let target = self.keep(target);
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        if let Some(siblings) = &entry.target.siblings {
+        if let Some(siblings) = &entry.target.how.siblings {
             self.groups.leave(siblings, ticket);
         }
-        if let Some(siblings) = &target.siblings {
-            self.groups.join(siblings, target.config.interval, ticket, now);
+        if let Some(siblings) = &target.how.siblings {
+            self.groups.join(siblings, target.config().interval, ticket, now);
+        } else {
+            entry.latency = None;
         }
-        entry.target = Arc::new(target);
+        entry.target = target;
         self.readmit_the_lonely(ticket);
     }
 
     /// A target that is compared with nobody any more is not ejected any more.
     fn readmit_the_lonely(&mut self, ticket: Ticket) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
-        if entry.target.siblings.is_none() && std::mem::take(&mut entry.standing).ejected {
+        if entry.target.how.siblings.is_none() && std::mem::take(&mut entry.standing).ejected {
             self.ejected -= 1;
             self.tell(ticket, ProbeVerdict::Up, false);
         }
@@ -240,7 +290,7 @@ impl<K: Ord + Clone> Schedule<K> {
                 let late = entry.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
                 entry.due = None;
                 entry.started = now;
-                return Some(Due { ticket, target: Arc::clone(&entry.target), late });
+                return Some(Due { ticket, target: entry.target.clone(), late });
             }
         }
     }
@@ -255,8 +305,10 @@ impl<K: Ord + Clone> Schedule<K> {
             }
         }
         let Some(entry) = self.entries.get_mut(&done.ticket) else { return };
-        if let (Some(latency), Ok(()) | Err(Failure::Timeout(..))) = (done.latency, &done.result) {
-            entry.latency.record(latency);
+        if entry.target.how.siblings.is_some()
+            && let (Some(latency), Ok(()) | Err(Failure::Timeout(..))) = (done.latency, &done.result)
+        {
+            entry.latency.get_or_insert_default().record(latency);
         }
         let step = entry.tracker.on_result(done.result);
         let due = match step.next {
@@ -272,7 +324,7 @@ impl<K: Ord + Clone> Schedule<K> {
         self.queue.insert((due, done.ticket));
         if let Some(verdict) = step.verdict_changed {
             // Whatever it was before, it is judged anew.
-            entry.latency = Latency::default();
+            entry.latency = None;
             self.ejected -= usize::from(std::mem::take(&mut entry.standing).ejected);
             self.tell(done.ticket, verdict, step.first);
         }
@@ -281,9 +333,9 @@ impl<K: Ord + Clone> Schedule<K> {
     fn tell(&mut self, ticket: Ticket, verdict: ProbeVerdict, first: bool) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         match &mut entry.untold {
-            Some((untold, _)) => *untold = verdict,
+            Some(untold) => untold.0 = verdict,
             none => {
-                *none = Some((verdict, first));
+                *none = Some(Box::new((verdict, first)));
                 self.untold.push_back(ticket);
             }
         }
@@ -298,7 +350,7 @@ impl<K: Ord + Clone> Schedule<K> {
             }
             let entries = &self.entries;
             let member = |entry: &Entry<K>| Member {
-                latency: entry.latency.smoothed(),
+                latency: entry.latency.as_ref().and_then(|it| it.smoothed()),
                 up: entry.tracker.up(),
                 standing: entry.standing,
             };
@@ -336,7 +388,7 @@ impl<K: Ord + Clone> Schedule<K> {
     pub(crate) fn next_verdict(&mut self) -> Option<Verdict<K>> {
         let ticket = self.untold.pop_front()?;
         let entry = self.entries.get_mut(&ticket)?;
-        let (verdict, first) = entry.untold.take()?;
+        let (verdict, first) = *entry.untold.take()?;
         Some(Verdict { key: entry.key.clone(), verdict, first })
     }
 }

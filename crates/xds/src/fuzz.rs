@@ -11,13 +11,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use prost::Message;
 
 use crate::protocol::{Limits, Machine, Outgoing, Reaction, Refusal};
-use crate::resource::Version;
+use crate::resource::{Resource, Version};
 use crate::store::{Change, Scope, Store};
 use crate::watch::Watcher;
 use crate::{ResourceType, Transport};
@@ -271,7 +271,7 @@ impl Life {
         for response in std::mem::take(&mut self.in_flight) {
             let (kind, nonce) = (response.kind, response.nonce.clone());
             let refused =
-                self.transport == Transport::Delta && response.resources.iter().any(|it| is_bad(&it.body));
+                self.transport == Transport::Delta && response.resources.iter().any(|it| is_bad(it));
             let error_detail = refused.then(|| RpcStatus { message: "no".into(), ..RpcStatus::default() });
             if !refused {
                 self.accept(&response);
@@ -337,7 +337,7 @@ impl Life {
             let wanted = |name: &str| known.wildcard || known.named.contains(name);
             for name in there.iter().filter(|name| wanted(name)) {
                 let Some(resource) = view.get(kind, name) else { continue };
-                let refused = self.transport == Transport::Delta && is_bad(&resource.body);
+                let refused = self.transport == Transport::Delta && is_bad(resource);
                 let held = known.held.get(name.as_ref()) == Some(&resource.version);
                 assert!(held || refused, "{kind} {name} is wanted and there, and the client has it not");
             }
@@ -379,8 +379,9 @@ fn name_type(url: &mut String, input: &mut Input<'_>) {
     }
 }
 
-fn is_bad(body: &[u8]) -> bool {
-    body.starts_with(b"bad")
+fn is_bad(resource: &Resource) -> bool {
+    let mut body = resource.body();
+    body.copy_to_bytes(body.remaining()).starts_with(b"bad")
 }
 
 fn scope() -> Scope {

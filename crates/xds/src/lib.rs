@@ -33,6 +33,7 @@ mod server;
 mod session;
 mod status;
 mod store;
+mod tails;
 mod watch;
 mod wire;
 

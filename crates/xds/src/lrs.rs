@@ -89,7 +89,9 @@ async fn read(
             report = inbound.message() => report,
         };
         let Ok(Some(report)) = report else { return Ok(()) };
-        let clusters = report.cluster_stats.into_iter().map(cluster_load).collect();
+        // Into a list of its own: collected in place it would keep the room of the larger messages.
+        let mut clusters = Vec::with_capacity(report.cluster_stats.len());
+        clusters.extend(report.cluster_stats.into_iter().map(cluster_load));
         shared.emit(XdsEvent::Load(LoadReport { node: Arc::clone(&node), clusters }));
     }
 }

@@ -1,17 +1,18 @@
 //! One resource, encoded once, and its version.
 //!
-//! A resource is kept as the bytes that go on the wire: a delta `Resource` message whose
-//! last field is the `Any`, so that the `Any` of the state-of-the-world protocol and the
-//! body are slices of the same allocation. Every stream shares them.
+//! Every stream shares its bytes, and resources share the end of them where it is the same (see [`crate::tails`]).
 
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use sha2::{Digest, Sha256};
 
 use crate::ResourceType;
+
+/// A version as text: 16 hexadecimal digits.
+const VERSION_LEN: usize = 16;
 
 /// What a client holds under a name: the first 8 bytes of SHA-256 over name and body.
 ///
@@ -76,44 +77,82 @@ impl fmt::Display for SetVersion {
     }
 }
 
-/// A named, encoded resource.
+/// A named resource, its message encoded.
+///
+/// What a response puts around the message (version, name, type) is written when it is sent: it costs less than to keep
+/// it for every resource.
 #[derive(Debug)]
 pub(crate) struct Resource {
+    pub(crate) kind: ResourceType,
     pub(crate) name: Arc<str>,
     pub(crate) version: Version,
-    /// `envoy.service.discovery.v3.Resource`
-    pub(crate) delta: Bytes,
-    /// `google.protobuf.Any`, a slice of `delta`
-    pub(crate) any: Bytes,
-    /// The message itself, a slice of `any`
-    pub(crate) body: Bytes,
+    /// The message, without its tail.
+    head: Box<[u8]>,
+    /// The end of the message, which other resources have too.
+    tail: Option<Arc<[u8]>>,
 }
 
 impl Resource {
-    pub(crate) fn encode(kind: ResourceType, name: Arc<str>, body: &[u8]) -> Self {
+    /// A resource of this content; `tail` is an end of `body` that is shared with others, if there is one.
+    pub(crate) fn new(kind: ResourceType, name: Arc<str>, body: &[u8], tail: Option<Arc<[u8]>>) -> Self {
         let version = Version::of(&name, body);
-        let version_text = version.to_string();
-        let any_len = field_len(kind.type_url().len()) + field_len(body.len());
-        let mut out =
-            Vec::with_capacity(field_len(version_text.len()) + field_len(name.len()) + field_len(any_len));
-        put_field(1, version_text.as_bytes(), &mut out);
-        put_field(3, name.as_bytes(), &mut out);
-        encode_key(2, WireType::LengthDelimited, &mut out);
-        encode_varint(any_len as u64, &mut out);
-        let any_start = out.len();
-        put_field(1, kind.type_url().as_bytes(), &mut out);
-        put_field(2, body, &mut out);
-        let delta = Bytes::from(out);
-        let any = delta.slice(any_start..);
-        let body = any.slice(any.len() - body.len()..);
-        Self { name, version, delta, any, body }
+        let tail = tail.filter(|tail| body.ends_with(tail));
+        let head = &body[..body.len() - tail.as_ref().map_or(0, |tail| tail.len())];
+        Self { kind, name, version, head: head.into(), tail }
+    }
+
+    fn tail(&self) -> &[u8] {
+        self.tail.as_deref().unwrap_or_default()
+    }
+
+    fn body_len(&self) -> usize {
+        self.head.len() + self.tail().len()
+    }
+
+    /// Whether this is its content.
+    pub(crate) fn says(&self, body: &[u8]) -> bool {
+        let rest = body.strip_prefix(&*self.head);
+        rest.is_some_and(|rest| rest == self.tail())
+    }
+
+    /// The message itself.
+    pub(crate) fn body(&self) -> impl Buf {
+        Buf::chain(&*self.head, self.tail())
+    }
+
+    /// Bytes of it as a `google.protobuf.Any`.
+    pub(crate) fn any_len(&self) -> usize {
+        field_len(self.kind.type_url().len()) + field_len(self.body_len())
+    }
+
+    /// Writes it as a `google.protobuf.Any`.
+    pub(crate) fn put_any(&self, out: &mut impl BufMut) {
+        put_field(1, self.kind.type_url().as_bytes(), out);
+        encode_key(2, WireType::LengthDelimited, out);
+        encode_varint(self.body_len() as u64, out);
+        out.put_slice(&self.head);
+        out.put_slice(self.tail());
+    }
+
+    /// Bytes of it as an `envoy.service.discovery.v3.Resource`.
+    pub(crate) fn delta_len(&self) -> usize {
+        field_len(VERSION_LEN) + field_len(self.name.len()) + field_len(self.any_len())
+    }
+
+    /// Writes it as an `envoy.service.discovery.v3.Resource`.
+    pub(crate) fn put_delta(&self, out: &mut impl BufMut) {
+        put_field(1, self.version.to_string().as_bytes(), out);
+        put_field(3, self.name.as_bytes(), out);
+        encode_key(2, WireType::LengthDelimited, out);
+        encode_varint(self.any_len() as u64, out);
+        self.put_any(out);
     }
 
     /// The name under which the client of this cluster asks for endpoints, if this is a
     /// cluster: the EDS service name, else the cluster's own.
     pub(crate) fn endpoint_name(&self) -> String {
         use prost::Message;
-        let head = ClusterHead::decode(self.body.clone()).unwrap_or_default();
+        let head = ClusterHead::decode(self.body()).unwrap_or_default();
         let service = head.eds_cluster_config.map(|eds| eds.service_name);
         service.filter(|name| !name.is_empty()).unwrap_or(head.name)
     }
@@ -135,14 +174,14 @@ struct EdsHead {
 }
 
 /// Field numbers up to 15 have a key of one byte.
-fn field_len(len: usize) -> usize {
+pub(crate) fn field_len(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
 
-fn put_field(tag: u32, value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_field(tag: u32, value: &[u8], out: &mut impl BufMut) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(value.len() as u64, out);
-    out.extend_from_slice(value);
+    out.put_slice(value);
 }
 
 #[cfg(test)]
@@ -155,15 +194,27 @@ mod tests {
 
     #[test]
     fn the_bytes_are_a_resource_message_and_its_any() {
-        let body = vec![7; 300];
-        let resource = Resource::encode(ResourceType::Route, "r".into(), &body);
-        let wire = WireResource::decode(resource.delta.clone()).unwrap();
-        let any = Any::decode(resource.any.clone()).unwrap();
-        assert_eq!((wire.name.as_str(), &wire.version), ("r", &resource.version.to_string()));
-        assert_eq!(wire.resource.as_ref(), Some(&any));
-        assert_eq!(any.type_url, ResourceType::Route.type_url());
-        assert_eq!((any.value, &resource.body[..]), (body.clone(), &body[..]));
-        assert_eq!(resource.delta.len(), wire.encoded_len());
+        let body: Vec<u8> = (0..=255).cycle().take(300).collect();
+        for tail in [None, Some(100), Some(300)] {
+            let tail = tail.map(|len| body[body.len() - len..].into());
+            let resource = Resource::new(ResourceType::Route, "r".into(), &body, tail);
+            let (mut delta, mut any) = (Vec::new(), Vec::new());
+            resource.put_delta(&mut delta);
+            resource.put_any(&mut any);
+            assert_eq!((delta.len(), any.len()), (resource.delta_len(), resource.any_len()));
+            let wire = WireResource::decode(&*delta).unwrap();
+            let any = Any::decode(&*any).unwrap();
+            assert_eq!((wire.name.as_str(), &wire.version), ("r", &resource.version.to_string()));
+            assert_eq!(wire.resource.as_ref(), Some(&any));
+            assert_eq!((any.type_url.as_str(), &any.value), (ResourceType::Route.type_url(), &body));
+            assert!(resource.says(&body) && !resource.says(&body[1..]) && !resource.says(&body[..299]));
+        }
+    }
+
+    #[test]
+    fn a_tail_that_is_none_is_not_taken() {
+        let resource = Resource::new(ResourceType::Route, "r".into(), b"abc", Some(b"xc"[..].into()));
+        assert!(resource.says(b"abc"));
     }
 
     #[test]
@@ -181,7 +232,7 @@ mod tests {
     fn the_endpoint_name_of_a_cluster_is_its_service_name_else_its_own() {
         let mut cluster = Cluster { name: "c".into(), ..Cluster::default() };
         let name = |cluster: &Cluster| {
-            Resource::encode(ResourceType::Cluster, "c".into(), &cluster.encode_to_vec()).endpoint_name()
+            Resource::new(ResourceType::Cluster, "c".into(), &cluster.encode_to_vec(), None).endpoint_name()
         };
         assert_eq!(name(&cluster), "c");
         cluster.eds_cluster_config =

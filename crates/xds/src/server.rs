@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
-use envoy_types::pb::envoy::service::metrics::v3::metrics_service_server::MetricsServiceServer;
 use envoy_types::pb::envoy::service::status::v3::client_status_discovery_service_server::ClientStatusDiscoveryServiceServer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -183,14 +182,11 @@ impl XdsServer {
     ///
     /// Add them to [`transport`](Self::transport), and give it a listening socket with `TCP_NODELAY`
     /// (`TcpIncoming::with_nodelay`), or a push may wait 40 ms for a delayed ACK.
-    pub fn into_services(
-        self,
-    ) -> (AdsService, LoadReportingServiceServer<LrsService>, MetricsServiceServer<MetricsService>) {
+    pub fn into_services(self) -> (AdsService, LoadReportingServiceServer<LrsService>, MetricsService) {
         let limit = self.shared.options.max_report_bytes;
         let lrs = LoadReportingServiceServer::new(LrsService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(limit);
-        let metrics = MetricsServiceServer::new(MetricsService::new(Arc::clone(&self.shared)))
-            .max_decoding_message_size(limit);
+        let metrics = MetricsService::new(Arc::clone(&self.shared));
         (AdsService::new(self.shared), lrs, metrics)
     }
 

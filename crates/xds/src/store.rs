@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 
 use crate::ResourceType;
 use crate::kind::PerType;
 use crate::resource::Resource;
+use crate::tails::Tails;
 use crate::watch::{Mailbox, Watcher};
 
 /// A named group of resources. A node sees the scopes that the resolver gives it.
@@ -82,6 +83,7 @@ pub(crate) struct Index {
 #[derive(Clone, Default)]
 pub struct Store {
     pub(crate) inner: Arc<RwLock<Inner>>,
+    tails: Arc<Mutex<PerType<Tails>>>,
 }
 
 impl Store {
@@ -134,6 +136,12 @@ impl Store {
         Watcher::new(self.clone(), inner.next_watcher, scopes)
     }
 
+    /// What a body shares with others. Endpoints are each service's own.
+    fn tail(&self, kind: ResourceType, body: &[u8]) -> Option<Arc<[u8]>> {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        kind.is_top_level().then(|| tails[kind].of(body)).flatten()
+    }
+
     /// Hashes and encodes outside the write lock; unchanged content is taken as it is.
     fn prepare(&self, change: Change) -> (Scope, ResourceType, Arc<str>, Option<Arc<Resource>>) {
         match change {
@@ -141,10 +149,11 @@ impl Store {
             Change::Set { scope, kind, name, body } => {
                 let old = self.view(std::slice::from_ref(&scope)).get(kind, &name).cloned();
                 let resource = match old {
-                    Some(old) if old.body == body => old,
+                    Some(old) if old.says(&body) => old,
                     old => {
                         let name = old.map_or_else(|| name.into(), |old| Arc::clone(&old.name));
-                        Arc::new(Resource::encode(kind, name, &body))
+                        let tail = self.tail(kind, &body);
+                        Arc::new(Resource::new(kind, name, &body, tail))
                     }
                 };
                 (scope, kind, Arc::clone(&resource.name), Some(resource))
@@ -265,7 +274,7 @@ mod tests {
         store.apply(vec![set("s", "a", "of s"), set("t", "a", "of t"), set("t", "b", "of t")]);
         let scopes = [Scope::new("t"), Scope::new("s")];
         let view = store.view(&scopes);
-        assert_eq!(view.get(ResourceType::Endpoint, "a").unwrap().body, "of t");
+        assert!(view.get(ResourceType::Endpoint, "a").unwrap().says(b"of t"));
         assert_eq!(view.names(ResourceType::Endpoint).count(), 3);
         assert!(view.get(ResourceType::Cluster, "a").is_none());
     }

@@ -1,25 +1,31 @@
 //! The ADS service as tonic sees it.
 //!
 //! The generated service would copy every resource into every response: its messages own
-//! their bytes. The responses here hold shared bytes instead (an embedded message and a bytes
-//! field are the same on the wire), so that 1,000 streams share one encoded resource. Requests
-//! are the generated ones. No protocol is decided here.
+//! their bytes. The responses here hold shared resources instead, and write what is around them
+//! when they are sent, so that 1,000 streams share one encoded resource. Requests are the
+//! generated ones. No protocol is decided here.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use prost::encoding::{DecodeContext, WireType, encode_key, encode_varint, skip_field};
+use prost::{DecodeError, Message as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
+use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstDecoder;
 
 use crate::protocol::{Machine, Outgoing, Reaction, Refusal};
+use crate::resource::{Resource, field_len};
 use crate::server::Shared;
 use crate::session;
 use crate::status::Transport;
@@ -28,12 +34,17 @@ use crate::status::Transport;
 const MAX_QUEUED_RESPONSES: usize = 1;
 
 /// `envoy.service.discovery.v3.DeltaDiscoveryResponse`
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Debug, Default)]
 pub(crate) struct DeltaResponse {
+    resources: Vec<Arc<Resource>>,
+    rest: DeltaRest,
+}
+
+/// All of it but the resources.
+#[derive(Clone, PartialEq, prost::Message)]
+struct DeltaRest {
     #[prost(string, tag = "1")]
     system_version_info: String,
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    resources: Vec<Bytes>,
     #[prost(string, tag = "4")]
     type_url: String,
     #[prost(string, tag = "5")]
@@ -45,18 +56,88 @@ pub(crate) struct DeltaResponse {
 }
 
 /// `envoy.service.discovery.v3.DiscoveryResponse`
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Debug, Default)]
 pub(crate) struct SotwResponse {
+    resources: Vec<Arc<Resource>>,
+    rest: SotwRest,
+}
+
+/// All of it but the resources.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SotwRest {
     #[prost(string, tag = "1")]
     version_info: String,
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    resources: Vec<Bytes>,
     #[prost(string, tag = "4")]
     type_url: String,
     #[prost(string, tag = "5")]
     nonce: String,
     #[prost(message, optional, tag = "6")]
     control_plane: Option<ControlPlane>,
+}
+
+/// Both have their resources in field 2.
+const RESOURCES: u32 = 2;
+
+impl prost::Message for DeltaResponse {
+    fn encode_raw(&self, out: &mut impl BufMut) {
+        for resource in &self.resources {
+            encode_key(RESOURCES, WireType::LengthDelimited, out);
+            encode_varint(resource.delta_len() as u64, out);
+            resource.put_delta(out);
+        }
+        self.rest.encode_raw(out);
+    }
+
+    fn encoded_len(&self) -> usize {
+        let resources = self.resources.iter().map(|resource| field_len(resource.delta_len()));
+        resources.sum::<usize>() + self.rest.encoded_len()
+    }
+
+    /// It is only ever written.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        skip_field(wire_type, tag, buf, ctx)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl prost::Message for SotwResponse {
+    fn encode_raw(&self, out: &mut impl BufMut) {
+        for resource in &self.resources {
+            encode_key(RESOURCES, WireType::LengthDelimited, out);
+            encode_varint(resource.any_len() as u64, out);
+            resource.put_any(out);
+        }
+        self.rest.encode_raw(out);
+    }
+
+    fn encoded_len(&self) -> usize {
+        let resources = self.resources.iter().map(|resource| field_len(resource.any_len()));
+        resources.sum::<usize>() + self.rest.encoded_len()
+    }
+
+    /// It is only ever written.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        skip_field(wire_type, tag, buf, ctx)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// `envoy.config.core.v3.ControlPlane`
@@ -107,14 +188,14 @@ impl Variant for Delta {
     }
 
     fn response(outgoing: Outgoing, identifier: &str) -> DeltaResponse {
-        DeltaResponse {
+        let rest = DeltaRest {
             system_version_info: outgoing.version,
-            resources: outgoing.resources.iter().map(|resource| resource.delta.clone()).collect(),
             type_url: outgoing.kind.type_url().to_owned(),
             nonce: outgoing.nonce,
             removed_resources: outgoing.removed.iter().map(ToString::to_string).collect(),
             control_plane: ControlPlane::new(identifier),
-        }
+        };
+        DeltaResponse { resources: outgoing.resources, rest }
     }
 }
 
@@ -138,13 +219,45 @@ impl Variant for Sotw {
     }
 
     fn response(outgoing: Outgoing, identifier: &str) -> SotwResponse {
-        SotwResponse {
+        let rest = SotwRest {
             version_info: outgoing.version,
-            resources: outgoing.resources.iter().map(|resource| resource.any.clone()).collect(),
             type_url: outgoing.kind.type_url().to_owned(),
             nonce: outgoing.nonce,
             control_plane: ControlPlane::new(identifier),
-        }
+        };
+        SotwResponse { resources: outgoing.resources, rest }
+    }
+}
+
+/// Makes room for a response before it is written. A buffer that grows by doubling would be twice as large as all clusters
+/// of a fleet, and the connection keeps it.
+struct ExactCodec<V>(PhantomData<V>);
+
+struct ExactEncoder<V>(PhantomData<V>);
+
+impl<V: Variant> Codec for ExactCodec<V> {
+    type Encode = V::Response;
+    type Decode = V::Request;
+    type Encoder = ExactEncoder<V>;
+    type Decoder = ProstDecoder<V::Request>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ExactEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::default()
+    }
+}
+
+impl<V: Variant> Encoder for ExactEncoder<V> {
+    type Item = V::Response;
+    type Error = Status;
+
+    fn encode(&mut self, item: V::Response, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(item.encoded_len());
+        item.encode_raw(out);
+        Ok(())
     }
 }
 
@@ -160,10 +273,10 @@ impl AdsService {
     }
 
     async fn stream<V: Variant>(self, request: http::Request<Body>) -> http::Response<Body> {
-        let codec = tonic_prost::ProstCodec::<V::Response, V::Request>::default();
+        let codec = ExactCodec::<V>(PhantomData);
         let max_request_bytes = self.shared.options.max_request_bytes;
         let mut grpc = Grpc::new(codec).max_decoding_message_size(max_request_bytes);
-        grpc.streaming(Method::<V>(self.shared, std::marker::PhantomData), request).await
+        grpc.streaming(Method::<V>(self.shared, PhantomData), request).await
     }
 }
 
@@ -192,7 +305,7 @@ impl Service<http::Request<Body>> for AdsService {
     }
 }
 
-struct Method<V>(Arc<Shared>, std::marker::PhantomData<V>);
+struct Method<V>(Arc<Shared>, PhantomData<V>);
 
 impl<V: Variant> StreamingService<V::Request> for Method<V> {
     type Response = V::Response;

@@ -80,6 +80,8 @@ pub(super) fn read(
         let hint = "add `rules: [{backendRefs: [{name: SERVICE, port: 80}]}]`";
         issues.error(spec.at, "spec.rules is missing", hint);
     }
+    // Mostly there is one, and a growing list begins with room for four.
+    rules.shrink_to_fit();
     spec.unsupported(&["useDefaultGateways"], issues);
     spec.finish(issues);
     Some(RouteSpec { kind, parents, hostnames, rules })
@@ -91,7 +93,10 @@ pub(super) fn read_parents(spec: &mut Fields<'_>, meta: &Meta, issues: &mut Issu
     if entries.is_empty() {
         issues.warn(at, "the route attaches to no gateway", "add `parentRefs: [{name: GATEWAY}]`");
     }
-    entries.into_iter().filter_map(|entry| read_parent(entry, meta, issues)).collect()
+    let mut parents: Vec<_> =
+        entries.into_iter().filter_map(|entry| read_parent(entry, meta, issues)).collect();
+    parents.shrink_to_fit();
+    parents
 }
 
 pub(super) fn read_hostnames(spec: &mut Fields<'_>, issues: &mut Issues) -> BTreeSet<String> {
@@ -135,6 +140,7 @@ fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Is
     if matches.is_empty() {
         matches.push(HttpMatch::path(PathMatch::Prefix("/".to_owned())));
     }
+    matches.shrink_to_fit();
     let (filters, mirrors) = filters::read(kind, &mut rule, &matches, meta, issues);
     let (timeout, backend_timeout) = match kind {
         RouteKind::Http => read_timeouts(&mut rule, issues),

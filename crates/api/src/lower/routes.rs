@@ -65,7 +65,7 @@ pub(super) fn attach(
         }
         for (gateway, attached) in by_gateway {
             let Some(ours) = gateways.edge(gateway) else { continue };
-            ours.gateway.routes.extend(routes_of(object, spec, attached, &rules));
+            ours.gateway.routes.extend(routes_of(object, spec, attached, &rules).into_iter().map(Arc::new));
         }
     }
 }

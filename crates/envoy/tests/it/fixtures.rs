@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 use tidegate_api::{
     AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
@@ -126,6 +127,7 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
         rules,
         origin: Origin::Default,
     });
+    let routes = routes.map(Arc::new);
     Gateway {
         role: GatewayRole::Edge,
         listeners: vec![listener()],

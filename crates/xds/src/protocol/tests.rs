@@ -5,7 +5,7 @@ mod delta;
 mod order;
 mod sotw;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 
 use super::*;
@@ -105,7 +105,10 @@ impl Stream {
 /// `a=1 b=2 -c`: resources with their bodies, then what is told not to exist.
 fn text(outgoing: &Outgoing) -> String {
     let resources = outgoing.resources.iter();
-    let resources = resources.map(|r| format!("{}={}", r.name, String::from_utf8_lossy(&r.body)));
+    let resources = resources.map(|r| {
+        let mut body = r.body();
+        format!("{}={}", r.name, String::from_utf8_lossy(&body.copy_to_bytes(body.remaining())))
+    });
     let removed = outgoing.removed.iter().map(|name| format!("-{name}"));
     resources.chain(removed).collect::<Vec<_>>().join(" ")
 }

@@ -364,7 +364,7 @@ impl Track {
         for (_, name) in eligible.iter().filter(|(of, _)| *of == group) {
             match view.get(kind, name) {
                 Some(resource) => {
-                    bytes += resource.delta.len();
+                    bytes += resource.delta_len();
                     batch.resources.push(Arc::clone(resource));
                 }
                 None => batch.absent.push(Arc::clone(name)),

@@ -42,6 +42,7 @@ pub(in crate::kinds) fn read_all(
         fields.finish(issues);
         found.push(BackendSpec { backend, weight, headers });
     }
+    found.shrink_to_fit();
     found
 }
 

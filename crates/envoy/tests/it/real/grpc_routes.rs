@@ -5,7 +5,7 @@ use super::{
     grpc::{Toy, backend, packages},
 };
 use crate::fixtures::{World, edge, gateway, listener, plan, region, rule, service, to, zone};
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc};
 use tidegate_api::{GatewayRole, HttpMatch, HttpRule, PathMatch, Protocol, RouteKind, Upstream};
 use tidegate_envoy::{
     EndpointHealth::Healthy, Entrance, eastwest_cluster, eastwest_endpoints, eastwest_listener,
@@ -54,7 +54,7 @@ async fn routed(envoy: &Path, packages: &Path) {
         calls(PathMatch::Prefix("/".into()), "none"),
     ];
     let mut routes = edge(vec![("shop/calls", &[], rules)]);
-    routes.routes[0].kind = RouteKind::Grpc;
+    Arc::make_mut(&mut routes.routes[0]).kind = RouteKind::Grpc;
     let resources = vec![
         edge_listener(&gateway(), &listener()),
         edge_routes(&gateway(), &routes, &listener(), &|_| None, None),
