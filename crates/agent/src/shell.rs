@@ -3,6 +3,7 @@
 use crate::{
     admin::Ask,
     asked::Asked,
+    certificates::{out_of_date, warn_of_certificates},
     core::{Core, Input, Output, ProbeKey, Publish},
     gateways::gateway_view,
     hearing::{Heard, heard},
@@ -182,6 +183,7 @@ impl Shell {
         }
         self.tell_time().await;
         self.handle(Input::Manifests(snapshot.config)).await;
+        warn_of_certificates(self.core.config(), wall_clock());
         self.tell_in_force(snapshot.given, Some(&snapshot.problems));
     }
 
@@ -196,8 +198,12 @@ impl Shell {
         if update.change.shifts.is_some() {
             self.tell_time().await;
         }
+        let certificates = !update.change.certificates.is_empty();
         if !update.change.is_empty() {
             self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        }
+        if certificates {
+            warn_of_certificates(self.core.config(), wall_clock());
         }
         self.tell_in_force(update.given, update.problems.as_deref());
     }
@@ -461,7 +467,7 @@ impl Shell {
             uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
             pending: self.core.pending(now),
             manifests_generation: self.generation,
-            problems: self.problems.clone(),
+            problems: [self.problems.clone(), out_of_date(self.core.config(), wall_clock())].concat(),
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),

@@ -270,7 +270,15 @@ impl Scopes {
                 names.insert(key);
                 changes.extend((!told).then(|| set(own(name), resource)));
             }
-            for listener in &gateway.listeners {
+            let shown = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+            let shown: BTreeSet<&String> = shown.flat_map(|tls| tls.certificates.values()).collect();
+            for certificate in shown {
+                let Some(found) = config.certificates.get(certificate) else { continue };
+                let secret = envoy::certificate_secret(certificate, found);
+                names.insert((secret.kind, secret.name.clone()));
+                changes.push(set(own(name), secret));
+            }
+            for listener in gateway.listeners.iter().filter(|listener| listener.is_open()) {
                 let resources = match (gateway.role, listener.protocol) {
                     (GatewayRole::Edge, ListenerProtocol::Http) => vec![
                         envoy::edge_listener(name, listener),

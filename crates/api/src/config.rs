@@ -2,6 +2,7 @@
 //! the rest of Tidegate reads, whatever it was loaded from.
 
 use crate::{
+    certificate::Certificate,
     checks::{ActiveCheck, ErrorCheck, LatencyCheck},
     routing::{HttpRoute, StreamRoute},
 };
@@ -25,6 +26,9 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// The gateways of this cluster that are Tidegate's (by their class).
     pub gateways: BTreeMap<GatewayName, Gateway>,
+    /// The certificates that these show, by `namespace/name` of their `Secret`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, Arc<Certificate>>,
     /// The traffic shifts that were written, by `namespace/name`.
     pub shifts: BTreeMap<String, TrafficShift>,
 }
@@ -248,7 +252,7 @@ pub struct Listener {
     pub name: String,
     /// Where it binds; each address once in the cluster.
     pub address: SocketAddr,
-    /// What it makes of a connection.
+    /// What it makes of a connection, once it has ended TLS where it does.
     #[serde(default)]
     pub protocol: ListenerProtocol,
     /// The host names it serves; empty serves all.
@@ -256,6 +260,27 @@ pub struct Listener {
     /// Which requests and connections are written down.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// How it ends TLS; `None` where it does not: what comes is plain, or passed on as it is.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
+}
+
+/// How a listener ends TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// What clients are shown, by the server name that they ask for: the exact one first, then the longest wildcard, then
+    /// the empty name, which is for all. Whoever asks for another one is not let in; without any nobody is, and
+    /// the listener takes no connections.
+    pub certificates: BTreeMap<String, String>,
+}
+
+impl Listener {
+    /// Whether it takes connections: not if none of the certificates that it should show can be used.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
+    }
 }
 
 /// Which requests and connections a gateway writes down.

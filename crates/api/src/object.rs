@@ -146,6 +146,8 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
     let word = fields.required_value("kind", "write for example FailoverPolicy", issues, read::text);
     let (Some(version), Some(word)) = (version, word) else { return Head::Unknown };
     let kind = match kinds::find(&version, &word, issues) {
+        // A Secret that is no certificate is nobody's business, and is not looked into.
+        kinds::Found::Kind(Kind::Secret) if !kinds::secret::is_tls(node) => return Head::Skipped,
         kinds::Found::Kind(kind) => kind,
         kinds::Found::Skip => {
             // Nothing in it matters, not even a field that is written twice.

@@ -3,6 +3,7 @@
 use crate::{
     access_log,
     cluster::BUFFER_BYTES,
+    https,
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
     routes::SERVICE_HEADER,
@@ -236,7 +237,11 @@ fn resource(name: String, listener: &Listener, manager: &HttpConnectionManager) 
     Resource::listener(&EnvoyListener {
         name,
         address: Some(address(listener.address)),
-        filter_chains: vec![FilterChain { filters: vec![connection_manager(manager)], ..Default::default() }],
+        listener_filters: listener.tls.as_ref().map(|_| stream::tls_inspector()).into_iter().collect(),
+        filter_chains: match &listener.tls {
+            Some(tls) => https::chains(tls, https::REQUESTS, |_| vec![connection_manager(manager)]),
+            None => vec![FilterChain { filters: vec![connection_manager(manager)], ..Default::default() }],
+        },
         per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
         ..Default::default()
     })

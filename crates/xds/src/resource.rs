@@ -77,7 +77,6 @@ impl fmt::Display for SetVersion {
 }
 
 /// A named, encoded resource.
-#[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) name: Arc<str>,
     pub(crate) version: Version,
@@ -87,6 +86,13 @@ pub(crate) struct Resource {
     pub(crate) any: Bytes,
     /// The message itself, a slice of `any`
     pub(crate) body: Bytes,
+}
+
+impl fmt::Debug for Resource {
+    /// Without the message: a secret must not show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} of {} bytes", self.name, self.version, self.body.len())
+    }
 }
 
 impl Resource {

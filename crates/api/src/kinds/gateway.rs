@@ -1,12 +1,17 @@
 //! Gateway API `Gateway`: where a gateway listens, for the classes that are Tidegate's.
 
 use super::MAX_ENTRIES;
+mod tls;
+
 use crate::{
     config::{AccessLog, GatewayRole, ListenerProtocol},
     fields::{Field, Fields, Issues},
-    nearest, read,
+    nearest,
+    object::Meta,
+    read,
 };
 use std::net::{IpAddr, Ipv4Addr};
+use tls::read_protocol;
 
 /// The classes that are Tidegate's.
 const CLASSES: [(&str, GatewayRole); 2] =
@@ -40,9 +45,24 @@ pub(crate) struct ListenerSpec {
     pub(crate) hostname: Option<String>,
     /// Whether routes of other namespaces may attach.
     pub(crate) all_namespaces: bool,
+    /// Of a listener that ends TLS.
+    pub(crate) tls: Option<TlsSpec>,
 }
 
-pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<GatewaySpec> {
+/// What a listener that ends TLS shows; `None` where it cannot be told, which was.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TlsSpec {
+    pub(crate) certificate: Option<Field<SecretRef>>,
+}
+
+/// A `Secret`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct SecretRef {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<GatewaySpec> {
     let mut spec = fields.required_map("spec", "add `spec:` with gatewayClassName and listeners", issues)?;
     let hint = "tidegate-edge or tidegate-eastwest";
     let class = spec.required_value("gatewayClassName", hint, issues, read::text)?;
@@ -70,7 +90,7 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Gatew
     }
     let mut listeners: Vec<Field<ListenerSpec>> = Vec::new();
     for entry in entries {
-        let Some(listener) = read_listener(entry, issues) else { continue };
+        let Some(listener) = read_listener(entry, meta, issues) else { continue };
         let (name, port, hostname) = (&listener.value.name, listener.value.port, &listener.value.hostname);
         if let Some(other) = listeners.iter().find(|other| other.value.name == *name) {
             let message = format!("two listeners are named {name:?}; the first is at line {}", other.at.line);
@@ -82,7 +102,8 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Gatew
                 format!("the listener has the same port {port} and hostname as {:?}", other.value.name);
             issues.error(listener.at, message, "listeners on one port must differ in their hostname");
         }
-        let other = |other: &ListenerSpec| other.port == port && other.protocol != listener.value.protocol;
+        let spoken = |it: &ListenerSpec| (it.protocol, it.tls.is_some());
+        let other = |other: &ListenerSpec| other.port == port && spoken(other) != spoken(&listener.value);
         if let Some(other) = listeners.iter().find(|it| other(&it.value)) {
             let message = format!(
                 "the listener has the same port {port} and another protocol than {:?}",
@@ -90,7 +111,7 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Gatew
             );
             issues.error(listener.at, message, "listeners on one port have one protocol");
         }
-        if role == GatewayRole::EastWest && listener.value.protocol != ListenerProtocol::Http {
+        if role == GatewayRole::EastWest && spoken(&listener.value) != (ListenerProtocol::Http, false) {
             let message = "an east-west gateway speaks HTTP; connections come to it through tunnels";
             issues.error(listener.at, message, "write protocol: HTTP");
         }
@@ -125,44 +146,15 @@ fn read_bind(spec: &mut Fields<'_>, issues: &mut Issues) -> IpAddr {
     bind
 }
 
-fn read_listener(mut entry: Fields<'_>, issues: &mut Issues) -> Option<Field<ListenerSpec>> {
+fn read_listener(mut entry: Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<Field<ListenerSpec>> {
     let name = entry.required_value("name", "give the listener a name", issues, read::object_name);
     let port = entry.required_value("port", "the port to listen on", issues, read::port);
-    let protocol = read_protocol(&mut entry, issues);
+    let spoken = read_protocol(&mut entry, meta, issues);
     let hostname = entry.value("hostname", issues, read::hostname).map(|hostname| hostname.value);
     let all_namespaces = read_allowed(&mut entry, issues);
     let at = entry.at;
-    let (name, port, protocol) = (name?.value, port?.value, protocol?);
-    Some(Field { value: ListenerSpec { name, port, protocol, hostname, all_namespaces }, at })
-}
-
-fn read_protocol(entry: &mut Fields<'_>, issues: &mut Issues) -> Option<ListenerProtocol> {
-    let hint = "write HTTP, TCP, or TLS with `tls: {mode: Passthrough}`";
-    let protocol = entry.required_value("protocol", hint, issues, read::text);
-    if protocol.as_ref().is_some_and(|it| it.value == "TLS") {
-        let tls_at = entry.key_at("tls");
-        let mut tls = entry.map("tls", issues);
-        let mode = tls.as_mut().and_then(|tls| tls.value("mode", issues, read::text));
-        if mode.is_none_or(|mode| mode.value != "Passthrough") {
-            let message = "not supported yet: a TLS listener that ends TLS (mode Terminate, the default)";
-            issues.error(tls_at, message, "write `tls: {mode: Passthrough}`");
-        }
-        if let Some(mut tls) = tls {
-            tls.unsupported(&["certificateRefs", "options", "frontendValidation"], issues);
-        }
-        return Some(ListenerProtocol::Tls);
-    }
-    entry.unsupported(&["tls"], issues);
-    let Field { value, at } = protocol?;
-    match value.as_str() {
-        "HTTP" => Some(ListenerProtocol::Http),
-        "TCP" => Some(ListenerProtocol::Tcp),
-        name => {
-            issues.error(at, format!("not supported yet: protocol {name:?} of a listener"), hint);
-            // Its name and port are known, so routes that name it are not told that it does not exist.
-            Some(ListenerProtocol::Http)
-        }
-    }
+    let (name, port, (protocol, tls)) = (name?.value, port?.value, spoken?);
+    Some(Field { value: ListenerSpec { name, port, protocol, hostname, all_namespaces, tls }, at })
 }
 
 fn read_allowed(entry: &mut Fields<'_>, issues: &mut Issues) -> bool {

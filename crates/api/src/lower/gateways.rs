@@ -1,8 +1,8 @@
 //! Gateways and their listeners.
 
-use super::{of_kind, problem_in};
+use super::{certificates::Certificates, grants::Grants, of_kind, problem_in};
 use crate::{
-    config::{Gateway, GatewayRole, Listener, ListenerProtocol},
+    config::{Gateway, GatewayRole, Listener, ListenerProtocol, ListenerTls},
     kinds::{GatewaySpec, Spec},
     object::Object,
     problem::Problem,
@@ -51,7 +51,12 @@ impl Gateways {
     }
 }
 
-pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Gateways {
+pub(super) fn lower(
+    objects: &[&Arc<Object>],
+    grants: &Grants<'_>,
+    certificates: &mut Certificates<'_>,
+    problems: &mut Vec<Problem>,
+) -> Gateways {
     let mut gateways = Gateways { ours: BTreeMap::new(), foreign: BTreeSet::new() };
     let mut bound: BTreeMap<SocketAddr, GatewayName> = BTreeMap::new();
     for (object, spec) in of_kind(objects, Spec::gateway) {
@@ -74,15 +79,22 @@ pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Ga
             bound.insert(address, name.clone());
             let hostnames = listener.hostname.iter().cloned().collect();
             let same = listeners.iter_mut().find(|known| known.address == address);
+            let shown = listener.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+            let shown = shown.and_then(|it| certificates.find(object, &listener.name, it, grants, problems));
+            let server_name = listener.hostname.clone().unwrap_or_default();
+            let shown = shown.map(|shown| (server_name, shown));
             let owner = match same {
                 Some(known) => {
                     merge_hostnames(&mut known.hostnames, hostnames);
+                    known.tls.iter_mut().for_each(|tls| tls.certificates.extend(shown.clone()));
                     known.name.clone()
                 }
                 None => {
                     let (name, protocol) = (listener.name.clone(), listener.protocol);
                     let access_log = *access_log;
-                    listeners.push(Listener { name, address, protocol, hostnames, access_log });
+                    let certificates = shown.into_iter().collect();
+                    let tls = listener.tls.as_ref().map(|_| ListenerTls { certificates });
+                    listeners.push(Listener { name, address, protocol, hostnames, access_log, tls });
                     listener.name.clone()
                 }
             };

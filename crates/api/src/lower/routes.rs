@@ -2,6 +2,7 @@
 
 use super::{
     gateways::{Gateways, OurGateway, Section, merge_hostnames},
+    grants::Grants,
     of_kind, problem_in,
     services::Services,
     warning_in,
@@ -33,11 +34,10 @@ pub(super) fn speaking_grpc(gateways: &Gateways) -> BTreeSet<ServiceName> {
 
 pub(super) fn attach(
     objects: &[&Arc<Object>],
-    services: &Services,
+    backends: &Backends<'_>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends(services);
     let mut routes: Vec<(&Arc<Object>, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
@@ -59,7 +59,7 @@ pub(super) fn attach(
             // Someone else's route, or one whose parents are wrong: its backends are not ours to judge.
             continue;
         }
-        let rules = lower_rules(object, spec, &backends, problems);
+        let rules = lower_rules(object, spec, backends, problems);
         if rules.is_empty() {
             continue;
         }
@@ -74,7 +74,10 @@ pub(super) fn attach(
 const ANSWERED_500: &str = "its part of the requests is answered 500";
 
 /// What a backend may be.
-pub(super) struct Backends<'s>(pub(super) &'s Services);
+pub(super) struct Backends<'s> {
+    pub(super) services: &'s Services,
+    pub(super) grants: &'s Grants<'s>,
+}
 
 impl Backends<'_> {
     /// The service, or `None` when there is none such, which is told with what comes of it.
@@ -86,7 +89,14 @@ impl Backends<'_> {
         problems: &mut Vec<Problem>,
     ) -> Option<ServiceName> {
         let backend = &wanted.value;
-        let Self(services) = self;
+        let Self { services, grants } = self;
+        let (namespace, name) = (backend.service.namespace(), backend.service.name());
+        if !grants.allow(&object.key, "Service", namespace, name) {
+            let message = format!("the route may not use the Service {namespace}/{name}; {outcome}");
+            let hint = Grants::hint(&object.key, "Service", namespace);
+            problems.push(problem_in(object, wanted.at, message, hint));
+            return None;
+        }
         if !services.contains(&backend.service) {
             let names: Vec<&str> = services.names_in(backend.service.namespace()).collect();
             let message = format!("there is no Service {}; {outcome}", backend.service);

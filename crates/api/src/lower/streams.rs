@@ -4,7 +4,6 @@ use super::{
     gateways::Gateways,
     of_kind, problem_in,
     routes::{Attached, Backends, attach_to},
-    services::Services,
 };
 use crate::{
     fields::Field,
@@ -19,18 +18,17 @@ use tidegate_model::ServiceName;
 /// Attaches them, the oldest first: it keeps what a younger one wants too.
 pub(super) fn attach(
     objects: &[&Arc<Object>],
-    services: &Services,
+    backends: &Backends<'_>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends(services);
     let mut routes: Vec<(&Arc<Object>, &StreamSpec)> = of_kind(objects, Spec::stream).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         for parent in &spec.parents {
             let route = (spec.protocol, &spec.hostnames);
             let attached = attach_to(object, route, parent, gateways, problems);
-            add(object, spec, parent, attached, &backends, gateways, problems);
+            add(object, spec, parent, attached, backends, gateways, problems);
         }
     }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod cases;
+mod certificates;
 mod examples;
 mod fuzz;
 mod histories;

@@ -62,7 +62,7 @@ pub(super) fn redirect(redirect: &Redirect, matching: &HttpMatch, listener: &Lis
     });
     let mut action = RedirectAction {
         host_redirect: redirect.hostname.clone().unwrap_or_default(),
-        port_redirect: redirect_port(redirect, listener.address.port()),
+        port_redirect: redirect_port(redirect, listener),
         scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,
         ..Default::default()
@@ -74,13 +74,14 @@ pub(super) fn redirect(redirect: &Redirect, matching: &HttpMatch, listener: &Lis
 /// Gateway API: the port that is written, else that of the scheme that is written, else the listener's; and none in
 /// the answer where the scheme implies it. Zero leaves what stands there: nothing beside another host name, and
 /// beside the request's own host what the client wrote.
-fn redirect_port(redirect: &Redirect, listener: u16) -> u32 {
+fn redirect_port(redirect: &Redirect, listener: &Listener) -> u32 {
     let of_scheme = |scheme: &str| if scheme == "https" { 443 } else { 80 };
-    // All listeners are plain HTTP.
-    let implied = redirect.scheme.as_deref().map_or(80, of_scheme);
-    let port = redirect.port.unwrap_or_else(|| if redirect.scheme.is_some() { implied } else { listener });
-    // A client that came to a well-known port has written none.
-    let nothing_to_replace = redirect.hostname.is_some() || listener == 80;
+    let came_by = if listener.tls.is_some() { "https" } else { "http" };
+    let implied = of_scheme(redirect.scheme.as_deref().unwrap_or(came_by));
+    let came_to = listener.address.port();
+    let port = redirect.port.unwrap_or_else(|| if redirect.scheme.is_some() { implied } else { came_to });
+    // A client that came to the port that its scheme implies has written none.
+    let nothing_to_replace = redirect.hostname.is_some() || came_to == of_scheme(came_by);
     if port == implied && nothing_to_replace { 0 } else { port.into() }
 }
 

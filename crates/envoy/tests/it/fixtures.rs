@@ -113,6 +113,7 @@ pub(crate) fn listener() -> Listener {
         protocol: ListenerProtocol::Http,
         hostnames: BTreeSet::new(),
         access_log: AccessLog::None,
+        tls: None,
     }
 }
 
