@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
-use tidegate_api::{GatewayRole, Problem};
+use tidegate_api::Problem;
 use tidegate_discovery::{Snapshot, Update, Updates};
 use tidegate_engine::Load;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
@@ -325,7 +325,7 @@ impl Shell {
     fn source_of(&self, node: &NodeInfo) -> Option<Zone> {
         let (gateway, zone) = gateway_of(node).ok()?;
         let declared = self.core.config().gateways.get(&gateway)?;
-        (declared.role == GatewayRole::Edge).then_some(zone)
+        declared.role.takes_clients().then_some(zone)
     }
 
     /// Counters of a gateway are demand if clients use it. Peers are told at the same pace.

@@ -39,11 +39,11 @@ fn secret() -> (String, [String; 2]) {
 
 /// What gateways are told, by `KIND NAME`; `None` is gone.
 fn told(output: &Output) -> Vec<(String, Option<&[u8]>)> {
-    let told = |change| match change {
-        &Change::Set { kind, ref name, ref body, .. } => (format!("{kind} {name}"), Some(&body[..])),
-        &Change::Remove { kind, ref name, .. } => (format!("{kind} {name}"), None),
-    };
-    output.xds.iter().map(told).collect()
+    let told = output.xds.iter().map(|change| match change {
+        Change::Set { kind, name, body, .. } => (format!("{kind} {name}"), Some(&body[..])),
+        Change::Remove { kind, name, .. } => (format!("{kind} {name}"), None),
+    });
+    told.collect()
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
+mod options;
+
+pub use options::{DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion};
+
 use crate::{
     certificate::Certificate,
     checks::{ActiveCheck, ErrorCheck, LatencyCheck},
@@ -230,6 +234,9 @@ pub struct Gateway {
     /// The routes of its listeners that pass bytes, no two of them for one listener and host name.
     #[serde(default)]
     pub streams: Vec<StreamRoute>,
+    /// What its Envoys are started with.
+    #[serde(default)]
+    pub process: ProcessOptions,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -240,8 +247,18 @@ pub struct Gateway {
 pub enum GatewayRole {
     /// Class `tidegate-edge`: clients from outside.
     Edge,
+    /// Class `tidegate-internal`: clients in this cluster, who reach the services of the fleet by it.
+    Internal,
     /// Class `tidegate-eastwest`: other clusters.
     EastWest,
+}
+
+impl GatewayRole {
+    /// Whether clients come by it, and their requests are the demand; other clusters' come by the others.
+    #[must_use]
+    pub const fn takes_clients(self) -> bool {
+        matches!(self, Self::Edge | Self::Internal)
+    }
 }
 
 /// A listener of a gateway. Those written for one port with different host names are one here.
@@ -263,6 +280,9 @@ pub struct Listener {
     /// How it ends TLS; `None` where it does not: what comes is plain, or passed on as it is.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
+    /// What templates say of it.
+    #[serde(default)]
+    pub options: ListenerOptions,
 }
 
 /// How a listener ends TLS.

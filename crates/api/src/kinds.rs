@@ -2,6 +2,7 @@
 //!
 //! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
 
+mod class;
 mod failover;
 mod fleet_cluster;
 mod gateway;
@@ -21,12 +22,14 @@ mod service;
 mod shift;
 mod slice;
 mod stream;
+mod template;
 mod weights;
 mod workload;
 
+pub(crate) use class::ClassSpec;
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
-pub(crate) use gateway::{GatewaySpec, SecretRef};
+pub(crate) use gateway::{GatewaySpec, SecretRef, TemplateRef, is_for_fleet, role_of_class};
 pub(crate) use grant::{GrantSpec, GrantTo};
 pub(crate) use limits::LimitFields;
 pub(crate) use node::NodeSpec;
@@ -40,6 +43,7 @@ pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
 pub(crate) use stream::StreamSpec;
+pub(crate) use template::TemplateSpec;
 pub(crate) use workload::WorkloadSpec;
 
 use crate::{
@@ -69,6 +73,8 @@ pub(crate) enum Kind {
     TlsRoute,
     ReferenceGrant,
     Secret,
+    GatewayClass,
+    GatewayTemplate,
     TrafficShift,
     Node,
     Deployment,
@@ -89,13 +95,15 @@ pub(crate) enum Spec {
     Stream(Box<StreamSpec>),
     Grant(Box<GrantSpec>),
     Secret(Box<SecretSpec>),
+    Class(Box<ClassSpec>),
+    Template(Box<TemplateSpec>),
     Shift(Box<ShiftSpec>),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -108,6 +116,8 @@ impl Kind {
         Self::TlsRoute,
         Self::ReferenceGrant,
         Self::Secret,
+        Self::GatewayClass,
+        Self::GatewayTemplate,
         Self::TrafficShift,
         Self::Node,
         Self::Deployment,
@@ -130,6 +140,8 @@ impl Kind {
             Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::Secret => "Secret",
+            Self::GatewayClass => "GatewayClass",
+            Self::GatewayTemplate => "GatewayTemplate",
             Self::TrafficShift => "TrafficShift",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
@@ -140,13 +152,17 @@ impl Kind {
 
     const fn group_and_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift => {
-                (OURS, "v1alpha1")
-            }
+            Self::FleetCluster
+            | Self::FailoverProfile
+            | Self::FailoverPolicy
+            | Self::GatewayTemplate
+            | Self::TrafficShift => (OURS, "v1alpha1"),
             Self::Service | Self::Node | Self::Secret => ("", "v1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => {
+                ("gateway.networking.k8s.io", "v1")
+            }
             Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
             Self::ReferenceGrant => ("gateway.networking.k8s.io", "v1beta1"),
         }
@@ -171,11 +187,18 @@ impl Kind {
 
     /// Whether it is Tidegate's own, and so every unknown field is a mistake.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift)
+        matches!(
+            self,
+            Self::FleetCluster
+                | Self::FailoverProfile
+                | Self::FailoverPolicy
+                | Self::GatewayTemplate
+                | Self::TrafficShift
+        )
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::Node)
+        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::GatewayClass | Self::Node)
     }
 
     /// Reads the object's own fields.
@@ -200,6 +223,8 @@ impl Kind {
                 stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Box::new).map(Spec::Stream)
             }
             Self::ReferenceGrant => grant::read(fields, issues).map(Box::new).map(Spec::Grant),
+            Self::GatewayClass => class::read(fields, meta, issues).map(Box::new).map(Spec::Class),
+            Self::GatewayTemplate => template::read(fields, issues).map(Box::new).map(Spec::Template),
             Self::Secret => secret::read(fields, issues).map(Box::new).map(Spec::Secret),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Box::new).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
@@ -240,6 +265,8 @@ accessors! {
     Stream stream StreamSpec,
     Grant grant GrantSpec,
     Secret secret SecretSpec,
+    Class class ClassSpec,
+    Template template TemplateSpec,
     Shift shift ShiftSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
@@ -248,12 +275,12 @@ accessors! {
 const OURS: &str = "tidegate.dev";
 
 /// Kinds of DESIGN section 7 that are not read yet.
-const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
+const PLANNED: [&str; 2] = ["Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 7] =
-    ["Pod", "DaemonSet", "ControllerRevision", "ServiceAccount", "Endpoints", "GatewayClass", "UDPRoute"];
+const NEIGHBOURS: [&str; 6] =
+    ["Pod", "DaemonSet", "ControllerRevision", "ServiceAccount", "Endpoints", "UDPRoute"];
 
 /// What `apiVersion` and `kind` say together.
 pub(crate) enum Found {

@@ -36,8 +36,9 @@ pub use checks::{
     LatencyCheck, TlsCheck,
 };
 pub use config::{
-    AccessLog, Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol,
-    ListenerTls, Protocol, Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
+    AccessLog, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener,
+    ListenerOptions, ListenerProtocol, ListenerTls, ProcessOptions, Protocol, Retry, Service, ServicePolicy,
+    ShiftExpiry, TlsVersion, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

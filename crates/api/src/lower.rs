@@ -9,6 +9,7 @@ mod certificates;
 mod fleet;
 mod gateways;
 mod grants;
+mod internal;
 mod labels;
 mod layers;
 mod policies;
@@ -17,6 +18,7 @@ mod routes;
 mod services;
 mod shifts;
 mod streams;
+mod templates;
 mod touched;
 mod workloads;
 
@@ -65,6 +67,8 @@ struct Routed {
     named: BTreeSet<ServiceName>,
     grpc: BTreeSet<ServiceName>,
     tunnelled: BTreeSet<ServiceName>,
+    /// Whether a gateway leads to all services.
+    exported: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,10 +188,11 @@ impl Lowering {
         let backends = Backends { services: &self.services, grants: &grants };
         routes::attach(&objects, &backends, &mut gateways, &mut problems);
         streams::attach(&objects, &backends, &mut gateways, &mut problems);
+        let exported = internal::attach(&self.services, &mut gateways);
         self.change_certificates(certificates.into_used(), change);
         let named = objects.iter().flat_map(|object| services_of_route(&object.spec)).cloned().collect();
         let (grpc, tunnelled) = (routes::speaking_grpc(&gateways), streams::tunnelled(&gateways));
-        let before = replace(&mut self.routed, Routed { named, grpc, tunnelled });
+        let before = replace(&mut self.routed, Routed { named, grpc, tunnelled, exported });
         let grpc = before.grpc.symmetric_difference(&self.routed.grpc);
         let tunnelled = before.tunnelled.symmetric_difference(&self.routed.tunnelled);
         for name in grpc.chain(tunnelled) {
@@ -276,7 +281,7 @@ impl Routed {
     fn is_about(&self, name: &ServiceName, services: &Services) -> bool {
         let namespace = name.namespace();
         let lacking = |it: &ServiceName| it.namespace() == namespace && !services.contains(it);
-        self.named.contains(name) || self.named.iter().any(lacking)
+        self.exported || self.named.contains(name) || self.named.iter().any(lacking)
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct Reading {
     pub(crate) bad: bool,
     /// What is wrong.
     pub(crate) issues: Box<[Problem]>,
+    /// Whether it says of itself that it is for the whole fleet, right or wrong as it is.
+    pub(crate) for_fleet: bool,
 }
 
 /// Reads the objects of a document: one, or those of a `List`. What Tidegate has no use for is skipped.
@@ -101,7 +103,8 @@ pub(crate) fn read_document(node: &Node, file: &Arc<str>, into: &mut Vec<Reading
         Head::Unknown => (None, None),
         Head::Named(key, object) => (Some(key), object),
     };
-    into.push(Reading { key, at: node.at, object, bad: issues.bad, issues: issues.list.into() });
+    let for_fleet = kinds::is_for_fleet(node);
+    into.push(Reading { key, at: node.at, object, bad: issues.bad, issues: issues.list.into(), for_fleet });
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes it. The parser limits the depth of lists in lists.

@@ -17,7 +17,7 @@ use envoy_types::pb::envoy::{
         secret::Type, tls_parameters::TlsProtocol,
     },
 };
-use tidegate_api::{Certificate, ListenerTls};
+use tidegate_api::{Certificate, ListenerOptions, ListenerTls, TlsVersion};
 
 /// What requests are spoken in, by a client's choice.
 pub(crate) const REQUESTS: &[&str] = &["h2", "http/1.1"];
@@ -44,6 +44,7 @@ pub fn certificate_secret(name: &str, certificate: &Certificate) -> Resource {
 /// another name, finds none and is closed.
 pub(crate) fn chains(
     tls: &ListenerTls,
+    options: &ListenerOptions,
     protocols: &[&str],
     filters_of: impl Fn(&str) -> Vec<Filter>,
 ) -> Vec<FilterChain> {
@@ -54,19 +55,24 @@ pub(crate) fn chains(
             transport_protocol: "tls".to_owned(),
             ..Default::default()
         }),
-        transport_socket: Some(socket(certificate, protocols)),
+        transport_socket: Some(socket(certificate, options, protocols)),
         filters: filters_of(hostname),
         ..Default::default()
     };
     tls.certificates.iter().map(chain).collect()
 }
 
-fn socket(certificate: &str, protocols: &[&str]) -> TransportSocket {
+fn socket(certificate: &str, options: &ListenerOptions, protocols: &[&str]) -> TransportSocket {
+    let version = |version| match version {
+        TlsVersion::V1_2 => TlsProtocol::TlSv12.into(),
+        TlsVersion::V1_3 => TlsProtocol::TlSv13.into(),
+    };
     let context = DownstreamTlsContext {
         common_tls_context: Some(CommonTlsContext {
             tls_params: Some(TlsParameters {
-                tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
-                tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+                tls_minimum_protocol_version: version(options.tls_min.unwrap_or(TlsVersion::V1_2)),
+                tls_maximum_protocol_version: version(options.tls_max.unwrap_or(TlsVersion::V1_3)),
+                cipher_suites: options.cipher_suites.clone().unwrap_or_default(),
                 ..Default::default()
             }),
             alpn_protocols: protocols.iter().map(|&name| name.to_owned()).collect(),

@@ -27,9 +27,11 @@ mod cluster;
 mod counters;
 mod drain;
 mod endpoints;
+mod extra;
 mod grpc;
 mod health;
 mod https;
+mod limits;
 mod listener;
 mod proto;
 mod resource;
@@ -47,6 +49,7 @@ pub use endpoints::{
     EndpointHealth, EndpointView, RemoteCluster, SHED_CATEGORY, ZoneEndpoints, eastwest_endpoints,
     edge_endpoints,
 };
+pub use extra::{Replaced, process_arguments, with_extra};
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
 pub use https::certificate_secret;

@@ -15,6 +15,7 @@ use crate::{
     access_log, drain,
     endpoints::{EndpointView, edge_assignment},
     https,
+    limits::{buffer, limited},
     proto::{any, duration, percent, uint},
     resource::{Resource, listener_name},
     routes::NO_BACKEND,
@@ -126,10 +127,10 @@ pub fn stream_listener<'a>(
     let resource_name = listener_name(name, &listener.name);
     let routes = || gateway.streams.iter().filter(|route| route.listener == listener.name);
     let mut filter_chains: Vec<FilterChain> = match &listener.tls {
-        Some(tls) => https::chains(tls, &[], |hostname| {
+        Some(tls) => https::chains(tls, &listener.options, &[], |hostname| {
             let named = routes().find(|route| route.hostnames.contains(hostname));
             let route = named.or_else(|| routes().find(|route| route.hostnames.is_empty()));
-            vec![passed_to(route, listener, &resource_name, policy_of)]
+            limited(listener, &resource_name, passed_to(route, listener, &resource_name, policy_of))
         }),
         None => routes().map(|route| chain(route, listener, &resource_name, policy_of)).collect(),
     };
@@ -145,7 +146,7 @@ pub fn stream_listener<'a>(
         address: Some(crate::proto::address(listener.address)),
         listener_filters: inspects.then(tls_inspector).into_iter().collect(),
         filter_chains,
-        per_connection_buffer_limit_bytes: uint(crate::cluster::BUFFER_BYTES),
+        per_connection_buffer_limit_bytes: buffer(listener),
         ..Default::default()
     })
 }
@@ -164,7 +165,7 @@ fn chain<'a>(
     FilterChain {
         name: route.name.clone(),
         filter_chain_match: (listener.protocol == ListenerProtocol::Tls).then_some(matched),
-        filters: vec![passed_to(Some(route), listener, name, policy_of)],
+        filters: limited(listener, name, passed_to(Some(route), listener, name, policy_of)),
         ..Default::default()
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn attach(
             continue;
         }
         for (gateway, attached) in by_gateway {
-            let Some(ours) = gateways.edge(gateway) else { continue };
+            let Some(ours) = gateways.of_clients(gateway) else { continue };
             ours.gateway.routes.extend(routes_of(object, spec, attached, &rules));
         }
     }
@@ -199,13 +199,13 @@ pub(super) fn attach_to(
         problems.push(warning_in(object, parent.at, format!("there is no Gateway {name}"), hint));
         return Attached::new();
     }
-    let Some(ours) = gateways.edge(name) else {
+    let Some(ours) = gateways.of_clients(name) else {
         let message = format!("the Gateway {name} is for other clusters and takes no routes");
         problems.push(problem_in(
             object,
             parent.at,
             message,
-            "attach the route to a gateway of class tidegate-edge",
+            "attach the route to a gateway of class tidegate-edge or tidegate-internal",
         ));
         return Attached::new();
     };
@@ -279,7 +279,7 @@ fn sections_for(
 }
 
 /// The host names that a listener and a route have in common; empty means all, `None` means none.
-fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+pub(super) fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
     let Some(listener) = listener else { return Some(route.clone()) };
     if route.is_empty() {
         return Some(BTreeSet::from([listener.to_owned()]));

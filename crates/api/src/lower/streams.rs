@@ -45,7 +45,7 @@ fn add(
     let name = format!("{}/{}", object.key.namespace, object.key.name);
     let mut found = None;
     for (listener, mut hostnames) in attached {
-        let Some(ours) = gateways.edge(&parent.value.gateway) else { return };
+        let Some(ours) = gateways.of_clients(&parent.value.gateway) else { return };
         let all = hostnames.is_empty();
         for other in ours.gateway.streams.iter().filter(|it| it.listener == listener) {
             let both = |it: &String| other.hostnames.contains(it);

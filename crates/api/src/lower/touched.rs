@@ -14,7 +14,7 @@ use std::{
 use tidegate_model::ServiceName;
 
 /// What gateways and their routes are lowered from, services aside.
-pub(super) const ROUTING: [Kind; 7] = [
+pub(super) const ROUTING: [Kind; 9] = [
     Kind::Gateway,
     Kind::HttpRoute,
     Kind::GrpcRoute,
@@ -22,6 +22,8 @@ pub(super) const ROUTING: [Kind; 7] = [
     Kind::TlsRoute,
     Kind::ReferenceGrant,
     Kind::Secret,
+    Kind::GatewayClass,
+    Kind::GatewayTemplate,
 ];
 
 /// What is to be lowered anew.
@@ -62,7 +64,9 @@ impl Touched {
             | Kind::TcpRoute
             | Kind::TlsRoute
             | Kind::ReferenceGrant
-            | Kind::Secret => self.gateways = true,
+            | Kind::Secret
+            | Kind::GatewayClass
+            | Kind::GatewayTemplate => self.gateways = true,
             Kind::TrafficShift => self.shifts = true,
             Kind::Node => {
                 let node = after.and_then(|node| node.spec.node());

@@ -16,6 +16,7 @@ mod merging;
 mod profile;
 mod resources;
 mod sessions;
+mod templates;
 
 use tidegate_api::{Loaded, Loader, SourceFile};
 

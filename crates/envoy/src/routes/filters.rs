@@ -164,3 +164,47 @@ pub(super) fn mirror(mirror: &Mirror) -> RequestMirrorPolicy {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_api::{AccessLog, ListenerOptions, ListenerProtocol, ListenerTls};
+
+    #[test]
+    fn a_redirect_has_the_port_that_clients_have_to_come_to() {
+        let port =
+            |ended: bool, listens: u16, scheme: Option<&str>, port: Option<u16>, hostname: Option<&str>| {
+                let listener = Listener {
+                    name: "l".to_owned(),
+                    address: ([127, 0, 0, 1], listens).into(),
+                    protocol: ListenerProtocol::Http,
+                    hostnames: Default::default(),
+                    access_log: AccessLog::None,
+                    tls: ended.then(ListenerTls::default),
+                    options: ListenerOptions::default(),
+                };
+                let redirect = Redirect {
+                    scheme: scheme.map(str::to_owned),
+                    hostname: hostname.map(str::to_owned),
+                    path: None,
+                    port,
+                    status: 302,
+                };
+                redirect_port(&redirect, &listener)
+            };
+        let to_https = Some("https");
+        assert_eq!(port(false, 80, to_https, None, None), 0, "443 is implied, and a client of 80 wrote none");
+        assert_eq!(port(false, 8080, to_https, None, None), 443, "the client wrote 8080");
+        assert_eq!(port(false, 8080, to_https, None, Some("b.example")), 0);
+        assert_eq!(port(false, 80, to_https, Some(8443), None), 8443);
+        assert_eq!(port(true, 443, None, None, None), 0);
+        assert_eq!(port(true, 8443, None, None, None), 8443);
+        assert_eq!(port(true, 8443, None, None, Some("b.example")), 8443, "it stays at its listener");
+        assert_eq!(
+            port(true, 443, Some("http"), None, None),
+            0,
+            "80 is implied, and a client of 443 wrote none"
+        );
+        assert_eq!(port(true, 80, None, None, None), 80, "which https does not imply");
+    }
+}

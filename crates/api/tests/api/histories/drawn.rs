@@ -45,7 +45,7 @@ const FILES: u8 = 5;
 
 pub(super) fn doc() -> impl Strategy<Value = Doc> {
     // Services and slices are most of a fleet.
-    let kind = prop_oneof![2 => 0..18u8, 1 => 3..5u8];
+    let kind = prop_oneof![2 => 0..20u8, 1 => 3..5u8];
     (kind, 0..2u8, 0..3u8, any::<[u8; 4]>()).prop_map(|(kind, namespace, name, says)| Doc {
         kind,
         namespace,
@@ -231,7 +231,7 @@ impl Doc {
                 )
             }
             5 => {
-                let class = of(&["tidegate-edge", "tidegate-edge", "tidegate-eastwest", "foreign"], a);
+                let class = of(&["tidegate-edge", "tidegate-internal", "tidegate-eastwest", "foreign"], a);
                 let protocol = match b % 4 {
                     0 => format!(
                         "HTTPS, tls: {{certificateRefs: [{{name: {}, namespace: shop}}]}}",
@@ -241,8 +241,10 @@ impl Doc {
                     _ => "TCP".to_owned(),
                 };
                 let from = of(&["All", "Same"], c);
+                let own = "  infrastructure: {parametersRef: {group: tidegate.dev, kind: GatewayTemplate, name: web}}\n";
+                let own = if d % 4 == 0 { own } else { "" };
                 format!(
-                    "{gateway_api} Gateway\n{}spec:\n  gatewayClassName: {class}\n  listeners: [{{name: a, port: 80, protocol: \
+                    "{gateway_api} Gateway\n{}spec:\n  gatewayClassName: {class}\n{own}  listeners: [{{name: a, port: 80, protocol: \
                      {protocol}, allowedRoutes: {{namespaces: {{from: {from}}}}}}}, {{name: b, port: 81, protocol: HTTP}}]\n",
                     meta("")
                 )
@@ -294,6 +296,27 @@ impl Doc {
                 format!(
                     "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n{}stringData: {{tls.crt: {chain:?}, tls.key: {key:?}}}\n",
                     meta("")
+                )
+            }
+            18 => {
+                let says = of(
+                    &[
+                        "{concurrency: 2}",
+                        "{accessLog: All}",
+                        "{tls: {maxVersion: TLS1.2}}",
+                        "{concurrency: 0}",
+                    ],
+                    a,
+                );
+                format!("{ours} GatewayTemplate\n{}spec: {says}\n", meta(""))
+            }
+            19 => {
+                let class = of(&["tidegate-edge", "tidegate-internal", "other"], a);
+                let template = format!(
+                    "{{group: tidegate.dev, kind: GatewayTemplate, name: {service}, namespace: shop}}"
+                );
+                format!(
+                    "{gateway_api} GatewayClass\nmetadata: {{name: {class}}}\nspec: {{controllerName: tidegate.dev/gateways, parametersRef: {template}}}\n"
                 )
             }
             17 => {

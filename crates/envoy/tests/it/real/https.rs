@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 use std::{
@@ -24,8 +24,8 @@ use std::{
     time::Duration,
 };
 use tidegate_api::{
-    Certificate, GatewayRole, Listener, ListenerProtocol, ListenerTls, Loader, PathMatch, ServicePolicy,
-    SourceFile, Upstream,
+    Certificate, GatewayRole, Listener, ListenerOptions, ListenerProtocol, ListenerTls, Loader, PathMatch,
+    ServicePolicy, SourceFile, TlsVersion, Upstream,
 };
 use tidegate_envoy::{
     EndpointHealth::Healthy, Resource, certificate_secret, edge_cluster, edge_endpoints, edge_listener,
@@ -79,12 +79,20 @@ fn resources(listener: &Listener, secrets: &[(&str, &Certificate)], toys: &[Toy]
 
 /// A client that trusts these certificates and no others.
 fn trusting(certificates: &[&Certificate], protocols: &[&str]) -> TlsConnector {
+    speaking(rustls::DEFAULT_VERSIONS, certificates, protocols)
+}
+
+fn speaking(
+    versions: &[&'static SupportedProtocolVersion],
+    certificates: &[&Certificate],
+    protocols: &[&str],
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots.add(CertificateDer::from_pem_slice(certificate.chain.as_bytes()).unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
     // Each connection sees the certificate anew.
@@ -272,4 +280,54 @@ async fn passed_on(envoy: &Path) {
     };
     assert!(ask(&one, "a.example").await.starts_with(b"a"));
     assert_eq!(ask(&other, "b.example").await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_bounds_versions_connections_and_headers() {
+    for envoy in envoys("a_template_bounds_versions_connections_and_headers") {
+        bounded(&envoy).await;
+    }
+}
+
+async fn bounded(envoy: &Path) {
+    const NAME: &str = "shop.example";
+    let toys = Toy::several("web", 1).await;
+    let shown = certificate(&[NAME]);
+    let options = ListenerOptions {
+        buffer_kib: Some(64),
+        max_connections: Some(2),
+        connection_idle: Some(Duration::from_secs(60)),
+        request_headers: Some(Duration::from_secs(5)),
+        stream_idle: Some(Duration::from_secs(60)),
+        max_connection_duration: Some(Duration::from_secs(600)),
+        max_request_headers_kib: Some(16),
+        max_concurrent_streams: Some(10),
+        trusted_hops: Some(1),
+        tls_min: Some(TlsVersion::V1_2),
+        tls_max: Some(TlsVersion::V1_2),
+        cipher_suites: Some(vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()]),
+    };
+    let listener = Listener { options, ..ended(&[("", "shop/x")]) };
+    let gateway =
+        Gateway::start(envoy, GatewayRole::Edge, resources(&listener, &[("shop/x", &shown)], &toys)).await;
+    let to = gateway.address;
+    let old = speaking(&[&rustls::version::TLS12], &[&shown], &["http/1.1"]);
+    let new = speaking(&[&rustls::version::TLS13], &[&shown], &["http/1.1"]);
+    assert!(connect(&new, to, NAME).await.is_err(), "1.3 is above the bound");
+    let first = connect(&old, to, NAME).await.unwrap();
+    let suite = first.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(first)).await.unwrap();
+    tokio::spawn(connection);
+    let request = || Request::get("/").header("host", NAME);
+    let large = request().header("x-large", "x".repeat(20 << 10)).body(Empty::<Bytes>::new()).unwrap();
+    let trusted = request().header("x-forwarded-for", "192.0.2.7").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(trusted).await.unwrap().status(), 200);
+    let seen = toys[0].seen();
+    assert_eq!(seen[0].headers["x-envoy-external-address"], "192.0.2.7", "one proxy before it is believed");
+    // The first one is open: one more, and no third.
+    let second = connect(&old, to, NAME).await.unwrap();
+    assert!(connect(&old, to, NAME).await.is_err(), "a third connection is closed");
+    drop(second);
+    assert_eq!(sender.send_request(large).await.unwrap().status(), 431, "headers above 16 KiB");
 }
