@@ -82,7 +82,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
         }),
         ..manager(&name, listener)
     };
-    resource(name, listener, &manager)
+    resource(&name, listener, &manager)
 }
 
 /// How connections come into an east-west gateway.
@@ -124,7 +124,7 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: E
         ..manager(&name, listener)
     };
     match entrance {
-        Entrance::Plain => resource(name, listener, &manager),
+        Entrance::Plain => resource(&name, listener, &manager),
         Entrance::MutualTls { streams } => secured(name, listener, manager, streams),
     }
 }
@@ -243,10 +243,10 @@ fn flagged(flags: &[&str]) -> AccessLogFilter {
     }
 }
 
-fn resource(name: String, listener: &Listener, manager: &HttpConnectionManager) -> Resource {
-    let filters = || limited(listener, &name, connection_manager(manager));
+fn resource(name: &str, listener: &Listener, manager: &HttpConnectionManager) -> Resource {
+    let filters = || limited(listener, name, connection_manager(manager));
     Resource::listener(&EnvoyListener {
-        name: name.clone(),
+        name: name.to_owned(),
         address: Some(address(listener.address)),
         listener_filters: listener.tls.as_ref().map(|_| stream::tls_inspector()).into_iter().collect(),
         filter_chains: match &listener.tls {

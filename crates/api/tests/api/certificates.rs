@@ -124,7 +124,7 @@ fn data_in_base64_is_read_as_well_and_other_secrets_are_not_looked_at() {
 fn a_pair_that_gateways_could_not_use_is_told_at_its_half() {
     let ((chain, key), (other, _), (odd, odd_key)) = (usual(), usual(), pair(&PKCS_ED25519));
     let cut = key.replace("PRIVATE KEY", "PRIVATE KEYS");
-    let garbled = format!("{}AAAA\n{}", &chain[..chain.len() / 2 & !3], "-----END CERTIFICATE-----\n");
+    let garbled = format!("{}AAAA\n-----END CERTIFICATE-----\n", &chain[..(chain.len() / 2) & !3]);
     for (chain, key, line, wanted) in [
         (&other, &key, "tls.key", "tls.key does not belong to the certificate"),
         (&odd, &odd_key, "tls.key", "tls.key is of a kind that gateways do not take"),
@@ -228,11 +228,7 @@ spec: {parentRefs: [{name: door}], rules: [{backendRefs: [{name: vault, namespac
         )
     };
     let backends = |grant: &str| {
-        let routes = ROUTES.replace("kind: TCPRoute", "kind: TCPRoute").replacen(
-            "v1\nkind: TCPRoute",
-            "v1alpha2\nkind: TCPRoute",
-            1,
-        );
+        let routes = ROUTES.replacen("v1\nkind: TCPRoute", "v1alpha2\nkind: TCPRoute", 1);
         let loaded = load(&(routes + grant));
         let edge = &loaded.config.gateways[&"shop/door".parse().unwrap()];
         let http = edge.routes[0].rules[0].backends[0].service.is_some();
@@ -244,12 +240,12 @@ spec: {parentRefs: [{name: door}], rules: [{backendRefs: [{name: vault, namespac
                   is answered 500\n  hint: add a ReferenceGrant in namespace bank with from {group: \
                   gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop} and to {group: \"\", kind: Service}";
     assert!(problems.contains(wanted), "{problems}");
-    assert_eq!(backends(&grant("v1beta1", "HTTPRoute", "Service")).0, true);
-    assert_eq!(backends(&grant("v1beta1", "HTTPRoute", "Service")).1, false, "that is another kind");
+    assert!(backends(&grant("v1beta1", "HTTPRoute", "Service")).0);
+    assert!(!backends(&grant("v1beta1", "HTTPRoute", "Service")).1, "that is another kind");
     assert_eq!(
         backends(&grant("v1", "TCPRoute", "Service, name: vault")),
         (false, true, problems.lines().take(2).map(|line| format!("{line}\n")).collect())
     );
-    assert_eq!(backends(&grant("v1", "HTTPRoute", "Service, name: other")).0, false);
-    assert_eq!(backends(&grant("v1", "HTTPRoute", "Secret")).0, false);
+    assert!(!backends(&grant("v1", "HTTPRoute", "Service, name: other")).0);
+    assert!(!backends(&grant("v1", "HTTPRoute", "Secret")).0);
 }

@@ -117,6 +117,7 @@ fn an_edge_ends_tls_once_somebody_adds_the_certificate() {
     assert!(https.is_open() && https.tls.as_ref().unwrap().certificates.contains_key("shop.example"));
     assert_eq!(edge.process.max_heap_mib, Some(2048));
     let inside = &loaded.config.gateways[&"infra/inside".parse().unwrap()];
-    let hosts = inside.routes.iter().flat_map(|route| &route.hostnames).collect::<Vec<_>>();
+    let hosts = inside.routes.iter().flat_map(|route| &route.hostnames);
+    let hosts: Vec<&str> = hosts.map(String::as_str).collect();
     assert_eq!((inside.role, hosts), (GatewayRole::Internal, vec!["web.shop.svc.clusterset.local"]));
 }
