@@ -7,7 +7,7 @@ use crate::{
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use tidegate_api::{Config, GatewayRole};
+use tidegate_api::Config;
 use tidegate_engine::Origin;
 use tidegate_envoy::tunnels_well;
 use tidegate_model::{GatewayName, ServiceName};
@@ -44,7 +44,7 @@ pub(crate) fn gateway_view(status: &NodeStatus, config: &Config) -> GatewayView 
 fn withheld(status: &NodeStatus, config: &Config) -> Option<String> {
     let version = &status.node.user_agent_version;
     let gateway = status.node.metadata.get("gateway")?.parse::<GatewayName>().ok()?;
-    let gateway = config.gateways.get(&gateway).filter(|it| it.role == GatewayRole::Edge)?;
+    let gateway = config.gateways.get(&gateway).filter(|it| it.role.takes_clients())?;
     if tunnels_well(version) {
         return None;
     }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod asked;
+mod certificates;
 mod checks;
 pub mod core;
 pub mod draining;

@@ -3,6 +3,7 @@
 use crate::{
     admin::Ask,
     asked::Asked,
+    certificates::{out_of_date, warn_of_certificates},
     core::{Core, Input, Output, ProbeKey, Publish},
     gateways::gateway_view,
     hearing::{Heard, heard},
@@ -22,7 +23,7 @@ use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
-use tidegate_api::{GatewayRole, Problem};
+use tidegate_api::Problem;
 use tidegate_discovery::{Snapshot, Update, Updates};
 use tidegate_engine::Load;
 use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
@@ -184,6 +185,7 @@ impl Shell {
         }
         self.tell_time().await;
         self.handle(Input::Manifests(snapshot.config)).await;
+        warn_of_certificates(self.core.config(), wall_clock());
         self.tell_in_force(snapshot.given, Some(&snapshot.problems));
     }
 
@@ -198,8 +200,12 @@ impl Shell {
         if update.change.shifts.is_some() {
             self.tell_time().await;
         }
+        let certificates = !update.change.certificates.is_empty();
         if !update.change.is_empty() {
             self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        }
+        if certificates {
+            warn_of_certificates(self.core.config(), wall_clock());
         }
         self.tell_in_force(update.given, update.problems.as_deref());
     }
@@ -321,7 +327,7 @@ impl Shell {
     fn source_of(&self, node: &NodeInfo) -> Option<Zone> {
         let (gateway, zone) = gateway_of(node).ok()?;
         let declared = self.core.config().gateways.get(&gateway)?;
-        (declared.role == GatewayRole::Edge).then_some(zone)
+        declared.role.takes_clients().then_some(zone)
     }
 
     /// Counters of a gateway are demand if clients use it. Peers are told at the same pace.
@@ -463,7 +469,7 @@ impl Shell {
             uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
             pending: self.core.pending(now),
             manifests_generation: self.generation,
-            problems: self.problems.clone(),
+            problems: [self.problems.clone(), out_of_date(self.core.config(), wall_clock())].concat(),
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),

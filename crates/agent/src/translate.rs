@@ -86,7 +86,7 @@ fn passed_on(zone: &Zone, tunnels: bool) -> Scope {
 /// The scopes that a gateway sees; `tunnels` says whether its Envoy makes them without losing anything.
 pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, tunnels: bool) -> Vec<Scope> {
     match role {
-        GatewayRole::Edge => vec![own(gateway), edge(zone), passed_on(zone, tunnels)],
+        GatewayRole::Edge | GatewayRole::Internal => vec![own(gateway), edge(zone), passed_on(zone, tunnels)],
         GatewayRole::EastWest => vec![own(gateway), eastwest()],
     }
 }
@@ -256,7 +256,7 @@ impl Scopes {
         for (name, gateway) in &config.gateways {
             let names = made.entry(name.clone()).or_default();
             let health = match gateway.role {
-                GatewayRole::Edge => {
+                GatewayRole::Edge | GatewayRole::Internal => {
                     let services = envoy::routed_services(gateway);
                     vec![envoy::health_cluster(name), envoy::health_listener(name, &services)]
                 }
@@ -270,13 +270,21 @@ impl Scopes {
                 names.insert(key);
                 changes.extend((!told).then(|| set(own(name), resource)));
             }
-            for listener in &gateway.listeners {
+            let shown = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+            let shown: BTreeSet<&String> = shown.flat_map(|tls| tls.certificates.values()).collect();
+            for certificate in shown {
+                let Some(found) = config.certificates.get(certificate) else { continue };
+                let secret = envoy::certificate_secret(certificate, found);
+                names.insert((secret.kind, secret.name.clone()));
+                changes.push(set(own(name), secret));
+            }
+            for listener in gateway.listeners.iter().filter(|listener| listener.is_open()) {
                 let resources = match (gateway.role, listener.protocol) {
-                    (GatewayRole::Edge, ListenerProtocol::Http) => vec![
+                    (GatewayRole::Edge | GatewayRole::Internal, ListenerProtocol::Http) => vec![
                         envoy::edge_listener(name, listener),
                         envoy::edge_routes(name, gateway, listener, &policy_of, self.farthest),
                     ],
-                    (GatewayRole::Edge, ListenerProtocol::Tcp | ListenerProtocol::Tls) => {
+                    (GatewayRole::Edge | GatewayRole::Internal, _) => {
                         vec![envoy::stream_listener(name, gateway, listener, &policy_of)]
                     }
                     (GatewayRole::EastWest, _) => vec![

@@ -1,7 +1,12 @@
 //! What the manifests of one cluster say once they are checked and lowered: the one form that
 //! the rest of Tidegate reads, whatever it was loaded from.
 
+mod options;
+
+pub use options::{DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion};
+
 use crate::{
+    certificate::Certificate,
     checks::{ActiveCheck, ErrorCheck, LatencyCheck},
     routing::{HttpRoute, StreamRoute},
 };
@@ -25,6 +30,9 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// The gateways of this cluster that are Tidegate's (by their class).
     pub gateways: BTreeMap<GatewayName, Gateway>,
+    /// The certificates that these show, by `namespace/name` of their `Secret`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<String, Arc<Certificate>>,
     /// The traffic shifts that were written, by `namespace/name`.
     pub shifts: BTreeMap<String, TrafficShift>,
 }
@@ -227,6 +235,9 @@ pub struct Gateway {
     /// The routes of its listeners that pass bytes, no two of them for one listener and host name.
     #[serde(default)]
     pub streams: Vec<StreamRoute>,
+    /// What its Envoys are started with.
+    #[serde(default)]
+    pub process: ProcessOptions,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -237,8 +248,18 @@ pub struct Gateway {
 pub enum GatewayRole {
     /// Class `tidegate-edge`: clients from outside.
     Edge,
+    /// Class `tidegate-internal`: clients in this cluster, who reach the services of the fleet by it.
+    Internal,
     /// Class `tidegate-eastwest`: other clusters.
     EastWest,
+}
+
+impl GatewayRole {
+    /// Whether clients come by it, and their requests are the demand; other clusters' come by the others.
+    #[must_use]
+    pub const fn takes_clients(self) -> bool {
+        matches!(self, Self::Edge | Self::Internal)
+    }
 }
 
 /// A listener of a gateway. Those written for one port with different host names are one here.
@@ -249,7 +270,7 @@ pub struct Listener {
     pub name: String,
     /// Where it binds; each address once in the cluster.
     pub address: SocketAddr,
-    /// What it makes of a connection.
+    /// What it makes of a connection, once it has ended TLS where it does.
     #[serde(default)]
     pub protocol: ListenerProtocol,
     /// The host names it serves; empty serves all.
@@ -257,6 +278,30 @@ pub struct Listener {
     /// Which requests and connections are written down.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// How it ends TLS; `None` where it does not: what comes is plain, or passed on as it is.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
+    /// What templates say of it.
+    #[serde(default)]
+    pub options: ListenerOptions,
+}
+
+/// How a listener ends TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// What clients are shown, by the server name that they ask for: the exact one first, then the longest wildcard, then
+    /// the empty name, which is for all. Whoever asks for another one is not let in; without any nobody is, and
+    /// the listener takes no connections.
+    pub certificates: BTreeMap<String, String>,
+}
+
+impl Listener {
+    /// Whether it takes connections: not if none of the certificates that it should show can be used.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
+    }
 }
 
 /// Which requests and connections a gateway writes down.

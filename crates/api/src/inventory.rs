@@ -1,6 +1,7 @@
 //! What objects a file holds, each by itself: for whoever hands objects on instead of acting by them.
 
 use crate::{
+    kinds::Kind,
     loader::{SourceFile, read_file},
     problem::Problem,
 };
@@ -11,7 +12,8 @@ use std::sync::Arc;
 pub struct Listed {
     /// `Kind NAMESPACE/NAME`; `None` when the mistake is in the kind or the name.
     pub object: Option<String>,
-    /// Whether it is policy (a kind of Tidegate's own), and not the business of one cluster.
+    /// Whether it is for the whole fleet, and not the business of one cluster: a kind of Tidegate's own, a `GatewayClass`, or a
+    /// `Gateway` with the annotation `tidegate.dev/scope: Fleet`.
     pub policy: bool,
     /// The line where it begins, from 1.
     pub line: u32,
@@ -23,7 +25,11 @@ pub struct Listed {
 /// If the file is not YAML, or too long.
 pub fn inventory(file: &SourceFile) -> Result<Vec<Listed>, Problem> {
     let listed = read_file(&Arc::from(file.path.as_str()), &file.text)?.into_iter().map(|reading| Listed {
-        policy: reading.key.as_ref().is_some_and(|key| key.kind.is_ours()),
+        policy: reading.key.as_ref().is_some_and(|key| match key.kind {
+            Kind::GatewayClass => true,
+            Kind::Gateway => reading.for_fleet,
+            kind => kind.is_ours(),
+        }),
         object: reading.key.map(|key| key.to_string()),
         line: reading.at.line,
     });

@@ -2,9 +2,11 @@
 //!
 //! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
 
+mod class;
 mod failover;
 mod fleet_cluster;
 mod gateway;
+mod grant;
 mod health_check;
 mod labels;
 mod limits;
@@ -15,16 +17,20 @@ mod policy_fields;
 mod policy_parts;
 mod profile;
 mod route;
+pub(crate) mod secret;
 mod service;
 mod shift;
 mod slice;
 mod stream;
+mod template;
 mod weights;
 mod workload;
 
+pub(crate) use class::ClassSpec;
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
-pub(crate) use gateway::GatewaySpec;
+pub(crate) use gateway::{GatewaySpec, SecretRef, TemplateRef, is_for_fleet, role_of_class};
+pub(crate) use grant::{GrantSpec, GrantTo};
 pub(crate) use limits::LimitFields;
 pub(crate) use node::NodeSpec;
 pub(crate) use places::{Labels, Mention, Selector};
@@ -32,10 +38,12 @@ pub(crate) use policy::{PolicySpec, Target};
 pub(crate) use policy_fields::{LabelledRegions, PolicyFields};
 pub(crate) use profile::ProfileSpec;
 pub(crate) use route::{BackendRef, BackendSpec, ParentRef, RouteSpec};
+pub(crate) use secret::SecretSpec;
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
 pub(crate) use slice::SliceSpec;
 pub(crate) use stream::StreamSpec;
+pub(crate) use template::TemplateSpec;
 pub(crate) use workload::WorkloadSpec;
 
 use crate::{
@@ -63,6 +71,10 @@ pub(crate) enum Kind {
     GrpcRoute,
     TcpRoute,
     TlsRoute,
+    ReferenceGrant,
+    Secret,
+    GatewayClass,
+    GatewayTemplate,
     TrafficShift,
     Node,
     Deployment,
@@ -81,13 +93,17 @@ pub(crate) enum Spec {
     Gateway(Box<GatewaySpec>),
     Route(Box<RouteSpec>),
     Stream(Box<StreamSpec>),
+    Grant(Box<GrantSpec>),
+    Secret(Box<SecretSpec>),
+    Class(Box<ClassSpec>),
+    Template(Box<TemplateSpec>),
     Shift(Box<ShiftSpec>),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 19] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -98,6 +114,10 @@ impl Kind {
         Self::GrpcRoute,
         Self::TcpRoute,
         Self::TlsRoute,
+        Self::ReferenceGrant,
+        Self::Secret,
+        Self::GatewayClass,
+        Self::GatewayTemplate,
         Self::TrafficShift,
         Self::Node,
         Self::Deployment,
@@ -118,6 +138,10 @@ impl Kind {
             Self::GrpcRoute => "GRPCRoute",
             Self::TcpRoute => "TCPRoute",
             Self::TlsRoute => "TLSRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::Secret => "Secret",
+            Self::GatewayClass => "GatewayClass",
+            Self::GatewayTemplate => "GatewayTemplate",
             Self::TrafficShift => "TrafficShift",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
@@ -128,21 +152,30 @@ impl Kind {
 
     const fn group_and_version(self) -> (&'static str, &'static str) {
         match self {
-            Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift => {
-                (OURS, "v1alpha1")
-            }
-            Self::Service | Self::Node => ("", "v1"),
+            Self::FleetCluster
+            | Self::FailoverProfile
+            | Self::FailoverPolicy
+            | Self::GatewayTemplate
+            | Self::TrafficShift => (OURS, "v1alpha1"),
+            Self::Service | Self::Node | Self::Secret => ("", "v1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::Gateway | Self::HttpRoute | Self::GrpcRoute => ("gateway.networking.k8s.io", "v1"),
+            Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => {
+                ("gateway.networking.k8s.io", "v1")
+            }
             Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
+            Self::ReferenceGrant => ("gateway.networking.k8s.io", "v1beta1"),
         }
     }
 
     /// Whether it is read from this version too: what it says is the same.
     fn is_also(self, group: &str, version: &str) -> bool {
-        let newer = matches!(self, Self::TcpRoute | Self::TlsRoute) && ["v1alpha3", "v1"].contains(&version);
-        newer && group == self.group_and_version().0
+        let also = match self {
+            Self::TcpRoute | Self::TlsRoute => ["v1alpha3", "v1"].contains(&version),
+            Self::ReferenceGrant => version == "v1",
+            _ => false,
+        };
+        also && group == self.group_and_version().0
     }
 
     fn api_version(self) -> String {
@@ -154,11 +187,18 @@ impl Kind {
 
     /// Whether it is Tidegate's own, and so every unknown field is a mistake.
     pub(crate) const fn is_ours(self) -> bool {
-        matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::FailoverPolicy | Self::TrafficShift)
+        matches!(
+            self,
+            Self::FleetCluster
+                | Self::FailoverProfile
+                | Self::FailoverPolicy
+                | Self::GatewayTemplate
+                | Self::TrafficShift
+        )
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::Node)
+        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::GatewayClass | Self::Node)
     }
 
     /// Reads the object's own fields.
@@ -169,7 +209,7 @@ impl Kind {
             Self::FailoverPolicy => policy::read(fields, meta, issues).map(Box::new).map(Spec::Policy),
             Self::Service => service::read(fields, meta, issues).map(Spec::Service),
             Self::EndpointSlice => slice::read(fields, meta, issues).map(Spec::Slice),
-            Self::Gateway => gateway::read(fields, issues).map(Box::new).map(Spec::Gateway),
+            Self::Gateway => gateway::read(fields, meta, issues).map(Box::new).map(Spec::Gateway),
             Self::HttpRoute => {
                 route::read(RouteKind::Http, fields, meta, issues).map(Box::new).map(Spec::Route)
             }
@@ -182,6 +222,10 @@ impl Kind {
             Self::TlsRoute => {
                 stream::read(ListenerProtocol::Tls, fields, meta, issues).map(Box::new).map(Spec::Stream)
             }
+            Self::ReferenceGrant => grant::read(fields, issues).map(Box::new).map(Spec::Grant),
+            Self::GatewayClass => class::read(fields, meta, issues).map(Box::new).map(Spec::Class),
+            Self::GatewayTemplate => template::read(fields, issues).map(Box::new).map(Spec::Template),
+            Self::Secret => secret::read(fields, issues).map(Box::new).map(Spec::Secret),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Box::new).map(Spec::Shift),
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
@@ -219,6 +263,10 @@ accessors! {
     Gateway gateway GatewaySpec,
     Route route RouteSpec,
     Stream stream StreamSpec,
+    Grant grant GrantSpec,
+    Secret secret SecretSpec,
+    Class class ClassSpec,
+    Template template TemplateSpec,
     Shift shift ShiftSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
@@ -227,20 +275,12 @@ accessors! {
 const OURS: &str = "tidegate.dev";
 
 /// Kinds of DESIGN section 7 that are not read yet.
-const PLANNED: [&str; 3] = ["GatewayTemplate", "Drill", "DrillSchedule"];
+const PLANNED: [&str; 2] = ["Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
-const NEIGHBOURS: [&str; 8] = [
-    "Pod",
-    "DaemonSet",
-    "ControllerRevision",
-    "ServiceAccount",
-    "Endpoints",
-    "GatewayClass",
-    "UDPRoute",
-    "ReferenceGrant",
-];
+const NEIGHBOURS: [&str; 6] =
+    ["Pod", "DaemonSet", "ControllerRevision", "ServiceAccount", "Endpoints", "UDPRoute"];
 
 /// What `apiVersion` and `kind` say together.
 pub(crate) enum Found {
@@ -268,8 +308,15 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
             return Found::Problem;
         }
         // These are kinds of other projects too (Knative, Istio, OpenKruise); the other names are not.
-        let common =
-            [Kind::Service, Kind::Gateway, Kind::Node, Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet];
+        let common = [
+            Kind::Service,
+            Kind::Secret,
+            Kind::Gateway,
+            Kind::Node,
+            Kind::Deployment,
+            Kind::StatefulSet,
+            Kind::ReplicaSet,
+        ];
         if !common.contains(&known) {
             issues.error(api_version.at, message, hint);
             return Found::Problem;

@@ -6,6 +6,7 @@
 //!
 //! There is no I/O here: who reads the files is the business of the crate `discovery`.
 
+mod certificate;
 mod change;
 mod checks;
 mod config;
@@ -28,14 +29,16 @@ mod time;
 mod told;
 mod yaml;
 
+pub use certificate::{Certificate, PrivateKey};
 pub use change::ConfigChange;
 pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ErrorCheck, ExpectedBody, HttpMethod, HttpVersion,
     LatencyCheck, TlsCheck,
 };
 pub use config::{
-    AccessLog, Config, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerProtocol,
-    Protocol, Retry, Service, ServicePolicy, ShiftExpiry, TrafficShift, Upstream,
+    AccessLog, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener,
+    ListenerOptions, ListenerProtocol, ListenerTls, ProcessOptions, Protocol, Retry, Service, ServicePolicy,
+    ShiftExpiry, TlsVersion, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

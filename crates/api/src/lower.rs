@@ -5,8 +5,11 @@
 //! that it is for. What is small and depends on much is done as a whole: clusters, which policy wins, gateways with
 //! their routes, shifts. The result is the same as if all were lowered anew.
 
+mod certificates;
 mod fleet;
 mod gateways;
+mod grants;
+mod internal;
 mod labels;
 mod layers;
 mod policies;
@@ -15,10 +18,12 @@ mod routes;
 mod services;
 mod shifts;
 mod streams;
+mod templates;
 mod touched;
 mod workloads;
 
 use crate::{
+    certificate::Certificate,
     change::ConfigChange,
     config::Config,
     kinds::{Kind, Spec},
@@ -27,7 +32,10 @@ use crate::{
     store::{Changed, Store},
     yaml::Pos,
 };
+use certificates::Certificates;
+use grants::Grants;
 use policies::{Merger, Policies};
+use routes::Backends;
 use services::{Around, Services};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,6 +67,8 @@ struct Routed {
     named: BTreeSet<ServiceName>,
     grpc: BTreeSet<ServiceName>,
     tunnelled: BTreeSet<ServiceName>,
+    /// Whether a gateway leads to all services.
+    exported: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,14 +181,18 @@ impl Lowering {
             return false;
         }
         let mut problems = Vec::new();
-        let kinds = [Kind::Gateway, Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kind::TlsRoute];
+        let kinds = touched::ROUTING;
         let objects: Vec<&Arc<Object>> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
-        let mut gateways = gateways::lower(&objects, &mut problems);
-        routes::attach(&objects, &self.services, &mut gateways, &mut problems);
-        streams::attach(&objects, &self.services, &mut gateways, &mut problems);
+        let (grants, mut certificates) = (Grants::new(&objects), Certificates::new(&objects));
+        let mut gateways = gateways::lower(&objects, &grants, &mut certificates, &mut problems);
+        let backends = Backends { services: &self.services, grants: &grants };
+        routes::attach(&objects, &backends, &mut gateways, &mut problems);
+        streams::attach(&objects, &backends, &mut gateways, &mut problems);
+        let exported = internal::attach(&self.services, &mut gateways);
+        self.change_certificates(certificates.into_used(), change);
         let named = objects.iter().flat_map(|object| services_of_route(&object.spec)).cloned().collect();
         let (grpc, tunnelled) = (routes::speaking_grpc(&gateways), streams::tunnelled(&gateways));
-        let before = replace(&mut self.routed, Routed { named, grpc, tunnelled });
+        let before = replace(&mut self.routed, Routed { named, grpc, tunnelled, exported });
         let grpc = before.grpc.symmetric_difference(&self.routed.grpc);
         let tunnelled = before.tunnelled.symmetric_difference(&self.routed.tunnelled);
         for name in grpc.chain(tunnelled) {
@@ -194,6 +208,15 @@ impl Lowering {
             }
         }
         self.tell(Part::Gateways, problems)
+    }
+
+    fn change_certificates(&self, used: BTreeMap<String, Arc<Certificate>>, change: &mut ConfigChange) {
+        let before = &self.config.certificates;
+        for name in before.keys().filter(|name| !used.contains_key(*name)) {
+            change.certificates.insert(name.clone(), None);
+        }
+        let news = used.into_iter().filter(|(name, new)| before.get(name) != Some(new));
+        change.certificates.extend(news.map(|(name, new)| (name, Some(new))));
     }
 
     fn lower_services(&mut self, store: &Store, touched: &mut Touched, change: &mut ConfigChange) -> bool {
@@ -258,7 +281,7 @@ impl Routed {
     fn is_about(&self, name: &ServiceName, services: &Services) -> bool {
         let namespace = name.namespace();
         let lacking = |it: &ServiceName| it.namespace() == namespace && !services.contains(it);
-        self.named.contains(name) || self.named.iter().any(lacking)
+        self.exported || self.named.contains(name) || self.named.iter().any(lacking)
     }
 }
 

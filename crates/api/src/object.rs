@@ -84,6 +84,8 @@ pub(crate) struct Reading {
     pub(crate) bad: bool,
     /// What is wrong.
     pub(crate) issues: Box<[Problem]>,
+    /// Whether it says of itself that it is for the whole fleet, right or wrong as it is.
+    pub(crate) for_fleet: bool,
 }
 
 /// Reads the objects of a document: one, or those of a `List`. What Tidegate has no use for is skipped.
@@ -101,7 +103,8 @@ pub(crate) fn read_document(node: &Node, file: &Arc<str>, into: &mut Vec<Reading
         Head::Unknown => (None, None),
         Head::Named(key, object) => (Some(key), object),
     };
-    into.push(Reading { key, at: node.at, object, bad: issues.bad, issues: issues.list.into() });
+    let for_fleet = kinds::is_for_fleet(node);
+    into.push(Reading { key, at: node.at, object, bad: issues.bad, issues: issues.list.into(), for_fleet });
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes it. The parser limits the depth of lists in lists.
@@ -146,6 +149,8 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
     let word = fields.required_value("kind", "write for example FailoverPolicy", issues, read::text);
     let (Some(version), Some(word)) = (version, word) else { return Head::Unknown };
     let kind = match kinds::find(&version, &word, issues) {
+        // A Secret that is no certificate is nobody's business, and is not looked into.
+        kinds::Found::Kind(Kind::Secret) if !kinds::secret::is_tls(node) => return Head::Skipped,
         kinds::Found::Kind(kind) => kind,
         kinds::Found::Skip => {
             // Nothing in it matters, not even a field that is written twice.

@@ -55,7 +55,8 @@ impl Problem {
         matches!(self.severity, Severity::Error)
     }
 
-    /// The problem with its source line, for a terminal. `source_text` is the text of [`Self::file`].
+    /// The problem with its source line, for a terminal; without it where that might be a part of a secret.
+    /// `source_text` is the text of [`Self::file`].
     #[must_use]
     pub fn report(&self, source_text: &str) -> Report {
         let severity = if self.is_error() { miette::Severity::Error } else { miette::Severity::Warning };
@@ -66,6 +67,10 @@ impl Problem {
         let diagnostic = MietteDiagnostic::new(message).with_help(self.hint.clone()).with_severity(severity);
         if self.line == 0 {
             let place = if self.file.is_empty() { "manifests" } else { &self.file };
+            return Report::new(diagnostic.with_code(place));
+        }
+        if may_hold_secrets(source_text) {
+            let place = format!("{}:{}:{}", self.file, self.line, self.column);
             return Report::new(diagnostic.with_code(place));
         }
         let (offset, length) = self.span_in(source_text);
@@ -97,6 +102,11 @@ impl Problem {
             .then_with(|| self.hint.cmp(&other.hint))
             .then_with(|| self.object.cmp(&other.object))
     }
+}
+
+/// Whether lines of a file are better not shown. Its YAML may be what is wrong, so it is a search for words.
+fn may_hold_secrets(text: &str) -> bool {
+    ["Secret", "kubernetes.io/tls", "tls.key", "PRIVATE KEY"].iter().any(|word| text.contains(word))
 }
 
 impl fmt::Display for Problem {

@@ -168,7 +168,7 @@ impl Store {
         let mut told: BTreeMap<ObjectKey, Vec<Reading>> = BTreeMap::new();
         let failed = readings.as_ref().err().cloned();
         for (number, reading) in (0..).zip(readings.into_iter().flatten()) {
-            let object::Reading { mut key, at, mut object, bad, issues } = reading;
+            let object::Reading { mut key, at, mut object, bad, issues, for_fleet: _ } = reading;
             if let Some(key) = &mut key {
                 // It was just read, so nobody else has it.
                 self.shared.share(key, object.as_mut().and_then(Arc::get_mut));

@@ -69,9 +69,33 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
+/// A time in seconds since 1970 (UTC) as RFC 3339 has it: the inverse of [`unix_seconds`].
+pub(crate) fn text(unix_seconds: u64) -> String {
+    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
+    // Howard Hinnant's `civil_from_days`.
+    let days = i64::try_from(days).unwrap_or(i64::MAX / 2) + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second % 3600 / 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for days in (0..80_000).step_by(13) {
+            let at = days * 86_400 + days % 86_400;
+            assert_eq!(unix_seconds(&text(at)), Some(at));
+        }
+        assert_eq!(text(951_825_600), "2000-02-29T12:00:00Z");
+    }
 
     #[test]
     fn times_read_as_rfc_3339_has_them() {

@@ -1,5 +1,7 @@
 //! `tidegate envoy bootstrap` and `tidegate envoy run`.
 
+mod process;
+
 use crate::{envoy_certificate, stop};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -9,7 +11,10 @@ use std::{
     process::{ExitCode, Stdio},
     time::Duration,
 };
-use tidegate_envoy::{AgentAddress, BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
+use tidegate_api::ProcessOptions;
+use tidegate_envoy::{
+    AgentAddress, BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments, process_arguments,
+};
 use tidegate_model::{ClusterName, GatewayName, Region, Zone};
 use tokio::process::{Child, Command as Process};
 
@@ -19,11 +24,23 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Print the bootstrap of a gateway's Envoy, as JSON (which is YAML).
-    Bootstrap(Gateway),
+    Bootstrap(Bootstrap),
     /// Run Envoy with that bootstrap, until it ends or is told to.
     Run(Run),
     /// Make the certificate by which the Envoys of a gateway come to an agent that has joined a hub, over TCP.
     Certificate(envoy_certificate::Certificate),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Bootstrap {
+    #[command(flatten)]
+    gateway: Gateway,
+    /// Ask Envoy whether it would start with it, instead of printing it.
+    #[arg(long)]
+    check: bool,
+    /// The Envoy binary that is asked [default: `envoy` on PATH]
+    #[arg(long, value_name = "PATH", env = "TIDEGATE_ENVOY")]
+    envoy: Option<PathBuf>,
 }
 
 #[derive(Debug, Parser)]
@@ -55,17 +72,20 @@ pub(crate) struct Gateway {
     /// How it asks the agent.
     #[arg(long, value_enum, default_value_t = Protocol::Delta)]
     xds: Protocol,
-    /// Worker threads [default: one per CPU]
+    /// Folders and files of manifests: what the gateway's GatewayTemplate says of its Envoys is taken from them, where no
+    /// flag says it.
+    #[arg(long, value_name = "PATH")]
+    manifests: Vec<PathBuf>,
+    /// Worker threads [default: as the GatewayTemplate has it, else one per CPU]
     #[arg(long)]
     concurrency: Option<u32>,
-    /// Connections from clients at a time; what is above is closed.
-    #[arg(long, value_name = "COUNT", default_value_t = Overload::default().max_connections,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections: u32,
-    /// Heap in MiB, about 80 % of what the process may have: from 90 % of it on it saves, from 95 % on it answers 503.
-    #[arg(long, value_name = "MIB", default_value_t = Overload::default().max_heap_bytes >> 20,
-        value_parser = clap::value_parser!(u64).range(64..=1 << 24))]
-    max_heap_mib: u64,
+    /// Connections from clients at a time; what is above is closed [default: as the GatewayTemplate has it, else 50000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Heap in MiB, about 80 % of what the process may have: from 90 % of it on it saves, from 95 % on it answers 503
+    /// [default: as the GatewayTemplate has it, else 4096]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
+    max_heap_mib: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -88,8 +108,26 @@ pub(crate) struct Run {
     exit_with_stdin: bool,
 }
 
+/// All that an Envoy is started with.
+struct Start {
+    spec: BootstrapSpec,
+    file: serde_json::Value,
+    arguments: Vec<String>,
+}
+
 impl Gateway {
-    fn spec(&self) -> Result<BootstrapSpec> {
+    /// How its Envoys are started.
+    fn start(&self) -> Result<Start> {
+        let process = process::options(&self.gateway, self.cluster.as_ref(), &self.manifests)?;
+        let spec = self.spec(&process)?;
+        let file = process::grown(bootstrap(&spec), &process)?;
+        let arguments = [envoy_arguments(&spec), process_arguments(&process)].concat();
+        Ok(Start { spec, file, arguments })
+    }
+
+    fn spec(&self, process: &ProcessOptions) -> Result<BootstrapSpec> {
+        let usual = Overload::default();
+        let heap = self.max_heap_mib.or(process.max_heap_mib).map(|mib| u64::from(mib) << 20);
         let node_id = || format!("{}@{}:{}", self.gateway, self.zone, self.admin.port());
         let credentials = self.credentials.as_deref();
         Ok(BootstrapSpec {
@@ -106,10 +144,13 @@ impl Gateway {
                 Protocol::Delta => XdsProtocol::Delta,
                 Protocol::Sotw => XdsProtocol::Sotw,
             },
-            concurrency: self.concurrency,
+            concurrency: self.concurrency.or(process.concurrency),
             overload: Overload {
-                max_connections: self.max_connections,
-                max_heap_bytes: self.max_heap_mib << 20,
+                max_connections: self
+                    .max_connections
+                    .or(process.max_connections)
+                    .unwrap_or(usual.max_connections),
+                max_heap_bytes: heap.unwrap_or(usual.max_heap_bytes),
             },
         })
     }
@@ -117,8 +158,12 @@ impl Gateway {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Bootstrap(gateway) => {
-            say!("{}", serde_json::to_string_pretty(&bootstrap(&gateway.spec()?))?);
+        Command::Bootstrap(asked) => {
+            let start = asked.gateway.start()?;
+            if asked.check {
+                return check(&binary(asked.envoy), &start).await;
+            }
+            say!("{}", serde_json::to_string_pretty(&start.file)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(run) => supervise(run).await,
@@ -128,9 +173,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 
 async fn supervise(run: Run) -> Result<ExitCode> {
     let stop = stop::token(run.exit_with_stdin);
-    let spec = run.gateway.spec()?;
-    let binary = run.envoy.unwrap_or_else(|| PathBuf::from("envoy"));
-    let mut child = start(&binary, &spec)?;
+    let started = run.gateway.start()?;
+    let spec = &started.spec;
+    let mut child = start(&binary(run.envoy), &started)?;
     tracing::info!(pid = child.id(), node = spec.node_id, admin = %spec.admin, "Envoy started");
     tokio::select! {
         ended = child.wait() => {
@@ -147,11 +192,39 @@ async fn supervise(run: Run) -> Result<ExitCode> {
     }
 }
 
-fn start(binary: &Path, spec: &BootstrapSpec) -> Result<Child> {
+fn binary(named: Option<PathBuf>) -> PathBuf {
+    named.unwrap_or_else(|| PathBuf::from("envoy"))
+}
+
+/// Whether Envoy would start with it; it connects to nobody.
+async fn check(binary: &Path, start: &Start) -> Result<ExitCode> {
+    let ran = Process::new(binary)
+        .args(["--mode", "validate", "--config-yaml"])
+        .arg(start.file.to_string())
+        .args(&start.arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| {
+            format!("cannot run {}\n  hint: name Envoy by --envoy or TIDEGATE_ENVOY", binary.display())
+        })?;
+    if ran.status.success() {
+        say!("Envoy would start with it");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let why: Vec<&str> =
+        said.lines().filter(|line| line.contains("[critical]") || line.contains("error")).collect();
+    let why = if why.is_empty() { said.trim().to_owned() } else { why.join("\n") };
+    bail!("Envoy would not start with it: {why}\n  hint: mend spec.bootstrap of the GatewayTemplate")
+}
+
+fn start(binary: &Path, start: &Start) -> Result<Child> {
     Process::new(binary)
         .arg("--config-yaml")
-        .arg(bootstrap(spec).to_string())
-        .args(envoy_arguments(spec))
+        .arg(start.file.to_string())
+        .args(&start.arguments)
         .stdin(Stdio::null())
         // When this process ends in an orderly way without waiting; a kill of it is caught by whoever holds its stdin.
         .kill_on_drop(true)

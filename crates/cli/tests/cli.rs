@@ -345,3 +345,83 @@ async fn sigterm_ends_an_agent_in_order_with_streams_open() {
     let (saved, problems) = StateDir::open(&folder.path().join("state")).unwrap().load();
     assert!(saved.is_some() && problems.is_empty(), "what it knows is on disk: {problems:?}");
 }
+
+/// A gateway with a template, in a file of its own.
+fn templated(template: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edge.yaml");
+    let text = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec:\n  \
+         gatewayClassName: tidegate-edge\n  infrastructure: {{parametersRef: {{group: tidegate.dev, kind: GatewayTemplate, \
+         name: own}}}}\n  listeners: [{{name: http, port: 80, protocol: HTTP}}]\n---\napiVersion: \
+         tidegate.dev/v1alpha1\nkind: GatewayTemplate\nmetadata: {{name: own, namespace: shop}}\nspec: {template}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    (folder, file.display().to_string())
+}
+
+#[test]
+fn an_envoy_is_started_as_its_template_has_it_unless_a_flag_says_otherwise() {
+    let extra = "{static_resources: {clusters: [{name: collector, type: STATIC, connect_timeout: 1s}]}}";
+    let (_folder, file) =
+        templated(&format!("{{limits: {{maxConnections: 77, maxHeapMiB: 512}}, bootstrap: {extra}}}"));
+    let bootstrap = |flags: &[&str]| {
+        let arguments = ["envoy", "bootstrap", "--gateway", "shop/edge", "--zone", "a", "--manifests", &file];
+        let ran = run(arguments.iter().chain(flags));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        serde_json::from_str::<Value>(&ran.stdout).unwrap()
+    };
+    let connections = |file: &Value| {
+        file["overload_manager"]["resource_monitors"][1]["typed_config"]["max_active_downstream_connections"]
+            .clone()
+    };
+    let file_of = bootstrap(&[]);
+    assert_eq!(connections(&file_of), 77);
+    assert_eq!(
+        file_of["overload_manager"]["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"],
+        512 << 20
+    );
+    let clusters = file_of["static_resources"]["clusters"].as_array().unwrap();
+    let names: Vec<&str> = clusters.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tidegate-agent", "collector"]);
+    assert_eq!(connections(&bootstrap(&["--max-connections", "5"])), 5);
+
+    let gone = run(["envoy", "bootstrap", "--gateway", "shop/gone", "--zone", "a", "--manifests", &file]);
+    let lines = error(&gone, 1);
+    assert_eq!(
+        lines,
+        ["error: the manifests have no gateway shop/gone of Tidegate's", "  hint: there are: shop/edge"]
+    );
+    let (_folder, wrong) = templated("{concurrency: 0}");
+    let ran = run(["envoy", "bootstrap", "--gateway", "shop/edge", "--zone", "a", "--manifests", &wrong]);
+    let said = error(&ran, 1).join("\n");
+    assert!(said.contains("spec.concurrency must be a whole number from 1 to 256, not 0"), "{ran:?}");
+    let (_folder, ours) = templated(
+        "{bootstrap: {stats_config: {stats_matcher: {inclusion_list: {}, reject_all: true}}, overload_manager: {refresh_interval: 9s}}}",
+    );
+    let ran = run(["envoy", "bootstrap", "--gateway", "shop/edge", "--zone", "a", "--manifests", &ours]);
+    assert!(
+        error(&ran, 1)[0].contains(
+            "spec.bootstrap.overload_manager.refresh_interval of the GatewayTemplate is set by Tidegate"
+        ),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn envoy_itself_is_asked_whether_it_would_start() {
+    let test = "envoy_itself_is_asked_whether_it_would_start";
+    for binary in [support::envoy(test), support::oldest_envoy(test)].into_iter().flatten() {
+        let check = |template: &str| {
+            let (_folder, file) = templated(template);
+            let arguments = ["envoy", "bootstrap", "--gateway", "shop/edge", "--zone", "a", "--check"];
+            finish(tidegate().args(arguments).args(["--manifests", &file]).arg("--envoy").arg(&binary))
+        };
+        let good = check(
+            "{drain: {time: 30s, strategy: Immediate}, concurrency: 1, bootstrap: {enable_dispatcher_stats: true}}",
+        );
+        assert_eq!(good.code, Some(0), "{good:?}");
+        let bad = check("{bootstrap: {static_resources: {clusters: [{name: x, tpye: STATIC}]}}}");
+        assert!(error(&bad, 1).join("\n").contains("tpye"), "{bad:?}");
+    }
+}

@@ -14,6 +14,7 @@
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
 //! | a service's health: CDS and LDS | [`health_cluster`], [`health_listener`] | |
 //! | SDS `tidegate/identity`, `tidegate/trust` | [`identity_secret`], [`trust_secret`] | the same |
+//! | SDS `certificate/NAMESPACE/NAME` | [`certificate_secret`] | |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
 //!
 //! The two kinds of gateway use the same CDS names for different clusters: a server must keep
@@ -27,8 +28,11 @@ mod cluster;
 mod counters;
 mod drain;
 mod endpoints;
+mod extra;
 mod grpc;
 mod health;
+mod https;
+mod limits;
 mod listener;
 mod proto;
 mod resource;
@@ -49,8 +53,10 @@ pub use endpoints::{
     EndpointHealth, EndpointView, RemoteCluster, SHED_CATEGORY, ZoneEndpoints, eastwest_endpoints,
     edge_endpoints,
 };
+pub use extra::{Replaced, process_arguments, with_extra};
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
+pub use https::certificate_secret;
 pub use listener::{Entrance, eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};
 pub use routes::{

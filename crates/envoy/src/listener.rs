@@ -1,8 +1,8 @@
 //! LDS: where a gateway listens and how it treats connections, before a route is looked for.
 
 use crate::{
-    access_log,
-    cluster::BUFFER_BYTES,
+    access_log, https,
+    limits::{buffer, limited},
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
     routes::SERVICE_HEADER,
@@ -53,21 +53,23 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// `request_timeout`, which would end an upload or a gRPC stream that moves but is long.
 #[must_use]
 pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
-    let name = listener_name(gateway, &listener.name);
+    let (name, options) = (listener_name(gateway, &listener.name), &listener.options);
     let manager = HttpConnectionManager {
         use_remote_address: flag(true),
+        xff_num_trusted_hops: options.trusted_hops.unwrap_or(0),
         normalize_path: flag(true),
         merge_slashes: true,
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
         common_http_protocol_options: Some(HttpProtocolOptions {
-            idle_timeout: duration(CONNECTION_IDLE),
+            idle_timeout: duration(options.connection_idle.unwrap_or(CONNECTION_IDLE)),
+            max_connection_duration: options.max_connection_duration.and_then(duration),
             // `a_b` and `a-b` are one name to many servers, and a client could set the one behind the back
             // of the other. The example rejects such requests; dropping the header, as nginx does, does not
             // break clients that send one in good faith.
             headers_with_underscores_action: HeadersWithUnderscoresAction::DropHeader.into(),
             ..Default::default()
         }),
-        http2_protocol_options: Some(http2(100)),
+        http2_protocol_options: Some(http2(options.max_concurrent_streams.unwrap_or(100))),
         http_filters: vec![session::filter(), router()],
         local_reply_config: Some(LocalReplyConfig {
             // Nobody to serve it, shed, or a limit reached: the gateway's own 503s that pass by themselves.
@@ -80,7 +82,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
         }),
         ..manager(&name, listener)
     };
-    resource(name, listener, &manager)
+    resource(&name, listener, &manager)
 }
 
 /// How connections come into an east-west gateway.
@@ -106,7 +108,7 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: E
     let manager = HttpConnectionManager {
         use_remote_address: flag(false),
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
-        http2_protocol_options: Some(http2(1024)),
+        http2_protocol_options: Some(http2(listener.options.max_concurrent_streams.unwrap_or(1024))),
         local_reply_config: Some(LocalReplyConfig {
             mappers: vec![ResponseMapper {
                 filter: Some(flagged(&["NC"])),
@@ -122,7 +124,7 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: E
         ..manager(&name, listener)
     };
     match entrance {
-        Entrance::Plain => resource(name, listener, &manager),
+        Entrance::Plain => resource(&name, listener, &manager),
         Entrance::MutualTls { streams } => secured(name, listener, manager, streams),
     }
 }
@@ -160,7 +162,7 @@ fn secured(
         name: "requests".to_owned(),
         filter_chain_match: Some(asks_for(Vec::new())),
         transport_socket: Some(tls::entrance(&["h2", "http/1.1"])),
-        filters: vec![connection_manager(&manager)],
+        filters: limited(listener, &name, connection_manager(&manager)),
         ..Default::default()
     };
     let filter_chains = bytes.chain([requests]).collect();
@@ -169,13 +171,15 @@ fn secured(
         address: Some(address(listener.address)),
         listener_filters: vec![stream::tls_inspector()],
         filter_chains,
-        per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
+        per_connection_buffer_limit_bytes: buffer(listener),
         ..Default::default()
     })
 }
 
 /// What both kinds share.
 fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
+    let options = &listener.options;
+    let ages = [options.connection_idle, options.max_connection_duration];
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         // A `/` would do, but statistics are cut at dots only, and names may hold dots.
@@ -199,8 +203,15 @@ fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
         }),
         access_log: access_log::of_requests(listener.access_log),
         preserve_external_request_id: true,
-        stream_idle_timeout: duration(STREAM_IDLE),
-        request_headers_timeout: duration(HEADERS_TIMEOUT),
+        // Without either, Envoy's own: an hour without a request, any age.
+        common_http_protocol_options: ages.iter().any(Option::is_some).then(|| HttpProtocolOptions {
+            idle_timeout: options.connection_idle.and_then(duration),
+            max_connection_duration: options.max_connection_duration.and_then(duration),
+            ..Default::default()
+        }),
+        max_request_headers_kb: options.max_request_headers_kib.and_then(uint),
+        stream_idle_timeout: duration(options.stream_idle.unwrap_or(STREAM_IDLE)),
+        request_headers_timeout: duration(options.request_headers.unwrap_or(HEADERS_TIMEOUT)),
         drain_timeout: duration(DRAIN),
         ..Default::default()
     }
@@ -232,12 +243,17 @@ fn flagged(flags: &[&str]) -> AccessLogFilter {
     }
 }
 
-fn resource(name: String, listener: &Listener, manager: &HttpConnectionManager) -> Resource {
+fn resource(name: &str, listener: &Listener, manager: &HttpConnectionManager) -> Resource {
+    let filters = || limited(listener, name, connection_manager(manager));
     Resource::listener(&EnvoyListener {
-        name,
+        name: name.to_owned(),
         address: Some(address(listener.address)),
-        filter_chains: vec![FilterChain { filters: vec![connection_manager(manager)], ..Default::default() }],
-        per_connection_buffer_limit_bytes: uint(BUFFER_BYTES),
+        listener_filters: listener.tls.as_ref().map(|_| stream::tls_inspector()).into_iter().collect(),
+        filter_chains: match &listener.tls {
+            Some(tls) => https::chains(tls, &listener.options, https::REQUESTS, |_| filters()),
+            None => vec![FilterChain { filters: filters(), ..Default::default() }],
+        },
+        per_connection_buffer_limit_bytes: buffer(listener),
         ..Default::default()
     })
 }

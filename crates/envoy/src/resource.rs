@@ -12,7 +12,7 @@ use tidegate_model::{GatewayName, ServiceName, Zone};
 use tidegate_xds::ResourceType;
 
 /// A resource, encoded once and shared by every stream that sends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     /// Its type.
     pub kind: ResourceType,
@@ -20,6 +20,13 @@ pub struct Resource {
     pub name: String,
     /// The message itself, encoded: the `value` of the `Any` that goes over the wire.
     pub body: Bytes,
+}
+
+impl std::fmt::Debug for Resource {
+    /// Without the message: a secret must not show.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} of {} bytes", self.kind, self.name, self.body.len())
+    }
 }
 
 impl Resource {

@@ -14,6 +14,8 @@
 use crate::{
     access_log, drain,
     endpoints::{EndpointView, edge_assignment},
+    https,
+    limits::{buffer, limited},
     proto::{any, duration, percent, uint},
     resource::{Resource, listener_name},
     routes::NO_BACKEND,
@@ -123,22 +125,28 @@ pub fn stream_listener<'a>(
     policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
 ) -> Resource {
     let resource_name = listener_name(name, &listener.name);
-    let routes = gateway.streams.iter().filter(|route| route.listener == listener.name);
-    let mut filter_chains: Vec<FilterChain> =
-        routes.map(|route| chain(route, listener, &resource_name, policy_of)).collect();
+    let routes = || gateway.streams.iter().filter(|route| route.listener == listener.name);
+    let mut filter_chains: Vec<FilterChain> = match &listener.tls {
+        Some(tls) => https::chains(tls, &listener.options, &[], |hostname| {
+            let named = routes().find(|route| route.hostnames.contains(hostname));
+            let route = named.or_else(|| routes().find(|route| route.hostnames.is_empty()));
+            limited(listener, &resource_name, passed_to(route, listener, &resource_name, policy_of))
+        }),
+        None => routes().map(|route| chain(route, listener, &resource_name, policy_of)).collect(),
+    };
     if filter_chains.is_empty() {
         filter_chains.push(FilterChain {
             filters: vec![proxy(&resource_name, listener, &[], None)],
             ..Default::default()
         });
     }
-    let inspects = listener.protocol == ListenerProtocol::Tls;
+    let inspects = listener.protocol == ListenerProtocol::Tls || listener.tls.is_some();
     Resource::listener(&EnvoyListener {
         name: resource_name,
         address: Some(crate::proto::address(listener.address)),
         listener_filters: inspects.then(tls_inspector).into_iter().collect(),
         filter_chains,
-        per_connection_buffer_limit_bytes: uint(crate::cluster::BUFFER_BYTES),
+        per_connection_buffer_limit_bytes: buffer(listener),
         ..Default::default()
     })
 }
@@ -149,7 +157,6 @@ fn chain<'a>(
     name: &str,
     policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
 ) -> FilterChain {
-    let max_age = drain::max_age(&route.backends, policy_of);
     let matched = FilterChainMatch {
         server_names: route.hostnames.iter().cloned().collect(),
         transport_protocol: "tls".to_owned(),
@@ -158,9 +165,20 @@ fn chain<'a>(
     FilterChain {
         name: route.name.clone(),
         filter_chain_match: (listener.protocol == ListenerProtocol::Tls).then_some(matched),
-        filters: vec![proxy(name, listener, &route.backends, max_age)],
+        filters: limited(listener, name, passed_to(Some(route), listener, name, policy_of)),
         ..Default::default()
     }
+}
+
+/// A filter that passes the bytes of connections to the backends of a route; without one it closes them.
+fn passed_to<'a>(
+    route: Option<&StreamRoute>,
+    listener: &Listener,
+    name: &str,
+    policy_of: &dyn Fn(&ServiceName) -> Option<&'a ServicePolicy>,
+) -> Filter {
+    let backends = route.map_or(&[][..], |route| &route.backends);
+    proxy(name, listener, backends, drain::max_age(backends, policy_of))
 }
 
 /// A filter that passes the bytes of connections from other clusters on to a service here.

@@ -106,7 +106,9 @@ fn judge(files: &[SourceFile]) -> Vec<Problem> {
     // Without a cluster there is nothing to stand in; the name is never shown.
     let Some(cluster) = cluster.or_else(|| "none".parse().ok()) else { return Vec::new() };
     let mut problems = Loader::new(cluster).load(files).problems;
-    problems.retain(|problem| problem.is_error() && !problem.file.is_empty());
+    // Keys are never handed out, so the certificates of a fleet's gateways are in each cluster.
+    let is_elsewhere = |problem: &Problem| problem.message.starts_with("there is no Secret ");
+    problems.retain(|it| it.is_error() && !it.file.is_empty() && !is_elsewhere(it));
     problems
 }
 
@@ -117,7 +119,7 @@ fn any_cluster(file: &SourceFile) -> Option<ClusterName> {
 
 fn elsewhere(file: &SourceFile, object: &Listed) -> Problem {
     let message = "is left out: the hub hands out policy only";
-    let hint = "services, endpoints, gateways and routes belong to the manifests of their own cluster";
+    let hint = "services, endpoints, routes and secrets belong to the manifests of their own cluster, and so does a Gateway without the annotation tidegate.dev/scope: Fleet";
     placed(Severity::Warning, file, object, message, hint)
 }
 
@@ -316,6 +318,45 @@ spec: {region: eu}
         ] {
             assert!(told.contains(text), "{text} is not in\n{told}");
         }
+    }
+
+    #[test]
+    fn templates_classes_and_gateways_of_the_fleet_go_out_and_keys_never_do() {
+        let gateway = |name: &str, scope: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: shop, annotations: \
+                 {{tidegate.dev/scope: {scope}}}}}\nspec:\n  gatewayClassName: tidegate-edge\n  listeners: [{{name: https, port: \
+                 {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: shop}}]}}}}]\n",
+                port = 443 + name.len()
+            )
+        };
+        let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: tidegate-edge}\nspec: \
+                     {controllerName: tidegate.dev/gateways}\n";
+        let template = "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayTemplate\nmetadata: {name: t, namespace: shop}\nspec: \
+                        {concurrency: 2}\n";
+        let secret = "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: key, namespace: \
+                      shop}\nstringData: {tls.crt: x, tls.key: SECRETSECRET}\n";
+        let (fleet, own) = (gateway("all", "Fleet"), gateway("mine", "Cluster"));
+        let files = [
+            ("a.yaml", fleet.as_str()),
+            ("b.yaml", &own),
+            ("c.yaml", class),
+            ("d.yaml", template),
+            ("e.yaml", secret),
+        ];
+        let chosen = choose(&read(&files), &Objects::new());
+        let out = ["Gateway shop/all", "GatewayClass tidegate-edge", "GatewayTemplate shop/t"];
+        assert_eq!(keys(&chosen.objects), out, "{:?}", chosen.problems);
+        let told = chosen.problems.iter().map(|it| format!("{it}\n")).collect::<String>();
+        assert!(
+            told.contains("Gateway shop/mine: is left out") && told.contains("Secret shop/key: is left out"),
+            "{told}"
+        );
+        assert!(!told.contains("SECRETSECRET") && !format!("{chosen:?}").contains("SECRETSECRET"));
+        // One that becomes wrong stays as it was.
+        let broken = fleet.replace("port: 446", "port: nonsense");
+        let after = choose(&read(&[("a.yaml", &broken)]), &chosen.objects);
+        assert_eq!(after.objects["Gateway shop/all"], chosen.objects["Gateway shop/all"]);
     }
 
     #[test]

@@ -81,7 +81,6 @@ impl fmt::Display for SetVersion {
 ///
 /// What a response puts around the message (version, name, type) is written when it is sent: it costs less than to keep
 /// it for every resource.
-#[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) kind: ResourceType,
     pub(crate) name: Arc<str>,
@@ -90,6 +89,14 @@ pub(crate) struct Resource {
     head: Box<[u8]>,
     /// The end of the message, which other resources have too.
     tail: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for Resource {
+    /// Without the message: a secret must not show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = self.tail.as_ref().map_or(0, |tail| tail.len());
+        write!(f, "{} {} of {} bytes", self.name, self.version, self.head.len() + tail)
+    }
 }
 
 impl Resource {

@@ -39,7 +39,7 @@ impl fmt::Display for Scope {
 }
 
 /// One change of the store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Change {
     /// Adds or replaces a resource. The same body again is no change.
     Set {
@@ -61,6 +61,18 @@ pub enum Change {
         /// Its name
         name: String,
     },
+}
+
+impl fmt::Debug for Change {
+    /// Without the message: a secret must not show.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { scope, kind, name, body } => {
+                write!(f, "set {kind} {name} of {} bytes in {scope}", body.len())
+            }
+            Self::Remove { scope, kind, name } => write!(f, "remove {kind} {name} in {scope}"),
+        }
+    }
 }
 
 type Resources = PerType<BTreeMap<Arc<str>, Arc<Resource>>>;

@@ -206,7 +206,10 @@ impl Core {
             let part = |it: &Arc<Service>| (Arc::clone(&it.policy), it.tunnelled);
             before.as_ref().map(part) != after.map(part)
         };
-        if !change.gateways.is_empty() || before.iter().any(bears_on_gateways) {
+        if !change.gateways.is_empty()
+            || !change.certificates.is_empty()
+            || before.iter().any(bears_on_gateways)
+        {
             output.xds.extend(self.scopes.gateways(&self.config));
             output.scopes = Some(self.scopes.filled(&self.sources));
             output.gateways = Some(roles(&self.config));

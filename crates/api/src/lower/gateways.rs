@@ -1,8 +1,8 @@
 //! Gateways and their listeners.
 
-use super::{of_kind, problem_in};
+use super::{certificates::Certificates, grants::Grants, of_kind, problem_in, templates::Templates};
 use crate::{
-    config::{Gateway, GatewayRole, Listener, ListenerProtocol},
+    config::{Gateway, Listener, ListenerProtocol, ListenerTls},
     kinds::{GatewaySpec, Spec},
     object::Object,
     problem::Problem,
@@ -45,22 +45,30 @@ impl Gateways {
         self.ours.into_iter().map(|(name, ours)| (name, ours.gateway)).collect()
     }
 
-    /// Whether a gateway has a part in routing requests of clients.
-    pub(super) fn edge(&mut self, name: &GatewayName) -> Option<&mut OurGateway> {
-        self.ours.get_mut(name).filter(|ours| ours.gateway.role == GatewayRole::Edge)
+    /// A gateway that has a part in routing requests of clients.
+    pub(super) fn of_clients(&mut self, name: &GatewayName) -> Option<&mut OurGateway> {
+        self.ours.get_mut(name).filter(|ours| ours.gateway.role.takes_clients())
     }
 }
 
-pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Gateways {
+pub(super) fn lower(
+    objects: &[&Arc<Object>],
+    grants: &Grants<'_>,
+    certificates: &mut Certificates<'_>,
+    problems: &mut Vec<Problem>,
+) -> Gateways {
+    let templates = Templates::new(objects, problems);
     let mut gateways = Gateways { ours: BTreeMap::new(), foreign: BTreeSet::new() };
     let mut bound: BTreeMap<SocketAddr, GatewayName> = BTreeMap::new();
     for (object, spec) in of_kind(objects, Spec::gateway) {
         // Object names are stricter than gateway names, so this cannot fail.
         let Ok(name) = GatewayName::new(&object.key.namespace, &object.key.name) else { continue };
-        let GatewaySpec::Ours { role, access_log, bind, listeners: written } = spec else {
+        let GatewaySpec::Ours { role, access_log, template, bind, listeners: written } = spec else {
             gateways.foreign.insert(name);
             continue;
         };
+        let template = templates.of(object, *role, template.as_ref(), problems);
+        let access_log = access_log.or(template.access_log).unwrap_or_default();
         let mut listeners: Vec<Listener> = Vec::new();
         let mut sections = Vec::new();
         for listener in written {
@@ -74,15 +82,22 @@ pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Ga
             bound.insert(address, name.clone());
             let hostnames = listener.hostname.iter().cloned().collect();
             let same = listeners.iter_mut().find(|known| known.address == address);
+            let shown = listener.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+            let shown = shown.and_then(|it| certificates.find(object, &listener.name, it, grants, problems));
+            let server_name = listener.hostname.clone().unwrap_or_default();
+            let shown = shown.map(|shown| (server_name, shown));
             let owner = match same {
                 Some(known) => {
                     merge_hostnames(&mut known.hostnames, hostnames);
+                    known.tls.iter_mut().for_each(|tls| tls.certificates.extend(shown.clone()));
                     known.name.clone()
                 }
                 None => {
                     let (name, protocol) = (listener.name.clone(), listener.protocol);
-                    let access_log = *access_log;
-                    listeners.push(Listener { name, address, protocol, hostnames, access_log });
+                    let options = template.listener.clone();
+                    let certificates = shown.into_iter().collect();
+                    let tls = listener.tls.as_ref().map(|_| ListenerTls { certificates });
+                    listeners.push(Listener { name, address, protocol, hostnames, access_log, tls, options });
                     listener.name.clone()
                 }
             };
@@ -96,7 +111,8 @@ pub(super) fn lower(objects: &[&Arc<Object>], problems: &mut Vec<Problem>) -> Ga
             });
         }
         let origin = object.origin(object.at);
-        let gateway = Gateway { role: *role, listeners, routes: Vec::new(), streams: Vec::new(), origin };
+        let (routes, streams, process) = (Vec::new(), Vec::new(), template.process);
+        let gateway = Gateway { role: *role, listeners, routes, streams, process, origin };
         gateways.ours.insert(name, OurGateway { gateway, sections });
     }
     gateways

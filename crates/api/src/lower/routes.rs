@@ -2,6 +2,7 @@
 
 use super::{
     gateways::{Gateways, OurGateway, Section, merge_hostnames},
+    grants::Grants,
     of_kind, problem_in,
     services::Services,
     warning_in,
@@ -33,11 +34,10 @@ pub(super) fn speaking_grpc(gateways: &Gateways) -> BTreeSet<ServiceName> {
 
 pub(super) fn attach(
     objects: &[&Arc<Object>],
-    services: &Services,
+    backends: &Backends<'_>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends(services);
     let mut routes: Vec<(&Arc<Object>, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
@@ -59,12 +59,12 @@ pub(super) fn attach(
             // Someone else's route, or one whose parents are wrong: its backends are not ours to judge.
             continue;
         }
-        let rules = lower_rules(object, spec, &backends, problems);
+        let rules = lower_rules(object, spec, backends, problems);
         if rules.is_empty() {
             continue;
         }
         for (gateway, attached) in by_gateway {
-            let Some(ours) = gateways.edge(gateway) else { continue };
+            let Some(ours) = gateways.of_clients(gateway) else { continue };
             ours.gateway.routes.extend(routes_of(object, spec, attached, &rules).into_iter().map(Arc::new));
         }
     }
@@ -74,7 +74,10 @@ pub(super) fn attach(
 const ANSWERED_500: &str = "its part of the requests is answered 500";
 
 /// What a backend may be.
-pub(super) struct Backends<'s>(pub(super) &'s Services);
+pub(super) struct Backends<'s> {
+    pub(super) services: &'s Services,
+    pub(super) grants: &'s Grants<'s>,
+}
 
 impl Backends<'_> {
     /// The service, or `None` when there is none such, which is told with what comes of it.
@@ -86,7 +89,14 @@ impl Backends<'_> {
         problems: &mut Vec<Problem>,
     ) -> Option<ServiceName> {
         let backend = &wanted.value;
-        let Self(services) = self;
+        let Self { services, grants } = self;
+        let (namespace, name) = (backend.service.namespace(), backend.service.name());
+        if !grants.allow(&object.key, "Service", namespace, name) {
+            let message = format!("the route may not use the Service {namespace}/{name}; {outcome}");
+            let hint = Grants::hint(&object.key, "Service", namespace);
+            problems.push(problem_in(object, wanted.at, message, hint));
+            return None;
+        }
         if !services.contains(&backend.service) {
             let names: Vec<&str> = services.names_in(backend.service.namespace()).collect();
             let message = format!("there is no Service {}; {outcome}", backend.service);
@@ -189,13 +199,13 @@ pub(super) fn attach_to(
         problems.push(warning_in(object, parent.at, format!("there is no Gateway {name}"), hint));
         return Attached::new();
     }
-    let Some(ours) = gateways.edge(name) else {
+    let Some(ours) = gateways.of_clients(name) else {
         let message = format!("the Gateway {name} is for other clusters and takes no routes");
         problems.push(problem_in(
             object,
             parent.at,
             message,
-            "attach the route to a gateway of class tidegate-edge",
+            "attach the route to a gateway of class tidegate-edge or tidegate-internal",
         ));
         return Attached::new();
     };
@@ -269,7 +279,7 @@ fn sections_for(
 }
 
 /// The host names that a listener and a route have in common; empty means all, `None` means none.
-fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+pub(super) fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
     let Some(listener) = listener else { return Some(route.clone()) };
     if route.is_empty() {
         return Some(BTreeSet::from([listener.to_owned()]));

@@ -4,7 +4,6 @@ use super::{
     gateways::Gateways,
     of_kind, problem_in,
     routes::{Attached, Backends, attach_to},
-    services::Services,
 };
 use crate::{
     fields::Field,
@@ -19,18 +18,17 @@ use tidegate_model::ServiceName;
 /// Attaches them, the oldest first: it keeps what a younger one wants too.
 pub(super) fn attach(
     objects: &[&Arc<Object>],
-    services: &Services,
+    backends: &Backends<'_>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
 ) {
-    let backends = Backends(services);
     let mut routes: Vec<(&Arc<Object>, &StreamSpec)> = of_kind(objects, Spec::stream).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         for parent in &spec.parents {
             let route = (spec.protocol, &spec.hostnames);
             let attached = attach_to(object, route, parent, gateways, problems);
-            add(object, spec, parent, attached, &backends, gateways, problems);
+            add(object, spec, parent, attached, backends, gateways, problems);
         }
     }
 }
@@ -47,7 +45,7 @@ fn add(
     let name = format!("{}/{}", object.key.namespace, object.key.name);
     let mut found = None;
     for (listener, mut hostnames) in attached {
-        let Some(ours) = gateways.edge(&parent.value.gateway) else { return };
+        let Some(ours) = gateways.of_clients(&parent.value.gateway) else { return };
         let all = hostnames.is_empty();
         for other in ours.gateway.streams.iter().filter(|it| it.listener == listener) {
             let both = |it: &String| other.hostnames.contains(it);

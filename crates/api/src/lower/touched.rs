@@ -13,6 +13,19 @@ use std::{
 };
 use tidegate_model::ServiceName;
 
+/// What gateways and their routes are lowered from, services aside.
+pub(super) const ROUTING: [Kind; 9] = [
+    Kind::Gateway,
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::TcpRoute,
+    Kind::TlsRoute,
+    Kind::ReferenceGrant,
+    Kind::Secret,
+    Kind::GatewayClass,
+    Kind::GatewayTemplate,
+];
+
 /// What is to be lowered anew.
 #[derive(Default)]
 pub(super) struct Touched {
@@ -45,9 +58,15 @@ impl Touched {
             Kind::FailoverPolicy => self.by_policy(before, after, store),
             Kind::Service => self.by_service(before, after, services),
             Kind::EndpointSlice => self.by_slice(before, after, services),
-            Kind::Gateway | Kind::HttpRoute | Kind::GrpcRoute | Kind::TcpRoute | Kind::TlsRoute => {
-                self.gateways = true;
-            }
+            Kind::Gateway
+            | Kind::HttpRoute
+            | Kind::GrpcRoute
+            | Kind::TcpRoute
+            | Kind::TlsRoute
+            | Kind::ReferenceGrant
+            | Kind::Secret
+            | Kind::GatewayClass
+            | Kind::GatewayTemplate => self.gateways = true,
             Kind::TrafficShift => self.shifts = true,
             Kind::Node => {
                 let node = after.and_then(|node| node.spec.node());

@@ -94,3 +94,30 @@ fn weighted_regions_have_a_profile_that_no_policy_changes() {
         }
     }
 }
+
+#[test]
+fn an_edge_ends_tls_once_somebody_adds_the_certificate() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/edge");
+    let file = |name: &str| SourceFile {
+        path: name.to_owned(),
+        text: fs::read_to_string(examples.join(name)).unwrap(),
+    };
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let text = format!(
+        "{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: shop-example, namespace: shop}}, stringData: \
+         {{tls.crt: {chain:?}, tls.key: {key:?}}}}}"
+    );
+    let secret = SourceFile { path: "secret.yaml".to_owned(), text };
+    let files = [file("cluster.yaml"), file("gateways.yaml"), secret];
+    let loaded = Loader::new("home".parse().unwrap()).load(&files);
+    assert_eq!(told(&loaded), "");
+    let edge = &loaded.config.gateways[&"shop/edge".parse().unwrap()];
+    let https = &edge.listeners[1];
+    assert!(https.is_open() && https.tls.as_ref().unwrap().certificates.contains_key("shop.example"));
+    assert_eq!(edge.process.max_heap_mib, Some(2048));
+    let inside = &loaded.config.gateways[&"infra/inside".parse().unwrap()];
+    let hosts = inside.routes.iter().flat_map(|route| &route.hostnames);
+    let hosts: Vec<&str> = hosts.map(String::as_str).collect();
+    assert_eq!((inside.role, hosts), (GatewayRole::Internal, vec!["web.shop.svc.clusterset.local"]));
+}

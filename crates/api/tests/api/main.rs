@@ -6,6 +6,7 @@
 )]
 
 mod cases;
+mod certificates;
 mod examples;
 mod fuzz;
 mod histories;
@@ -15,6 +16,7 @@ mod merging;
 mod profile;
 mod resources;
 mod sessions;
+mod templates;
 
 use tidegate_api::{Loaded, Loader, SourceFile};
 

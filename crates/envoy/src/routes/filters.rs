@@ -62,7 +62,7 @@ pub(super) fn redirect(redirect: &Redirect, matching: &HttpMatch, listener: &Lis
     });
     let mut action = RedirectAction {
         host_redirect: redirect.hostname.clone().unwrap_or_default(),
-        port_redirect: redirect_port(redirect, listener.address.port()),
+        port_redirect: redirect_port(redirect, listener),
         scheme_rewrite_specifier: redirect.scheme.clone().map(SchemeRewriteSpecifier::SchemeRedirect),
         path_rewrite_specifier: path,
         ..Default::default()
@@ -74,13 +74,14 @@ pub(super) fn redirect(redirect: &Redirect, matching: &HttpMatch, listener: &Lis
 /// Gateway API: the port that is written, else that of the scheme that is written, else the listener's; and none in
 /// the answer where the scheme implies it. Zero leaves what stands there: nothing beside another host name, and
 /// beside the request's own host what the client wrote.
-fn redirect_port(redirect: &Redirect, listener: u16) -> u32 {
+fn redirect_port(redirect: &Redirect, listener: &Listener) -> u32 {
     let of_scheme = |scheme: &str| if scheme == "https" { 443 } else { 80 };
-    // All listeners are plain HTTP.
-    let implied = redirect.scheme.as_deref().map_or(80, of_scheme);
-    let port = redirect.port.unwrap_or_else(|| if redirect.scheme.is_some() { implied } else { listener });
-    // A client that came to a well-known port has written none.
-    let nothing_to_replace = redirect.hostname.is_some() || listener == 80;
+    let came_by = if listener.tls.is_some() { "https" } else { "http" };
+    let implied = of_scheme(redirect.scheme.as_deref().unwrap_or(came_by));
+    let came_to = listener.address.port();
+    let port = redirect.port.unwrap_or_else(|| if redirect.scheme.is_some() { implied } else { came_to });
+    // A client that came to the port that its scheme implies has written none.
+    let nothing_to_replace = redirect.hostname.is_some() || came_to == of_scheme(came_by);
     if port == implied && nothing_to_replace { 0 } else { port.into() }
 }
 
@@ -161,5 +162,49 @@ pub(super) fn mirror(mirror: &Mirror) -> RequestMirrorPolicy {
         request_headers_mutations: vec![service],
         disable_shadow_host_suffix_append: true,
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_api::{AccessLog, ListenerOptions, ListenerProtocol, ListenerTls};
+
+    #[test]
+    fn a_redirect_has_the_port_that_clients_have_to_come_to() {
+        let port =
+            |ended: bool, listens: u16, scheme: Option<&str>, port: Option<u16>, hostname: Option<&str>| {
+                let listener = Listener {
+                    name: "l".to_owned(),
+                    address: ([127, 0, 0, 1], listens).into(),
+                    protocol: ListenerProtocol::Http,
+                    hostnames: Default::default(),
+                    access_log: AccessLog::None,
+                    tls: ended.then(ListenerTls::default),
+                    options: ListenerOptions::default(),
+                };
+                let redirect = Redirect {
+                    scheme: scheme.map(str::to_owned),
+                    hostname: hostname.map(str::to_owned),
+                    path: None,
+                    port,
+                    status: 302,
+                };
+                redirect_port(&redirect, &listener)
+            };
+        let to_https = Some("https");
+        assert_eq!(port(false, 80, to_https, None, None), 0, "443 is implied, and a client of 80 wrote none");
+        assert_eq!(port(false, 8080, to_https, None, None), 443, "the client wrote 8080");
+        assert_eq!(port(false, 8080, to_https, None, Some("b.example")), 0);
+        assert_eq!(port(false, 80, to_https, Some(8443), None), 8443);
+        assert_eq!(port(true, 443, None, None, None), 0);
+        assert_eq!(port(true, 8443, None, None, None), 8443);
+        assert_eq!(port(true, 8443, None, None, Some("b.example")), 8443, "it stays at its listener");
+        assert_eq!(
+            port(true, 443, Some("http"), None, None),
+            0,
+            "80 is implied, and a client of 443 wrote none"
+        );
+        assert_eq!(port(true, 80, None, None, None), 80, "which https does not imply");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 use tidegate_api::{
     AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
-    Listener, ListenerProtocol, PathMatch, RouteKind,
+    Listener, ListenerOptions, ListenerProtocol, PathMatch, ProcessOptions, RouteKind,
 };
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
@@ -114,6 +114,8 @@ pub(crate) fn listener() -> Listener {
         protocol: ListenerProtocol::Http,
         hostnames: BTreeSet::new(),
         access_log: AccessLog::None,
+        tls: None,
+        options: ListenerOptions::default(),
     }
 }
 
@@ -133,6 +135,7 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
         listeners: vec![listener()],
         routes: routes.collect(),
         streams: Vec::new(),
+        process: ProcessOptions::default(),
         origin: Origin::Default,
     }
 }

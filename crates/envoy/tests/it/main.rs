@@ -28,6 +28,7 @@ mod real {
     mod grpc;
     mod grpc_routes;
     mod health;
+    mod https;
     mod leaving;
     mod load;
     mod mutual_tls;

@@ -65,18 +65,8 @@ pub(super) fn read_ref(
         issues.omit(at, message, "name a core Service");
         return None;
     }
-    if let Some(namespace) = namespace.filter(|namespace| namespace.value != meta.namespace) {
-        let message = format!(
-            "a route of namespace {} may not use a Service of {}; {outcome}",
-            meta.namespace, namespace.value
-        );
-        let hint = format!(
-            "move the route to namespace {} (ReferenceGrant, which would allow it, is not supported yet)",
-            namespace.value
-        );
-        issues.omit(namespace.at, message, hint);
-        return None;
-    }
-    let service = ServiceName::new(&meta.namespace, &name?.value).ok()?;
+    // Whether it may be one of another namespace is for whoever knows the grants.
+    let namespace = namespace.map_or_else(|| meta.namespace.clone(), |namespace| namespace.value);
+    let service = ServiceName::new(&namespace, &name?.value).ok()?;
     Some(Field { value: BackendRef { service, port }, at })
 }

@@ -1,7 +1,7 @@
 //! Folders of manifests that somebody works on: objects of few names, so that they meet, and every kind of mishap.
 
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 use tidegate_api::SourceFile;
 
 /// A document, by what is drawn of it.
@@ -45,7 +45,7 @@ const FILES: u8 = 5;
 
 pub(super) fn doc() -> impl Strategy<Value = Doc> {
     // Services and slices are most of a fleet.
-    let kind = prop_oneof![2 => 0..16u8, 1 => 3..5u8];
+    let kind = prop_oneof![2 => 0..20u8, 1 => 3..5u8];
     (kind, 0..2u8, 0..3u8, any::<[u8; 4]>()).prop_map(|(kind, namespace, name, says)| Doc {
         kind,
         namespace,
@@ -124,6 +124,17 @@ impl Folder {
     }
 }
 
+/// Two certificates with their keys: made once, because what a document says must stay the same.
+fn pairs() -> &'static [(String, String); 2] {
+    static PAIRS: OnceLock<[(String, String); 2]> = OnceLock::new();
+    PAIRS.get_or_init(|| {
+        [(); 2].map(|()| {
+            let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        })
+    })
+}
+
 impl Doc {
     /// The document. `a`, `b`, `c` and `d` are what it says.
     fn text(&self) -> String {
@@ -144,7 +155,8 @@ impl Doc {
         let gateway_api = "apiVersion: gateway.networking.k8s.io/v1\nkind:";
         let parents =
             format!("parentRefs: [{{name: {}, namespace: {}}}]", of(&names, b), of(&["shop", "bank"], d));
-        let backend = format!("{{name: {service}, port: {}}}", of(&["80", "81"], c / 4));
+        let elsewhere = of(&["", "", ", namespace: bank"], c / 8);
+        let backend = format!("{{name: {service}, port: {}{elsewhere}}}", of(&["80", "81"], c / 4));
         match self.kind {
             0 | 15 => {
                 let name = of(&["us-east", "us-west"], self.name);
@@ -219,11 +231,20 @@ impl Doc {
                 )
             }
             5 => {
-                let class = of(&["tidegate-edge", "tidegate-edge", "tidegate-eastwest", "foreign"], a);
-                let protocol = of(&["HTTP", "TCP"], b);
+                let class = of(&["tidegate-edge", "tidegate-internal", "tidegate-eastwest", "foreign"], a);
+                let protocol = match b % 4 {
+                    0 => format!(
+                        "HTTPS, tls: {{certificateRefs: [{{name: {}, namespace: shop}}]}}",
+                        of(&names, d)
+                    ),
+                    1 => "HTTP".to_owned(),
+                    _ => "TCP".to_owned(),
+                };
                 let from = of(&["All", "Same"], c);
+                let own = "  infrastructure: {parametersRef: {group: tidegate.dev, kind: GatewayTemplate, name: web}}\n";
+                let own = if d % 4 == 0 { own } else { "" };
                 format!(
-                    "{gateway_api} Gateway\n{}spec:\n  gatewayClassName: {class}\n  listeners: [{{name: a, port: 80, protocol: \
+                    "{gateway_api} Gateway\n{}spec:\n  gatewayClassName: {class}\n{own}  listeners: [{{name: a, port: 80, protocol: \
                      {protocol}, allowedRoutes: {{namespaces: {{from: {from}}}}}}}, {{name: b, port: 81, protocol: HTTP}}]\n",
                     meta("")
                 )
@@ -268,6 +289,46 @@ impl Doc {
                 )
             }
             12 => "apiVersion: v1\nkind: Service\nmetadata: {namespace: shop}\n".to_owned(),
+            16 => {
+                let [one, other] = pairs();
+                let (chain, _) = if a % 2 == 0 { one } else { other };
+                let (_, key) = if b % 8 == 0 { other } else { one };
+                format!(
+                    "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n{}stringData: {{tls.crt: {chain:?}, tls.key: {key:?}}}\n",
+                    meta("")
+                )
+            }
+            18 => {
+                let says = of(
+                    &[
+                        "{concurrency: 2}",
+                        "{accessLog: All}",
+                        "{tls: {maxVersion: TLS1.2}}",
+                        "{concurrency: 0}",
+                    ],
+                    a,
+                );
+                format!("{ours} GatewayTemplate\n{}spec: {says}\n", meta(""))
+            }
+            19 => {
+                let class = of(&["tidegate-edge", "tidegate-internal", "other"], a);
+                let template = format!(
+                    "{{group: tidegate.dev, kind: GatewayTemplate, name: {service}, namespace: shop}}"
+                );
+                format!(
+                    "{gateway_api} GatewayClass\nmetadata: {{name: {class}}}\nspec: {{controllerName: tidegate.dev/gateways, parametersRef: {template}}}\n"
+                )
+            }
+            17 => {
+                let (kind, to) =
+                    (of(&["Gateway", "HTTPRoute", "TCPRoute"], a), of(&["Secret", "Service"], b));
+                let from = of(&["shop", "bank"], c);
+                format!(
+                    "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\n{}spec: {{from: [{{group: \
+                     gateway.networking.k8s.io, kind: {kind}, namespace: {from}}}], to: [{{group: \"\", kind: {to}}}]}}\n",
+                    meta("")
+                )
+            }
             _ => "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolcy\nmetadata: {name: x}\n".to_owned(),
         }
     }
