@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 200;
 
 /// How a connection, or a stream on it, came to its end.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Somebody answered with an error over HTTP: the gateway lives.
     Answered(String),
     /// The connection was refused, reset or closed.
@@ -36,7 +36,7 @@ pub(super) enum Ending {
 
 impl Ending {
     /// A status that was read off an HTTP response has no source; one that was made of a broken connection has.
-    pub(super) fn of(status: &Status) -> Self {
+    pub(crate) fn of(status: &Status) -> Self {
         match Error::source(status) {
             None => Self::Answered(short(&format!("{:?}: {}", status.code(), status.message()))),
             Some(source) => Self::Broken(root(source)),
@@ -59,7 +59,7 @@ fn short(text: &str) -> String {
 
 /// A new connection: HTTP/2, with TLS if there is a configuration for it, else plain with prior knowledge. It is dead when a ping stays unanswered for a
 /// second, so that a stream on which nothing needs to come does not outlive its connection.
-pub(super) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, Ending> {
+pub(crate) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Channel, Ending> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Ending::Broken(root(&error)))?
         .http2_keep_alive_interval(Duration::from_secs(1))
@@ -88,22 +88,22 @@ pub(super) async fn dial(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -
 /// Waits before the next try: `least` after the first failure, twice as long after each further one, up to `most`; a
 /// quarter more or less by chance, so that observers do not return in step.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     least: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new(least: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most, next: least }
     }
 
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.next = self.least;
     }
 
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let wait = self.next.mul_f64(rand::rng().random_range(0.75..=1.25));
         self.next = (self.next * 2).min(self.most);
         tokio::time::sleep(wait).await;
