@@ -11,6 +11,7 @@ mod manifests;
 mod measures;
 mod passive;
 mod peer;
+mod replicas;
 mod saving;
 mod shifts;
 mod start;
@@ -25,6 +26,7 @@ use touched::{Touched, take};
 use crate::{
     draining::{Draining, Flow},
     passive::{Passive, Requests},
+    replicas::Said,
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -131,6 +133,13 @@ pub enum Input {
     Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
     WallClock(Duration),
+    /// Another replica of this agent says something.
+    Replica {
+        /// Its life, by name.
+        replica: Arc<str>,
+        /// What.
+        said: Said,
+    },
     /// Somebody moves traffic away.
     Shift(Shift),
     /// The shifts of this name end.
@@ -192,6 +201,8 @@ pub struct Core {
     draining: Draining,
     /// What requests find at endpoints.
     passive: Passive,
+    /// What other replicas of this agent say.
+    replicas: replicas::Replicas,
     /// Whether sources or declared shifts changed since they were saved.
     unsaved: bool,
 }
@@ -220,6 +231,7 @@ impl Core {
             scopes: Scopes::default(),
             draining: Draining::default(),
             passive: Passive::default(),
+            replicas: replicas::Replicas::default(),
             unsaved: false,
         }
     }
@@ -228,6 +240,7 @@ impl Core {
     pub fn handle(&mut self, input: Input, now: Time) -> Output {
         let mut output = Output::default();
         let knew_itself = self.knows_itself();
+        self.replicas.watch(now);
         match input {
             Input::Manifests(config) => self.set_manifests(&config, now, &mut output),
             Input::ManifestsChanged(change) => self.change_manifests(&change, now, &mut output),
@@ -276,6 +289,7 @@ impl Core {
             }
             Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
+            Input::Replica { replica, said } => self.hear_replica(&replica, said, now, &mut output),
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
                 self.handle_shift(input, now, &mut output);
             }
@@ -286,6 +300,7 @@ impl Core {
                 }
             }
         }
+        self.forget_replicas(now, &mut output);
         self.judge_errors(now, &mut output);
         self.translate(now, &mut output);
         let was_ready = self.ready;
@@ -299,7 +314,8 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        let parts = [self.draining.deadline(), self.passive.deadline(), self.scopes.deadline()];
+        let (draining, replicas) = (self.draining.deadline(), self.replicas.deadline());
+        let parts = [draining, self.passive.deadline(), self.scopes.deadline(), replicas];
         [engine, start].into_iter().chain(parts).flatten().min()
     }
 

@@ -18,6 +18,7 @@ mod metrics;
 mod pacing;
 pub mod passive;
 mod peer_demand;
+pub mod replicas;
 mod run;
 pub mod saved;
 mod shell;

@@ -8,6 +8,7 @@ use crate::{
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     passive::reports::Ended,
+    replicas::Telling,
     saved::{Keeper, StateDir, StateError},
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
@@ -23,7 +24,9 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{Folder, Snapshot, Updates};
 use tidegate_envoy::{is_grpc, tunnels_well};
-use tidegate_link::{PeerClient, PeerClientConfig, PeerServer};
+use tidegate_link::{
+    MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
+};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
@@ -36,6 +39,8 @@ use tonic::transport::server::TcpIncoming;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
+/// Words of other replicas that wait for the loop: each of them may have eight under way.
+const REPLICA_QUEUE: usize = 64;
 /// Streams that are open when the agent stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How an agent is set up.
@@ -53,6 +58,10 @@ pub struct AgentConfig {
     pub admin: SocketAddr,
     /// Where state is kept.
     pub state_dir: PathBuf,
+    /// The other replicas of this agent: their listen addresses.
+    pub replicas: Vec<SocketAddr>,
+    /// A name that leads to all replicas, as `HOST:PORT`.
+    pub replicas_name: Option<String>,
 }
 
 /// Why an agent cannot run.
@@ -153,7 +162,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let failed = CancellationToken::new();
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves xDS, load reports and peer links");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
-    let grpc = serve_grpc(listener, xds.clone(), peer_server.clone(), stop.clone());
+    let (replica_tx, replica_events) = mpsc::channel(REPLICA_QUEUE);
+    let (awaited, replicas) = replicas(&config, &cluster, boot, origin, replica_tx, &stop);
+    let link = replicas.as_ref().map(|(link, _)| link.clone());
+    let grpc = serve_grpc(listener, xds.clone(), peer_server.clone(), link, stop.clone());
     let http = serve_admin(admin_listener, admin::router(ask_tx, Arc::clone(&timeline)), stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
@@ -193,8 +205,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         requests: Ended::default(),
         store,
         released: false,
+        replicas,
+        awaited,
     };
-    let inputs = Inputs { manifests, verdicts, xds_events, link_events, asks };
+    let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, asks };
     tokio::select! {
         () = shell.run(first, inputs, stop.clone()) => {}
         () = failed.cancelled() => {}
@@ -234,6 +248,30 @@ async fn manifests(
     Ok((cluster, followed, Some(member.in_force)))
 }
 
+/// The links to the other replicas, if there are to be any, and at how many addresses one is awaited: by name as many as answer.
+fn replicas(
+    config: &AgentConfig,
+    own: &ClusterName,
+    boot: PeerBoot,
+    origin: Instant,
+    events: mpsc::Sender<ReplicaEvent>,
+    stop: &CancellationToken,
+) -> (usize, Option<(Replicas, Telling)>) {
+    let config = ReplicaConfig {
+        own: own.clone(),
+        boot,
+        addresses: config.replicas.clone(),
+        name: config.replicas_name.clone(),
+        origin,
+        identity: None,
+    };
+    if config.is_alone() {
+        return (0, None);
+    }
+    let awaited = if config.name.is_some() { MAX_REPLICAS } else { config.addresses.len() };
+    (awaited, Some((Replicas::start(config, events, stop.clone()), Telling::default())))
+}
+
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, AgentError> {
     TcpListener::bind(address).await.map_err(|source| AgentError::Bind { address, what, source })
 }
@@ -254,6 +292,7 @@ async fn serve_grpc(
     listener: TcpListener,
     xds: XdsServer,
     peers: PeerServer,
+    replicas: Option<Replicas>,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     let mut server = xds.transport();
@@ -265,6 +304,7 @@ async fn serve_grpc(
         .add_service(metrics)
         .add_service(inspection)
         .add_service(peers.service())
+        .add_optional_service(replicas.map(|link| link.service()))
         // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled())
         .await

@@ -26,9 +26,10 @@ pub(crate) enum Command {
 
 #[derive(Debug, Parser)]
 pub(crate) struct Gateway {
-    /// The agent's listen address.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
-    agent: SocketAddr,
+    /// The agent's listen address; given several times, those of its replicas. Each gateway keeps to one of them, by its
+    /// node id, and goes to another when that one fails.
+    #[arg(long = "agent", value_name = "ADDR", default_value = "127.0.0.1:18000")]
+    agents: Vec<SocketAddr>,
     /// The gateway that this Envoy is a replica of.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: GatewayName,
@@ -87,7 +88,7 @@ impl Gateway {
     fn spec(&self) -> BootstrapSpec {
         let node_id = || format!("{}@{}:{}", self.gateway, self.zone, self.admin.port());
         BootstrapSpec {
-            agent: self.agent,
+            agents: self.agents.clone(),
             gateway: self.gateway.clone(),
             role: None,
             zone: self.zone.clone(),

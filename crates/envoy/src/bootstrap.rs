@@ -1,6 +1,6 @@
 //! The file that an Envoy starts with: who it is and where its agent is. Everything else comes over ADS.
 
-use crate::{counters::kept_stats, routes::AGENT_CLUSTER};
+use crate::{agents, counters::kept_stats, routes::AGENT_CLUSTER};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tidegate_api::GatewayRole;
@@ -57,8 +57,9 @@ impl Default for Overload {
 /// What an Envoy must be told before it can ask.
 #[derive(Clone, Debug)]
 pub struct BootstrapSpec {
-    /// Where its agent serves xDS, LRS and peer links.
-    pub agent: SocketAddr,
+    /// Where the replicas of its agent serve xDS, LRS and peer links. It keeps to one of them, by its own id, so that
+    /// gateways spread; and goes to another when that one fails or freezes.
+    pub agents: Vec<SocketAddr>,
     /// The gateway that it is a replica of.
     pub gateway: GatewayName,
     /// What that gateway is for, if the agent is not to look it up.
@@ -137,7 +138,7 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             },
         }],
-        "static_resources": { "clusters": [agent_cluster(spec.agent)] },
+        "static_resources": { "clusters": [agents::cluster(&spec.agents, &spec.node_id)] },
         "overload_manager": overload_manager(spec.overload),
     })
 }
@@ -217,28 +218,6 @@ fn agent_api(protocol: XdsProtocol, aggregated: bool) -> Value {
     api
 }
 
-fn agent_cluster(agent: SocketAddr) -> Value {
-    json!({
-        "name": AGENT_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http2_protocol_options": {
-                    // A frozen agent, or a host that vanished, closes no connection. Within 4 s the gateway
-                    // looks for another; an agent that is busy for a second keeps its gateways.
-                    "connection_keepalive": { "interval": "1s", "timeout": "3s" },
-                } },
-            },
-        },
-        "load_assignment": {
-            "cluster_name": AGENT_CLUSTER,
-            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": socket_address(agent) } }] }],
-        },
-    })
-}
-
-fn socket_address(at: SocketAddr) -> Value {
+pub(crate) fn socket_address(at: SocketAddr) -> Value {
     json!({ "socket_address": { "address": at.ip(), "port_value": at.port() } })
 }

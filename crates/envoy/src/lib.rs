@@ -21,6 +21,7 @@
 //! [`grpc_cluster`] and [`grpc_endpoints`], once more with the names of an edge's.
 
 mod access_log;
+mod agents;
 mod bootstrap;
 mod cluster;
 mod counters;

@@ -44,10 +44,15 @@ pub(crate) enum Refusal {
     Gap { boot: u64, base: u64 },
 }
 
-/// Which status of a peer was taken in last.
+/// Lives of a peer's agents whose versions are remembered: its replicas, and the ones before a restart.
+const LIVES: usize = 8;
+
+/// Which status of a peer was taken in last, of each of its replicas: two gateways may lead to two of them. These tell the same,
+/// each with versions of its own, and whatever one of them tells anew is news.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    at: Option<(PeerBoot, u64)>,
+    /// The one that told last is last.
+    lives: Vec<(PeerBoot, u64)>,
 }
 
 impl Board {
@@ -61,7 +66,7 @@ impl Board {
             return Err(Refusal::OtherCluster { wanted: peer.clone(), found: update.cluster.clone() });
         }
         let boot = PeerBoot(update.boot_id);
-        let version = self.at.filter(|(of, _)| *of == boot).map(|(_, version)| version);
+        let version = self.lives.iter().find(|(of, _)| *of == boot).map(|(_, version)| *version);
         if version.is_some_and(|version| version >= update.version) {
             return Ok(None);
         }
@@ -79,7 +84,11 @@ impl Board {
         let demand = update.demand.iter().map(wire::decode_demand).collect::<Result<_, _>>()?;
         let unreachable = update.unreachable.iter().map(|name| name.parse().map_err(WireError::from));
         let unreachable = unreachable.collect::<Result<_, _>>()?;
-        self.at = Some((boot, update.version));
+        self.lives.retain(|(of, _)| *of != boot);
+        if self.lives.len() == LIVES {
+            self.lives.remove(0);
+        }
+        self.lives.push((boot, update.version));
         let (version, full) = (update.version, update.full);
         Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable }))
     }
@@ -127,6 +136,17 @@ mod tests {
         assert!(!news(update(1, 3, 4)));
         assert!(news(update(1, 4, 6)));
         assert!(news(update(2, 0, 1)), "a new life counts anew");
+    }
+
+    #[test]
+    fn replicas_through_two_gateways_interleave_without_a_gap() {
+        let mut board = Board::default();
+        let mut news = |update| board.take(&west(), &update).unwrap().is_some();
+        assert!(news(update(1, 0, 3)) && news(update(2, 0, 7)));
+        assert!(news(update(1, 3, 4)) && news(update(2, 7, 8)) && news(update(1, 4, 5)));
+        assert!(!news(update(2, 7, 8)));
+        (3..=2 + LIVES as u64).for_each(|boot| assert!(news(update(boot, 0, 1))));
+        assert_eq!(board.take(&west(), &update(1, 5, 6)), Err(Refusal::Gap { boot: 1, base: 5 }));
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Core {
             }
             self.engine = Some(engine);
             tell_all = true;
+            self.tell_replicas(now, output);
         }
         let sources = self.sources.clone();
         self.set_sources(&region);

@@ -52,7 +52,7 @@ pub(crate) fn skipped(test: &str, reason: &str) {
 
 pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
     BootstrapSpec {
-        agent,
+        agents: vec![agent],
         gateway: gateway(),
         role: Some(role),
         zone: zone("a"),
