@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod actions;
 mod asked;
 mod demand;
 mod draining;
@@ -24,6 +25,7 @@ pub use touched::Publish;
 use touched::{Touched, take};
 
 use crate::{
+    actions::{Action, Actions},
     draining::{Draining, Flow},
     passive::{Passive, Requests},
     replicas::Said,
@@ -140,10 +142,12 @@ pub enum Input {
         /// What.
         said: Said,
     },
-    /// Somebody moves traffic away.
+    /// Somebody moves traffic away: an operator or a drill, at this agent.
     Shift(Shift),
-    /// The shifts of this name end.
+    /// Somebody ends the shifts of this name, at this agent.
     EndShift(String),
+    /// What was done about shifts elsewhere.
+    Actions(Vec<Action>),
     /// Time has passed.
     Tick,
 }
@@ -165,6 +169,8 @@ pub struct Output {
     pub gateways: Option<BTreeMap<GatewayName, GatewayRole>>,
     /// The statuses of the own pools, if they changed.
     pub publish: Option<Publish>,
+    /// What was done about shifts and is news: to be passed on.
+    pub actions: Vec<Action>,
     /// Entries for the timeline.
     pub records: Vec<Record>,
     touched: Touched,
@@ -186,6 +192,10 @@ pub struct Core {
     sources: BTreeSet<Source>,
     /// The shifts that the manifests declared and that were started.
     declared: BTreeMap<String, TrafficShift>,
+    /// What operators did about shifts, here and elsewhere.
+    actions: Actions,
+    /// Who this agent is, for what is done at it: its cluster, and its life.
+    origin: Arc<str>,
     /// The time since 1970, and when it was told.
     wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
@@ -211,8 +221,15 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let SavedAgent { engine: saved, sources, declared_shifts: declared } = saved.unwrap_or_default();
+        let SavedAgent { engine: saved, sources, declared_shifts: declared, actions: known } =
+            saved.unwrap_or_default();
+        let mut actions = Actions::default();
+        for action in known {
+            // They were taken in once: none of them can be refused now.
+            let _ = actions.take(action, None, now);
+        }
         Self {
+            origin: Arc::from(own.as_str()),
             own,
             engine: None,
             saved: Some(saved),
@@ -222,6 +239,7 @@ impl Core {
             policy: None,
             sources,
             declared,
+            actions,
             wall: None,
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -290,7 +308,7 @@ impl Core {
             Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::Replica { replica, said } => self.hear_replica(&replica, said, now, &mut output),
-            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
+            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) | Input::Actions(_) => {
                 self.handle_shift(input, now, &mut output);
             }
             Input::Tick => {

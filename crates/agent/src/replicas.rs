@@ -7,7 +7,10 @@
 //! The link carries names and bytes; what a name or value cannot be is refused here, the whole word with it. A kind of fact
 //! that is not known is passed over: a newer version may say more.
 
-use crate::core::{Input, Output, ProbeKey};
+use crate::{
+    actions::Action,
+    core::{Input, Output, ProbeKey},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +18,7 @@ use std::{
     sync::Arc,
 };
 use tidegate_engine::{Load, Snapshot, ToldBy};
-use tidegate_link::ReplicaWord;
+use tidegate_link::{LastingWord, ReplicaWord};
 use tidegate_model::{PeerBoot, ServiceName, Zone};
 
 /// A fact as the link carries it: its name, and what is so; nothing if it is so no more.
@@ -83,6 +86,7 @@ pub fn heard(replica: PeerBoot, word: &ReplicaWord) -> Result<Vec<Input>, String
     let replica = name_of(replica);
     let mut inputs: Vec<Input> =
         inputs.into_iter().map(|said| Input::Replica { replica: Arc::clone(&replica), said }).collect();
+    inputs.extend(actions(&word.lasting)?);
     for bytes in &word.news {
         let input: Input = serde_json::from_slice(bytes).map_err(|error| format!("news: {error}"))?;
         if !is_news(&input) {
@@ -91,6 +95,22 @@ pub fn heard(replica: PeerBoot, word: &ReplicaWord) -> Result<Vec<Input>, String
         inputs.push(input);
     }
     Ok(inputs)
+}
+
+/// What was done about shifts elsewhere, as a link carries it; nothing if it says nothing.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn actions(lasting: &[LastingWord]) -> Result<Option<Input>, String> {
+    let actions = lasting.iter().map(|(value, remaining)| Action::from_bytes(value, *remaining));
+    let actions: Vec<Action> = actions.collect::<Result<_, _>>()?;
+    Ok((!actions.is_empty()).then_some(Input::Actions(actions)))
+}
+
+/// The same as a link takes it.
+#[must_use]
+pub fn lasting(actions: &[Action]) -> Vec<(String, LastingWord)> {
+    actions.iter().map(|action| (action.name(), (action.to_bytes(), action.remaining()))).collect()
 }
 
 fn said(word: &ReplicaWord) -> Result<Said, String> {
@@ -199,7 +219,7 @@ mod tests {
         facts.extend(telling.of(&Input::Gateway("b".parse().unwrap())).0);
         let succeeded = Input::Succeeded(BTreeSet::from([(key(1).0, "a".parse().unwrap())]));
         let news = telling.of(&succeeded).1.into_iter().collect();
-        let word = ReplicaWord { full: true, facts, news, welcome: Some(welcome(None)) };
+        let word = ReplicaWord { full: true, facts, news, welcome: Some(welcome(None)), lasting: vec![] };
         let said = Said::News {
             full: true,
             checked: vec![(key(1), Some(true)), (key(2), Some(false))],

@@ -176,7 +176,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let folder = config.state_dir.join(journal::FOLDER);
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
-    let core = Core::new(cluster.clone(), saved, Time::ZERO);
+    let core = Core::new(cluster.clone(), saved, Time::ZERO).at(boot);
     let shell = Shell {
         origin,
         core,

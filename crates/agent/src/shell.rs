@@ -154,7 +154,9 @@ impl Shell {
 
     async fn carry_out(&mut self, output: Output) {
         self.retract_from_replicas(&output);
-        let Output { xds, scopes, targets, changed_targets, peers, gateways, publish, records, .. } = output;
+        let Output {
+            xds, scopes, targets, changed_targets, peers, gateways, publish, actions, records, ..
+        } = output;
         if !xds.is_empty() {
             self.store.apply(xds);
         }
@@ -180,6 +182,7 @@ impl Shell {
                 Publish::Changed(services) => self.peer_server.publish_changed(services),
             }
         }
+        self.pass_on(&actions);
         // Before it is told: a large fleet's first plans are tens of thousands of lines.
         if self.core.is_ready() && !self.released {
             self.released = true;
@@ -264,7 +267,8 @@ impl Shell {
         match event {
             LinkEvent::Liveness { peer, event, .. } => self.peer(peer, &event).await,
             LinkEvent::Status { peer, status, .. } => {
-                let StatusDelta { full, changed, removed, demand, unreachable, .. } = status;
+                let StatusDelta { full, changed, removed, demand, unreachable, lasting, .. } = status;
+                self.hear_actions(&peer, &lasting).await;
                 self.peer_demand(&peer, full, demand, unreachable).await;
                 if !full && changed.is_empty() && removed.is_empty() {
                     return;

@@ -265,7 +265,13 @@ impl Fleet {
 
 fn first_word(of: &One, now: Time) -> ReplicaWord {
     let facts = of.facts.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-    ReplicaWord { full: true, facts, news: vec![], welcome: Some(welcome(of.core.snapshot(now))) }
+    ReplicaWord {
+        full: true,
+        facts,
+        news: vec![],
+        welcome: Some(welcome(of.core.snapshot(now))),
+        lasting: vec![],
+    }
 }
 
 fn web() -> ServiceName {

@@ -5,6 +5,7 @@
 //! so it can be taken by whoever is at its base or later.
 
 use crate::{
+    lasting::{self, LastingWord},
     proto,
     wire::{self, WireError},
 };
@@ -31,6 +32,8 @@ pub struct StatusDelta {
     pub demand: Vec<(ServiceName, Zone, Option<Load>)>,
     /// The clusters that the peer cannot reach, all of them.
     pub unreachable: BTreeSet<ClusterName>,
+    /// What operators did, as far as it is news, with what remains of each.
+    pub lasting: Vec<LastingWord>,
 }
 
 /// Why an update cannot be used.
@@ -40,6 +43,8 @@ pub(crate) enum Refusal {
     OtherCluster { wanted: ClusterName, found: String },
     #[error("the update cannot be read: {0}")]
     Unreadable(#[from] WireError),
+    #[error("the update cannot be: {0}")]
+    Lasting(String),
     #[error("the update starts from version {base} of agent {boot:x}, which was never seen")]
     Gap { boot: u64, base: u64 },
 }
@@ -84,13 +89,14 @@ impl Board {
         let demand = update.demand.iter().map(wire::decode_demand).collect::<Result<_, _>>()?;
         let unreachable = update.unreachable.iter().map(|name| name.parse().map_err(WireError::from));
         let unreachable = unreachable.collect::<Result<_, _>>()?;
+        let lasting = lasting::decode(update.lasting.clone()).map_err(Refusal::Lasting)?;
         self.lives.retain(|(of, _)| *of != boot);
         if self.lives.len() == LIVES {
             self.lives.remove(0);
         }
         self.lives.push((boot, update.version));
         let (version, full) = (update.version, update.full);
-        Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable }))
+        Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable, lasting }))
     }
 }
 
@@ -160,7 +166,8 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_whole_and_changes_nothing() {
-        let spoilt: [fn(&mut proto::StatusUpdate); 8] = [
+        let spoilt: [fn(&mut proto::StatusUpdate); 9] = [
+            |update| update.lasting = vec![proto::LastingWord::default(); 2001],
             |update| update.demand[0].zone = String::new(),
             |update| update.unreachable = vec!["a b".to_owned()],
             |update| update.cluster = "east".to_owned(),

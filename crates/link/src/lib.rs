@@ -14,6 +14,7 @@ mod board;
 mod client;
 pub mod hub;
 pub mod identity;
+mod lasting;
 mod ledger;
 mod liveness;
 mod replica;
@@ -30,6 +31,7 @@ pub mod proto {
 
 pub use board::StatusDelta;
 pub use client::{LinkEvent, PeerClient, PeerClientConfig};
+pub use lasting::LastingWord;
 pub use liveness::{
     BEAT_INTERVAL, Echo, LinkFailure, LinkState, LinkView, Liveness, Output, PeerEvent, PeerView,
     QUICK_RETURN_WITHIN, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic, UNREACHABLE_AFTER, Wake, Why,

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_engine::{Event, Load, Snapshot, Source, Verdicts};
+use tidegate_engine::{Event, Load, News, Snapshot, Source, Verdicts};
 use tidegate_model::{Locality, ServiceName, Time, Zone};
 
 /// A gateway finds another replica within 4 s, by its keepalive; two more seconds make a measurement there.
@@ -80,8 +80,15 @@ impl Core {
     pub(super) fn hear_replica(&mut self, replica: &Arc<str>, said: Said, now: Time, output: &mut Output) {
         match said {
             Said::News { full, checked, demand, gateways } => {
+                let news: Vec<News> = match full {
+                    true => Vec::new(),
+                    false => checked.iter().map(|((of, at), up)| (of.clone(), *at, *up)).collect(),
+                };
                 let zones = self.replicas.take(replica, full, (checked, demand), now, output);
-                self.observed(replica, now, output);
+                match full {
+                    true => self.observed(replica, now, output),
+                    false => self.renewed(replica, news, now, output),
+                }
                 for zone in gateways {
                     self.add_source(zone, now, output);
                 }
@@ -90,7 +97,7 @@ impl Core {
             Said::Holds => {
                 if let Some(word) = self.replicas.words.get_mut(replica) {
                     word.heard = now;
-                    self.observed(replica, now, output);
+                    self.renewed(replica, Vec::new(), now, output);
                 }
             }
             Said::Pools(snapshot) if self.engine.is_none() => {
@@ -132,6 +139,16 @@ impl Core {
         };
         let (replica, verdicts, at) = (Arc::clone(replica), word.verdicts.clone(), word.heard);
         self.tell(Event::ReplicaObserved { replica, verdicts, at }, now, output);
+    }
+
+    /// Gives it what is new of them. A word that came late finds them stale: then all of them.
+    fn renewed(&mut self, replica: &Arc<str>, news: Vec<News>, now: Time, output: &mut Output) {
+        if self.engine.as_ref().is_some_and(|engine| engine.hears(replica)) {
+            let replica = Arc::clone(replica);
+            self.tell(Event::ReplicaTold { replica, news, at: now }, now, output);
+        } else {
+            self.observed(replica, now, output);
+        }
     }
 
     /// What the own gateways of a zone are asked for.
@@ -207,10 +224,11 @@ impl Replicas {
         now: Time,
         output: &mut Output,
     ) -> BTreeSet<Zone> {
-        if !self.words.contains_key(replica) {
-            if self.words.len() >= tidegate_engine::MAX_REPLICAS {
-                return BTreeSet::new();
-            }
+        let known = self.words.get(replica);
+        if known.is_none() && self.words.len() >= tidegate_engine::MAX_REPLICAS {
+            return BTreeSet::new();
+        }
+        if known.is_none_or(|word| word.silent.is_some()) {
             output.records.push(record(
                 replica,
                 "Heard",

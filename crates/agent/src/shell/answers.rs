@@ -54,6 +54,7 @@ impl Shell {
             }
             Ask::EndShift(name, answer) => {
                 let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
+                self.tell_time().await;
                 self.handle(Input::EndShift(name)).await;
                 let _ = answer.send(known);
             }
@@ -63,6 +64,7 @@ impl Shell {
     async fn shift(&mut self, query: ShiftQuery) -> Result<ShiftView, String> {
         let region = self.core.region().ok_or("the manifests do not name this cluster's region yet")?;
         let shift = query.shift(region)?;
+        self.tell_time().await;
         self.handle(Input::Shift(shift.clone())).await;
         let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
         match in_force {
@@ -90,6 +92,7 @@ impl Shell {
             shifts: self.core.shift_views(now),
             draining: self.core.drain_views(now),
             peers: self.peers(links),
+            replicas: self.replicas.as_ref().map(|(link, _)| link.stats().into()).unwrap_or_default(),
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
         }

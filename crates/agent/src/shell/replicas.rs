@@ -2,12 +2,13 @@
 
 use super::Shell;
 use crate::{
+    actions::Action,
     core::{Input, Output},
-    replicas::{Said, heard, name_of, welcome},
+    replicas::{Said, actions, heard, lasting, name_of, welcome},
 };
 use std::time::Duration;
-use tidegate_link::{ReplicaEvent, ReplicaWord};
-use tidegate_model::PeerBoot;
+use tidegate_link::{LastingWord, ReplicaEvent, ReplicaWord};
+use tidegate_model::{ClusterName, PeerBoot};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -72,6 +73,27 @@ impl Shell {
         if has_demand {
             self.publish_demand();
         }
+    }
+
+    /// What another cluster's agent tells of operators' actions; what makes no sense is passed over.
+    pub(super) async fn hear_actions(&mut self, peer: &ClusterName, words: &[LastingWord]) {
+        match actions(words) {
+            Ok(Some(input)) => self.take_in(input).await,
+            Ok(None) => {}
+            Err(why) => tracing::warn!(%peer, why, "what a peer tells of shifts is refused"),
+        }
+    }
+
+    /// What was done about shifts is told to everybody, and everybody passes it on.
+    pub(super) fn pass_on(&mut self, actions: &[Action]) {
+        if actions.is_empty() {
+            return;
+        }
+        let words = lasting(actions);
+        if let Some((link, _)) = &self.replicas {
+            link.say_lasting(words.clone());
+        }
+        self.peer_server.publish_lasting(words);
     }
 
     pub(super) fn tell_replicas(&mut self, input: &Input) {

@@ -65,6 +65,22 @@ pub struct StatusUpdate {
     /// The clusters that the owner cannot reach, all of them.
     #[prost(string, repeated, tag = "10")]
     pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What operators did, as far as it is news; whoever hears it passes it on.
+    #[prost(message, repeated, tag = "11")]
+    pub lasting: ::prost::alloc::vec::Vec<LastingWord>,
+}
+/// Something that is said for a time. What it says is the agents' affair.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastingWord {
+    /// Its name: a later one of the same name replaces it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    /// How long it still lasts, counted from the moment of sending.
+    #[prost(uint64, tag = "3")]
+    pub remaining_ms: u64,
 }
 /// What is asked of a service in a zone of the owner: downstream requests, each counted once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -615,6 +631,9 @@ pub struct Word {
     /// What only somebody who begins to listen needs; on the first word of a stream.
     #[prost(bytes = "vec", optional, tag = "7")]
     pub welcome: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// What operators did, as far as it is news.
+    #[prost(message, repeated, tag = "8")]
+    pub lasting: ::prost::alloc::vec::Vec<LastingWord>,
 }
 /// Something that is so, under a name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -3,6 +3,7 @@
 use super::{MAX_NAME, MAX_WORD_BYTES, ReplicaEvent, ReplicaWord, SILENT, Shared};
 use crate::{
     client::{Backoff, Ending, dial},
+    lasting,
     proto::{Listened, Word, replica_client::ReplicaClient},
 };
 use rustls::ClientConfig;
@@ -158,7 +159,12 @@ async fn listen(
         }
         let at = shared.now();
         let facts = word.facts.into_iter().map(|fact| (fact.name, fact.value)).collect();
-        let word = ReplicaWord { full: word.full, facts, news: word.news, welcome: word.welcome };
+        let lasting = match lasting::decode(word.lasting) {
+            Ok(lasting) => lasting,
+            Err(why) => return End::Refused(why),
+        };
+        let (full, news, welcome) = (word.full, word.news, word.welcome);
+        let word = ReplicaWord { full, facts, news, welcome, lasting };
         if shared.events.send(ReplicaEvent::Word { replica, word, at }).await.is_err() {
             return End::Broken("the agent ends".to_owned());
         }

@@ -3,8 +3,12 @@
 //! As with the pools of a peer link, a listener is told by version: whoever has version v is told what changed after v,
 //! with the newest value. One index by version serves all listeners, and nothing is kept for any of them.
 
-use crate::proto;
+use crate::{
+    lasting::{Lasting, LastingWord},
+    proto,
+};
 use std::collections::BTreeMap;
+use tidegate_model::Time;
 
 /// Facts that one word holds at most: a word of a hundred thousand would hold up the next beat.
 const FACTS_PER_WORD: usize = 10_000;
@@ -20,6 +24,7 @@ pub(super) struct Facts {
     /// The name of the fact that changed with a version last.
     by_version: BTreeMap<u64, String>,
     gone: usize,
+    lasting: Lasting,
     /// Whoever is behind this may miss something that is gone.
     forgotten: u64,
 }
@@ -41,6 +46,7 @@ pub(super) struct Lack {
     /// Whether it is to forget what it heard before.
     pub(super) full: bool,
     pub(super) facts: Vec<proto::Fact>,
+    pub(super) lasting: Vec<proto::LastingWord>,
     /// Whether there is more than one word can hold.
     pub(super) more: bool,
 }
@@ -67,6 +73,12 @@ impl Facts {
         true
     }
 
+    /// This word lasts from now on.
+    pub(super) fn set_lasting(&mut self, name: String, word: LastingWord, now: Time) {
+        self.version += 1;
+        self.lasting.set(name, word, self.version, now);
+    }
+
     fn forget(&mut self) {
         let by_version = &mut self.by_version;
         self.facts.retain(|_, (value, version)| {
@@ -81,10 +93,11 @@ impl Facts {
 
     /// What a listener lacks that was told so far; everything if it was told nothing. A word may be cut short, and what remains
     /// comes with the next ones.
-    pub(super) fn lack(&self, told: Option<Told>) -> Lack {
+    pub(super) fn lack(&self, told: Option<Told>, now: Time) -> Lack {
         let told = told.filter(|it| it.version.max(it.began) >= self.forgotten);
         let full = told.is_none();
         let mut told = told.unwrap_or(Told { version: 0, began: self.version });
+        let before = if full { 0 } else { told.version };
         let (mut facts, mut more) = (Vec::new(), false);
         for (version, name) in self.by_version.range(told.version + 1..) {
             if facts.len() == FACTS_PER_WORD {
@@ -101,7 +114,9 @@ impl Facts {
         if !more {
             told.version = self.version;
         }
-        Lack { told, full, facts, more }
+        // They are few: in a word that is cut short some come too early, and once more.
+        let lasting = self.lasting.after(before, now);
+        Lack { told, full, facts, lasting, more }
     }
 }
 
@@ -118,14 +133,18 @@ mod tests {
         let mut facts = Facts::default();
         assert!(facts.set("a", Some(b"1".to_vec())) && facts.set("b", Some(b"1".to_vec())));
         assert!(!facts.set("a", Some(b"1".to_vec())) && !facts.set("c", None));
-        let first = facts.lack(None);
+        let first = facts.lack(None, Time::ZERO);
         assert!(first.full && told(&first) == [("a", Some(&b"1"[..])), ("b", Some(b"1"))]);
         assert!(facts.set("a", Some(b"2".to_vec())) && facts.set("a", Some(b"3".to_vec())));
         assert!(facts.set("b", None));
-        let next = facts.lack(Some(first.told));
+        let next = facts.lack(Some(first.told), Time::ZERO);
         assert!(!next.full && told(&next) == [("a", Some(&b"3"[..])), ("b", None)]);
-        assert!(facts.lack(Some(next.told)).facts.is_empty());
-        assert_eq!(told(&facts.lack(None)), [("a", Some(&b"3"[..]))], "who begins hears only what is so");
+        assert!(facts.lack(Some(next.told), Time::ZERO).facts.is_empty());
+        assert_eq!(
+            told(&facts.lack(None, Time::ZERO)),
+            [("a", Some(&b"3"[..]))],
+            "who begins hears only what is so"
+        );
     }
 
     #[test]
@@ -134,7 +153,7 @@ mod tests {
         for n in 0..25_000 {
             facts.set(&format!("{n:05}"), Some(Vec::new()));
         }
-        let (mut lack, mut heard, mut words) = (facts.lack(None), Vec::new(), 0);
+        let (mut lack, mut heard, mut words) = (facts.lack(None, Time::ZERO), Vec::new(), 0);
         loop {
             words += 1;
             assert!(lack.full == (words == 1) && lack.facts.len() <= FACTS_PER_WORD);
@@ -142,7 +161,7 @@ mod tests {
             if !lack.more {
                 break;
             }
-            lack = facts.lack(Some(lack.told));
+            lack = facts.lack(Some(lack.told), Time::ZERO);
         }
         heard.dedup();
         assert_eq!((words, heard.len()), (3, 25_000));
@@ -157,9 +176,9 @@ mod tests {
         facts.set("gone", Some(Vec::new()));
         facts.set("gone", None);
         facts.forget();
-        let first = facts.lack(None);
+        let first = facts.lack(None, Time::ZERO);
         assert!(first.more);
-        let rest = facts.lack(Some(first.told));
+        let rest = facts.lack(Some(first.told), Time::ZERO);
         assert!(!rest.full && rest.facts.len() == 1, "the oldest version is told, however old");
     }
 
@@ -167,14 +186,14 @@ mod tests {
     fn what_is_gone_is_remembered_within_a_limit() {
         let mut facts = Facts::default();
         facts.set("stays", Some(Vec::new()));
-        let early = facts.lack(None).told;
+        let early = facts.lack(None, Time::ZERO).told;
         for n in 0..=MAX_GONE {
             facts.set(&n.to_string(), Some(Vec::new()));
             facts.set(&n.to_string(), None);
         }
         assert_eq!((facts.facts.len(), facts.by_version.len(), facts.gone), (1, 1, 0));
-        let lack = facts.lack(Some(early));
+        let lack = facts.lack(Some(early), Time::ZERO);
         assert!(lack.full && told(&lack) == [("stays", Some(&b""[..]))]);
-        assert!(!facts.lack(Some(lack.told)).full);
+        assert!(!facts.lack(Some(lack.told), Time::ZERO).full);
     }
 }

@@ -14,6 +14,7 @@ mod server;
 
 use crate::{
     identity::{Identity, TrustDomain},
+    lasting::LastingWord,
     proto::{self, replica_server::ReplicaServer},
 };
 use facts::Facts;
@@ -85,6 +86,8 @@ pub struct ReplicaWord {
     pub news: Vec<Vec<u8>>,
     /// For us who begin to listen.
     pub welcome: Option<Vec<u8>>,
+    /// What operators did, with what remains of each.
+    pub lasting: Vec<LastingWord>,
 }
 
 /// What is heard of the other replicas, in order for each.
@@ -212,6 +215,16 @@ impl Replicas {
     pub fn say(&self, facts: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
         self.shared.facts.send_if_modified(|known| {
             facts.into_iter().fold(false, |news, (name, value)| known.set(&name, value) || news)
+        });
+    }
+
+    /// What operators did, by name, with what remains of each.
+    pub fn say_lasting(&self, words: Vec<(String, LastingWord)>) {
+        let now = self.shared.now();
+        self.shared.facts.send_if_modified(|known| {
+            let news = !words.is_empty();
+            words.into_iter().for_each(|(name, word)| known.set_lasting(name, word, now));
+            news
         });
     }
 

@@ -215,11 +215,12 @@ async fn say(
     with: impl FnOnce(&mut Word),
 ) -> Result<(), Status> {
     let Ok(permit) = out.reserve().await else { return Ok(()) };
-    let lack = shared.facts.borrow().lack(told.told);
+    let lack = shared.facts.borrow().lack(told.told, shared.now());
     told.seq += 1;
     told.unacked.push_back(told.seq);
     (told.told, told.more) = (Some(lack.told), lack.more);
-    let mut said = Word { full: lack.full, facts: lack.facts, ..word(shared, told.seq) };
+    let mut said =
+        Word { full: lack.full, facts: lack.facts, lasting: lack.lasting, ..word(shared, told.seq) };
     with(&mut said);
     permit.send(Ok(said));
     Ok(())
