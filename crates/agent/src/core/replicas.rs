@@ -115,7 +115,7 @@ impl Core {
             Said::Silent(why) => {
                 if let Some(word) = self.replicas.words.get_mut(replica) {
                     word.silent = Some(now);
-                    output.records.push(record(replica, "Silent", why));
+                    output.records.push(record(replica, "Silent", &why));
                 }
             }
         }
@@ -229,11 +229,7 @@ impl Replicas {
             return BTreeSet::new();
         }
         if known.is_none_or(|word| word.silent.is_some()) {
-            output.records.push(record(
-                replica,
-                "Heard",
-                "another replica of this agent is heard".to_owned(),
-            ));
+            output.records.push(record(replica, "Heard", "another replica of this agent is heard"));
         }
         let new = || Word { verdicts: Verdicts::new(), demand: BTreeMap::new(), heard: now, silent: None };
         let word = self.words.entry(Arc::clone(replica)).or_insert_with(new);
@@ -264,7 +260,7 @@ impl Replicas {
     }
 }
 
-fn record(replica: &Arc<str>, state: &'static str, reason: String) -> Record {
+fn record(replica: &Arc<str>, state: &'static str, reason: &str) -> Record {
     let reason = format!("replica {replica}: {reason}");
     Record { kind: "replicaChanged", state: Some(state), reason, ..Record::default() }
 }
