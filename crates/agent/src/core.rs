@@ -3,6 +3,7 @@
 //! No I/O and no clock: the shell (`shell`) feeds it manifests, verdicts, peer news and time, and
 //! carries out what it returns.
 
+mod actions;
 mod asked;
 mod demand;
 mod draining;
@@ -11,6 +12,7 @@ mod manifests;
 mod measures;
 mod passive;
 mod peer;
+mod replicas;
 mod saving;
 mod shifts;
 mod start;
@@ -23,8 +25,10 @@ pub use touched::Publish;
 use touched::{Touched, take};
 
 use crate::{
+    actions::{Action, Actions},
     draining::{Draining, Flow},
     passive::{Passive, Requests},
+    replicas::Said,
     saved::SavedAgent,
     timeline::Record,
     translate::{self, Scopes},
@@ -131,10 +135,19 @@ pub enum Input {
     Succeeded(BTreeSet<(ServiceName, Zone)>),
     /// The time since 1970: only for shifts that end at a time of day.
     WallClock(Duration),
-    /// Somebody moves traffic away.
+    /// Another replica of this agent says something.
+    Replica {
+        /// Its life, by name.
+        replica: Arc<str>,
+        /// What.
+        said: Said,
+    },
+    /// Somebody moves traffic away: an operator or a drill, at this agent.
     Shift(Shift),
-    /// The shifts of this name end.
+    /// Somebody ends the shifts of this name, at this agent.
     EndShift(String),
+    /// What was done about shifts elsewhere.
+    Actions(Vec<Action>),
     /// Time has passed.
     Tick,
 }
@@ -156,6 +169,8 @@ pub struct Output {
     pub gateways: Option<BTreeMap<GatewayName, GatewayRole>>,
     /// The statuses of the own pools, if they changed.
     pub publish: Option<Publish>,
+    /// What was done about shifts and is news: to be passed on.
+    pub actions: Vec<Action>,
     /// Entries for the timeline.
     pub records: Vec<Record>,
     touched: Touched,
@@ -177,6 +192,10 @@ pub struct Core {
     sources: BTreeSet<Source>,
     /// The shifts that the manifests declared and that were started.
     declared: BTreeMap<String, TrafficShift>,
+    /// What operators did about shifts, here and elsewhere.
+    actions: Actions,
+    /// Who this agent is, for what is done at it: its cluster, and its life.
+    origin: Arc<str>,
     /// The time since 1970, and when it was told.
     wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
@@ -192,6 +211,8 @@ pub struct Core {
     draining: Draining,
     /// What requests find at endpoints.
     passive: Passive,
+    /// What other replicas of this agent say.
+    replicas: replicas::Replicas,
     /// Whether sources or declared shifts changed since they were saved.
     unsaved: bool,
 }
@@ -200,8 +221,15 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let SavedAgent { engine: saved, sources, declared_shifts: declared } = saved.unwrap_or_default();
+        let SavedAgent { engine: saved, sources, declared_shifts: declared, actions: known } =
+            saved.unwrap_or_default();
+        let mut actions = Actions::default();
+        for action in known {
+            // They were taken in once: none of them can be refused now.
+            let _ = actions.take(action, None, now);
+        }
         Self {
+            origin: Arc::from(own.as_str()),
             own,
             engine: None,
             saved: Some(saved),
@@ -211,6 +239,7 @@ impl Core {
             policy: None,
             sources,
             declared,
+            actions,
             wall: None,
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -220,6 +249,7 @@ impl Core {
             scopes: Scopes::default(),
             draining: Draining::default(),
             passive: Passive::default(),
+            replicas: replicas::Replicas::default(),
             unsaved: false,
         }
     }
@@ -228,6 +258,7 @@ impl Core {
     pub fn handle(&mut self, input: Input, now: Time) -> Output {
         let mut output = Output::default();
         let knew_itself = self.knows_itself();
+        self.replicas.watch(now);
         match input {
             Input::Manifests(config) => self.set_manifests(&config, now, &mut output),
             Input::ManifestsChanged(change) => self.change_manifests(&change, now, &mut output),
@@ -276,7 +307,8 @@ impl Core {
             }
             Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
-            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) => {
+            Input::Replica { replica, said } => self.hear_replica(&replica, said, now, &mut output),
+            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) | Input::Actions(_) => {
                 self.handle_shift(input, now, &mut output);
             }
             Input::Tick => {
@@ -286,6 +318,7 @@ impl Core {
                 }
             }
         }
+        self.forget_replicas(now, &mut output);
         self.judge_errors(now, &mut output);
         self.translate(now, &mut output);
         let was_ready = self.ready;
@@ -299,7 +332,8 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
-        let parts = [self.draining.deadline(), self.passive.deadline(), self.scopes.deadline()];
+        let (draining, replicas) = (self.draining.deadline(), self.replicas.deadline());
+        let parts = [draining, self.passive.deadline(), self.scopes.deadline(), replicas];
         [engine, start].into_iter().chain(parts).flatten().min()
     }
 

@@ -42,7 +42,13 @@ pub fn heard(peer: ClusterName, event: &PeerEvent) -> Heard {
         PeerEvent::AgentBack => {
             return record(peer, "AgentBack", "its agent is heard again behind its gateways");
         }
-        PeerEvent::Restarted => return record(peer, "Restarted", "its agent started anew"),
+        PeerEvent::Restarted => {
+            return record(
+                peer,
+                "Restarted",
+                "another agent of it is heard: a replica, or one that started anew",
+            );
+        }
         PeerEvent::Rtt(rtt) => return Heard::RoundTrip(Input::RoundTrip { peer, rtt: rtt.smoothed }),
     };
     Heard::Input(input)

@@ -90,6 +90,7 @@ impl Header {
                 PeerState::Unreachable(why) => Some(Input::Unreachable(peer, why.clone())),
             });
         }
+        resume.extend(core.replica_inputs());
         Self { at: now, saved: core.save(now), resume, ..Self::first(core.own().clone(), None, 0) }
     }
 }

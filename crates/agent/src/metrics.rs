@@ -74,6 +74,25 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "Whether another cluster is in reach of this one.",
         peers.map(|it| (format!(r#"peer="{}""#, it.cluster), flag(it.state != "Unreachable"))).collect(),
     );
+    let replicas = &status.replicas;
+    family(
+        "tidegate_replicas_heard",
+        "gauge",
+        "Other replicas of this agent that are heard.",
+        one(number(replicas.heard)),
+    );
+    family(
+        "tidegate_replica_refused_total",
+        "counter",
+        "Streams of replicas that were refused for what was said on them.",
+        one(number(replicas.refused)),
+    );
+    family(
+        "tidegate_replica_lost_news_total",
+        "counter",
+        "Observations that another replica was too slow to take in.",
+        one(number(replicas.lost_news)),
+    );
     let gateways = status.gateways.iter();
     family(
         "tidegate_gateway_connected",
@@ -198,6 +217,7 @@ mod tests {
                 remaining_ms: 0,
                 in_flight: 2,
             }],
+            replicas: crate::view::ReplicasView::default(),
             peers: vec![PeerStatus {
                 cluster: "us-west".parse().unwrap(),
                 state: "Unreachable".into(),

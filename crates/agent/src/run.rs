@@ -9,6 +9,7 @@ use crate::{
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     passive::reports::Ended,
+    replicas::Telling,
     saved::{Keeper, StateDir, StateError},
     secrets,
     shell::{Inputs, Shell, unix_micros, wall_clock},
@@ -25,7 +26,10 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{Folder, Snapshot, Updates};
 use tidegate_envoy::{is_grpc, tunnels_well};
-use tidegate_link::{PeerClient, PeerClientConfig, PeerServer, identity::Refusals};
+use tidegate_link::{
+    MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
+    identity::{Identity, Refusals},
+};
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
@@ -34,6 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
+/// Words of other replicas that wait for the loop: each of them may have eight under way.
+const REPLICA_QUEUE: usize = 64;
 /// Streams that are open when the agent stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// How an agent is set up.
@@ -51,6 +57,10 @@ pub struct AgentConfig {
     pub admin: SocketAddr,
     /// Where state is kept.
     pub state_dir: PathBuf,
+    /// The other replicas of this agent: their listen addresses.
+    pub replicas: Vec<SocketAddr>,
+    /// A name that leads to all replicas, as `HOST:PORT`.
+    pub replicas_name: Option<String>,
 }
 
 /// Why an agent cannot run.
@@ -165,8 +175,17 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let tasks = TaskTracker::new();
     let failed = CancellationToken::new();
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
-    let doors =
-        Doors { bound, xds: &xds, peers: &peer_server, gateways: &gateways, refusals: refusals.clone() };
+    let (replica_tx, replica_events) = mpsc::channel(REPLICA_QUEUE);
+    let (awaited, replicas) =
+        replicas(&config, &cluster, identity.clone(), (boot, origin), replica_tx, &stop);
+    let doors = Doors {
+        bound,
+        xds: &xds,
+        peers: &peer_server,
+        replicas: replicas.as_ref().map(|(link, _)| link),
+        gateways: &gateways,
+        refusals: refusals.clone(),
+    };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
     let http = serve_admin(admin_listener, admin::router(ask_tx, Arc::clone(&timeline)), stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
@@ -178,7 +197,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let folder = config.state_dir.join(journal::FOLDER);
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
-    let mut core = Core::new(cluster.clone(), saved, Time::ZERO);
+    let mut core = Core::new(cluster.clone(), saved, Time::ZERO).at(boot);
     let mut in_force = None;
     if let Some(member) = member {
         core.secure();
@@ -215,8 +234,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         refusals,
         store,
         released: false,
+        replicas,
+        awaited,
     };
-    let inputs = Inputs { manifests, verdicts, xds_events, link_events, asks };
+    let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, asks };
     tokio::select! {
         () = shell.run(first, inputs, stop.clone()) => {}
         () = failed.cancelled() => {}
@@ -256,6 +277,30 @@ async fn manifests(
     Ok((cluster, followed, Some(member)))
 }
 
+/// The links to the other replicas, if there are to be any, and at how many addresses one is awaited: by name as many as answer.
+fn replicas(
+    config: &AgentConfig,
+    own: &ClusterName,
+    identity: Option<Identity>,
+    (boot, origin): (PeerBoot, Instant),
+    events: mpsc::Sender<ReplicaEvent>,
+    stop: &CancellationToken,
+) -> (usize, Option<(Replicas, Telling)>) {
+    let config = ReplicaConfig {
+        own: own.clone(),
+        boot,
+        addresses: config.replicas.clone(),
+        name: config.replicas_name.clone(),
+        origin,
+        identity,
+    };
+    if config.is_alone() {
+        return (0, None);
+    }
+    let awaited = if config.name.is_some() { MAX_REPLICAS } else { config.addresses.len() };
+    (awaited, Some((Replicas::start(config, events, stop.clone()), Telling::default())))
+}
+
 async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, AgentError> {
     TcpListener::bind(address).await.map_err(|source| AgentError::Bind { address, what, source })
 }
@@ -277,6 +322,7 @@ struct Doors<'a> {
     bound: Vec<(Listen, Bound)>,
     xds: &'a XdsServer,
     peers: &'a PeerServer,
+    replicas: Option<&'a Replicas>,
     gateways: &'a Gateways,
     refusals: Option<Refusals>,
 }
@@ -293,18 +339,32 @@ impl Doors<'_> {
         let gatekeeper = member.map(|member| {
             let domain = member.identity.current().bundle.trust_domain().clone();
             let authority = EnvoyAuthority::open(state, domain, member.cluster.clone())?;
-            Gatekeeper::new(&authority, refusals.clone())
+            Gatekeeper::new(&authority, &member.identity, &member.cluster, refusals.clone())
         });
         let gatekeeper = gatekeeper.transpose()?;
         let callers = Callers { gateways: Arc::clone(self.gateways), refusals };
-        let services = Services { xds: self.xds.clone(), peers: self.peers.clone(), callers };
+        let services = Services {
+            xds: self.xds.clone(),
+            peers: self.peers.clone(),
+            replicas: self.replicas.cloned(),
+            callers,
+        };
         let mut served = Vec::new();
-        for (listen, bound) in self.bound {
-            let door = listen.door(member.is_some())?;
+        let doors: Vec<(Door, Bound)> = self
+            .bound
+            .into_iter()
+            .map(|(listen, bound)| Ok((listen.door(member.is_some())?, bound)))
+            .collect::<Result<_, ListenError>>()?;
+        let reached = member.is_none() || doors.iter().any(|(door, _)| *door == Door::Replicas);
+        if self.replicas.is_some() && !reached {
+            return Err(ListenError::NoReplicas.into());
+        }
+        for (door, bound) in doors {
             tracing::info!(
                 address = %bound.address(),
-                tls = door == Door::Gateways,
-                "serves xDS, load reports and peer links"
+                tls = member.is_some() && matches!(door, Door::Gateways | Door::Replicas),
+                "serves {}",
+                if door == Door::Replicas { "replicas" } else { "xDS, load reports and peer links" }
             );
             served.push(entrance::serve(bound, door, services.clone(), gatekeeper.clone(), stop.clone()));
         }

@@ -17,6 +17,7 @@ mod merge;
 pub use folder::StateDir;
 pub(crate) use keeper::Keeper;
 
+use crate::actions::Action;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +39,9 @@ pub struct SavedAgent {
     /// The shifts that the manifests declared and that were started: none is started twice.
     #[serde(default)]
     pub declared_shifts: BTreeMap<String, TrafficShift>,
+    /// What operators did about shifts, with what remains of each.
+    #[serde(default)]
+    pub actions: Vec<Action>,
 }
 
 /// A part of [`SavedAgent`]. A later one about the same replaces an earlier one.
@@ -53,6 +57,9 @@ pub enum AgentPart {
         sources: BTreeSet<Source>,
         /// See [`SavedAgent::declared_shifts`].
         declared_shifts: BTreeMap<String, TrafficShift>,
+        /// See [`SavedAgent::actions`].
+        #[serde(default)]
+        actions: Vec<Action>,
     },
 }
 
@@ -71,10 +78,17 @@ impl AgentPart {
 
     /// The same `by` later; with `stop`, nobody watched it after that.
     fn pass(&mut self, by: Duration, stop: bool) {
-        if let Self::Engine(part) = self {
-            part.age(by);
-            if stop {
-                part.stop();
+        match self {
+            Self::Engine(part) => {
+                part.age(by);
+                if stop {
+                    part.stop();
+                }
+            }
+            Self::Agent { actions, .. } => {
+                for shift in actions.iter_mut().filter_map(|action| action.shift.as_mut()) {
+                    shift.remaining = shift.remaining.saturating_sub(by);
+                }
             }
         }
     }
@@ -83,8 +97,8 @@ impl AgentPart {
 impl SavedAgent {
     /// The same in parts.
     pub fn into_parts(self) -> impl Iterator<Item = AgentPart> {
-        let Self { engine, sources, declared_shifts } = self;
-        let rest = AgentPart::Agent { sources, declared_shifts };
+        let Self { engine, sources, declared_shifts, actions } = self;
+        let rest = AgentPart::Agent { sources, declared_shifts, actions };
         engine.into_parts().map(AgentPart::Engine).chain([rest])
     }
 
@@ -94,7 +108,8 @@ impl SavedAgent {
         let mut saved = Self::default();
         parts(&mut |part| match part {
             AgentPart::Engine(part) => engine.take(part),
-            AgentPart::Agent { sources, declared_shifts } => {
+            AgentPart::Agent { sources, declared_shifts, actions } => {
+                saved.actions = actions;
                 saved.sources = sources;
                 saved.declared_shifts = declared_shifts;
             }

@@ -1,22 +1,23 @@
 //! The shell of the agent: one loop that hears, asks the core, and carries out what it says. It decides nothing.
 
+mod answers;
+mod replicas;
+
 use crate::{
     admin::Ask,
     asked::Asked,
-    certificates::{out_of_date, warn_of_certificates},
+    certificates::warn_of_certificates,
     core::{Core, Input, Output, ProbeKey, Publish},
-    gateways::gateway_view,
     hearing::{Heard, heard},
-    hub::{InForce, Report, rejected},
+    hub::{InForce, rejected},
     journal::Journal,
     meter::Meter,
     passive::reports::Ended,
     peer_demand::PeerDemand,
+    replicas::Telling,
     run::{Gateways, gateway_of, grpc_client},
     saved::Keeper,
-    shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{PeerStatus, Status, refusal_counts},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,9 @@ use std::{
 use tidegate_api::Problem;
 use tidegate_discovery::{Snapshot, Update, Updates};
 use tidegate_engine::Load;
-use tidegate_link::{LinkEvent, PeerClient, PeerEvent, PeerServer, PeerView, StatusDelta, Traffic};
+use tidegate_link::{
+    LinkEvent, PeerClient, PeerEvent, PeerServer, ReplicaEvent, Replicas, StatusDelta, Traffic,
+};
 use tidegate_model::{ClusterName, PeerBoot, ServiceName, Time, Zone};
 use tidegate_probe::{Prober, Verdict};
 use tidegate_xds::{CounterReport, LoadReport, NodeInfo, Store, XdsEvent, XdsServer};
@@ -45,6 +48,7 @@ pub(crate) struct Inputs {
     pub(crate) verdicts: mpsc::Receiver<Verdict<ProbeKey>>,
     pub(crate) xds_events: mpsc::Receiver<XdsEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) replica_events: mpsc::Receiver<ReplicaEvent>,
     pub(crate) asks: mpsc::Receiver<Ask>,
 }
 
@@ -83,6 +87,10 @@ pub(crate) struct Shell {
     pub(crate) refusals: Option<tidegate_link::identity::Refusals>,
     /// Whether gateways are answered.
     pub(crate) released: bool,
+    /// The other replicas, and what they are told; nothing without any.
+    pub(crate) replicas: Option<(Replicas, Telling)>,
+    /// Addresses at which a starting agent waits for another replica.
+    pub(crate) awaited: usize,
 }
 
 impl Shell {
@@ -91,6 +99,7 @@ impl Shell {
     }
 
     pub(crate) async fn run(mut self, first: Snapshot, mut inputs: Inputs, stop: CancellationToken) {
+        self.await_replicas(&mut inputs.replica_events).await;
         self.manifests(first).await;
         loop {
             let wake = self.next_wake();
@@ -99,6 +108,7 @@ impl Shell {
                 () = stop.cancelled() => break,
                 Some(update) = inputs.manifests.next() => self.manifests_changed(update).await,
                 Some(event) = inputs.link_events.recv() => self.link(event).await,
+                Some(event) = inputs.replica_events.recv() => self.replica(event).await,
                 Some(verdict) = inputs.verdicts.recv() => {
                     self.handle(Input::Checked(verdict.key, verdict.verdict)).await;
                 }
@@ -130,7 +140,14 @@ impl Shell {
         self.origin + at.since_origin()
     }
 
+    /// What this replica found itself: the others are told of it.
     async fn handle(&mut self, input: Input) {
+        self.tell_replicas(&input);
+        self.take_in(input).await;
+    }
+
+    /// What came from anywhere.
+    async fn take_in(&mut self, input: Input) {
         let now = self.now();
         let told = input.clone();
         let output = self.core.handle(input, now);
@@ -139,7 +156,10 @@ impl Shell {
     }
 
     async fn carry_out(&mut self, output: Output) {
-        let Output { xds, scopes, targets, changed_targets, peers, gateways, publish, records, .. } = output;
+        self.retract_from_replicas(&output);
+        let Output {
+            xds, scopes, targets, changed_targets, peers, gateways, publish, actions, records, ..
+        } = output;
         if !xds.is_empty() {
             self.store.apply(xds);
         }
@@ -165,6 +185,7 @@ impl Shell {
                 Publish::Changed(services) => self.peer_server.publish_changed(services),
             }
         }
+        self.pass_on(&actions);
         // Before it is told: a large fleet's first plans are tens of thousands of lines.
         if self.core.is_ready() && !self.released {
             self.released = true;
@@ -254,7 +275,8 @@ impl Shell {
         match event {
             LinkEvent::Liveness { peer, event, .. } => self.peer(peer, &event).await,
             LinkEvent::Status { peer, status, .. } => {
-                let StatusDelta { full, changed, removed, demand, unreachable, .. } = status;
+                let StatusDelta { full, changed, removed, demand, unreachable, lasting, .. } = status;
+                self.hear_actions(&peer, &lasting).await;
                 self.peer_demand(&peer, full, demand, unreachable).await;
                 if !full && changed.is_empty() && removed.is_empty() {
                     return;
@@ -342,9 +364,13 @@ impl Shell {
             .collect();
         if !rates.is_empty() {
             self.handle(Input::Demand { zone, rates }).await;
-            let (demand, unreachable) = self.core.demand();
-            self.peer_server.publish_demand(&demand, &unreachable);
+            self.publish_demand();
         }
+    }
+
+    fn publish_demand(&self) {
+        let (demand, unreachable) = self.core.demand();
+        self.peer_server.publish_demand(&demand, &unreachable);
     }
 
     /// Requests to other clusters tell whether they answer: what a silent peer's verdict is confirmed or delayed by.
@@ -396,114 +422,6 @@ impl Shell {
         if let Some(ended) = self.requests.add(report, |service| core.judges_errors_of(service), now) {
             self.handle(Input::Requests(ended)).await;
         }
-    }
-
-    async fn answer(&mut self, ask: Ask) {
-        // Whoever asked may be gone; that is all an error here means.
-        match ask {
-            Ask::Pending(answer) => {
-                let _ = answer.send(self.core.pending(self.now()));
-            }
-            Ask::Status(answer) => {
-                let links = self.peer_client.view().await;
-                let _ = answer.send(self.status(&links));
-            }
-            Ask::Report(answer) => {
-                let pools =
-                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
-                let _ = answer.send(Report { given: self.given, pools, gateways: self.xds.nodes() });
-            }
-            Ask::Explain(service, answer) => {
-                let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));
-            }
-            Ask::Fleet(answer) => {
-                let now = self.now();
-                let seen = self
-                    .core
-                    .engine()
-                    .map(|engine| Box::new(tidegate_engine::FleetState::seen_by(engine, now)));
-                let _ = answer.send(seen);
-            }
-            Ask::Release(service, target, answer) => {
-                let known = self.core.config().services.contains_key(&service);
-                if known {
-                    self.handle(Input::Release(service, target)).await;
-                }
-                let _ = answer.send(known);
-            }
-            Ask::Shifts(answer) => {
-                let _ = answer.send(self.core.shift_views(self.now()));
-            }
-            Ask::Shift(query, answer) => {
-                let _ = answer.send(self.shift(*query).await);
-            }
-            Ask::EndShift(name, answer) => {
-                let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
-                self.handle(Input::EndShift(name)).await;
-                let _ = answer.send(known);
-            }
-        }
-    }
-
-    async fn shift(&mut self, query: ShiftQuery) -> Result<ShiftView, String> {
-        let region = self.core.region().ok_or("the manifests do not name this cluster's region yet")?;
-        let shift = query.shift(region)?;
-        self.handle(Input::Shift(shift.clone())).await;
-        let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
-        match in_force {
-            Some(found) if found.name == shift.name && found.by == shift.by => {
-                let mut views = self.core.shift_views(self.now()).into_iter();
-                Ok(views.find(|view| view.name == found.name).unwrap_or_else(|| found.into()))
-            }
-            Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
-            None => Err("too many shifts are in force; end some".to_owned()),
-        }
-    }
-
-    fn status(&self, links: &[PeerView]) -> Status {
-        let now = self.now();
-        Status {
-            cluster: self.core.own().clone(),
-            region: self.core.region().cloned(),
-            boot: self.boot.0,
-            uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
-            pending: self.core.pending(now),
-            manifests_generation: self.generation,
-            problems: [self.problems.clone(), out_of_date(self.core.config(), wall_clock())].concat(),
-            pools: self.core.pool_views(now),
-            plans: self.core.plan_views(),
-            shifts: self.core.shift_views(now),
-            draining: self.core.drain_views(now),
-            peers: self.peers(links),
-            gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
-            checks: (&self.prober.stats().snapshot()).into(),
-            refusals: refusal_counts(self.refusals.as_ref()),
-        }
-    }
-
-    fn peers(&self, views: &[PeerView]) -> Vec<PeerStatus> {
-        let links = |peer: &ClusterName| -> Vec<String> {
-            let links = views.iter().filter(|view| view.cluster == *peer).flat_map(|view| &view.links);
-            links
-                .map(|link| match &link.rtt {
-                    Some(rtt) => format!(
-                        "{} {}, round trip {:.1} ms",
-                        link.address,
-                        link.state,
-                        rtt.smoothed.as_secs_f64() * 1e3
-                    ),
-                    None => format!("{} {}", link.address, link.state),
-                })
-                .collect()
-        };
-        let peers = self.core.peers().iter();
-        peers
-            .map(|(peer, state)| PeerStatus {
-                cluster: peer.clone(),
-                state: state.word().to_owned(),
-                links: links(peer),
-            })
-            .collect()
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Record {
     /// When, by this machine's wall clock, in microseconds since 1970.
     pub unix_micros: u64,
     /// `endpointChanged`, `poolChanged`, `planChanged`, `locationChanged`, `shiftChanged`, `peerChanged`,
-    /// `manifestsChanged` or `refused`.
+    /// `replicaChanged`, `manifestsChanged` or `refused`.
     pub kind: &'static str,
     /// The service it is about.
     #[serde(skip_serializing_if = "Option::is_none")]

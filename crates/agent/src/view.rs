@@ -6,7 +6,7 @@ use crate::{core::Core, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
-use tidegate_link::identity::Refusals;
+use tidegate_link::{ReplicaStats, identity::Refusals};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
 
 /// All that an agent knows, at one moment.
@@ -39,6 +39,9 @@ pub struct Status {
     pub draining: Vec<DrainView>,
     /// The ways to other clusters.
     pub peers: Vec<PeerStatus>,
+    /// The links to the other replicas of this agent.
+    #[serde(default)]
+    pub replicas: ReplicasView,
     /// The gateways that are connected or were.
     pub gateways: Vec<GatewayView>,
     /// The active checks of this cluster's endpoints.
@@ -53,6 +56,25 @@ pub struct Status {
 pub(crate) fn refusal_counts(refusals: Option<&Refusals>) -> BTreeMap<String, u64> {
     let counts = refusals.map(Refusals::counts).unwrap_or_default();
     counts.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+}
+
+/// The links to the other replicas of an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicasView {
+    /// Others that are heard.
+    pub heard: u64,
+    /// Streams and words that were refused since the start.
+    pub refused: u64,
+    /// Observations that another replica was too slow to take in.
+    pub lost_news: u64,
+}
+
+impl From<ReplicaStats> for ReplicasView {
+    fn from(stats: ReplicaStats) -> Self {
+        let ReplicaStats { heard, refused, lost_news } = stats;
+        Self { heard, refused, lost_news }
+    }
 }
 
 /// What the prober counts of itself.

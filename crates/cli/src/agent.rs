@@ -32,6 +32,12 @@ pub(crate) struct Args {
     /// Where verdicts and hold-downs are kept over a restart.
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
+    /// The listen address of another replica of this agent; may be given several times.
+    #[arg(long = "replica", value_name = "ADDR")]
+    replicas: Vec<SocketAddr>,
+    /// A name that leads to all replicas of this agent, such as that of a headless Service.
+    #[arg(long = "replicas", value_name = "HOST:PORT")]
+    replicas_name: Option<String>,
     /// Stop when standard input ends: for whoever starts agents as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -56,6 +62,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         listen: args.listen,
         admin: args.admin,
         state_dir: args.state_dir,
+        replicas: args.replicas,
+        replicas_name: args.replicas_name,
     };
     tidegate_agent::run(config, stop).await?;
     Ok(ExitCode::SUCCESS)

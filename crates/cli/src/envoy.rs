@@ -45,9 +45,10 @@ pub(crate) struct Bootstrap {
 
 #[derive(Debug, Parser)]
 pub(crate) struct Gateway {
-    /// The agent's listen address: HOST:PORT, or unix:PATH on the same host.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
-    agent: AgentAddress,
+    /// The agent's listen address: HOST:PORT, or unix:PATH on the same host; given several times, those of its replicas.
+    /// Each gateway keeps to one of them, by its node id, and goes to another when that one fails.
+    #[arg(long = "agent", value_name = "ADDR", default_value = "127.0.0.1:18000")]
+    agents: Vec<AgentAddress>,
     /// The folder that `tidegate envoy certificate` made, if the agent has joined a hub and is not on a Unix socket.
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
@@ -131,7 +132,7 @@ impl Gateway {
         let node_id = || format!("{}@{}:{}", self.gateway, self.zone, self.admin.port());
         let credentials = self.credentials.as_deref();
         Ok(BootstrapSpec {
-            agent: self.agent.clone(),
+            agents: self.agents.clone(),
             agent_tls: credentials.map(|it| envoy_certificate::read(it, &self.gateway)).transpose()?,
             gateway: self.gateway.clone(),
             role: None,

@@ -277,6 +277,10 @@ impl Engine {
             Event::ReplicaObserved { replica, verdicts, at } => {
                 self.replica_observed(replica, verdicts, at, now, &mut effects);
             }
+            Event::ReplicaTold { replica, news, at } => {
+                let about = self.observations.news(&replica, news, at.min(now));
+                self.vote_again(about, now, &mut effects);
+            }
             Event::Merge(snapshot) => self.merge(&snapshot, now, &mut effects),
         }
         self.judge_places(now, &mut effects);

@@ -44,7 +44,7 @@ pub use engine::{
 };
 pub use explain_change::{explain_change, explain_moves};
 pub use location::{Evidence, LocationDecision, LocationVerdict};
-pub use merge::{FRESH, MAX_REPLICAS, Snapshot, ToldBy, Verdicts};
+pub use merge::{FRESH, MAX_REPLICAS, News, Snapshot, ToldBy, Verdicts};
 pub use plan::{Hold, Plan, Reason, Rule, Shares, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{

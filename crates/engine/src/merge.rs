@@ -16,7 +16,12 @@
 
 use crate::{governor::SavedGovernor, service::SavedService};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{Phase, PoolStatus, ServiceName, Time, Zone};
 
 /// A replica's word is fresh for so long; one that lives tells it again well within that, whether or not it changed.
@@ -32,6 +37,9 @@ pub const MAX_REPLICAS: usize = 15;
 /// What checks of one replica found, per service.
 pub type Verdicts = BTreeMap<ServiceName, BTreeMap<SocketAddr, bool>>;
 
+/// What is new of an endpoint: what a replica's check found; nothing if it is not checked there any more.
+pub type News = (ServiceName, SocketAddr, Option<bool>);
+
 /// What the other replicas found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observations {
@@ -46,6 +54,30 @@ impl Observations {
         }
         self.replicas.insert(replica, (at, verdicts));
         true
+    }
+
+    /// Takes in what is new of a replica's findings, and renews the others; the services it is about. Of one that is not
+    /// listened to it means nothing: what it said before is not known.
+    pub(crate) fn news(&mut self, replica: &str, news: Vec<News>, at: Time) -> BTreeSet<ServiceName> {
+        let Some((heard, verdicts)) = self.replicas.get_mut(replica) else { return BTreeSet::new() };
+        *heard = at.max(*heard);
+        let mut about = BTreeSet::new();
+        for (service, address, found) in news {
+            let of_service = verdicts.entry(service.clone()).or_default();
+            match found {
+                Some(up) => of_service.insert(address, up),
+                None => of_service.remove(&address),
+            };
+            if of_service.is_empty() {
+                verdicts.remove(&service);
+            }
+            about.insert(service);
+        }
+        about
+    }
+
+    pub(crate) fn hears(&self, replica: &str) -> bool {
+        self.replicas.contains_key(replica)
     }
 
     /// Forgets replicas whose word is stale; the services that they had a vote on.

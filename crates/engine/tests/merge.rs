@@ -22,6 +22,46 @@ fn hears(world: &mut World, replica: &str, found: [bool; 2]) {
     world.handle(Event::ReplicaObserved { replica, verdicts, at });
 }
 
+/// It tells what is new, or that all still holds.
+fn hears_news(world: &mut World, replica: &str, news: &[(u8, Option<bool>)]) {
+    let of = |(number, found): &(u8, Option<bool>)| (service("web"), address("a", *number), *found);
+    let (replica, at) = (replica.into(), world.now);
+    world.handle(Event::ReplicaTold { replica, news: news.iter().map(of).collect(), at });
+}
+
+#[test]
+fn a_replica_that_tells_only_what_is_new_keeps_its_other_votes() {
+    let mut world = shop();
+    hears(&mut world, "r1", [true, true]);
+    hears(&mut world, "r2", [true, true]);
+    world.check_all("web", "a", false);
+    hears_news(&mut world, "r1", &[(1, Some(false))]);
+    assert_eq!(world.pool("web", "a"), "Serving 1/2 100 %");
+    world.until(10.9);
+    hears_news(&mut world, "r1", &[]);
+    hears_news(&mut world, "r2", &[]);
+    world.until(11.5);
+    assert_eq!(world.pool("web", "a"), "Serving 1/2 100 %", "a word that all holds renews every vote");
+    hears_news(&mut world, "r2", &[(2, None)]);
+    assert_eq!(world.pool("web", "a"), "Serving 1/2 100 %", "one against one leaves it as it was");
+    hears_news(&mut world, "r1", &[(2, None)]);
+    assert_eq!(world.pool("web", "a"), "Out 0/2 0 %", "only our own word is left on the second");
+}
+
+#[test]
+fn news_of_a_replica_whose_word_is_stale_means_nothing() {
+    let mut world = shop();
+    hears_news(&mut world, "r1", &[(1, Some(false)), (2, Some(false))]);
+    assert!(!world.engine.hears("r1"));
+    world.check_all("web", "a", true);
+    hears(&mut world, "r1", [true, true]);
+    assert!(world.engine.hears("r1"));
+    world.until(11.0);
+    assert!(!world.engine.hears("r1"), "it has to tell all of it again");
+    hears_news(&mut world, "r1", &[(1, Some(false))]);
+    assert_eq!((world.pool("web", "a").as_str(), world.engine.hears("r1")), ("Serving 2/2 100 %", false));
+}
+
 fn statuses(world: &World) -> Vec<PoolStatus> {
     world.engine.statuses(world.now).collect()
 }

@@ -1,7 +1,7 @@
 //! The way from an Envoy to its agent: the one cluster that stands in the bootstrap. xDS, load reports and the peer links of
 //! an east-west gateway all go over it.
 
-use crate::{bootstrap::socket_address, routes::AGENT_CLUSTER};
+use crate::{agents, bootstrap::socket_address, routes::AGENT_CLUSTER};
 use serde_json::{Value, json};
 use std::{
     fmt,
@@ -58,7 +58,7 @@ impl fmt::Display for AgentAddress {
 }
 
 impl AgentAddress {
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Tcp(address) => socket_address(*address),
             Self::Unix(path) => json!({ "pipe": { "path": path } }),
@@ -90,7 +90,8 @@ pub fn gateway_sds(folder: &Path) -> Value {
     }] })
 }
 
-pub(crate) fn agent_cluster(agent: &AgentAddress, tls: Option<&AgentTls>) -> Value {
+/// The agent's replicas as the gateway of this id knows them.
+pub(crate) fn agent_cluster(agents: &[AgentAddress], node_id: &str, tls: Option<&AgentTls>) -> Value {
     let mut cluster = json!({
         "name": AGENT_CLUSTER,
         "type": "STATIC",
@@ -107,9 +108,12 @@ pub(crate) fn agent_cluster(agent: &AgentAddress, tls: Option<&AgentTls>) -> Val
         },
         "load_assignment": {
             "cluster_name": AGENT_CLUSTER,
-            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": agent.to_json() } }] }],
+            "endpoints": agents::endpoints(agents, node_id),
         },
     });
+    if let Some(ejection) = agents::ejection(agents) {
+        cluster["outlier_detection"] = ejection;
+    }
     if let Some(tls) = tls {
         cluster["transport_socket"] = transport_socket(tls);
     }
@@ -156,7 +160,7 @@ mod tests {
         for text in ["", "unix:", "localhost:1", "plain:127.0.0.1:1"] {
             assert!(text.parse::<AgentAddress>().is_err(), "{text}");
         }
-        let pipe = agent_cluster(&"unix:/run/a".parse().unwrap(), None);
+        let pipe = agent_cluster(&["unix:/run/a".parse().unwrap()], "x", None);
         let address = &pipe["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
         assert_eq!(*address, json!({ "pipe": { "path": "/run/a" } }));
         assert!(pipe["transport_socket"].is_null());

@@ -61,8 +61,9 @@ impl Default for Overload {
 /// What an Envoy must be told before it can ask.
 #[derive(Clone, Debug)]
 pub struct BootstrapSpec {
-    /// Where its agent serves xDS, LRS and peer links.
-    pub agent: AgentAddress,
+    /// Where the replicas of its agent serve xDS, LRS and peer links. It keeps to one of them, by its own id, so that
+    /// gateways spread; and goes to another when that one fails or freezes.
+    pub agents: Vec<AgentAddress>,
     /// How the two know each other; `None` on a Unix socket, and where the cluster has no identity.
     pub agent_tls: Option<AgentTls>,
     /// The gateway that it is a replica of.
@@ -143,7 +144,7 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
             },
         }],
-        "static_resources": { "clusters": [agent_cluster(&spec.agent, spec.agent_tls.as_ref())] },
+        "static_resources": { "clusters": [agent_cluster(&spec.agents, &spec.node_id, spec.agent_tls.as_ref())] },
         "overload_manager": overload_manager(spec.overload),
     })
 }

@@ -23,6 +23,7 @@
 
 mod access_log;
 mod agent_cluster;
+mod agents;
 mod bootstrap;
 mod cluster;
 mod counters;

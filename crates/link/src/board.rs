@@ -5,6 +5,7 @@
 //! so it can be taken by whoever is at its base or later.
 
 use crate::{
+    lasting::{self, LastingWord},
     proto,
     wire::{self, WireError},
 };
@@ -31,6 +32,8 @@ pub struct StatusDelta {
     pub demand: Vec<(ServiceName, Zone, Option<Load>)>,
     /// The clusters that the peer cannot reach, all of them.
     pub unreachable: BTreeSet<ClusterName>,
+    /// What operators did, as far as it is news, with what remains of each.
+    pub lasting: Vec<LastingWord>,
 }
 
 /// Why an update cannot be used.
@@ -40,14 +43,21 @@ pub(crate) enum Refusal {
     OtherCluster { wanted: ClusterName, found: String },
     #[error("the update cannot be read: {0}")]
     Unreadable(#[from] WireError),
+    #[error("the update cannot be: {0}")]
+    Lasting(String),
     #[error("the update starts from version {base} of agent {boot:x}, which was never seen")]
     Gap { boot: u64, base: u64 },
 }
 
-/// Which status of a peer was taken in last.
+/// Lives of a peer's agents whose versions are remembered: its replicas, and the ones before a restart.
+const LIVES: usize = 8;
+
+/// Which status of a peer was taken in last, of each of its replicas: two gateways may lead to two of them. These tell the same,
+/// each with versions of its own, and whatever one of them tells anew is news.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    at: Option<(PeerBoot, u64)>,
+    /// The one that told last is last.
+    lives: Vec<(PeerBoot, u64)>,
 }
 
 impl Board {
@@ -61,7 +71,7 @@ impl Board {
             return Err(Refusal::OtherCluster { wanted: peer.clone(), found: update.cluster.clone() });
         }
         let boot = PeerBoot(update.boot_id);
-        let version = self.at.filter(|(of, _)| *of == boot).map(|(_, version)| version);
+        let version = self.lives.iter().find(|(of, _)| *of == boot).map(|(_, version)| *version);
         if version.is_some_and(|version| version >= update.version) {
             return Ok(None);
         }
@@ -79,9 +89,14 @@ impl Board {
         let demand = update.demand.iter().map(wire::decode_demand).collect::<Result<_, _>>()?;
         let unreachable = update.unreachable.iter().map(|name| name.parse().map_err(WireError::from));
         let unreachable = unreachable.collect::<Result<_, _>>()?;
-        self.at = Some((boot, update.version));
+        let lasting = lasting::decode(update.lasting.clone()).map_err(Refusal::Lasting)?;
+        self.lives.retain(|(of, _)| *of != boot);
+        if self.lives.len() == LIVES {
+            self.lives.remove(0);
+        }
+        self.lives.push((boot, update.version));
         let (version, full) = (update.version, update.full);
-        Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable }))
+        Ok(Some(StatusDelta { region, boot, version, full, changed, removed, demand, unreachable, lasting }))
     }
 }
 
@@ -130,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn replicas_through_two_gateways_interleave_without_a_gap() {
+        let mut board = Board::default();
+        let mut news = |update| board.take(&west(), &update).unwrap().is_some();
+        assert!(news(update(1, 0, 3)) && news(update(2, 0, 7)));
+        assert!(news(update(1, 3, 4)) && news(update(2, 7, 8)) && news(update(1, 4, 5)));
+        assert!(!news(update(2, 7, 8)));
+        (3..=2 + LIVES as u64).for_each(|boot| assert!(news(update(boot, 0, 1))));
+        assert_eq!(board.take(&west(), &update(1, 5, 6)), Err(Refusal::Gap { boot: 1, base: 5 }));
+    }
+
+    #[test]
     fn a_delta_of_an_unknown_base_is_refused() {
         let mut board = Board::default();
         assert_eq!(board.take(&west(), &update(1, 3, 4)), Err(Refusal::Gap { boot: 1, base: 3 }));
@@ -140,7 +166,8 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_whole_and_changes_nothing() {
-        let spoilt: [fn(&mut proto::StatusUpdate); 8] = [
+        let spoilt: [fn(&mut proto::StatusUpdate); 9] = [
+            |update| update.lasting = vec![proto::LastingWord::default(); 2001],
             |update| update.demand[0].zone = String::new(),
             |update| update.unreachable = vec!["a b".to_owned()],
             |update| update.cluster = "east".to_owned(),

@@ -4,7 +4,10 @@
 //! newest values. So an observer that was slow gets one update for all that it missed, and the owner keeps
 //! nothing for it: one bounded log of changes serves all. Whoever lags behind the log gets everything.
 
-use crate::{proto, wire};
+use crate::{
+    lasting::{Lasting, LastingWord},
+    proto, wire,
+};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -47,6 +50,7 @@ pub(crate) struct Ledger {
     demand: BTreeMap<Asked, (Option<Load>, u64)>,
     demand_told: Time,
     unreachable: Vec<String>,
+    lasting: Lasting,
 }
 
 /// What an observer lacks.
@@ -59,6 +63,7 @@ pub(crate) struct Lack {
     pub(crate) removed: Vec<proto::PoolName>,
     pub(crate) demand: Vec<proto::Demand>,
     pub(crate) unreachable: Vec<String>,
+    pub(crate) lasting: Vec<proto::LastingWord>,
 }
 
 impl Ledger {
@@ -108,6 +113,20 @@ impl Ledger {
         }
         self.note(news);
         true
+    }
+
+    /// These words last from now on. They wait for the first publication of pools.
+    pub(crate) fn publish_lasting(&mut self, words: Vec<(String, LastingWord)>, now: Time) -> bool {
+        if words.is_empty() {
+            return false;
+        }
+        for (name, word) in words {
+            self.lasting.set(name, word, self.version + 1, now);
+        }
+        if self.version > 0 {
+            self.note(Vec::new());
+        }
+        self.version > 0
     }
 
     /// This is asked for now, and these clusters are out of reach. Returns whether that is news.
@@ -208,13 +227,21 @@ impl Ledger {
         let logged_from = self.log.front().map_or(self.version + 1, |(version, _)| *version);
         let Some(base) = base.filter(|base| base + 1 >= logged_from && *base < self.version) else {
             let changed = self.pools.values().flatten().map(encode).collect();
-            let (version, demand) = (self.version, demand(0));
-            return Some(Lack { version, full: true, changed, demand, unreachable, ..Lack::default() });
+            let (version, demand, lasting) = (self.version, demand(0), self.lasting.after(0, now));
+            return Some(Lack {
+                version,
+                full: true,
+                changed,
+                demand,
+                unreachable,
+                lasting,
+                ..Lack::default()
+            });
         };
         let after = self.log.iter().filter(|(version, _)| *version > base);
         let names: BTreeSet<&PoolName> = after.flat_map(|(_, names)| names).collect();
-        let (version, demand) = (self.version, demand(base));
-        let mut lack = Lack { version, base_version: base, demand, unreachable, ..Lack::default() };
+        let (version, demand, lasting) = (self.version, demand(base), self.lasting.after(base, now));
+        let mut lack = Lack { version, base_version: base, demand, unreachable, lasting, ..Lack::default() };
         for name in names {
             match self.pool(&name.0, &name.1) {
                 Some(entry) => lack.changed.push(encode(entry)),
@@ -361,6 +388,25 @@ mod tests {
         assert!(ledger.publish_demand(&gone, &silent, Time::from_millis(22_000)));
         let lack = ledger.lack(None, &region(), Time::ZERO).unwrap();
         assert_eq!((lack.demand.len(), lack.unreachable), (2, vec!["us-east".to_owned()]));
+    }
+
+    #[test]
+    fn what_operators_did_is_told_once_and_to_whoever_comes_later() {
+        let word = |seconds| (b"x".to_vec(), Duration::from_secs(seconds));
+        let mut ledger = Ledger::default();
+        assert!(
+            !ledger.publish_lasting(vec![("a".to_owned(), word(60))], Time::ZERO),
+            "nothing before the pools"
+        );
+        ledger.publish(vec![pool("a/x", 4, ONE)], Time::ZERO);
+        let told = |ledger: &Ledger, base| {
+            let lack = ledger.lack(base, &region(), Time::from_millis(10_000));
+            lack.map(|it| it.lasting.into_iter().map(|it| (it.name, it.remaining_ms)).collect::<Vec<_>>())
+        };
+        assert_eq!(told(&ledger, None).unwrap(), [("a".to_owned(), 50_000)]);
+        assert!(ledger.publish_lasting(vec![("b".to_owned(), word(30))], Time::ZERO));
+        assert_eq!(told(&ledger, Some(1)).unwrap(), [("b".to_owned(), 20_000)]);
+        assert_eq!((told(&ledger, Some(2)), told(&ledger, None).unwrap().len()), (None, 2));
     }
 
     #[test]

@@ -3,18 +3,14 @@
 
 use super::{Core, Input, Output};
 use std::collections::{BTreeMap, BTreeSet};
-use tidegate_engine::{Event, FleetView, Load, Source};
+use tidegate_engine::{Event, FleetView, Load};
 use tidegate_model::{ClusterName, Locality, ServiceName, Time, Zone};
 use tidegate_xds::LoadReport;
 
 impl Core {
     pub(super) fn handle_demand(&mut self, input: Input, now: Time, output: &mut Output) {
         match input {
-            Input::Demand { zone, rates } => {
-                let Some(region) = self.region().cloned() else { return };
-                let source = Source { cluster: self.own().clone(), locality: Locality { region, zone } };
-                self.tell(Event::Demand { source, rates }, now, output);
-            }
+            Input::Demand { zone, rates } => self.measured(zone, rates, now, output),
             // What a peer tells of a cluster that the manifests do not name is not asked for.
             Input::PeerDemand { peer, demand, unreachable } if self.peers.contains_key(&peer) => {
                 let view = FleetView { distances: self.config.distances_from(&peer), unreachable };

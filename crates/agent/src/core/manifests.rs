@@ -76,6 +76,7 @@ impl Core {
             }
             self.engine = Some(engine);
             tell_all = true;
+            self.tell_replicas(now, output);
         }
         let sources = self.sources.clone();
         self.set_sources(&region);
@@ -94,6 +95,9 @@ impl Core {
             self.tell_service(name, service, before.services.get(name), now, output);
         }
         self.judge_errors_anew(config.services.keys(), now, output);
+        if first {
+            self.begin_actions(now, output);
+        }
         self.declare_shifts(first, now, output);
         self.set_targets(output);
         if first {

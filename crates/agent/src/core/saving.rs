@@ -11,7 +11,8 @@ impl Core {
     pub fn save(&self, now: Time) -> Option<SavedAgent> {
         let engine = self.engine.as_ref()?.save(now);
         let (sources, declared_shifts) = (self.sources.clone(), self.declared.clone());
-        Some(SavedAgent { engine, sources, declared_shifts })
+        let actions = self.actions.all(now).collect();
+        Some(SavedAgent { engine, sources, declared_shifts, actions })
     }
 
     /// What changed since it was taken last, as it stands at `now`: the oldest, at most `limit` parts and one. With `all`,
@@ -22,6 +23,7 @@ impl Core {
         let rest = std::mem::take(&mut self.unsaved).then(|| AgentPart::Agent {
             sources: self.sources.clone(),
             declared_shifts: self.declared.clone(),
+            actions: self.actions.all(now).collect(),
         });
         rest.into_iter().chain(parts).collect()
     }

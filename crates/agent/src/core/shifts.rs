@@ -1,4 +1,5 @@
-//! Traffic shifts that manifests declare, and those that people ask for at the admin address.
+//! Traffic shifts that manifests declare, and those that people ask for at the admin address. Both are operators' actions
+//! (`actions`), which every agent comes to know.
 //!
 //! A declared shift is started once: when it is first read, or when it changed. What an operator ends by hand stays
 //! ended, over restarts too, until the manifest changes. A time of day (`expiresAt`) is turned into what remains of
@@ -8,8 +9,8 @@ use super::{Core, Input, Output, Record};
 use crate::shifts::ShiftView;
 use std::time::Duration;
 use tidegate_api::{ShiftExpiry, TrafficShift};
-use tidegate_engine::{Engine, Event, Shift, ShiftedBy};
-use tidegate_model::Time;
+use tidegate_engine::{Engine, Shift, ShiftedBy};
+use tidegate_model::{PeerBoot, Time};
 
 impl Core {
     /// The shifts in force, with what remains of each.
@@ -28,11 +29,19 @@ impl Core {
         self.shifts(now).into_iter().map(view).collect()
     }
 
+    /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
+    #[must_use]
+    pub fn at(mut self, boot: PeerBoot) -> Self {
+        self.origin = format!("{}/{:016x}", self.own, boot.0).into();
+        self
+    }
+
     pub(super) fn handle_shift(&mut self, input: Input, now: Time, output: &mut Output) {
         match input {
             Input::WallClock(since_1970) => self.wall = Some((since_1970, now)),
-            Input::Shift(shift) => self.tell(Event::Shift(shift), now, output),
-            Input::EndShift(name) => self.tell(Event::ShiftEnded(name), now, output),
+            Input::Shift(shift) => self.start_shift(shift, now, output),
+            Input::EndShift(name) => self.end_shifts(&name, now, output),
+            Input::Actions(actions) => self.hear_actions(actions, now, output),
             _ => {}
         }
     }
@@ -44,12 +53,14 @@ impl Core {
         let moved =
             |name: &String, it: &TrafficShift| declared.get(name).is_none_or(|new| new.target != it.target);
         for (name, _) in before.iter().filter(|(name, it)| moved(name, it)) {
-            self.tell(Event::ShiftEnded(name.clone()), now, output);
+            self.end_shifts(name, now, output);
         }
+        // Who knows nothing of before does not know when it was declared: whatever was done since is newer.
+        let weak = first && before.is_empty();
         for (name, shift) in declared {
             let same = before.get(&name) == Some(&shift);
             let again = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
-            if (!same || again) && !self.start_declared(&name, &shift, now, output) {
+            if (!same || again) && !self.start_declared(&name, &shift, (same, weak), now, output) {
                 // Without a clock it cannot be judged; the next load tries again.
                 continue;
             }
@@ -62,7 +73,15 @@ impl Core {
         self.engine.as_ref().is_some_and(|engine: &Engine| engine.shifts(now).any(|it| it.name == name))
     }
 
-    fn start_declared(&mut self, name: &str, shift: &TrafficShift, now: Time, output: &mut Output) -> bool {
+    /// Starts a declared shift that is new or changed; of one that is the `same` as before only its end is read anew.
+    fn start_declared(
+        &mut self,
+        name: &str,
+        shift: &TrafficShift,
+        (same, weak): (bool, bool),
+        now: Time,
+        output: &mut Output,
+    ) -> bool {
         let remaining = match shift.expiry {
             ShiftExpiry::For(lasts) => lasts,
             ShiftExpiry::At(unix) => {
@@ -71,16 +90,29 @@ impl Core {
             }
         };
         if remaining.is_zero() {
-            self.tell(Event::ShiftEnded(name.to_owned()), now, output);
+            self.end_shifts(name, now, output);
             let reason = format!("shift {name} is over: its expiresAt has passed; remove the TrafficShift");
             output.records.push(Record { kind: "shiftChanged", reason, ..Record::default() });
             return true;
         }
+        let number = number_of(name, shift);
         let TrafficShift { target, percent, comment, force, .. } = shift.clone();
         let (name, by) = (name.to_owned(), ShiftedBy::Operator);
-        self.tell(Event::Shift(Shift { name, target, percent, remaining, by, comment, force }), now, output);
+        let shift = Shift { name, target, percent, remaining, by, comment, force };
+        if same {
+            self.lasts(shift, now, output);
+        } else {
+            self.declare(shift, number, weak, now, output);
+        }
         true
     }
+}
+
+/// Tells one content of a declared shift from another, in every agent alike: FNV-1a over its JSON.
+fn number_of(name: &str, shift: &TrafficShift) -> u64 {
+    let text = serde_json::to_string(&(name, shift)).unwrap_or_default();
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

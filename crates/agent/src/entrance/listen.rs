@@ -19,6 +19,9 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// `plain:HOST:PORT`: plain; with an identity on loopback only, and for gRPC clients only.
     Plain(SocketAddr),
+    /// `replicas:HOST:PORT`: the other replicas of the agent, by TLS if the cluster has an identity. Without one they come in
+    /// at any other address too.
+    Replicas(SocketAddr),
     /// `unix:PATH` or `unix:PATH,mode=660`: who may open the socket is believed.
     Unix {
         /// Where the socket is made. One that lies there and has nobody behind it is replaced.
@@ -33,7 +36,7 @@ pub enum Listen {
 pub enum ListenError {
     /// It is no address.
     #[error(
-        "{0:?} is no address to listen on\n  hint: HOST:PORT, unix:PATH, unix:PATH,mode=660 or plain:HOST:PORT"
+        "{0:?} is no address to listen on\n  hint: HOST:PORT, unix:PATH, unix:PATH,mode=660, plain:HOST:PORT or replicas:HOST:PORT"
     )]
     Address(String),
     /// Whoever reaches it would be believed, and more than this machine reaches it.
@@ -42,6 +45,12 @@ pub enum ListenError {
          hint: gateways elsewhere come by TLS: --listen {0}, and `tidegate envoy certificate` for each of them"
     )]
     Plain(SocketAddr),
+    /// Gateways and replicas show certificates of different authorities, so they have doors of their own.
+    #[error(
+        "the other replicas of this agent have no way in: it has an identity, and they come by it to an address of their own\n  \
+         hint: --listen replicas:HOST:PORT, and that address as --replica of the others"
+    )]
+    NoReplicas,
     /// It cannot be bound.
     #[error("cannot listen on {at} (xDS and peer links): {source}")]
     Bind {
@@ -61,6 +70,8 @@ pub(crate) enum Door {
     Gateways,
     /// gRPC clients, which have no secrets.
     Clients,
+    /// Other replicas of the agent, as their certificates say where there are any.
+    Replicas,
 }
 
 impl FromStr for Listen {
@@ -79,6 +90,9 @@ impl FromStr for Listen {
             }
             return Ok(Self::Unix { path: path.into(), mode });
         }
+        if let Some(address) = text.strip_prefix("replicas:") {
+            return address.parse().map(Self::Replicas).map_err(|_| wrong());
+        }
         match text.strip_prefix("plain:") {
             Some(address) => address.parse().map(Self::Plain).map_err(|_| wrong()),
             None => text.parse().map(Self::Tcp).map_err(|_| wrong()),
@@ -91,6 +105,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Plain(address) => write!(f, "plain:{address}"),
+            Self::Replicas(address) => write!(f, "replicas:{address}"),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }
@@ -104,6 +119,7 @@ impl Listen {
     pub(crate) fn door(&self, has_identity: bool) -> Result<Door, ListenError> {
         match self {
             Self::Unix { .. } => Ok(Door::Open),
+            Self::Replicas(_) => Ok(Door::Replicas),
             Self::Tcp(_) if has_identity => Ok(Door::Gateways),
             Self::Plain(address) if has_identity && !address.ip().is_loopback() => {
                 Err(ListenError::Plain(*address))
@@ -119,7 +135,9 @@ impl Listen {
     /// If it cannot be bound.
     pub(crate) async fn bind(&self) -> Result<Bound, ListenError> {
         let bound = match self {
-            Self::Tcp(address) | Self::Plain(address) => TcpListener::bind(address).await.map(Bound::Tcp),
+            Self::Tcp(address) | Self::Plain(address) | Self::Replicas(address) => {
+                TcpListener::bind(address).await.map(Bound::Tcp)
+            }
             Self::Unix { path, mode } => socket(path, *mode).map(|it| Bound::Unix(it, path.clone())),
         };
         bound.map_err(|source| ListenError::Bind { at: self.to_string(), source })
@@ -179,11 +197,14 @@ mod tests {
             ("unix:a.sock,mode=660", Door::Open, Some(Door::Open)),
             ("plain:[::1]:1", Door::Open, Some(Door::Clients)),
             ("plain:10.0.0.1:1", Door::Open, None),
+            ("replicas:10.0.0.1:1", Door::Replicas, Some(Door::Replicas)),
         ] {
             let listen: Listen = text.parse().unwrap();
             assert_eq!((listen.door(false).ok(), listen.door(true).ok()), (Some(without), with), "{text}");
         }
-        for text in ["", "unix:", "unix:a,mode=666", "unix:a,mode=x", "localhost", "plain:x", ":18000"] {
+        for text in
+            ["", "unix:", "unix:a,mode=666", "unix:a,mode=x", "localhost", "plain:x", "replicas:x", ":18000"]
+        {
             assert!(text.parse::<Listen>().unwrap_err().to_string().contains("hint: HOST:PORT"), "{text}");
         }
     }

@@ -4,9 +4,10 @@ use super::{Bound, Callers, Door, EnvoyAuthority, EnvoyCertificateError};
 use crate::run::AgentError;
 use std::sync::Arc;
 use tidegate_link::{
-    PeerServer,
-    identity::{Refusals, TlsServerConfig, accept},
+    PeerServer, Replicas,
+    identity::{Expect, Identity as Own, Party, Refusals, TlsServerConfig, accept},
 };
+use tidegate_model::ClusterName;
 use tidegate_xds::XdsServer;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +18,25 @@ use tonic::{
 };
 use tower::layer::util::{Identity, Stack};
 
-/// How gateways are believed.
+/// How gateways and replicas are believed.
 #[derive(Clone, Debug)]
 pub(crate) struct Gatekeeper {
-    tls: Arc<TlsServerConfig>,
+    gateways: Arc<TlsServerConfig>,
+    replicas: Arc<TlsServerConfig>,
     refusals: Refusals,
 }
 
 impl Gatekeeper {
-    pub(crate) fn new(authority: &EnvoyAuthority, refusals: Refusals) -> Result<Self, EnvoyCertificateError> {
+    /// Gateways by the agent's own authority, replicas by that of the fleet.
+    pub(crate) fn new(
+        authority: &EnvoyAuthority,
+        own: &Own,
+        cluster: &ClusterName,
+        refusals: Refusals,
+    ) -> Result<Self, EnvoyCertificateError> {
         let (identity, expect) = authority.identity(refusals.clone())?;
-        Ok(Self { tls: identity.server(expect, false)?, refusals })
+        let replicas = own.server(Expect::Exactly(Party::Agent(cluster.clone())), false)?;
+        Ok(Self { gateways: identity.server(expect, false)?, replicas, refusals })
     }
 }
 
@@ -36,6 +45,8 @@ impl Gatekeeper {
 pub(crate) struct Services {
     pub(crate) xds: XdsServer,
     pub(crate) peers: PeerServer,
+    /// None in an agent that is alone.
+    pub(crate) replicas: Option<Replicas>,
     pub(crate) callers: Callers,
 }
 
@@ -49,7 +60,12 @@ impl Services {
         let inspection = self.xds.inspection();
         let (ads, lrs, metrics) = self.xds.into_services();
         let router = server.add_service(ads).add_service(lrs).add_service(metrics);
-        router.add_service(inspection).add_service(self.peers.service())
+        let router = router.add_service(inspection).add_service(self.peers.service());
+        router.add_optional_service(self.replicas.map(|link| link.service()))
+    }
+
+    fn for_replicas(self) -> Router {
+        self.xds.transport().add_optional_service(self.replicas.map(|link| link.service()))
     }
 
     /// For gateways: what is their own. Inspection tells of all of them, so it is not for them.
@@ -91,9 +107,17 @@ pub(crate) async fn serve(
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             services.open().serve_with_incoming_shutdown(incoming, stopped).await
         }
-        (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { tls, refusals })) => {
-            let incoming = accept(listener, tls, refusals, stop);
+        (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { gateways, refusals, .. })) => {
+            let incoming = accept(listener, gateways, refusals, stop);
             services.for_gateways().serve_with_incoming_shutdown(incoming, stopped).await
+        }
+        (Bound::Tcp(listener), Door::Replicas, Some(Gatekeeper { replicas, refusals, .. })) => {
+            let incoming = accept(listener, replicas, refusals, stop);
+            services.for_replicas().serve_with_incoming_shutdown(incoming, stopped).await
+        }
+        (Bound::Tcp(listener), Door::Replicas, None) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            services.for_replicas().serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), ..) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -169,6 +169,13 @@ impl Bytes<'_> {
             let zone = bytes.zone();
             (address(zone.as_str(), bytes.byte() % 4), bytes.flag())
         };
+        if self.flag() {
+            let news = |bytes: &mut Self| {
+                let (service, (address, up)) = (bytes.service(), found(bytes));
+                (service, address, bytes.flag().then_some(up))
+            };
+            return Event::ReplicaTold { replica, news: self.list(6, news), at: self.time(now) };
+        }
         let verdicts = self.list(3, |bytes| (bytes.service(), bytes.list(6, found).into_iter().collect()));
         let verdicts: Verdicts = verdicts.into_iter().collect();
         Event::ReplicaObserved { replica, verdicts, at: self.time(now) }

@@ -4,7 +4,7 @@ use crate::{
     capacity::Load,
     declared::FleetView,
     location::LocationDecision,
-    merge::{Snapshot, Verdicts},
+    merge::{News, Snapshot, Verdicts},
     plan::{Plan, Shares, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
@@ -156,6 +156,18 @@ pub enum Event {
         replica: Arc<str>,
         /// What it found.
         verdicts: Verdicts,
+        /// When, by our own clock.
+        at: Time,
+    },
+    /// Another replica told what is new of that; all the rest still holds. It means nothing once the replica's word is stale
+    /// ([`Engine::hears`]).
+    ///
+    /// [`Engine::hears`]: crate::Engine::hears
+    ReplicaTold {
+        /// Its name.
+        replica: Arc<str>,
+        /// What is new.
+        news: Vec<News>,
         /// When, by our own clock.
         at: Time,
     },

@@ -13,6 +13,12 @@ impl Engine {
         Snapshot { by: ToldBy::Replica, pools: words.collect() }
     }
 
+    /// Whether what a replica found still counts, so that news of it can be taken in.
+    #[must_use]
+    pub fn hears(&self, replica: &str) -> bool {
+        self.observations.hears(replica)
+    }
+
     pub(super) fn checked(
         &mut self,
         (service, address): (ServiceName, SocketAddr),
@@ -76,7 +82,7 @@ impl Engine {
         }
     }
 
-    fn vote_again(&mut self, about: BTreeSet<ServiceName>, now: Time, effects: &mut Effects) {
+    pub(super) fn vote_again(&mut self, about: BTreeSet<ServiceName>, now: Time, effects: &mut Effects) {
         for service in about {
             let Some(state) = self.services.get_mut(&service) else { continue };
             let addresses: Vec<SocketAddr> = state.endpoints().map(|endpoint| endpoint.address).collect();

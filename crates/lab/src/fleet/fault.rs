@@ -44,6 +44,8 @@ pub enum Fault {
 pub enum Process {
     /// The agent.
     Agent,
+    /// The agent's second replica.
+    SecondAgent,
     /// The edge: Envoy and what runs it.
     Edge,
     /// The east-west gateway: Envoy and what runs it.
@@ -74,6 +76,7 @@ impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Agent => "agent",
+            Self::SecondAgent => "second agent",
             Self::Edge => "edge gateway",
             Self::EastWest => "east-west gateway",
         })

@@ -111,6 +111,7 @@ struct Cluster {
     spec: ClusterSpec,
     addresses: Addresses,
     agent: Mutex<Child>,
+    second_agent: Option<Mutex<Child>>,
     edge: Mutex<Child>,
     east_west: Option<Mutex<Child>>,
 }
@@ -122,6 +123,8 @@ pub struct Addresses {
     pub agent: SocketAddr,
     /// The agent's admin address.
     pub agent_admin: SocketAddr,
+    /// The same of its second replica, if it has one.
+    pub second_agent: Option<(SocketAddr, SocketAddr)>,
     /// The edge gateway.
     pub edge: SocketAddr,
     /// Its Envoy's admin address.
@@ -315,7 +318,7 @@ impl Fleet {
                 .clusters
                 .values()
                 .flat_map(Cluster::processes)
-                .filter(|(process, _)| (*process == Process::Agent) == is_agent)
+                .filter(|(process, _)| matches!(process, Process::Agent | Process::SecondAgent) == is_agent)
                 .map(|(_, child)| async move {
                     if let Err(error) = child.lock().await.stop(STOP_LIMIT).await {
                         tracing::warn!(%error, "a child did not end in order");
@@ -338,7 +341,9 @@ impl Fleet {
 impl Cluster {
     fn processes(&self) -> impl Iterator<Item = (Process, &Mutex<Child>)> {
         let east_west = self.east_west.as_ref().map(|child| (Process::EastWest, child));
-        [(Process::Agent, &self.agent), (Process::Edge, &self.edge)].into_iter().chain(east_west)
+        let second = self.second_agent.as_ref().map(|child| (Process::SecondAgent, child));
+        let always = [(Process::Agent, &self.agent), (Process::Edge, &self.edge)];
+        always.into_iter().chain(second).chain(east_west)
     }
 
     fn children(&self) -> impl Iterator<Item = &Mutex<Child>> {

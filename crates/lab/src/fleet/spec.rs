@@ -18,6 +18,8 @@ pub struct FleetSpec {
     pub jitter: Duration,
     /// The failover policy of the fleet.
     pub policy: PolicySpec,
+    /// Whether each agent has a second replica.
+    pub second_agents: bool,
 }
 
 /// A cluster.
@@ -106,6 +108,7 @@ impl FleetSpec {
                 ramp_interval: Duration::from_secs(1),
                 more: serde_json::Map::new(),
             },
+            second_agents: false,
         }
     }
 

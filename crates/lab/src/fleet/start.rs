@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 struct Kept {
     agent: Reserved,
     agent_admin: Reserved,
+    second_agent: Option<(Reserved, Reserved)>,
     edge: Reserved,
     edge_admin: Reserved,
     east_west: Option<(Reserved, Reserved)>,
@@ -38,7 +39,7 @@ impl Fleet {
         let kept: BTreeMap<_, _> = spec
             .clusters
             .iter()
-            .map(|cluster| Ok((cluster.name.clone(), Kept::reserve(&loopback, cluster)?)))
+            .map(|cluster| Ok((cluster.name.clone(), Kept::reserve(&loopback, cluster, spec.second_agents)?)))
             .collect::<io::Result<_>>()
             .map_err(failed("cannot reserve addresses"))?;
         let (wan, addresses) =
@@ -59,12 +60,15 @@ impl Fleet {
 }
 
 impl Kept {
-    fn reserve(loopback: &Loopback, cluster: &ClusterSpec) -> io::Result<Self> {
-        let east_west =
-            if cluster.workloads { Some((loopback.reserve()?, loopback.reserve()?)) } else { None };
+    fn reserve(loopback: &Loopback, cluster: &ClusterSpec, second_agents: bool) -> io::Result<Self> {
+        let two = |wanted: bool| -> io::Result<_> {
+            if wanted { Ok(Some((loopback.reserve()?, loopback.reserve()?))) } else { Ok(None) }
+        };
+        let (east_west, second_agent) = (two(cluster.workloads)?, two(second_agents)?);
         Ok(Self {
             agent: loopback.reserve()?,
             agent_admin: loopback.reserve()?,
+            second_agent,
             edge: loopback.reserve()?,
             edge_admin: loopback.reserve()?,
             east_west,
@@ -116,6 +120,7 @@ fn start_wan(
             Addresses {
                 agent: own.agent.address(),
                 agent_admin: own.agent_admin.address(),
+                second_agent: own.second_agent.as_ref().map(|(it, admin)| (it.address(), admin.address())),
                 edge: own.edge.address(),
                 edge_admin: own.edge_admin.address(),
                 east_west: own.east_west.as_ref().map(|(it, admin)| (it.address(), admin.address())),
@@ -195,25 +200,28 @@ fn start_cluster(
         };
         Child::start(spec).map(Mutex::new)
     };
-    let agent_args: Vec<OsString> = vec![
-        "agent".into(),
-        "--manifests".into(),
-        files.join("manifests").join(name).into(),
-        "--cluster".into(),
-        name.into(),
-        "--listen".into(),
-        addresses.agent.to_string().into(),
-        "--admin".into(),
-        addresses.agent_admin.to_string().into(),
-        "--state-dir".into(),
-        files.join("state").join(name).into(),
-    ];
+    let agent_args = |listen: SocketAddr, admin: SocketAddr, state: &Path, other: Option<SocketAddr>| {
+        let mut args: Vec<OsString> = vec![
+            "agent".into(),
+            "--manifests".into(),
+            files.join("manifests").join(name).into(),
+            "--cluster".into(),
+            name.into(),
+            "--listen".into(),
+            listen.to_string().into(),
+            "--admin".into(),
+            admin.to_string().into(),
+            "--state-dir".into(),
+            state.into(),
+        ];
+        args.extend(other.into_iter().flat_map(|other| ["--replica".into(), other.to_string().into()]));
+        args
+    };
+    let agents = [Some(addresses.agent), addresses.second_agent.map(|(agent, _)| agent)];
     let envoy_args = |gateway: &str, admin: SocketAddr| -> Vec<OsString> {
-        vec![
-            "envoy".into(),
-            "run".into(),
-            "--agent".into(),
-            addresses.agent.to_string().into(),
+        let mut args: Vec<OsString> = vec!["envoy".into(), "run".into()];
+        args.extend(agents.iter().flatten().flat_map(|agent| ["--agent".into(), agent.to_string().into()]));
+        args.extend([
             "--gateway".into(),
             format!("{INFRA}/{gateway}").into(),
             "--zone".into(),
@@ -222,18 +230,31 @@ fn start_cluster(
             binaries.envoy.clone().into(),
             "--admin".into(),
             admin.to_string().into(),
-        ]
+        ]);
+        args
     };
-    let state = files.join("state").join(name);
-    fs::create_dir_all(&state).map_err(failed(&format!("cannot make {}", state.display())))?;
+    let state_of = |part: &str| -> Result<_, FleetError> {
+        let state = files.join(part).join(name);
+        fs::create_dir_all(&state).map_err(failed(&format!("cannot make {}", state.display())))?;
+        Ok(state)
+    };
     let east_west = match addresses.east_west {
         Some((_, admin)) => Some(start(EAST_WEST, envoy_args(EAST_WEST, admin))?),
         None => None,
     };
+    let (first, admin, second) = (addresses.agent, addresses.agent_admin, addresses.second_agent);
+    let second_agent = match second {
+        Some((agent, admin)) => {
+            Some(start("second-agent", agent_args(agent, admin, &state_of("second-state")?, Some(first)))?)
+        }
+        None => None,
+    };
+    let other = second.map(|(agent, _)| agent);
     Ok(Cluster {
         spec: cluster.clone(),
         addresses,
-        agent: start("agent", agent_args)?,
+        agent: start("agent", agent_args(first, admin, &state_of("state")?, other))?,
+        second_agent,
         edge: start(EDGE, envoy_args(EDGE, addresses.edge_admin))?,
         east_west,
     })

@@ -23,7 +23,7 @@ const MAX_TEXT: usize = 200;
 
 /// How a connection, or a stream on it, came to its end.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Somebody answered with an error over HTTP: the gateway lives.
     Answered(String),
     /// The connection was refused, reset or closed.
@@ -41,7 +41,7 @@ const ALERT: &str = "received fatal alert: ";
 
 impl Ending {
     /// A status that was read off an HTTP response has no source; one that was made of a broken connection has.
-    pub(super) fn of(status: &Status) -> Self {
+    pub(crate) fn of(status: &Status) -> Self {
         match Error::source(status) {
             None if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
                 Self::NotBelieved(short(&format!("by its agent: {}", status.message())))
@@ -80,9 +80,9 @@ fn short(text: &str) -> String {
 }
 
 /// A new connection: HTTP/2, with TLS if there is a configuration for it, else plain with prior knowledge; with TLS also the
-/// serial of the gateway's certificate. It is dead when a ping stays unanswered for a second, so that a stream on which nothing
+/// serial of the other side's certificate. It is dead when a ping stays unanswered for a second, so that a stream on which nothing
 /// needs to come does not outlive its connection.
-pub(super) async fn dial(
+pub(crate) async fn dial(
     address: SocketAddr,
     tls: Option<&Arc<ClientConfig>>,
 ) -> Result<(Channel, Option<Serial>), Ending> {
@@ -111,22 +111,22 @@ pub(super) async fn dial(
 /// Waits before the next try: `least` after the first failure, twice as long after each further one, up to `most`; a
 /// quarter more or less by chance, so that observers do not return in step.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     least: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new(least: Duration, most: Duration) -> Self {
+    pub(crate) const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most, next: least }
     }
 
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.next = self.least;
     }
 
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let wait = self.next.mul_f64(rand::rng().random_range(0.75..=1.25));
         self.next = (self.next * 2).min(self.most);
         tokio::time::sleep(wait).await;

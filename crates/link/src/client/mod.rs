@@ -16,6 +16,7 @@ use crate::{
     identity::{Expect, Identity, Party},
     liveness::{Echo, LinkFailure},
 };
+pub(crate) use dial::{Backoff, Ending, dial};
 use link::LinkContext;
 use std::{
     collections::{BTreeMap, VecDeque},

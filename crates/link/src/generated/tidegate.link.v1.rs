@@ -65,6 +65,22 @@ pub struct StatusUpdate {
     /// The clusters that the owner cannot reach, all of them.
     #[prost(string, repeated, tag = "10")]
     pub unreachable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What operators did, as far as it is news; whoever hears it passes it on.
+    #[prost(message, repeated, tag = "11")]
+    pub lasting: ::prost::alloc::vec::Vec<LastingWord>,
+}
+/// Something that is said for a time. What it says is the agents' affair.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastingWord {
+    /// Its name: a later one of the same name replaces it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it says.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+    /// How long it still lasts, counted from the moment of sending.
+    #[prost(uint64, tag = "3")]
+    pub remaining_ms: u64,
 }
 /// What is asked of a service in a zone of the owner: downstream requests, each counted once.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -575,6 +591,364 @@ pub mod peer_link_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "tidegate.link.v1.PeerLink";
     impl<T> tonic::server::NamedService for PeerLinkServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What a listener says: first who it is, later what it has taken in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Listened {
+    /// The listener's cluster.
+    #[prost(string, tag = "1")]
+    pub cluster: ::prost::alloc::string::String,
+    /// The life of the listener's agent.
+    #[prost(fixed64, tag = "2")]
+    pub boot_id: u64,
+    /// The last word that was taken in; 0 on the first message of a stream.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+}
+/// What a speaker says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Word {
+    /// The speaker's cluster.
+    #[prost(string, tag = "1")]
+    pub cluster: ::prost::alloc::string::String,
+    /// The life of the speaker's agent.
+    #[prost(fixed64, tag = "2")]
+    pub boot_id: u64,
+    /// Counts the words of this stream, from 1, without a gap.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// Whether what was said before is to be forgotten. True on the first word of a stream.
+    #[prost(bool, tag = "4")]
+    pub full: bool,
+    /// What is so now, as far as it is new.
+    #[prost(message, repeated, tag = "5")]
+    pub facts: ::prost::alloc::vec::Vec<Fact>,
+    /// What happened, each told once.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub news: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// What only somebody who begins to listen needs; on the first word of a stream.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub welcome: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// What operators did, as far as it is news.
+    #[prost(message, repeated, tag = "8")]
+    pub lasting: ::prost::alloc::vec::Vec<LastingWord>,
+}
+/// Something that is so, under a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fact {
+    /// Its name: unique among the speaker's facts.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What is so; not set when it is so no more.
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+/// Generated client implementations.
+pub mod replica_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What a replica offers to the others of its cluster.
+    #[derive(Debug, Clone)]
+    pub struct ReplicaClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ReplicaClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ReplicaClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ReplicaClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ReplicaClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// The first word is all that the speaker says; later ones are what is new. A word comes every 250 ms at least: an empty
+        /// one says that all of it still holds.
+        pub async fn listen(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::Listened>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Word>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tidegate.link.v1.Replica/Listen",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tidegate.link.v1.Replica", "Listen"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod replica_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReplicaServer.
+    #[async_trait]
+    pub trait Replica: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Listen method.
+        type ListenStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Word, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The first word is all that the speaker says; later ones are what is new. A word comes every 250 ms at least: an empty
+        /// one says that all of it still holds.
+        async fn listen(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::Listened>>,
+        ) -> std::result::Result<tonic::Response<Self::ListenStream>, tonic::Status>;
+    }
+    /// What a replica offers to the others of its cluster.
+    #[derive(Debug)]
+    pub struct ReplicaServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReplicaServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ReplicaServer<T>
+    where
+        T: Replica,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tidegate.link.v1.Replica/Listen" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListenSvc<T: Replica>(pub Arc<T>);
+                    impl<T: Replica> tonic::server::StreamingService<super::Listened>
+                    for ListenSvc<T> {
+                        type Response = super::Word;
+                        type ResponseStream = T::ListenStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::Listened>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replica>::listen(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReplicaServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tidegate.link.v1.Replica";
+    impl<T> tonic::server::NamedService for ReplicaServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

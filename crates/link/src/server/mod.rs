@@ -13,6 +13,7 @@ pub use observers::{Observer, StreamKind};
 
 use crate::{
     identity::Identity,
+    lasting::LastingWord,
     ledger::Ledger,
     proto::{
         Beat, StatusUpdate, WatchRequest,
@@ -116,6 +117,12 @@ impl PeerServer {
     ) {
         let now = self.shared.now();
         self.shared.ledger.send_if_modified(|ledger| ledger.publish_demand(demand, unreachable, now));
+    }
+
+    /// What operators did, by name, with what remains of each: observers are told, and pass it on.
+    pub fn publish_lasting(&self, words: Vec<(String, LastingWord)>) {
+        let now = self.shared.now();
+        self.shared.ledger.send_if_modified(|ledger| ledger.publish_lasting(words, now));
     }
 
     /// The version of the last publication; zero before the first.

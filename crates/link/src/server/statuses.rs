@@ -90,6 +90,7 @@ async fn update(
                     removed: lack.removed,
                     demand: lack.demand,
                     unreachable: lack.unreachable,
+                    lasting: lack.lasting,
                 }));
             }
         }

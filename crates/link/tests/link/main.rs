@@ -12,4 +12,5 @@ mod fleet;
 mod generated;
 mod identity;
 mod proxy;
+mod replica;
 mod status;

@@ -22,7 +22,9 @@ fn every_form_is_accepted(envoy: &Path) {
         concurrency: None,
         ..spec("[::1]:18000".parse().unwrap(), GatewayRole::Edge)
     };
-    for spec in [whole, least] {
+    let agents = ["127.0.0.1:18000", "[::1]:18000", "127.0.0.1:18002"].map(|it| it.parse().unwrap());
+    let replicas = BootstrapSpec { agents: agents.to_vec(), ..whole.clone() };
+    for spec in [whole, least, replicas] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap(&spec).to_string()).unwrap();

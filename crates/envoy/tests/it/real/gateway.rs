@@ -54,7 +54,7 @@ pub(crate) fn skipped(test: &str, reason: &str) {
 
 pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
     BootstrapSpec {
-        agent: AgentAddress::Tcp(agent),
+        agents: vec![AgentAddress::Tcp(agent)],
         agent_tls: None,
         gateway: gateway(),
         role: Some(role),

@@ -1,0 +1,137 @@
+//! Operators' actions about shifts, on their way to the engine: what is done here, and what is heard from elsewhere.
+
+use super::{Core, Output, Record};
+use crate::actions::{Action, Stamp};
+use std::{collections::BTreeSet, sync::Arc};
+use tidegate_engine::{Engine, Event, MAX_SHIFTS, Shift, ShiftTarget};
+use tidegate_model::Time;
+
+/// Actions in one input; an agent keeps no more.
+const MAX_HEARD: usize = 2 * MAX_SHIFTS;
+
+impl Core {
+    /// Somebody moves traffic away, at this agent. What cannot be in force is refused by the engine, and no action.
+    pub(super) fn start_shift(&mut self, shift: Shift, now: Time, output: &mut Output) {
+        let in_force = self.actions.in_force(now);
+        let before = in_force.get(&shift.target);
+        let is_full = in_force.len() >= MAX_SHIFTS && before.is_none();
+        let is_outranked = before.is_some_and(|before| before.by > shift.by);
+        if is_full || is_outranked || !(1..=100).contains(&shift.percent) {
+            self.tell(Event::Shift(shift), now, output);
+            return;
+        }
+        let stamp = self.stamp(now);
+        let (target, by) = (shift.target.clone(), shift.by);
+        self.act(Action { target, by, stamp, shift: Some(shift), declared: None }, now, output);
+    }
+
+    /// Somebody ends the shifts of a name, at this agent.
+    pub(super) fn end_shifts(&mut self, name: &str, now: Time, output: &mut Output) {
+        let named = self.actions.in_force(now).into_values().filter(|shift| shift.name == name);
+        for Shift { target, by, .. } in named.collect::<Vec<_>>() {
+            let stamp = self.stamp(now);
+            self.act(Action { target, by, stamp, shift: None, declared: None }, now, output);
+        }
+    }
+
+    /// A manifest declares a shift. If that is known from elsewhere, whatever became of it there holds here, too.
+    pub(super) fn declare(&mut self, shift: Shift, number: u64, weak: bool, now: Time, output: &mut Output) {
+        let (target, by) = (shift.target.clone(), shift.by);
+        let known = self.actions.get(&target, by).and_then(|known| known.declared);
+        if known == Some(number) {
+            return;
+        }
+        let stamp = if weak { Stamp::default() } else { self.stamp(now) };
+        self.act(Action { target, by, stamp, shift: Some(shift), declared: Some(number) }, now, output);
+    }
+
+    /// A shift in force lasts as long as its manifest says, read anew.
+    pub(super) fn lasts(&mut self, shift: Shift, now: Time, output: &mut Output) {
+        let in_force = self.actions.in_force(now).remove(&shift.target);
+        if in_force.is_some_and(|in_force| in_force.name == shift.name) {
+            self.actions.lasts(&shift.target, shift.by, shift.remaining, now);
+            self.enforce(&BTreeSet::from([shift.target]), now, output);
+        }
+    }
+
+    pub(super) fn hear_actions(&mut self, actions: Vec<Action>, now: Time, output: &mut Output) {
+        let mut moved = BTreeSet::new();
+        for action in actions.into_iter().take(MAX_HEARD) {
+            moved.extend(self.take_action(action, now, output));
+        }
+        if !moved.is_empty() {
+            self.enforce(&moved, now, output);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Time, output: &mut Output) {
+        if let Some(target) = self.take_action(action, now, output) {
+            self.enforce(&BTreeSet::from([target]), now, output);
+        }
+    }
+
+    /// Takes in an action, and passes it on if it is news; what it is about.
+    fn take_action(&mut self, action: Action, now: Time, output: &mut Output) -> Option<ShiftTarget> {
+        match self.actions.take(action.clone(), self.unix_ms(now), now) {
+            Ok(true) => {
+                self.unsaved = true;
+                let target = action.target.clone();
+                output.actions.push(action);
+                Some(target)
+            }
+            Ok(false) => None,
+            Err(reason) => {
+                output.records.push(Record { kind: "shiftChanged", reason, ..Record::default() });
+                None
+            }
+        }
+    }
+
+    /// The engine's shifts are those that ought to be in force; those of `moved` are told anew.
+    fn enforce(&mut self, moved: &BTreeSet<ShiftTarget>, now: Time, output: &mut Output) {
+        let Some(engine) = &self.engine else { return };
+        let wanted = self.actions.in_force(now);
+        let stays = |shift: &Shift| {
+            wanted.get(&shift.target).is_some_and(|it| (&it.name, it.by) == (&shift.name, shift.by))
+        };
+        let over: BTreeSet<String> =
+            engine.shifts(now).filter(|shift| !stays(shift)).map(|shift| shift.name).collect();
+        for name in over {
+            self.tell(Event::ShiftEnded(name), now, output);
+        }
+        // What shared its name with one that ended is begun again at once.
+        let running: BTreeSet<ShiftTarget> =
+            self.engine.iter().flat_map(|engine| engine.shifts(now)).map(|shift| shift.target).collect();
+        for (target, shift) in wanted {
+            if moved.contains(&target) || !running.contains(&target) {
+                self.tell(Event::Shift(shift), now, output);
+            }
+        }
+    }
+
+    /// Takes up the actions from before the first manifests, with a new engine. Shifts that it knows from a time before actions
+    /// were kept become such.
+    pub(super) fn begin_actions(&mut self, now: Time, output: &mut Output) {
+        let known: Vec<Shift> = self.engine.iter().flat_map(|engine: &Engine| engine.shifts(now)).collect();
+        for shift in known {
+            let (target, by) = (shift.target.clone(), shift.by);
+            if self.actions.get(&target, by).is_none() {
+                let stamp = Stamp { time_ms: 0, origin: Arc::clone(&self.origin) };
+                let action = Action { target, by, stamp, shift: Some(shift), declared: None };
+                self.take_action(action, now, output);
+            }
+        }
+        self.enforce(&BTreeSet::new(), now, output);
+        output.actions = self.actions.all(now).collect();
+    }
+
+    fn stamp(&mut self, now: Time) -> Stamp {
+        let unix_ms = self.unix_ms(now).unwrap_or(0);
+        self.actions.stamp(unix_ms, &self.origin)
+    }
+
+    fn unix_ms(&self, now: Time) -> Option<u64> {
+        let (since_1970, at) = self.wall?;
+        u64::try_from((since_1970 + now.since(at)).as_millis()).ok()
+    }
+}

@@ -1,0 +1,127 @@
+//! What the admin address and the hub ask the loop, and what it answers.
+
+use super::{Shell, wall_clock};
+use crate::{
+    admin::Ask,
+    certificates::out_of_date,
+    core::Input,
+    gateways::gateway_view,
+    hub::Report,
+    shifts::{ShiftQuery, ShiftView},
+    view::{PeerStatus, Status, refusal_counts},
+};
+use tidegate_link::PeerView;
+use tidegate_model::ClusterName;
+
+impl Shell {
+    pub(super) async fn answer(&mut self, ask: Ask) {
+        // Whoever asked may be gone; that is all an error here means.
+        match ask {
+            Ask::Pending(answer) => {
+                let _ = answer.send(self.core.pending(self.now()));
+            }
+            Ask::Status(answer) => {
+                let links = self.peer_client.view().await;
+                let _ = answer.send(self.status(&links));
+            }
+            Ask::Report(answer) => {
+                let pools =
+                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
+                let _ = answer.send(Report { given: self.given, pools, gateways: self.xds.nodes() });
+            }
+            Ask::Explain(service, answer) => {
+                let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));
+            }
+            Ask::Fleet(answer) => {
+                let now = self.now();
+                let seen = self
+                    .core
+                    .engine()
+                    .map(|engine| Box::new(tidegate_engine::FleetState::seen_by(engine, now)));
+                let _ = answer.send(seen);
+            }
+            Ask::Release(service, target, answer) => {
+                let known = self.core.config().services.contains_key(&service);
+                if known {
+                    self.handle(Input::Release(service, target)).await;
+                }
+                let _ = answer.send(known);
+            }
+            Ask::Shifts(answer) => {
+                let _ = answer.send(self.core.shift_views(self.now()));
+            }
+            Ask::Shift(query, answer) => {
+                let _ = answer.send(self.shift(*query).await);
+            }
+            Ask::EndShift(name, answer) => {
+                let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
+                self.tell_time().await;
+                self.handle(Input::EndShift(name)).await;
+                let _ = answer.send(known);
+            }
+        }
+    }
+
+    async fn shift(&mut self, query: ShiftQuery) -> Result<ShiftView, String> {
+        let region = self.core.region().ok_or("the manifests do not name this cluster's region yet")?;
+        let shift = query.shift(region)?;
+        self.tell_time().await;
+        self.handle(Input::Shift(shift.clone())).await;
+        let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
+        match in_force {
+            Some(found) if found.name == shift.name && found.by == shift.by => {
+                let mut views = self.core.shift_views(self.now()).into_iter();
+                Ok(views.find(|view| view.name == found.name).unwrap_or_else(|| found.into()))
+            }
+            Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
+            None => Err("too many shifts are in force; end some".to_owned()),
+        }
+    }
+
+    fn status(&self, links: &[PeerView]) -> Status {
+        let now = self.now();
+        Status {
+            cluster: self.core.own().clone(),
+            region: self.core.region().cloned(),
+            boot: self.boot.0,
+            uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            pending: self.core.pending(now),
+            manifests_generation: self.generation,
+            problems: [self.problems.clone(), out_of_date(self.core.config(), wall_clock())].concat(),
+            pools: self.core.pool_views(now),
+            plans: self.core.plan_views(),
+            shifts: self.core.shift_views(now),
+            draining: self.core.drain_views(now),
+            peers: self.peers(links),
+            replicas: self.replicas.as_ref().map(|(link, _)| link.stats().into()).unwrap_or_default(),
+            gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
+            checks: (&self.prober.stats().snapshot()).into(),
+            refusals: refusal_counts(self.refusals.as_ref()),
+        }
+    }
+
+    fn peers(&self, views: &[PeerView]) -> Vec<PeerStatus> {
+        let links = |peer: &ClusterName| -> Vec<String> {
+            let links = views.iter().filter(|view| view.cluster == *peer).flat_map(|view| &view.links);
+            links
+                .map(|link| match &link.rtt {
+                    Some(rtt) => format!(
+                        "{} {}, round trip {:.1} ms",
+                        link.address,
+                        link.state,
+                        rtt.smoothed.as_secs_f64() * 1e3
+                    ),
+                    None => format!("{} {}", link.address, link.state),
+                })
+                .collect()
+        };
+        let peers = self.core.peers().iter();
+        peers
+            .map(|(peer, state)| PeerStatus {
+                cluster: peer.clone(),
+                state: state.word().to_owned(),
+                links: links(peer),
+            })
+            .collect()
+    }
+}
