@@ -23,7 +23,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     hub: Option<String>,
     /// Where gateways and, through the east-west gateways, other clusters' agents connect: HOST:PORT (by mutual TLS once the
-    /// cluster has joined a hub), unix:PATH, unix:PATH,mode=660, or plain:HOST:PORT for gRPC clients; may be given several times.
+    /// cluster has joined a hub), unix:PATH, unix:PATH,mode=660, plain:HOST:PORT for gRPC clients,
+    /// or replicas:HOST:PORT for other replicas of this agent; may be given several times.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
     listen: Vec<Listen>,
     /// Health, readiness, metrics and the command line's questions. Whoever reaches it can let traffic back.
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     /// Where verdicts and hold-downs are kept over a restart.
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
-    /// The listen address of another replica of this agent; may be given several times.
+    /// Where another replica of this agent listens; may be given several times.
     #[arg(long = "replica", value_name = "ADDR")]
     replicas: Vec<SocketAddr>,
     /// A name that leads to all replicas of this agent, such as that of a headless Service.

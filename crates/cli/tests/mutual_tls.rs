@@ -20,7 +20,7 @@ use std::{
 use support::{
     command::{Running, finish, tidegate},
     envoy,
-    hub::{Agent, agent_command},
+    hub::{ANY, Agent, Hub, Place, agent_command},
     pair::{DOMAIN, EAST, Pair, WEST, free, get},
     until, wait_until,
 };
@@ -400,4 +400,62 @@ async fn a_revoked_cluster_is_refused_by_the_others_and_shown_as_such() {
     wait_until("an answer from the other cluster", || {
         get(east.edge, "/").filter(|it| it.starts_with("HTTP/1.1 200"))
     });
+}
+
+/// A cluster that joined, with two agents that know each other, and one of another cluster that says it is a third.
+#[test]
+fn replicas_of_a_joined_cluster_come_in_by_a_door_of_their_own_and_nobody_else_does() {
+    let place = Place::new();
+    for (name, region) in [(EAST, "us"), ("north", "eu")] {
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: {name}}}\nspec: {{region: {region}}}\n"
+        );
+        place.write(&format!("{name}.yaml"), &text);
+    }
+    let hub = Hub::start(&place, ANY, &["--trust-domain", DOMAIN]);
+    let doors = [free(), free(), free()];
+    let start = |cluster: &str, state: &str, own: usize, other: usize| {
+        let mut command = agent_command(&place.at(state), None, ANY);
+        command.args([
+            "--listen",
+            &format!("replicas:{}", doors[own]),
+            "--replica",
+            &doors[other].to_string(),
+        ]);
+        command.args(["--hub", &hub.listen.to_string(), "--join", &hub.token(cluster)]);
+        Agent::start(&mut command)
+    };
+    let one = start(EAST, "one", 0, 1);
+    let two = start(EAST, "two", 1, 0);
+    let replicas = |agent: &Agent| -> serde_json::Value {
+        let status = get(agent.admin, "/api/v1/status").unwrap();
+        let body = status.split_once("\r\n\r\n").unwrap().1;
+        serde_json::from_str::<serde_json::Value>(body).unwrap()["replicas"].clone()
+    };
+    for agent in [&one, &two] {
+        wait_until("the other replica", || (replicas(agent)["heard"] == 1).then_some(()));
+    }
+
+    let stranger = start("north", "north", 2, 0);
+    wait_until("a refusal", || (replicas(&stranger)["refused"].as_u64()? > 0).then_some(()));
+    assert_eq!(replicas(&stranger)["heard"], 0);
+    let mut plain = TcpStream::connect(doors[0]).unwrap();
+    plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!answer.windows(4).any(|it| it == b"HTTP"), "no settings, no answer: {answer:?}");
+    assert_eq!(replicas(&one)["heard"], 1);
+
+    let mut shut = agent_command(&place.at("shut"), None, ANY);
+    shut.args([
+        "--replica",
+        &doors[0].to_string(),
+        "--hub",
+        &hub.listen.to_string(),
+        "--join",
+        &hub.token(EAST),
+    ]);
+    let ran = finish(&mut shut);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("--listen replicas:HOST:PORT"), "{ran:?}");
 }
