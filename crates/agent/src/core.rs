@@ -17,19 +17,22 @@ mod saving;
 mod shifts;
 mod start;
 mod touched;
+mod ways;
 
 pub(crate) use asked::Need;
 use manifests::Asked;
 pub use peer::PeerState;
 pub use touched::Publish;
 use touched::{Touched, take};
+use ways::Ways;
+pub use ways::gateway_names;
 
 use crate::{
     actions::{Action, Actions},
     draining::{Draining, Flow},
     passive::{Passive, Requests},
     replicas::Said,
-    saved::SavedAgent,
+    saved::{Resolved, SavedAgent},
     timeline::Record,
     translate::{self, Scopes},
 };
@@ -100,6 +103,8 @@ pub enum Input {
         /// Smoothed, of its nearest gateway.
         rtt: Duration,
     },
+    /// Where names of other clusters' gateways lead now; of others nothing is new.
+    Resolved(Resolved),
     /// A gateway in this zone is connected, or was.
     Gateway(Zone),
     /// An operator lets traffic back.
@@ -196,6 +201,10 @@ pub struct Core {
     actions: Actions,
     /// Who this agent is, for what is done at it: its cluster, and its life.
     origin: Arc<str>,
+    /// Where the names of other clusters' gateways led last.
+    resolved: Resolved,
+    /// The gateways of other clusters, as everybody was told last.
+    ways: Ways,
     /// The time since 1970, and when it was told.
     wall: Option<(Duration, Time)>,
     /// Zones of gateways that came before the first manifests.
@@ -221,7 +230,7 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let SavedAgent { engine: saved, sources, declared_shifts: declared, actions: known } =
+        let SavedAgent { engine: saved, sources, declared_shifts: declared, actions: known, resolved } =
             saved.unwrap_or_default();
         let mut actions = Actions::default();
         for action in known {
@@ -240,6 +249,8 @@ impl Core {
             sources,
             declared,
             actions,
+            resolved,
+            ways: Ways::new(),
             wall: None,
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
@@ -298,6 +309,7 @@ impl Core {
             Input::RoundTrip { peer, rtt } => {
                 self.tell(Event::RoundTrip { cluster: peer, rtt }, now, &mut output);
             }
+            Input::Resolved(found) => self.resolve(found, now, &mut output),
             Input::Gateway(zone) => self.add_source(zone, now, &mut output),
             Input::Release(service, target) => {
                 self.tell(Event::Release { service, target }, now, &mut output);

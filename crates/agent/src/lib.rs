@@ -18,6 +18,7 @@ mod hub;
 pub mod journal;
 mod meter;
 mod metrics;
+mod names;
 mod pacing;
 pub mod passive;
 mod peer_demand;

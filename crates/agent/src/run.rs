@@ -8,6 +8,7 @@ use crate::{
     hub::{self, HubError, HubOptions, Membership},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
+    names::Names,
     passive::reports::Ended,
     replicas::Telling,
     saved::{Keeper, StateDir, StateError},
@@ -152,6 +153,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (verdict_tx, verdicts) = mpsc::channel(QUEUE);
     let (xds_tx, xds_events) = mpsc::channel(QUEUE);
     let (link_tx, link_events) = mpsc::channel(QUEUE);
+    let (found_tx, found) = mpsc::channel(1);
     let timeline = Arc::new(Timeline::default());
     let gateways: Gateways = Arc::new(RwLock::new(core::roles(&first.config)));
 
@@ -236,8 +238,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         released: false,
         replicas,
         awaited,
+        names: Names::start(found_tx, stop.clone()),
     };
-    let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, asks };
+    let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, found, asks };
     tokio::select! {
         () = shell.run(first, inputs, stop.clone()) => {}
         () = failed.cancelled() => {}

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -42,7 +43,13 @@ pub struct SavedAgent {
     /// What operators did about shifts, with what remains of each.
     #[serde(default)]
     pub actions: Vec<Action>,
+    /// Where the names of other clusters' gateways led last.
+    #[serde(default)]
+    pub resolved: Resolved,
 }
+
+/// Where names lead.
+pub type Resolved = BTreeMap<String, BTreeSet<IpAddr>>;
 
 /// A part of [`SavedAgent`]. A later one about the same replaces an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +67,9 @@ pub enum AgentPart {
         /// See [`SavedAgent::actions`].
         #[serde(default)]
         actions: Vec<Action>,
+        /// See [`SavedAgent::resolved`].
+        #[serde(default)]
+        resolved: Resolved,
     },
 }
 
@@ -97,8 +107,8 @@ impl AgentPart {
 impl SavedAgent {
     /// The same in parts.
     pub fn into_parts(self) -> impl Iterator<Item = AgentPart> {
-        let Self { engine, sources, declared_shifts, actions } = self;
-        let rest = AgentPart::Agent { sources, declared_shifts, actions };
+        let Self { engine, sources, declared_shifts, actions, resolved } = self;
+        let rest = AgentPart::Agent { sources, declared_shifts, actions, resolved };
         engine.into_parts().map(AgentPart::Engine).chain([rest])
     }
 
@@ -108,7 +118,8 @@ impl SavedAgent {
         let mut saved = Self::default();
         parts(&mut |part| match part {
             AgentPart::Engine(part) => engine.take(part),
-            AgentPart::Agent { sources, declared_shifts, actions } => {
+            AgentPart::Agent { sources, declared_shifts, actions, resolved } => {
+                saved.resolved = resolved;
                 saved.actions = actions;
                 saved.sources = sources;
                 saved.declared_shifts = declared_shifts;

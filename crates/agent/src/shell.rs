@@ -7,16 +7,17 @@ use crate::{
     admin::Ask,
     asked::Asked,
     certificates::warn_of_certificates,
-    core::{Core, Input, Output, ProbeKey, Publish},
+    core::{Core, Input, Output, ProbeKey, Publish, gateway_names},
     hearing::{Heard, heard},
     hub::{InForce, rejected},
     journal::Journal,
     meter::Meter,
+    names::{self, Names},
     passive::reports::Ended,
     peer_demand::PeerDemand,
     replicas::Telling,
     run::{Gateways, gateway_of, grpc_client},
-    saved::Keeper,
+    saved::{Keeper, Resolved},
     timeline::{Record, Timeline},
 };
 use std::{
@@ -49,6 +50,7 @@ pub(crate) struct Inputs {
     pub(crate) xds_events: mpsc::Receiver<XdsEvent>,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) replica_events: mpsc::Receiver<ReplicaEvent>,
+    pub(crate) found: mpsc::Receiver<Resolved>,
     pub(crate) asks: mpsc::Receiver<Ask>,
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Shell {
     pub(crate) released: bool,
     /// The other replicas, and what they are told; nothing without any.
     pub(crate) replicas: Option<(Replicas, Telling)>,
+    /// Who looks up the names of other clusters' gateways.
+    pub(crate) names: Names,
     /// Addresses at which a starting agent waits for another replica.
     pub(crate) awaited: usize,
 }
@@ -109,6 +113,7 @@ impl Shell {
                 Some(update) = inputs.manifests.next() => self.manifests_changed(update).await,
                 Some(event) = inputs.link_events.recv() => self.link(event).await,
                 Some(event) = inputs.replica_events.recv() => self.replica(event).await,
+                Some(found) = inputs.found.recv() => self.take_in(Input::Resolved(found)).await,
                 Some(verdict) = inputs.verdicts.recv() => {
                     self.handle(Input::Checked(verdict.key, verdict.verdict)).await;
                 }
@@ -205,6 +210,12 @@ impl Shell {
             self.tell_of_manifests(&snapshot.problems);
         }
         self.tell_time().await;
+        let named = gateway_names(&snapshot.config, self.core.own());
+        let found = names::first(&named).await;
+        if !found.is_empty() {
+            self.take_in(Input::Resolved(found)).await;
+        }
+        self.names.want(named);
         self.handle(Input::Manifests(snapshot.config)).await;
         warn_of_certificates(self.core.config(), wall_clock());
         self.tell_in_force(snapshot.given, Some(&snapshot.problems));
@@ -222,8 +233,12 @@ impl Shell {
             self.tell_time().await;
         }
         let certificates = !update.change.certificates.is_empty();
+        let clusters = update.change.clusters.is_some();
         if !update.change.is_empty() {
             self.handle(Input::ManifestsChanged(Arc::new(update.change))).await;
+        }
+        if clusters {
+            self.names.want(gateway_names(self.core.config(), self.core.own()));
         }
         if certificates {
             warn_of_certificates(self.core.config(), wall_clock());

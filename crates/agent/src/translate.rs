@@ -9,6 +9,7 @@
 use crate::{draining::Draining, pacing::Pacing};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     time::Duration,
 };
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
@@ -116,8 +117,13 @@ impl Scopes {
     }
 
     /// The clusters of the manifests, before anything is made from these.
-    pub(crate) fn set_clusters(&mut self, config: &Config, own: &ClusterName) {
-        self.remotes = remote_clusters(config, own);
+    pub(crate) fn set_clusters(
+        &mut self,
+        config: &Config,
+        own: &ClusterName,
+        ways: &BTreeMap<ClusterName, Vec<SocketAddr>>,
+    ) {
+        self.remotes = remote_clusters(config, own, ways);
         self.farthest = config.farthest_from(own);
     }
 
@@ -335,11 +341,15 @@ fn zone_endpoints(engine: &Engine, service: &ServiceName) -> ZoneEndpoints {
     zones
 }
 
-fn remote_clusters(config: &Config, own: &ClusterName) -> BTreeMap<ClusterName, RemoteCluster> {
+fn remote_clusters(
+    config: &Config,
+    own: &ClusterName,
+    ways: &BTreeMap<ClusterName, Vec<SocketAddr>>,
+) -> BTreeMap<ClusterName, RemoteCluster> {
     let others = config.clusters.iter().filter(|(name, _)| *name != own);
     others
         .map(|(name, it)| {
-            let gateways = it.east_west_gateways.iter().copied().collect();
+            let gateways = ways.get(name).into_iter().flatten().copied().collect();
             (name.clone(), RemoteCluster { region: it.region.clone(), gateways })
         })
         .collect()

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_agent::{
-    core::{Core, Input, Output, PeerState, Publish, START_LIMIT},
+    core::{Core, Input, Output, PeerState, Publish, START_LIMIT, gateway_names},
     hearing::{Heard, heard},
     saved::SavedAgent,
 };
@@ -346,4 +346,50 @@ fn round_trips_of_the_peer_links_change_the_order_where_a_policy_goes_by_them() 
         }
     }
     assert_eq!(plan(&core, "a"), "cluster north 100 %");
+}
+
+#[test]
+fn gateways_behind_a_name_are_those_that_it_led_to_last() {
+    let named =
+        FLEET.replace("{address: 127.0.9.9, port: 15443}", "{address: lb.west.example}, {address: 10.9.9.9}");
+    let manifests = config(&[&named, WEB]);
+    assert_eq!(
+        gateway_names(&manifests, &"east".parse().unwrap()).into_iter().collect::<Vec<_>>(),
+        ["lb.west.example"]
+    );
+    let (mut core, now) = (Core::new("east".parse().unwrap(), None, ms(0)), ms(1));
+    let ways = |output: &Output| -> Option<Vec<String>> {
+        output.peers.as_ref().map(|it| it.values().flatten().map(ToString::to_string).collect())
+    };
+    let found = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
+        Input::Resolved([("lb.west.example".to_owned(), addresses)].into())
+    };
+    // Written addresses serve meanwhile.
+    let output = core.handle(Input::Manifests(Arc::clone(&manifests)), ms(0));
+    assert_eq!(ways(&output).unwrap(), ["10.9.9.9:15443"]);
+    let output = core.handle(found(&["127.0.9.2", "127.0.9.1"]), now);
+    assert_eq!(ways(&output).unwrap(), ["10.9.9.9:15443", "127.0.9.1:15443", "127.0.9.2:15443"]);
+    check(&mut core, 1, true, ms(2));
+    check(&mut core, 2, true, ms(2));
+    core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(3));
+
+    // What leads nowhere, or to the same, changes nothing; another address reaches the gateways at once.
+    for nothing in [found(&[]), found(&["127.0.9.1", "127.0.9.2"])] {
+        let output = core.handle(nothing, ms(4));
+        assert!(output.peers.is_none() && output.xds.is_empty());
+    }
+    let output = core.handle(found(&["127.0.9.1", "127.0.9.3"]), ms(5));
+    assert_eq!(ways(&output).unwrap(), ["10.9.9.9:15443", "127.0.9.1:15443", "127.0.9.3:15443"]);
+    let told: Vec<&Change> = output.xds.iter().collect();
+    assert!(!resources(&output, ResourceType::Endpoint).is_empty(), "{told:?}");
+
+    // An agent that restarts while no name is answered goes on with them.
+    let saved = core.save(ms(6));
+    let mut core = Core::new("east".parse().unwrap(), saved, ms(0));
+    let output = core.handle(Input::Manifests(manifests), ms(0));
+    assert_eq!(ways(&output).unwrap(), ["10.9.9.9:15443", "127.0.9.1:15443", "127.0.9.3:15443"]);
+    // A name that is in no manifest any more is forgotten.
+    core.handle(Input::Manifests(config(&[FLEET, WEB])), ms(1));
+    assert!(core.save(ms(2)).unwrap().resolved.is_empty());
 }

@@ -63,14 +63,28 @@ pub enum ShiftExpiry {
     For(Duration),
 }
 
+/// An east-west gateway that is reached by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedGateway {
+    /// A host name, to be looked up.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
 /// A cluster of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FleetCluster {
     /// Where it lies.
     pub region: Region,
-    /// The addresses at which other clusters reach its east-west gateways; empty for a cluster without workloads.
+    /// The addresses at which other clusters reach its east-west gateways. A cluster without workloads has none, here or
+    /// below.
     pub east_west_gateways: Vec<SocketAddr>,
+    /// The names of load balancers before its east-west gateways: each agent looks them up.
+    #[serde(default)]
+    pub named_gateways: Vec<NamedGateway>,
     /// Declared round-trip times to other regions; who is nearest is decided by them.
     pub proximity: BTreeMap<Region, Duration>,
     /// Its labels, by which policies may select it.
@@ -78,6 +92,14 @@ pub struct FleetCluster {
     pub labels: BTreeMap<String, String>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+impl FleetCluster {
+    /// Whether others can reach it at all.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        !self.east_west_gateways.is_empty() || !self.named_gateways.is_empty()
+    }
 }
 
 /// A service with its endpoints in this cluster and the policy in force for it.

@@ -29,8 +29,7 @@ impl Config {
     pub fn farthest_from(&self, own: &ClusterName) -> Option<Duration> {
         let here = &self.clusters.get(own)?.region;
         let distances = self.distances_from(own);
-        let others =
-            self.clusters.iter().filter(|(name, it)| *name != own && !it.east_west_gateways.is_empty());
+        let others = self.clusters.iter().filter(|(name, it)| *name != own && it.is_open());
         let mut regions = others.map(|(_, it)| &it.region).filter(|region| *region != here);
         regions.try_fold(Duration::ZERO, |farthest, region| Some(farthest.max(*distances.get(region)?)))
     }
@@ -47,7 +46,7 @@ pub fn fleet_state(configs: &BTreeMap<ClusterName, Config>) -> FleetState {
     let mut state = FleetState::default();
     for (name, config) in configs {
         let Some(here) = config.clusters.get(name) else { continue };
-        let closed = |(_, other): &(&ClusterName, &crate::FleetCluster)| other.east_west_gateways.is_empty();
+        let closed = |(_, other): &(&ClusterName, &crate::FleetCluster)| !other.is_open();
         let others = config.clusters.iter().filter(|(other, _)| *other != name);
         let member = FleetMember {
             region: here.region.clone(),

@@ -37,8 +37,8 @@ pub use checks::{
 };
 pub use config::{
     AccessLog, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener,
-    ListenerOptions, ListenerProtocol, ListenerTls, ProcessOptions, Protocol, Retry, Service, ServicePolicy,
-    ShiftExpiry, TlsVersion, TrafficShift, Upstream,
+    ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Retry, Service,
+    ServicePolicy, ShiftExpiry, TlsVersion, TrafficShift, Upstream,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

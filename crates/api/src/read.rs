@@ -179,6 +179,29 @@ pub(crate) fn ip(node: &Node) -> Result<IpAddr, Wrong> {
 }
 
 /// A host name, perhaps with `*.` before it.
+/// An address, or a name that leads to some.
+pub(crate) enum Host {
+    Ip(IpAddr),
+    Name(String),
+}
+
+pub(crate) fn host(node: &Node) -> Result<Host, Wrong> {
+    let written = text(node)?;
+    if let Ok(address) = written.parse() {
+        return Ok(Host::Ip(address));
+    }
+    match hostname(node) {
+        // Digits and dots alone are an address that went wrong.
+        Ok(name) if !name.starts_with('*') && name.contains(|c: char| c.is_ascii_lowercase()) => {
+            Ok(Host::Name(name))
+        }
+        _ => Err(Wrong::new(
+            "an IP address or a host name",
+            "write for example 10.0.0.7 or lb.us-east.example: lower-case letters, digits, '-' and '.', no port and no scheme",
+        )),
+    }
+}
+
 pub(crate) fn hostname(node: &Node) -> Result<String, Wrong> {
     let written = text(node)?;
     let host = written.strip_prefix("*.").unwrap_or(&written);

@@ -7,16 +7,16 @@ use super::{
     Core, Output, PeerState, ProbeKey, START_LIMIT,
     facts::{facts, topology},
     roles,
+    ways::{Ways, ways},
 };
 use crate::checks::Checks;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
 };
 use tidegate_api::{Config, ConfigChange, Service};
 use tidegate_engine::{EndpointView, Engine, Event, Proximity, Source};
-use tidegate_model::{ClusterName, Locality, Region, ServiceName, Time, Zone};
+use tidegate_model::{Locality, Region, ServiceName, Time, Zone};
 use tidegate_probe as probe;
 
 /// How many services ask for what is not done for nobody.
@@ -62,11 +62,12 @@ impl Core {
         let region = own.region.clone();
         self.unusable = None;
         self.asked = Asked::of(config.services.values());
-        self.scopes.set_clusters(config, &self.own);
+        let ways = ways(config, &self.own, &self.resolved);
+        self.scopes.set_clusters(config, &self.own, &ways);
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
         // A new engine knows no service yet, and the addresses of other clusters' gateways are told with each one.
-        let mut tell_all = first || before.clusters != config.clusters;
+        let mut tell_all = first || before.clusters != config.clusters || ways != self.ways;
         if self.engine.as_ref().is_none_or(|engine| engine.fleet().region != region) {
             let saved = self.saved.take().or_else(|| self.engine.as_ref().map(|engine| engine.save(now)));
             let mut engine = Engine::new(self.own.clone(), region.clone(), saved.unwrap_or_default());
@@ -81,7 +82,8 @@ impl Core {
         let sources = self.sources.clone();
         self.set_sources(&region);
         self.unsaved |= self.sources != sources;
-        self.set_peers(&before, output);
+        self.forget_names();
+        self.set_peers(ways, output);
         let (clusters, distances) = topology(config, &self.own);
         self.tell(Event::Topology { clusters, distances }, now, output);
         self.refresh_sources(now, output);
@@ -121,21 +123,14 @@ impl Core {
         }));
     }
 
-    fn set_peers(&mut self, before: &Config, output: &mut Output) {
-        let ways = |config: &Config| -> BTreeMap<ClusterName, Vec<SocketAddr>> {
-            let others = config
-                .clusters
-                .iter()
-                .filter(|(name, it)| **name != self.own && !it.east_west_gateways.is_empty());
-            others.map(|(name, it)| (name.clone(), it.east_west_gateways.clone())).collect()
-        };
-        let now = ways(&self.config);
-        if now != ways(before) {
-            self.peers.retain(|name, _| now.contains_key(name));
-            for name in now.keys() {
+    fn set_peers(&mut self, ways: Ways, output: &mut Output) {
+        if ways != self.ways {
+            self.peers.retain(|name, _| ways.contains_key(name));
+            for name in ways.keys() {
                 self.peers.entry(name.clone()).or_insert(PeerState::Unheard);
             }
-            output.peers = Some(now);
+            output.peers = Some(ways.clone());
+            self.ways = ways;
         }
     }
 

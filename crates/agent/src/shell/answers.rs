@@ -87,7 +87,12 @@ impl Shell {
             uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
             pending: self.core.pending(now),
             manifests_generation: self.generation,
-            problems: [self.problems.clone(), out_of_date(self.core.config(), wall_clock())].concat(),
+            problems: [
+                self.problems.clone(),
+                out_of_date(self.core.config(), wall_clock()),
+                self.names.problems(),
+            ]
+            .concat(),
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),

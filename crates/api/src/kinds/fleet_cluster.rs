@@ -5,6 +5,7 @@ use super::{
     places::{Labels, Mention, Mentions},
 };
 use crate::{
+    config::NamedGateway,
     fields::{Field, Fields, Issues},
     object::Meta,
     read,
@@ -21,6 +22,7 @@ pub(crate) struct ClusterSpec {
     pub(crate) name: ClusterName,
     pub(crate) region: Region,
     pub(crate) east_west_gateways: Vec<SocketAddr>,
+    pub(crate) named_gateways: Vec<NamedGateway>,
     pub(crate) proximity: BTreeMap<Region, Duration>,
     /// `metadata.labels`.
     pub(crate) labels: Labels,
@@ -32,35 +34,50 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     let hint =
         "name the region that the cluster lies in, as its nodes' label topology.kubernetes.io/region does";
     let region = spec.required_value("region", hint, issues, read::name("region", Region::new));
-    let east_west_gateways = read_gateways(&mut spec, issues);
+    let (east_west_gateways, named_gateways) = read_gateways(&mut spec, issues);
     let mut mentions = Vec::new();
     let proximity = read_proximity(&mut spec, region.as_ref(), &mut mentions, issues);
     spec.finish(issues);
     // Object names are stricter than cluster names, so this cannot fail.
     let name = ClusterName::new(&meta.name).ok()?;
     let labels = meta.labels.clone();
-    Some(ClusterSpec { name, region: region?.value, east_west_gateways, proximity, labels, mentions })
+    let region = region?.value;
+    Some(ClusterSpec { name, region, east_west_gateways, named_gateways, proximity, labels, mentions })
 }
 
-fn read_gateways(spec: &mut Fields<'_>, issues: &mut Issues) -> Vec<SocketAddr> {
-    let mut gateways: Vec<SocketAddr> = Vec::new();
+fn read_gateways(spec: &mut Fields<'_>, issues: &mut Issues) -> (Vec<SocketAddr>, Vec<NamedGateway>) {
+    let (mut gateways, mut named): (Vec<SocketAddr>, Vec<NamedGateway>) = (Vec::new(), Vec::new());
     for mut gateway in spec.maps_up_to(MAX_ENTRIES, "eastWestGateways", issues) {
-        let hint = "the IP address at which other clusters reach this gateway";
-        let address = gateway.required_value("address", hint, issues, read::ip);
+        let hint = "the IP address or the host name at which other clusters reach this gateway";
+        let address = gateway.required_value("address", hint, issues, read::host);
         let port = gateway.value("port", issues, read::port).map_or(EAST_WEST_PORT, |port| port.value);
         let at = gateway.at;
         gateway.finish(issues);
-        let Some(address) = address else { continue };
-        let socket = SocketAddr::new(address.value, port);
-        if address.value.is_unspecified() {
-            issues.error(address.at, format!("{socket} is not an address that others can reach"), hint);
-        } else if gateways.contains(&socket) {
-            issues.error(at, format!("the gateway {socket} is listed twice"), "remove one");
-        } else {
-            gateways.push(socket);
+        let Some(Field { value: host, at: address_at }) = address else { continue };
+        let twice = match host {
+            read::Host::Ip(address) => {
+                let socket = SocketAddr::new(address, port);
+                if address.is_unspecified() {
+                    let message = format!("{socket} is not an address that others can reach");
+                    issues.error(address_at, message, hint);
+                    continue;
+                }
+                let twice = gateways.contains(&socket).then(|| socket.to_string());
+                gateways.push(socket);
+                twice
+            }
+            read::Host::Name(host) => {
+                let gateway = NamedGateway { host, port };
+                let twice = named.contains(&gateway).then(|| format!("{}:{port}", gateway.host));
+                named.push(gateway);
+                twice
+            }
+        };
+        if let Some(gateway) = twice {
+            issues.error(at, format!("the gateway {gateway} is listed twice"), "remove one");
         }
     }
-    gateways
+    (gateways, named)
 }
 
 fn read_proximity(

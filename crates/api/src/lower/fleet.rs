@@ -23,6 +23,7 @@ pub(super) fn lower(own: &ClusterName, objects: &[&Arc<Object>], problems: &mut 
             let cluster = FleetCluster {
                 region: spec.region.clone(),
                 east_west_gateways: spec.east_west_gateways.clone(),
+                named_gateways: spec.named_gateways.clone(),
                 proximity: spec.proximity.clone(),
                 labels: spec.labels.clone(),
                 origin: object.origin(object.at),
