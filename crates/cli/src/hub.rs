@@ -4,7 +4,7 @@ use crate::stop;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
-use tidegate_hub::{HubConfig, PolicySource};
+use tidegate_hub::{HubConfig, PolicySource, WaveLimits};
 use tidegate_link::identity::TrustDomain;
 
 #[derive(Debug, Parser)]
@@ -43,6 +43,17 @@ pub(crate) struct Args {
     /// How long an agent's certificate lasts. It is renewed at two thirds of it, and a hub may be gone for the last third.
     #[arg(long, value_name = "DURATION", default_value = "720h")]
     certificate_ttl: String,
+    /// A wave of clusters that has taken a new policy (`FleetCluster.spec.rolloutWave`) is watched for so long before the next one
+    /// is handed it.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    wave_bake: String,
+    /// A cluster of a wave is waited for so long: one that is away is left out then, one that is there and has not taken the
+    /// policy halts the rollout.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    wave_patience: String,
+    /// A cluster may lose so many percent of its healthy endpoints or of the load that its pools are given; more halts the rollout.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
+    wave_loss: u64,
     /// Stop when standard input ends: for whoever starts hubs as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -71,6 +82,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+        waves: WaveLimits {
+            bake: duration("--wave-bake", &args.wave_bake)?,
+            patience: duration("--wave-patience", &args.wave_patience)?,
+            loss_ppm: args.wave_loss * 10_000,
+        },
     };
     tidegate_hub::run(config, stop::token(args.exit_with_stdin)).await?;
     Ok(ExitCode::SUCCESS)

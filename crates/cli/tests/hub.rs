@@ -198,6 +198,45 @@ fn an_older_hub_is_not_followed_and_a_revoked_cluster_is_cut_off() {
 }
 
 #[test]
+fn policy_goes_from_wave_to_wave_and_back() {
+    let place = Place::new();
+    place.write("clusters.yaml", &CLUSTERS.replace("{region: eu}", "{region: eu, rolloutWave: 1}"));
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    let hub = Hub::start(&place, "127.0.0.1:0", &["--wave-bake", "3s"]);
+    let east = Agent::join(&place, &hub, "us-east", Some(&manifests));
+    let west = Agent::join(&place, &hub, "eu-west", Some(&manifests));
+    east.until_rule("failback.holdDown 11s");
+    west.until_rule("failback.holdDown 11s");
+    place.write("web.yaml", &policy("web", "holdDown: 22s"));
+    east.until_rule("failback.holdDown 22s");
+    let table = hub.ask(&["rollout", "status"]).stdout;
+    assert!(table.contains("wave 1 keeps policy 1: eu-west"), "{table}");
+    assert!(west.rule().unwrap().contains("11s"));
+    west.until_rule("failback.holdDown 22s");
+    wait_until("its end", || (hub.json(&["rollout", "status"])["rollout"]["phase"] == "done").then_some(()));
+
+    // While the next one is on its way, an operator goes back further than to the one before.
+    place.write("web.yaml", &policy("web", "holdDown: 33s"));
+    east.until_rule("failback.holdDown 33s");
+    let history = hub.ask(&["rollout", "history"]).stdout;
+    assert!(history.contains("SEQUENCE"), "{history}");
+    let ran = hub.ask(&["rollout", "rollback", "--to", "1"]);
+    assert!(ran.stdout.contains("policy 1 is handed out to all clusters again, as policy 4"), "{ran:?}");
+    east.until_rule("failback.holdDown 11s");
+    west.until_rule("failback.holdDown 11s");
+    let table = hub.ask(&["rollout", "status"]).stdout;
+    assert!(table.contains("rolled back, against the source: FailoverPolicy shop/web"), "{table}");
+    let ran = hub.ask(&["rollout", "rollback", "--to", "999"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("tidegate rollout history"), "{ran:?}");
+    let ran = hub.ask(&["rollout", "resume"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    east.until_rule("failback.holdDown 33s");
+}
+
+#[test]
 fn certificates_are_renewed_on_a_living_stream() {
     let place = Place::new();
     place.write("clusters.yaml", CLUSTERS);

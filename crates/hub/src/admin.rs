@@ -3,9 +3,9 @@
 
 use crate::{
     metrics,
-    office::{Office, OfficeError},
+    office::{Office, OfficeError, Resumed},
     run::HubError,
-    view::{AuditView, ClusterView, DoneView, RolloutView, TokenView},
+    view::{AuditView, ClusterView, DoneView, HistoryView, RolloutView, TokenView},
 };
 use axum::{
     Json, Router,
@@ -38,6 +38,8 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/tokens", post(token))
         .route("/api/v1/rollout", get(rollout))
         .route("/api/v1/rollout/resume", post(resume))
+        .route("/api/v1/rollout/rollback", post(roll_back))
+        .route("/api/v1/rollout/history", get(history))
         .route("/api/v1/reload", post(reload_source))
         .route("/api/v1/audit", get(audit))
         .with_state(Shared { office, reload })
@@ -56,7 +58,11 @@ impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         match &error {
             HubError::Office(
-                office @ (OfficeError::Ttl | OfficeError::Tokens | OfficeError::NothingToResume),
+                office @ (OfficeError::Ttl
+                | OfficeError::Tokens
+                | OfficeError::NothingToResume
+                | OfficeError::NoSuchPolicy(_)
+                | OfficeError::SamePolicy(_)),
             ) => Self(StatusCode::BAD_REQUEST, office.to_string()),
             other => Self(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
@@ -77,8 +83,10 @@ async fn work<T: Send + 'static>(
 async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
     let office = &shared.office;
     let numbers = metrics::Numbers {
-        sequence: office.policy.borrow().sequence(),
-        objects: office.policy.borrow().objects.len(),
+        sequence: office.newest().sequence(),
+        objects: office.newest().objects.len(),
+        halted: office.policy.borrow().halted,
+        halts: office.halts.load(std::sync::atomic::Ordering::Relaxed),
         problems: office.problems().len(),
         sessions: office.fleet().sessions(),
         refusals: office.identity.refusals().counts(),
@@ -132,12 +140,39 @@ async fn revoke(
 }
 
 async fn resume(State(shared): State<Shared>) -> Result<Json<DoneView>, Failure> {
-    let sequence = work(shared, |office| {
-        let highest = office.fleet().highest_held_back();
-        office.resume(highest)
-    });
-    let done = format!("policy {} of this hub is handed out over what the agents hold", sequence.await?);
+    let reload = Arc::clone(&shared.reload);
+    let done = match work(shared, |office| office.resume("operator")).await? {
+        Resumed::Over(sequence) => {
+            format!("policy {sequence} of this hub is handed out over what the agents hold")
+        }
+        Resumed::Goes(sequence) => format!("the rollout of policy {sequence} goes on"),
+        Resumed::Source(objects) => {
+            reload.notify_one();
+            format!("the source counts again for {objects} objects that were rolled back")
+        }
+    };
     Ok(Json(DoneView { done }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackQuery {
+    to: Option<String>,
+}
+
+async fn roll_back(
+    State(shared): State<Shared>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Result<Json<DoneView>, Failure> {
+    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let done = work(shared, move |office| office.roll_back(query.to.as_deref(), "operator"));
+    let (former, sequence) = done.await?;
+    let done = format!("policy {former} is handed out to all clusters again, as policy {sequence}");
+    Ok(Json(DoneView { done }))
+}
+
+async fn history(State(shared): State<Shared>) -> Result<Json<Vec<HistoryView>>, Failure> {
+    work(shared, |office| Ok(office.history_view()?)).await.map(Json)
 }
 
 async fn reload_source(State(shared): State<Shared>) -> &'static str {

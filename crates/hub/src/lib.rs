@@ -7,10 +7,12 @@
 
 mod admin;
 mod authority;
+mod condition;
 mod documents;
 mod fleet;
 mod metrics;
 mod office;
+mod rolled_back;
 mod run;
 mod server;
 mod source;
@@ -18,8 +20,10 @@ mod store;
 mod sync;
 mod tokens;
 pub mod view;
+mod waves;
 
 pub use office::{NewToken, OfficeError};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;
 pub use store::StoreError;
+pub use waves::WaveLimits;

@@ -7,6 +7,7 @@ use crate::{
     server::Server,
     source::{PolicySource, Source},
     store::{Store, StoreError},
+    waves::WaveLimits,
 };
 use std::{
     io,
@@ -27,8 +28,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Streams that are open when the hub stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// And then so long to let go of the store.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// The files of the authority are compared so often.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// A rollout is looked at so often.
+const ROLL_EVERY: Duration = Duration::from_millis(500);
 /// Writes that come together are read together.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -49,6 +54,8 @@ pub struct HubConfig {
     pub authority: Option<PathBuf>,
     /// How long an agent's certificate lasts; it is renewed at two thirds of it.
     pub certificate_ttl: Duration,
+    /// How a new policy goes from wave to wave.
+    pub waves: WaveLimits,
 }
 
 /// Why a hub cannot run, or cannot do something.
@@ -135,7 +142,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         return Err(HubError::Admin(config.admin));
     }
     let place = place(&config.state_dir, config.authority.clone(), config.trust_domain.as_ref())?;
-    let office = Arc::new(Office::open(place, config.certificate_ttl, Arc::new(SystemClock))?);
+    let office = Arc::new(Office::open(place, config.certificate_ttl, config.waves, Arc::new(SystemClock))?);
     let reload = Arc::new(Notify::new());
     let source = config.policies.open(&config.state_dir, &reload);
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
@@ -145,10 +152,12 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves agents");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
 
+    let held = Arc::downgrade(&office);
     let tasks = TaskTracker::new();
     let ended = stop.child_token();
     tasks.spawn(follow(Arc::clone(&office), source, Arc::clone(&reload), ended.clone()));
     tasks.spawn(keep_keys(Arc::clone(&office), ended.clone()));
+    tasks.spawn(roll(Arc::clone(&office), ended.clone()));
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
     let http = axum::serve(admin_listener, admin::router(office, reload))
@@ -170,6 +179,11 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in {} s and are cut", STOP_LIMIT.as_secs());
+    }
+    // Connections let go of the store a moment after they ended, and say nothing of it. Whoever called may open it again.
+    let until = Instant::now() + RELEASE_LIMIT;
+    while held.strong_count() > 0 && Instant::now() < until {
+        sleep(SETTLE).await;
     }
     outcome
 }
@@ -278,6 +292,21 @@ async fn keep_keys(office: Arc<Office>, stop: CancellationToken) {
         });
         if let Ok(Err(error)) = work.await {
             tracing::error!(%error, "the keys stay as they were");
+        }
+    }
+}
+
+/// Looks how the rollout is, and lets it go on or halts it.
+async fn roll(office: Arc<Office>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(ROLL_EVERY) => {}
+        }
+        let office = Arc::clone(&office);
+        let step = tokio::task::spawn_blocking(move || office.step(Instant::now()));
+        if let Ok(Err(error)) = step.await {
+            tracing::error!(%error, "the rollout cannot go on");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the hub keeps: one redb file in its state folder. Every change is one transaction that is synced before it is told.
 
-use crate::tokens::TokenRecord;
+use crate::{tokens::TokenRecord, waves::Rollout};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -19,6 +19,8 @@ const TEXTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("texts");
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// By serial.
 const CERTIFICATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("certificates");
+/// The rollout and what it holds back, by name.
+const ROLLOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rollout");
 /// Numbers by name.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
@@ -28,6 +30,9 @@ pub(crate) const MAX_AUDIT: u64 = 200_000;
 pub(crate) const MAX_HEADS: u64 = 200;
 /// Unknown heads up to this sequence are replaced: an operator said so.
 const RESUMED_OVER: &str = "resumed_over";
+
+/// Under this name the rollout is kept.
+pub(crate) const ROLLOUT_NAME: &str = "rollout";
 
 /// Why something cannot be kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +113,7 @@ impl Store {
         transaction.open_table(TOKENS)?;
         transaction.open_table(CERTIFICATES)?;
         transaction.open_table(NUMBERS)?;
+        transaction.open_table(ROLLOUT)?;
         transaction.commit()?;
         Ok(Self { database })
     }
@@ -141,11 +147,18 @@ impl Store {
             .collect()
     }
 
-    /// The newest policy.
-    pub(crate) fn last_head(&self) -> Result<Option<(HeadRecord, Objects)>, StoreError> {
+    /// The sequence of the newest policy; 0 before the first.
+    pub(crate) fn newest(&self) -> Result<u64, StoreError> {
         let transaction = self.database.begin_read()?;
         let heads = transaction.open_table(HEADS)?;
-        let Some((_, record)) = heads.last()? else { return Ok(None) };
+        Ok(heads.last()?.map_or(0, |(sequence, _)| sequence.value()))
+    }
+
+    /// A policy of the history with its objects.
+    pub(crate) fn policy(&self, sequence: u64) -> Result<Option<(HeadRecord, Objects)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let heads = transaction.open_table(HEADS)?;
+        let Some(record) = heads.get(sequence)? else { return Ok(None) };
         let record: HeadRecord = decode("heads", record.value())?;
         let texts = transaction.open_table(TEXTS)?;
         let mut objects = Objects::new();
@@ -158,6 +171,31 @@ impl Store {
         Ok(Some((record, objects)))
     }
 
+    /// The history, the newest first.
+    pub(crate) fn history(&self) -> Result<Vec<(u64, HeadRecord)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let heads = transaction.open_table(HEADS)?;
+        let read = heads.iter()?.rev().map(|entry| {
+            let (sequence, record) = entry?;
+            Ok((sequence.value(), decode("heads", record.value())?))
+        });
+        read.collect()
+    }
+
+    /// What is kept of the rollout under a name.
+    pub(crate) fn kept<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(ROLLOUT)?;
+        table.get(name)?.map(|bytes| decode("rollout", bytes.value())).transpose()
+    }
+
+    /// Keeps it.
+    pub(crate) fn keep<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(ROLLOUT)?.insert(name, &*encode("rollout", value)?)?;
+        Ok(transaction.commit()?)
+    }
+
     /// A policy of the history.
     pub(crate) fn head(&self, sequence: u64) -> Result<Option<HeadRecord>, StoreError> {
         let transaction = self.database.begin_read()?;
@@ -165,12 +203,13 @@ impl Store {
         heads.get(sequence)?.map(|record| decode("heads", record.value())).transpose()
     }
 
-    /// Keeps a new policy with the audit record of it, and forgets what is too old.
+    /// Keeps a new policy and the rollout of it, and forgets what is too old; never the policy that it starts from.
     pub(crate) fn publish(
         &self,
         sequence: u64,
         record: &HeadRecord,
         objects: &Objects,
+        rollout: &Rollout,
     ) -> Result<(), StoreError> {
         let transaction = self.database.begin_write()?;
         {
@@ -184,9 +223,17 @@ impl Store {
             }
             let mut heads = transaction.open_table(HEADS)?;
             heads.insert(sequence, &*encode("heads", record)?)?;
+            transaction.open_table(ROLLOUT)?.insert(ROLLOUT_NAME, &*encode("rollout", rollout)?)?;
             if heads.len()? > MAX_HEADS {
-                while heads.len()? > MAX_HEADS {
-                    heads.pop_first()?;
+                let mut spare = Vec::new();
+                for entry in heads.iter()? {
+                    let at = entry?.0.value();
+                    if at != rollout.base && heads.len()? > MAX_HEADS + spare.len() as u64 {
+                        spare.push(at);
+                    }
+                }
+                for at in spare {
+                    heads.remove(at)?;
                 }
                 let mut used = std::collections::BTreeSet::new();
                 for entry in heads.iter()? {
@@ -338,11 +385,11 @@ mod tests {
             let prints = objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
             let head =
                 HeadRecord { head: vec![1], signature: vec![2], objects: prints, since: BTreeMap::new() };
-            store.publish(sequence, &head, &objects).unwrap();
+            store.publish(sequence, &head, &objects, &Rollout::at_once(sequence)).unwrap();
         }
         drop(store);
         let store = Store::open(&path).unwrap();
-        let (_, objects) = store.last_head().unwrap().unwrap();
+        let (_, objects) = store.policy(store.newest().unwrap()).unwrap().unwrap();
         assert_eq!(objects["A"].text, (MAX_HEADS + 5).to_string());
         assert!(store.head(5).unwrap().is_none() && store.head(6).unwrap().is_some());
         let transaction = store.database.begin_read().unwrap();

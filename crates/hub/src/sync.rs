@@ -2,6 +2,7 @@
 
 use crate::office::{Office, Published, Recalled};
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -99,7 +100,7 @@ impl Session {
                     self.send(out, from_hub::What::Trust(trust.to_proto())).await?;
                 }
                 Ok(()) = policies.changed() => {
-                    let published = Arc::clone(&policies.borrow_and_update());
+                    let published = Arc::clone(policies.borrow_and_update().to(&self.cluster));
                     if matches!(given, Given::HeldBack(_)) {
                         given = self.recall(hello)?;
                         self.told_apart(hello.boot_id, &given);
@@ -173,8 +174,11 @@ impl Session {
                 return Ok(given);
             }
         };
-        if held.is_some_and(|(sequence, _)| sequence == published.sequence()) {
-            return Ok(Given::Published(published));
+        match held.map(|(sequence, _)| sequence.cmp(&published.sequence())) {
+            Some(Ordering::Equal) => return Ok(Given::Published(published)),
+            // Its wave is closed, and it had a policy of an open one before: nobody follows a lower sequence.
+            Some(Ordering::Greater) => return Ok(given),
+            _ => {}
         }
         if let Some(message) = published.message(held) {
             self.send(out, from_hub::What::Policy(message)).await?;

@@ -24,6 +24,7 @@ pub(super) fn lower(own: &ClusterName, objects: &[&Arc<Object>], problems: &mut 
                 region: spec.region.clone(),
                 east_west_gateways: spec.east_west_gateways.clone(),
                 proximity: spec.proximity.clone(),
+                rollout_wave: spec.rollout_wave,
                 labels: spec.labels.clone(),
                 origin: object.origin(object.at),
             };
