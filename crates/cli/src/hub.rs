@@ -4,7 +4,7 @@ use crate::stop;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
-use tidegate_hub::{HubConfig, PolicySource, WaveLimits};
+use tidegate_hub::{HubConfig, PolicySource, StateCopy, WaveLimits};
 use tidegate_link::identity::TrustDomain;
 
 #[derive(Debug, Parser)]
@@ -43,6 +43,13 @@ pub(crate) struct Args {
     /// How long an agent's certificate lasts. It is renewed at two thirds of it, and a hub may be gone for the last third.
     #[arg(long, value_name = "DURATION", default_value = "720h")]
     certificate_ttl: String,
+    /// A folder where a copy of the state folder is kept while the hub runs, from which another hub can start. It holds the fleet's
+    /// keys: it belongs on a disk that only hubs reach.
+    #[arg(long, value_name = "DIR")]
+    copy_to: Option<PathBuf>,
+    /// How often the copy is made anew; after a revocation it is at once.
+    #[arg(long, value_name = "DURATION", default_value = "1m", requires = "copy_to")]
+    copy_every: String,
     /// A wave of clusters that has taken a new policy (`FleetCluster.spec.rolloutWave`) is watched for so long before the next one
     /// is handed it.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
@@ -74,6 +81,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         std::fs::read_dir(folder)
             .with_context(|| format!("the policies {} cannot be read", folder.display()))?;
     }
+    let every = duration("--copy-every", &args.copy_every)?.max(Duration::from_secs(1));
     let config = HubConfig {
         state_dir: args.state_dir,
         policies,
@@ -82,6 +90,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+        copy: args.copy_to.map(|folder| StateCopy { folder, every }),
         waves: WaveLimits {
             bake: duration("--wave-bake", &args.wave_bake)?,
             patience: duration("--wave-patience", &args.wave_patience)?,

@@ -268,3 +268,73 @@ fn a_cluster_that_joined_before_gateways_had_certificates_is_given_one_at_its_ne
     let newer = read();
     assert!(newer["gateway"]["chain"].is_array() && newer["key"] != older["key"], "both are new");
 }
+
+#[test]
+fn another_hub_takes_over_from_a_copy_that_is_older_than_what_agents_hold() {
+    let place = Place::new();
+    let repository = place.at("repository");
+    fs::create_dir(&repository).unwrap();
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(arguments);
+        let ran = command.current_dir(&repository).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    let commit = |hold_down: &str| {
+        fs::write(repository.join("web.yaml"), policy("web", hold_down)).unwrap();
+        git(&["add", "-A"]);
+        git(&["commit", "--quiet", "-m", hold_down]);
+    };
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    git(&["init", "--quiet", "-b", "main"]);
+    fs::write(repository.join("clusters.yaml"), CLUSTERS).unwrap();
+    commit("holdDown: 11s");
+    // The address of the other hub, which nobody serves yet.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (url, copy) = (repository.to_str().unwrap(), place.at("copy"));
+    let start = |state: &str, listen: &str, more: &[&str]| {
+        let source = ["--git", url, "--git-interval", "1s"];
+        Hub::start_from(&source, &place.at(state), listen, more)
+    };
+    // The copy is made at the start, and not again within this test.
+    let copying = ["--copy-to", copy.to_str().unwrap(), "--copy-every", "1h"];
+    let mut first = start("hub", "127.0.0.1:0", &copying);
+    let address = first.listen.to_string();
+    let join = |cluster: &str| {
+        let mut command = agent_command(&place.at(cluster), Some(&manifests), ANY);
+        command.args(["--hub", &address, "--hub", &other, "--join", &first.token(cluster)]);
+        Agent::start(&mut command)
+    };
+    let (mut east, west) = (join("us-east"), join("eu-west"));
+    for hold_down in ["22s", "33s"] {
+        commit(&format!("holdDown: {hold_down}"));
+        for agent in [&east, &west] {
+            agent.until_rule(&format!("failback.holdDown {hold_down}"));
+        }
+    }
+    assert_eq!(first.json(&["rollout", "status"])["sequence"], 3);
+    first.running.signal(rustix::process::Signal::KILL);
+    first.running.ended();
+
+    // The other one knows of neither cluster and of no policy after the first: it has them from Git and from the agents.
+    let mut second = start("copy", &other, &[]);
+    let at_other = format!("connected to the hub hub=\"{other}\"");
+    east.running.until_said("the other hub", |text| text.contains(&at_other).then_some(()));
+    second
+        .running
+        .until_said("what it adopts", |text| text.contains("an agent holds this policy").then_some(()));
+    for cluster in ["us-east", "eu-west"] {
+        second.until("FailoverPolicy shop/web", cluster, "applied");
+    }
+    assert_eq!(second.json(&["rollout", "status"])["sequence"], 3);
+    let listed = second.json(&["cluster", "list"]);
+    let all = listed.as_array().unwrap();
+    assert!(all.iter().all(|it| it["connected"] == true && it["certificateEnds"].is_u64()), "{listed}");
+    // And it goes on.
+    commit("holdDown: 44s");
+    for agent in [&east, &west] {
+        agent.until_rule("failback.holdDown 44s");
+    }
+}

@@ -8,6 +8,7 @@
 mod admin;
 mod authority;
 mod condition;
+mod copy;
 mod documents;
 mod fleet;
 mod metrics;
@@ -22,6 +23,7 @@ mod tokens;
 pub mod view;
 mod waves;
 
+pub use copy::StateCopy;
 pub use office::{NewToken, OfficeError};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;

@@ -23,10 +23,12 @@ use std::{
 };
 use tidegate_link::{
     hub::{JoinToken, Secret, Trust},
-    identity::{AuthorityError, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain},
+    identity::{
+        AuthorityError, CertificateFacts, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain,
+    },
 };
 use tidegate_model::ClusterName;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Where the hub's keys are, and how they are read again.
 #[derive(Clone, Debug)]
@@ -98,6 +100,8 @@ pub(crate) struct Office {
     pub(crate) identity: Identity,
     pub(crate) policy: watch::Sender<Arc<Handed>>,
     waves: WaveLimits,
+    /// Something changed that a copy of the state must not miss.
+    pub(crate) copy_now: Notify,
     /// How often a rollout halted since the start.
     pub(crate) halts: AtomicU64,
     /// Held while a policy is published or a rollout goes on: one at a time.
@@ -133,6 +137,7 @@ impl Office {
             identity,
             policy: watch::Sender::new(Arc::new(handed)),
             waves,
+            copy_now: Notify::new(),
             halts: AtomicU64::new(0),
             rollout: Mutex::new(rolling),
             trust: watch::Sender::new(Arc::new(trust)),
@@ -251,10 +256,26 @@ impl Office {
         Ok(())
     }
 
+    /// An agent shows a certificate of this authority: one that was issued after the state was copied from which this hub started
+    /// is known again by it.
+    pub(crate) fn shown(&self, cluster: &ClusterName, facts: &CertificateFacts) -> Result<(), StoreError> {
+        let record = CertificateRecord {
+            cluster: cluster.clone(),
+            not_after: facts.not_after.as_secs(),
+            revoked: false,
+        };
+        if self.store.bring_certificate(facts.serial.as_str(), &record)? {
+            let detail = format!("certificate {}, which this hub's state does not know", facts.serial);
+            self.audit(&format!("agent of {cluster}"), "shown", detail)?;
+        }
+        Ok(())
+    }
+
     /// Revokes everything that was issued to a cluster; its streams end.
     pub(crate) fn revoke(&self, cluster: &ClusterName) -> Result<usize, HubError> {
         let count = self.store.revoke(cluster, self.now())?;
         self.audit("operator", "revoked", format!("{count} certificates of {cluster}"))?;
+        self.copy_now.notify_one();
         self.renew_trust()?;
         Ok(count)
     }

@@ -3,6 +3,7 @@
 use crate::{
     admin,
     authority::Keys,
+    copy::{self, StateCopy},
     office::{KeyPlace, NewToken, Office, OfficeError, make_token, trust_domain},
     server::Server,
     source::{PolicySource, Source},
@@ -56,6 +57,8 @@ pub struct HubConfig {
     pub certificate_ttl: Duration,
     /// How a new policy goes from wave to wave.
     pub waves: WaveLimits,
+    /// Where a copy of the state folder is kept, from which another hub can start.
+    pub copy: Option<StateCopy>,
 }
 
 /// Why a hub cannot run, or cannot do something.
@@ -147,6 +150,9 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     let source = config.policies.open(&config.state_dir, &reload);
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
     let source = read(&office, source).await;
+    if let Some(copy) = &config.copy {
+        copy::write(&office, &config.state_dir, &copy.folder)?;
+    }
     let listener = bind(config.listen, "agents").await?;
     let admin_listener = bind(config.admin, "administration").await?;
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves agents");
@@ -157,6 +163,9 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     let ended = stop.child_token();
     tasks.spawn(follow(Arc::clone(&office), source, Arc::clone(&reload), ended.clone()));
     tasks.spawn(keep_keys(Arc::clone(&office), ended.clone()));
+    if let Some(copy) = config.copy {
+        tasks.spawn(copy::follow(Arc::clone(&office), config.state_dir, copy, ended.clone()));
+    }
     tasks.spawn(roll(Arc::clone(&office), ended.clone()));
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;

@@ -118,6 +118,35 @@ impl Store {
         Ok(Self { database })
     }
 
+    /// Writes all of it, as it is at one moment, to a new file.
+    pub(crate) fn copy(&self, path: &Path) -> Result<(), StoreError> {
+        let from = self.database.begin_read()?;
+        let copy = Database::create(path)?;
+        let to = copy.begin_write()?;
+        for table in [AUDIT, HEADS] {
+            let mut into = to.open_table(table)?;
+            for entry in from.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        for table in [TEXTS, TOKENS, CERTIFICATES, ROLLOUT] {
+            let mut into = to.open_table(table)?;
+            for entry in from.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        {
+            let mut into = to.open_table(NUMBERS)?;
+            for entry in from.open_table(NUMBERS)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        Ok(to.commit()?)
+    }
+
     /// Appends records to the audit log.
     pub(crate) fn audit(&self, records: &[AuditRecord]) -> Result<(), StoreError> {
         let transaction = self.database.begin_write()?;
@@ -315,6 +344,19 @@ impl Store {
         let transaction = self.database.begin_write()?;
         transaction.open_table(CERTIFICATES)?.insert(serial, &*encode("certificates", record)?)?;
         Ok(transaction.commit()?)
+    }
+
+    /// Keeps a certificate that this store does not know; whether it was one.
+    pub(crate) fn bring_certificate(
+        &self,
+        serial: &str,
+        record: &CertificateRecord,
+    ) -> Result<bool, StoreError> {
+        let reading = self.database.begin_read()?;
+        if reading.open_table(CERTIFICATES)?.get(serial)?.is_some() {
+            return Ok(false);
+        }
+        self.keep_certificate(serial, record).map(|()| true)
     }
 
     /// All certificates, by serial.

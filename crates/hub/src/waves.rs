@@ -147,6 +147,11 @@ impl Rollout {
         next
     }
 
+    /// The same, when its target has another sequence.
+    pub(crate) fn numbered(self, target: u64) -> Self {
+        Self { target, ..self }
+    }
+
     /// Whether the clusters of a wave are handed the target.
     pub(crate) const fn is_open(&self, wave: u32) -> bool {
         self.base == 0 || wave <= self.wave || matches!(self.phase, Phase::Done)

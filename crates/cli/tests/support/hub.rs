@@ -49,9 +49,16 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start(place: &Place, listen: &str, more: &[&str]) -> Self {
+        let policies = place.at("policies");
+        let source = ["--policies", policies.to_str().unwrap()];
+        Self::start_from(&source, &place.at("hub"), listen, more)
+    }
+
+    /// With another source of policy, or another state.
+    pub(crate) fn start_from(source: &[&str], state: &Path, listen: &str, more: &[&str]) -> Self {
         let mut command = tidegate();
         command.args(["hub", "--listen", listen, "--admin", "127.0.0.1:0"]).args(more);
-        command.arg("--policies").arg(place.at("policies")).arg("--state-dir").arg(place.at("hub"));
+        command.args(source).arg("--state-dir").arg(state);
         let mut running = Running::start(&mut command);
         let listen = running.until_said("its address", bound("serves agents"));
         let admin = running.until_said("its admin address", bound("serves administration"));

@@ -5,7 +5,7 @@ use crate::{
     documents::{Read, choose},
     rolled_back::RolledBack,
     run::HubError,
-    store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store, StoreError},
+    store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store},
     waves::{self, Phase, Rollout, Waves},
 };
 use std::{
@@ -64,6 +64,8 @@ pub(crate) enum Recalled {
     Nothing,
     /// This policy of the history: its sequence, and the fingerprints of its objects.
     Policy(u64, BTreeMap<String, String>),
+    /// A policy of before what is handed out now: all of a newer one leads on.
+    Past(u64),
     /// A policy of this hub's key that is not in its history: its state is older than what it once handed out.
     Unknown(u64),
 }
@@ -229,8 +231,48 @@ impl Office {
         Ok(())
     }
 
+    /// A hub that was started from a copy of an older state meets an agent that holds what the source says now, signed by this
+    /// fleet's hub with a higher sequence: then that is the newest policy, and what others hold of before it is past. Whether
+    /// it was.
+    fn adopt(&self, head: &Head, signed: &SignedHead) -> Result<bool, HubError> {
+        let mut rolling = self.rolling();
+        let current = self.newest();
+        let same = current.head.as_ref().is_some_and(|(own, _)| own.digest == head.digest);
+        if !same || head.sequence <= current.sequence() {
+            return Ok(false);
+        }
+        let since = |(key, at): (&String, &u64)| {
+            (key.clone(), if *at == current.sequence() { head.sequence } else { *at })
+        };
+        let since: BTreeMap<_, _> = current.since.iter().map(since).collect();
+        let record = HeadRecord {
+            head: signed.head.clone(),
+            signature: signed.signature.clone(),
+            objects: current.prints.clone(),
+            since: since.clone(),
+        };
+        let rollout = match &rolling.rollout {
+            Some(rollout) if rollout.phase != Phase::Done => rollout.clone().numbered(head.sequence),
+            _ => Rollout::at_once(head.sequence),
+        };
+        self.store.publish(head.sequence, &record, &current.objects, &rollout)?;
+        self.store.resume_over(head.sequence - 1)?;
+        self.audit("hub", "adopted", format!("policy {}, which an agent holds", head.sequence))?;
+        tracing::info!(sequence = head.sequence, "an agent holds this policy; it goes on from there");
+        rolling.newest = Arc::new(Published {
+            head: Some((head.clone(), signed.clone())),
+            objects: current.objects.clone(),
+            prints: current.prints.clone(),
+            since,
+            steps: Vec::new(),
+        });
+        rolling.rollout = Some(rollout);
+        self.policy.send_replace(Arc::new(rolling.handed()));
+        Ok(true)
+    }
+
     /// What is known here of what an agent says it holds.
-    pub(crate) fn recall(&self, hello: &proto::Hello) -> Result<Recalled, StoreError> {
+    pub(crate) fn recall(&self, hello: &proto::Hello) -> Result<Recalled, HubError> {
         let Some(held) = hello.held.as_ref().map(SignedHead::from_proto) else {
             return Ok(Recalled::Nothing);
         };
@@ -243,8 +285,11 @@ impl Office {
             }
             Some(record) if record.head == held.head => Ok(Recalled::Nothing),
             // So old that the history has forgotten it.
-            None if head.sequence + MAX_HEADS <= self.newest().sequence() => Ok(Recalled::Nothing),
-            _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Nothing),
+            None if head.sequence + MAX_HEADS <= self.newest().sequence() => {
+                Ok(Recalled::Past(head.sequence))
+            }
+            _ if self.adopt(&head, &held)? => self.recall(hello),
+            _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Past(head.sequence)),
             _ => Ok(Recalled::Unknown(head.sequence)),
         }
     }

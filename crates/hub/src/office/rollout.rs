@@ -11,7 +11,11 @@ use crate::{
     view::{HistoryView, PhaseView, WaveView, WavesView},
     waves::{self, Event, Phase, Sight},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
 use tidegate_link::hub::SignedHead;
 
 /// What an operator's `resume` did.
@@ -33,9 +37,9 @@ impl Office {
         let mut fleet = self.fleet();
         let mut sight = Sight::new();
         for record in valid {
-            if !sight.contains_key(&record.cluster) {
-                let seen = fleet.seen(&record.cluster);
-                sight.insert(record.cluster, seen);
+            if let Entry::Vacant(vacant) = sight.entry(record.cluster) {
+                let seen = fleet.seen(vacant.key());
+                vacant.insert(seen);
             }
         }
         Ok(sight)

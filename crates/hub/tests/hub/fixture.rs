@@ -70,6 +70,7 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         authority: None,
         certificate_ttl: Duration::from_secs(86_400),
         waves: WaveLimits::default(),
+        copy: None,
     }
 }
 
