@@ -28,12 +28,18 @@ pub(crate) struct Args {
     /// How often the repository is asked; POST /api/v1/reload asks at once.
     #[arg(long, value_name = "DURATION", default_value = "30s", requires = "git")]
     git_interval: String,
+    /// A file of those who may sign (`allowed_signers` of `ssh-keygen`): a commit that none of them signed by SSH is not taken.
+    #[arg(long, value_name = "FILE", requires = "git")]
+    git_signers: Option<PathBuf>,
     /// Where agents connect, with TLS of the fleet's own.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:18100")]
     listen: SocketAddr,
     /// Health, metrics and the command line's questions; loopback only.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18101")]
     admin: SocketAddr,
+    /// The same for people elsewhere: by TLS of the fleet's authority, with tokens of `tidegate access grant`.
+    #[arg(long, value_name = "ADDR")]
+    admin_tls: Option<SocketAddr>,
     /// The name of the fleet in its certificates, for a first start; `tidegate` if nothing is said.
     #[arg(long, value_name = "NAME")]
     trust_domain: Option<TrustDomain>,
@@ -73,6 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             url,
             branch: args.git_branch,
             path: args.git_path.unwrap_or_default(),
+            signers: args.git_signers,
             interval: duration("--git-interval", &args.git_interval)?.max(Duration::from_secs(1)),
         },
         (None, None) => bail!("no policy given\n  hint: --policies DIR or --git URL"),
@@ -87,6 +94,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         policies,
         listen: args.listen,
         admin: args.admin,
+        admin_tls: args.admin_tls,
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,

@@ -1,13 +1,13 @@
 //! `tidegate rollout`: how far policy is.
 
 use crate::{
-    admin::{self, Output},
+    admin::{HubDoor, Output, encoded},
     cluster::{Options, age},
     table,
 };
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 use tidegate_hub::view::{
     DoneView, HistoryView, ObjectInCluster, ObjectState, PhaseView, RolloutView, WavesView,
 };
@@ -28,9 +28,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Parser)]
 pub(crate) struct Asked {
-    /// The hub's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    door: HubDoor,
 }
 
 #[derive(Debug, Parser)]
@@ -47,7 +46,7 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::Status(options) => status(options).await?,
         Command::Resume(args) => done(args, "/api/v1/rollout/resume").await?,
         Command::Rollback(args) => {
-            let to = args.to.as_deref().map(|to| format!("?to={}", admin::encoded(to)));
+            let to = args.to.as_deref().map(|to| format!("?to={}", encoded(to)));
             done(&args.asked, &format!("/api/v1/rollout/rollback{}", to.unwrap_or_default())).await?;
         }
         Command::History(options) => history(options).await?,
@@ -56,13 +55,13 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
 }
 
 async fn done(asked: &Asked, path: &str) -> Result<()> {
-    let answer: DoneView = admin::ask(asked.admin, path).await?;
+    let answer: DoneView = asked.door.ask(path).await?;
     say!("{}", answer.done);
     Ok(())
 }
 
 async fn history(options: &Options) -> Result<()> {
-    let history: Vec<HistoryView> = admin::get(options.admin, "/api/v1/rollout/history").await?;
+    let history: Vec<HistoryView> = options.door.get("/api/v1/rollout/history").await?;
     if options.output == Output::Json {
         say!("{}", serde_json::to_string_pretty(&history)?);
         return Ok(());
@@ -83,7 +82,7 @@ async fn history(options: &Options) -> Result<()> {
 /// How the rollout goes on.
 fn waves(view: &WavesView) {
     let names = |clusters: &[tidegate_model::ClusterName]| {
-        clusters.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", ")
+        clusters.iter().map(tidegate_model::ClusterName::as_str).collect::<Vec<_>>().join(", ")
     };
     match (view.phase, &view.why) {
         (PhaseView::Halted, Some(why)) => {
@@ -112,7 +111,7 @@ fn waves(view: &WavesView) {
 }
 
 async fn status(options: &Options) -> Result<()> {
-    let rollout: RolloutView = admin::get(options.admin, "/api/v1/rollout").await?;
+    let rollout: RolloutView = options.door.get("/api/v1/rollout").await?;
     if options.output == Output::Json {
         say!("{}", serde_json::to_string_pretty(&rollout)?);
         return Ok(());

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use support::{
     command::{Running, run},
-    hub::{ANY, Agent, Hub, Place, agent_command},
+    hub::{ANY, Agent, Hub, Place, agent_command, bound},
     wait_until,
 };
 
@@ -337,4 +337,77 @@ fn another_hub_takes_over_from_a_copy_that_is_older_than_what_agents_hold() {
     for agent in [&east, &west] {
         agent.until_rule("failback.holdDown 44s");
     }
+}
+
+#[test]
+fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    place.write("pay.yaml", &policy("web", "holdDown: 12s").replace("namespace: shop", "namespace: pay"));
+    let mut hub = Hub::start(&place, "127.0.0.1:0", &["--admin-tls", "127.0.0.1:0"]);
+    let door = hub.running.until_said("its door", bound("serves people with tokens")).to_string();
+    let token = |name: &str, more: &[&str]| {
+        let ran = hub.ask(&[&["access", "grant", name, "--role"], more].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let path = place.at(name);
+        fs::write(&path, &ran.stdout).unwrap();
+        (path, ran.stdout.trim().to_owned())
+    };
+    let (viewer, _) = token("victor", &["viewer"]);
+    let (operator, _) = token("olga", &["operator", "--namespace", "shop"]);
+    let (admin, secret) = token("ada", &["admin", "--ttl", "1h"]);
+    let ask = |token: &std::path::Path, arguments: &[&str]| {
+        let more = ["--admin", &door, "--token-file", token.to_str().unwrap()];
+        run([arguments, &more].concat())
+    };
+    let refused = |token: &std::path::Path, arguments: &[&str], words: &str| {
+        let ran = ask(token, arguments);
+        assert!(ran.code == Some(1) && ran.stderr.contains(words), "{arguments:?}: {ran:?}");
+    };
+    let table = ask(&viewer, &["rollout", "status"]).stdout;
+    assert!(table.contains("shop/web") && table.contains("pay/web"), "{table}");
+    let table = ask(&operator, &["rollout", "status"]).stdout;
+    assert!(table.contains("shop/web") && !table.contains("pay/"), "{table}");
+    refused(&viewer, &["rollout", "rollback"], "victor is viewer, and this needs operator");
+    refused(&operator, &["rollout", "rollback"], "olga is limited to namespaces");
+    refused(&operator, &["cluster", "join-token", "us-east"], "this needs admin");
+    refused(&viewer, &["access", "list"], "this needs admin");
+    let ran = ask(&admin, &["cluster", "join-token", "us-east"]);
+    assert!(ran.stdout.starts_with("tidegate-join.us-east."), "{ran:?}");
+    let listed = ask(&admin, &["access", "list"]).stdout;
+    assert!(
+        listed.contains("olga") && listed.contains("shop") && !listed.contains("tidegate-access"),
+        "{listed}"
+    );
+    let twice = hub.ask(&["access", "grant", "ada", "--role", "admin"]);
+    assert!(twice.stderr.contains("ada has a token already"), "{twice:?}");
+
+    // Revoked, forged, of another authority, without TLS, or none at all.
+    assert_eq!(ask(&admin, &["access", "revoke", "victor"]).code, Some(0));
+    refused(&viewer, &["rollout", "status"], "knows no such token");
+    let forged = place.at("forged");
+    let (rest, pin) = secret.rsplit_once('.').unwrap();
+    let (rest, own) = rest.rsplit_once('.').unwrap();
+    fs::write(&forged, format!("{rest}.{}.{pin}", "00".repeat(32))).unwrap();
+    refused(&forged, &["rollout", "status"], "knows no such token");
+    fs::write(&forged, format!("{rest}.{own}.{}", "00".repeat(32))).unwrap();
+    refused(&forged, &["rollout", "status"], "cannot be asked by TLS");
+    fs::write(&forged, "nothing").unwrap();
+    refused(&forged, &["rollout", "status"], "not a token for the hub");
+    let ran = run(["rollout", "status", "--admin", &door]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+
+    // The audit says who; what is kept is no secret.
+    let audit = hub.audit();
+    assert!(
+        audit.contains(r#""who":"ada","what":"tokenMade""#)
+            && audit.contains(r#""who":"ada","what":"grantRevoked""#),
+        "{audit}"
+    );
+    let said = hub.running.said();
+    assert!(said.contains("olga is limited to namespaces") && !said.contains(own), "{said}");
+    drop(hub);
+    let kept = fs::read(place.at("hub/hub.redb")).unwrap();
+    assert!(!kept.windows(own.len()).any(|it| it == own.as_bytes()));
 }

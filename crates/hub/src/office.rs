@@ -1,5 +1,6 @@
 //! The hub's desk: what it keeps and what it decides with that, between the streams and the store.
 
+mod access;
 mod policy;
 mod rollout;
 mod views;
@@ -8,6 +9,7 @@ pub(crate) use policy::{Handed, Published, Recalled};
 pub(crate) use rollout::Resumed;
 
 use crate::{
+    access::GrantError,
     authority::{Keys, draw_serial},
     fleet::Fleet,
     run::HubError,
@@ -56,6 +58,9 @@ pub enum OfficeError {
     /// The system has no randomness to give.
     #[error("the system has no randomness to give")]
     Randomness,
+    /// The token is not given.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// There is nothing to resume.
     #[error(
         "no rollout has halted, nothing was rolled back, and no connected agent holds a policy that this hub does not know; there is nothing to resume"
@@ -192,10 +197,15 @@ impl Office {
     }
 
     /// Makes a token.
-    pub(crate) fn make_token(&self, cluster: &ClusterName, ttl: Duration) -> Result<NewToken, OfficeError> {
+    pub(crate) fn make_token(
+        &self,
+        cluster: &ClusterName,
+        ttl: Duration,
+        who: &str,
+    ) -> Result<NewToken, OfficeError> {
         let pin = self.keys().authority.pin()?;
         let made = make_token(&self.store, cluster, ttl, pin, self.now())?;
-        self.audit("operator", "tokenMade", format!("for {cluster}, good for {} s", ttl.as_secs()))?;
+        self.audit(who, "tokenMade", format!("for {cluster}, good for {} s", ttl.as_secs()))?;
         Ok(made)
     }
 
@@ -272,9 +282,9 @@ impl Office {
     }
 
     /// Revokes everything that was issued to a cluster; its streams end.
-    pub(crate) fn revoke(&self, cluster: &ClusterName) -> Result<usize, HubError> {
+    pub(crate) fn revoke(&self, cluster: &ClusterName, who: &str) -> Result<usize, HubError> {
         let count = self.store.revoke(cluster, self.now())?;
-        self.audit("operator", "revoked", format!("{count} certificates of {cluster}"))?;
+        self.audit(who, "revoked", format!("{count} certificates of {cluster}"))?;
         self.copy_now.notify_one();
         self.renew_trust()?;
         Ok(count)

@@ -4,12 +4,14 @@ use crate::{
     admin,
     authority::Keys,
     copy::{self, StateCopy},
+    door::{self, Door},
     office::{KeyPlace, NewToken, Office, OfficeError, make_token, trust_domain},
     server::Server,
     source::{PolicySource, Source},
     store::{Store, StoreError},
     waves::WaveLimits,
 };
+use axum::middleware::from_fn;
 use std::{
     io,
     net::SocketAddr,
@@ -49,6 +51,8 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     /// Where people and their tools ask. Loopback only.
     pub admin: SocketAddr,
+    /// Where they ask from elsewhere, by TLS and with tokens.
+    pub admin_tls: Option<SocketAddr>,
     /// The name of the fleet's authority; kept in the state folder from the first start on.
     pub trust_domain: Option<TrustDomain>,
     /// A folder with an authority of one's own: `tls.crt`, `tls.key`, `ca.crt`.
@@ -76,7 +80,7 @@ pub enum HubError {
     },
     /// The admin address could be reached from elsewhere.
     #[error(
-        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; use 127.0.0.1 and a tunnel"
+        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; --admin-tls does"
     )]
     Admin(SocketAddr),
     /// A file of the state folder cannot be used.
@@ -169,7 +173,15 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     tasks.spawn(roll(Arc::clone(&office), ended.clone()));
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
-    let http = axum::serve(admin_listener, admin::router(office, reload))
+    let router = admin::router(Arc::clone(&office), reload);
+    if let Some(address) = config.admin_tls {
+        let listener = bind(address, "administration by TLS").await?;
+        let address = listener.local_addr().unwrap_or(address);
+        let door = Door::open(listener, address, &office, ended.clone())?;
+        tracing::info!(%address, "serves people with tokens");
+        tasks.spawn(door.serve(router.clone(), office, ended.clone()));
+    }
+    let http = axum::serve(admin_listener, router.layer(from_fn(door::local)))
         .with_graceful_shutdown(ended.clone().cancelled_owned());
     let mut grpc = tasks.spawn(grpc);
     let mut http = tasks.spawn(async move { http.await.map_err(|error| error.to_string()) });
@@ -258,7 +270,7 @@ async fn read(office: &Arc<Office>, mut source: Box<dyn Source>) -> Box<dyn Sour
                     tracing::error!(%error, "the policy could not be published");
                 }
             }
-            Err(error) => tracing::warn!(%error, "the policy stays as it was"),
+            Err(error) => office.unreadable(&error.to_string()),
         }
         source
     });

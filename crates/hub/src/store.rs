@@ -1,6 +1,6 @@
 //! What the hub keeps: one redb file in its state folder. Every change is one transaction that is synced before it is told.
 
-use crate::{tokens::TokenRecord, waves::Rollout};
+use crate::{access::Grant, tokens::TokenRecord, waves::Rollout};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -21,6 +21,8 @@ const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 const CERTIFICATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("certificates");
 /// The rollout and what it holds back, by name.
 const ROLLOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rollout");
+/// Who may ask from elsewhere, by the hash of the secret.
+const GRANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("grants");
 /// Numbers by name.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
@@ -114,6 +116,7 @@ impl Store {
         transaction.open_table(CERTIFICATES)?;
         transaction.open_table(NUMBERS)?;
         transaction.open_table(ROLLOUT)?;
+        transaction.open_table(GRANTS)?;
         transaction.commit()?;
         Ok(Self { database })
     }
@@ -130,7 +133,7 @@ impl Store {
                 into.insert(key.value(), value.value())?;
             }
         }
-        for table in [TEXTS, TOKENS, CERTIFICATES, ROLLOUT] {
+        for table in [TEXTS, TOKENS, CERTIFICATES, ROLLOUT, GRANTS] {
             let mut into = to.open_table(table)?;
             for entry in from.open_table(table)?.iter()? {
                 let (key, value) = entry?;
@@ -357,6 +360,37 @@ impl Store {
             return Ok(false);
         }
         self.keep_certificate(serial, record).map(|()| true)
+    }
+
+    /// Who may ask from elsewhere, by the hash of the secret.
+    pub(crate) fn grants(&self) -> Result<BTreeMap<String, Grant>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(GRANTS)?;
+        let read = table.iter()?.map(|entry| {
+            let (hash, record) = entry?;
+            Ok((hash.value().to_owned(), decode("grants", record.value())?))
+        });
+        read.collect()
+    }
+
+    /// Whose token it is.
+    pub(crate) fn grant(&self, hash: &str) -> Result<Option<Grant>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(GRANTS)?;
+        table.get(hash)?.map(|record| decode("grants", record.value())).transpose()
+    }
+
+    /// Keeps one, or forgets it.
+    pub(crate) fn set_grant(&self, hash: &str, grant: Option<&Grant>) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(GRANTS)?;
+            match grant {
+                Some(grant) => drop(table.insert(hash, &*encode("grants", grant)?)?),
+                None => drop(table.remove(hash)?),
+            }
+        }
+        Ok(transaction.commit()?)
     }
 
     /// All certificates, by serial.

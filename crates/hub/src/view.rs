@@ -1,6 +1,8 @@
 //! What the hub shows: the JSON of its admin address, which the command line reads back. Ages are in milliseconds.
 
+use crate::access::Role;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tidegate_model::ClusterName;
 
 /// A cluster of the fleet.
@@ -188,6 +190,20 @@ pub struct TokenView {
     pub token: String,
     /// How long it is good for, in seconds.
     pub ttl_s: u64,
+}
+
+/// Somebody who may ask from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantView {
+    /// Whose token it is.
+    pub name: String,
+    /// What may be done with it.
+    pub role: Role,
+    /// What it is limited to; `None` for all.
+    pub namespaces: Option<BTreeSet<String>>,
+    /// When it ends, in seconds since 1970.
+    pub expires_at: u64,
 }
 
 /// What a command changed.

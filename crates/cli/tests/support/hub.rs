@@ -75,6 +75,16 @@ impl Hub {
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
+    /// The answer with the audit log, headers and all.
+    pub(crate) fn audit(&self) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.admin).unwrap();
+        stream.write_all(b"GET /api/v1/audit HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
     pub(crate) fn token(&self, cluster: &str) -> String {
         let ran = self.ask(&["cluster", "join-token", cluster, "--ttl", "1h"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");

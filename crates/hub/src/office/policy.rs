@@ -16,6 +16,9 @@ use tidegate_api::{Loader, SourceFile};
 use tidegate_link::hub::{Head, Objects, SignedHead, Trust, delta, digest, proto};
 use tidegate_model::ClusterName;
 
+/// A source that fails in ever new words fills no memory.
+const MAX_PROBLEMS: usize = 10_000;
+
 /// Under this name is kept what was rolled back.
 pub(super) const ROLLED_BACK: &str = "rolledBack";
 
@@ -168,6 +171,17 @@ impl Office {
         }
         self.publish(&mut rolling, objects, read.commit.as_deref(), current.sequence() + 1, How::Waves, who)?;
         Ok(true)
+    }
+
+    /// The source cannot be read: the policy stays as it was, and status says why.
+    pub(crate) fn unreadable(&self, why: &str) {
+        let told = format!("{why}; the policy stays as it was");
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if !problems.contains(&told) {
+            tracing::warn!("{told}");
+            problems.push(told);
+            problems.truncate(MAX_PROBLEMS);
+        }
     }
 
     /// Hands a policy out, by waves or to all at once.

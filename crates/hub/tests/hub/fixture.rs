@@ -66,6 +66,7 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         policies: PolicySource::Folder(folder.join("policies")),
         listen: free(),
         admin: free(),
+        admin_tls: None,
         trust_domain: Some("fleet.example".parse().unwrap()),
         authority: None,
         certificate_ttl: Duration::from_secs(86_400),
