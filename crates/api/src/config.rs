@@ -87,6 +87,9 @@ pub struct FleetCluster {
     pub named_gateways: Vec<NamedGateway>,
     /// Declared round-trip times to other regions; who is nearest is decided by them.
     pub proximity: BTreeMap<Region, Duration>,
+    /// In which wave the hub hands it a new policy, from 0.
+    #[serde(default)]
+    pub rollout_wave: u32,
     /// Its labels, by which policies may select it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

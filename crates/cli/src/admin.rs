@@ -7,7 +7,8 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use tidegate_link::{hub::AccessToken, identity::dial_pinned};
 
 /// An answer may be so long: 10,000 services with their plans stay well below.
 const LIMIT: usize = 256 << 20;
@@ -31,6 +32,47 @@ pub(crate) enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// Which hub is asked, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HubDoor {
+    /// The hub's admin address: at its own machine --admin, elsewhere --admin-tls.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
+    admin: SocketAddr,
+    /// A file with the token of `tidegate access grant`: then the hub is asked by TLS. TIDEGATE_TOKEN may hold the token itself.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl HubDoor {
+    fn token(&self) -> Result<Option<AccessToken>> {
+        let text = match &self.token_file {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("the token in {} cannot be read", path.display()))?,
+            None => match std::env::var("TIDEGATE_TOKEN") {
+                Ok(text) => text,
+                Err(_) => return Ok(None),
+            },
+        };
+        Ok(Some(text.parse()?))
+    }
+
+    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
+        let body = request_as(self.admin, method, path, self.token()?.as_ref()).await?;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("the answer of {} is not what this version expects", self.admin))
+    }
+
+    /// GETs `path` and reads the JSON.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.json(Method::GET, path).await
+    }
+
+    /// POSTs to `path` and reads the JSON.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.json(Method::POST, path).await
+    }
 }
 
 /// GETs `path` and reads the JSON.
@@ -67,7 +109,16 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
-    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path)).await;
+    request_as(admin, method, path, None).await
+}
+
+async fn request_as(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    token: Option<&AccessToken>,
+) -> Result<Bytes> {
+    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, token)).await;
     let Ok(answer) = answer else {
         bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
     };
@@ -82,17 +133,42 @@ async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes>
     }
 }
 
-async fn exchange(admin: SocketAddr, method: Method, path: &str) -> Result<(http::StatusCode, Bytes)> {
-    let stream = tokio::net::TcpStream::connect(admin).await.with_context(|| {
-        format!("nobody answers at {admin}\n  hint: is it running? its address is given by --admin or TIDEGATE_ADMIN, a hub's by TIDEGATE_HUB_ADMIN")
-    })?;
+async fn exchange(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    token: Option<&AccessToken>,
+) -> Result<(http::StatusCode, Bytes)> {
+    let request = Request::builder().method(method).uri(path).header("host", admin.to_string());
+    let request = match token {
+        Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
+        None => request,
+    };
+    let request = request.body(Empty::<Bytes>::new())?;
+    match token {
+        Some(token) => {
+            let stream = dial_pinned(admin, token.pin).await.with_context(|| {
+                format!("the hub at {admin} cannot be asked by TLS\n  hint: is this its --admin-tls address?")
+            })?;
+            send(stream, request, admin).await
+        }
+        None => {
+            let stream = tokio::net::TcpStream::connect(admin).await.with_context(|| {
+                format!("nobody answers at {admin}\n  hint: is it running? its address is given by --admin or TIDEGATE_ADMIN, a hub's by TIDEGATE_HUB_ADMIN")
+            })?;
+            send(stream, request, admin).await
+        }
+    }
+}
+
+async fn send(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+    admin: SocketAddr,
+) -> Result<(http::StatusCode, Bytes)> {
+    let path = request.uri().path().to_owned();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", admin.to_string())
-        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LIMIT).collect().await;

@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// Join the fleet of a hub with the token that `tidegate cluster join-token` printed, once.
     #[arg(long, value_name = "TOKEN", env = "TIDEGATE_JOIN", hide_env_values = true)]
     join: Option<JoinToken>,
-    /// Where the hub is. Its policy comes before the manifests'; without it the last good one stays in force.
+    /// Where the hub is; given several times, also where it may be after the first is lost. Its policy comes before the manifests'; without it the last good one stays in force.
     #[arg(long, value_name = "HOST:PORT")]
-    hub: Option<String>,
+    hub: Vec<String>,
     /// Where gateways and, through the east-west gateways, other clusters' agents connect: HOST:PORT (by mutual TLS once the
     /// cluster has joined a hub), unix:PATH, unix:PATH,mode=660, plain:HOST:PORT for gRPC clients,
     /// or replicas:HOST:PORT for other replicas of this agent; may be given several times.
@@ -45,8 +45,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let hub = (args.join.is_some() || args.hub.is_some())
-        .then_some(HubOptions { address: args.hub, token: args.join });
+    let hub = (args.join.is_some() || !args.hub.is_empty())
+        .then_some(HubOptions { addresses: args.hub, token: args.join });
     if args.manifests.is_empty() && hub.is_none() {
         bail!(
             "no manifests given\n  hint: name the folder that holds them, e.g. \

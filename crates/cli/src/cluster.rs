@@ -1,13 +1,13 @@
 //! `tidegate cluster`: who belongs to the fleet.
 
 use crate::{
-    admin::{self, Output},
+    admin::{HubDoor, Output, encoded},
     hub::duration,
     table,
 };
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tidegate_hub::view::{ClusterView, DoneView, TokenView};
 use tidegate_model::ClusterName;
 
@@ -24,9 +24,8 @@ pub(crate) enum Command {
 /// Which hub is asked, and in which form the answer is printed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The hub's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
-    pub(crate) admin: SocketAddr,
+    #[command(flatten)]
+    pub(crate) door: HubDoor,
     /// The form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -45,18 +44,16 @@ pub(crate) struct JoinToken {
     /// With --state-dir: the folder with the authority, if the hub runs with --ca.
     #[arg(long, value_name = "DIR", requires = "state_dir")]
     ca: Option<PathBuf>,
-    /// The hub's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    door: HubDoor,
 }
 
 #[derive(Debug, Parser)]
 pub(crate) struct Revoke {
     /// The cluster.
     cluster: ClusterName,
-    /// The hub's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    door: HubDoor,
 }
 
 pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
@@ -64,8 +61,8 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::JoinToken(args) => join_token(args).await?,
         Command::List(options) => list(options).await?,
         Command::Revoke(args) => {
-            let path = format!("/api/v1/clusters/{}/revoke", admin::encoded(args.cluster.as_str()));
-            let answer: DoneView = admin::ask(args.admin, &path).await?;
+            let path = format!("/api/v1/clusters/{}/revoke", encoded(args.cluster.as_str()));
+            let answer: DoneView = args.door.ask(&path).await?;
             say!("{}", answer.done);
         }
     }
@@ -76,9 +73,9 @@ async fn join_token(args: &JoinToken) -> Result<()> {
     let ttl = duration("--ttl", &args.ttl)?;
     let token = match &args.state_dir {
         None => {
-            let cluster = admin::encoded(args.cluster.as_str());
+            let cluster = encoded(args.cluster.as_str());
             let path = format!("/api/v1/tokens?cluster={cluster}&ttl_s={}", ttl.as_secs());
-            let made: TokenView = admin::ask(args.admin, &path).await?;
+            let made: TokenView = args.door.ask(&path).await?;
             made.token
         }
         // A typo must not become a new hub.
@@ -94,7 +91,7 @@ async fn join_token(args: &JoinToken) -> Result<()> {
 }
 
 async fn list(options: &Options) -> Result<()> {
-    let clusters: Vec<ClusterView> = admin::get(options.admin, "/api/v1/clusters").await?;
+    let clusters: Vec<ClusterView> = options.door.get("/api/v1/clusters").await?;
     if options.output == Output::Json {
         say!("{}", serde_json::to_string_pretty(&clusters)?);
         return Ok(());

@@ -4,7 +4,7 @@ use crate::stop;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
-use tidegate_hub::{HubConfig, PolicySource};
+use tidegate_hub::{HubConfig, PolicySource, StateCopy, WaveLimits};
 use tidegate_link::identity::TrustDomain;
 
 #[derive(Debug, Parser)]
@@ -28,12 +28,18 @@ pub(crate) struct Args {
     /// How often the repository is asked; POST /api/v1/reload asks at once.
     #[arg(long, value_name = "DURATION", default_value = "30s", requires = "git")]
     git_interval: String,
+    /// A file of those who may sign (`allowed_signers` of `ssh-keygen`): a commit that none of them signed by SSH is not taken.
+    #[arg(long, value_name = "FILE", requires = "git")]
+    git_signers: Option<PathBuf>,
     /// Where agents connect, with TLS of the fleet's own.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:18100")]
     listen: SocketAddr,
     /// Health, metrics and the command line's questions; loopback only.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18101")]
     admin: SocketAddr,
+    /// The same for people elsewhere: by TLS of the fleet's authority, with tokens of `tidegate access grant`.
+    #[arg(long, value_name = "ADDR")]
+    admin_tls: Option<SocketAddr>,
     /// The name of the fleet in its certificates, for a first start; `tidegate` if nothing is said.
     #[arg(long, value_name = "NAME")]
     trust_domain: Option<TrustDomain>,
@@ -43,6 +49,24 @@ pub(crate) struct Args {
     /// How long an agent's certificate lasts. It is renewed at two thirds of it, and a hub may be gone for the last third.
     #[arg(long, value_name = "DURATION", default_value = "720h")]
     certificate_ttl: String,
+    /// A folder where a copy of the state folder is kept while the hub runs, from which another hub can start. It holds the fleet's
+    /// keys: it belongs on a disk that only hubs reach.
+    #[arg(long, value_name = "DIR")]
+    copy_to: Option<PathBuf>,
+    /// How often the copy is made anew; after a revocation it is at once.
+    #[arg(long, value_name = "DURATION", default_value = "1m", requires = "copy_to")]
+    copy_every: String,
+    /// A wave of clusters that has taken a new policy (`FleetCluster.spec.rolloutWave`) is watched for so long before the next one
+    /// is handed it.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    wave_bake: String,
+    /// A cluster of a wave is waited for so long: one that is away is left out then, one that is there and has not taken the
+    /// policy halts the rollout.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    wave_patience: String,
+    /// A cluster may lose so many percent of its healthy endpoints or of the load that its pools are given; more halts the rollout.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
+    wave_loss: u64,
     /// Stop when standard input ends: for whoever starts hubs as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -55,6 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             url,
             branch: args.git_branch,
             path: args.git_path.unwrap_or_default(),
+            signers: args.git_signers,
             interval: duration("--git-interval", &args.git_interval)?.max(Duration::from_secs(1)),
         },
         (None, None) => bail!("no policy given\n  hint: --policies DIR or --git URL"),
@@ -63,14 +88,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         std::fs::read_dir(folder)
             .with_context(|| format!("the policies {} cannot be read", folder.display()))?;
     }
+    let every = duration("--copy-every", &args.copy_every)?.max(Duration::from_secs(1));
     let config = HubConfig {
         state_dir: args.state_dir,
         policies,
         listen: args.listen,
         admin: args.admin,
+        admin_tls: args.admin_tls,
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+        copy: args.copy_to.map(|folder| StateCopy { folder, every }),
+        waves: WaveLimits {
+            bake: duration("--wave-bake", &args.wave_bake)?,
+            patience: duration("--wave-patience", &args.wave_patience)?,
+            loss_ppm: args.wave_loss * 10_000,
+        },
     };
     tidegate_hub::run(config, stop::token(args.exit_with_stdin)).await?;
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@
 #[macro_use]
 mod out;
 
+mod access;
 mod admin;
 mod agent;
 mod cluster;
@@ -70,6 +71,9 @@ enum Command {
     /// Let clusters into the fleet of a hub, show them, put one out.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Say who may ask the hub from elsewhere, and as what.
+    #[command(subcommand)]
+    Access(access::Command),
     /// Show how far the hub's policy is in each cluster and gateway.
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -128,6 +132,7 @@ fn main() -> ExitCode {
             Command::Hub(args) => hub::run(args).await,
             Command::Cluster(command) => cluster::run(&command).await,
             Command::Rollout(command) => rollout::run(&command).await,
+            Command::Access(command) => access::run(&command).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use support::{
     command::{Running, run},
-    hub::{ANY, Agent, Hub, Place, agent_command},
+    hub::{ANY, Agent, Hub, Place, agent_command, bound},
     wait_until,
 };
 
@@ -198,6 +198,45 @@ fn an_older_hub_is_not_followed_and_a_revoked_cluster_is_cut_off() {
 }
 
 #[test]
+fn policy_goes_from_wave_to_wave_and_back() {
+    let place = Place::new();
+    place.write("clusters.yaml", &CLUSTERS.replace("{region: eu}", "{region: eu, rolloutWave: 1}"));
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    let hub = Hub::start(&place, "127.0.0.1:0", &["--wave-bake", "3s"]);
+    let east = Agent::join(&place, &hub, "us-east", Some(&manifests));
+    let west = Agent::join(&place, &hub, "eu-west", Some(&manifests));
+    east.until_rule("failback.holdDown 11s");
+    west.until_rule("failback.holdDown 11s");
+    place.write("web.yaml", &policy("web", "holdDown: 22s"));
+    east.until_rule("failback.holdDown 22s");
+    let table = hub.ask(&["rollout", "status"]).stdout;
+    assert!(table.contains("wave 1 keeps policy 1: eu-west"), "{table}");
+    assert!(west.rule().unwrap().contains("11s"));
+    west.until_rule("failback.holdDown 22s");
+    wait_until("its end", || (hub.json(&["rollout", "status"])["rollout"]["phase"] == "done").then_some(()));
+
+    // While the next one is on its way, an operator goes back further than to the one before.
+    place.write("web.yaml", &policy("web", "holdDown: 33s"));
+    east.until_rule("failback.holdDown 33s");
+    let history = hub.ask(&["rollout", "history"]).stdout;
+    assert!(history.contains("SEQUENCE"), "{history}");
+    let ran = hub.ask(&["rollout", "rollback", "--to", "1"]);
+    assert!(ran.stdout.contains("policy 1 is handed out to all clusters again, as policy 4"), "{ran:?}");
+    east.until_rule("failback.holdDown 11s");
+    west.until_rule("failback.holdDown 11s");
+    let table = hub.ask(&["rollout", "status"]).stdout;
+    assert!(table.contains("rolled back, against the source: FailoverPolicy shop/web"), "{table}");
+    let ran = hub.ask(&["rollout", "rollback", "--to", "999"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("tidegate rollout history"), "{ran:?}");
+    let ran = hub.ask(&["rollout", "resume"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    east.until_rule("failback.holdDown 33s");
+}
+
+#[test]
 fn certificates_are_renewed_on_a_living_stream() {
     let place = Place::new();
     place.write("clusters.yaml", CLUSTERS);
@@ -228,4 +267,147 @@ fn a_cluster_that_joined_before_gateways_had_certificates_is_given_one_at_its_ne
     assert!(said.contains("waiting for the hub to give the gateways a certificate"), "{said}");
     let newer = read();
     assert!(newer["gateway"]["chain"].is_array() && newer["key"] != older["key"], "both are new");
+}
+
+#[test]
+fn another_hub_takes_over_from_a_copy_that_is_older_than_what_agents_hold() {
+    let place = Place::new();
+    let repository = place.at("repository");
+    fs::create_dir(&repository).unwrap();
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(arguments);
+        let ran = command.current_dir(&repository).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    let commit = |hold_down: &str| {
+        fs::write(repository.join("web.yaml"), policy("web", hold_down)).unwrap();
+        git(&["add", "-A"]);
+        git(&["commit", "--quiet", "-m", hold_down]);
+    };
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    fs::write(manifests.join("service.yaml"), SERVICE).unwrap();
+    git(&["init", "--quiet", "-b", "main"]);
+    fs::write(repository.join("clusters.yaml"), CLUSTERS).unwrap();
+    commit("holdDown: 11s");
+    // The address of the other hub, which nobody serves yet.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (url, copy) = (repository.to_str().unwrap(), place.at("copy"));
+    let start = |state: &str, listen: &str, more: &[&str]| {
+        let source = ["--git", url, "--git-interval", "1s"];
+        Hub::start_from(&source, &place.at(state), listen, more)
+    };
+    // The copy is made at the start, and not again within this test.
+    let copying = ["--copy-to", copy.to_str().unwrap(), "--copy-every", "1h"];
+    let mut first = start("hub", "127.0.0.1:0", &copying);
+    let address = first.listen.to_string();
+    let join = |cluster: &str| {
+        let mut command = agent_command(&place.at(cluster), Some(&manifests), ANY);
+        command.args(["--hub", &address, "--hub", &other, "--join", &first.token(cluster)]);
+        Agent::start(&mut command)
+    };
+    let (mut east, west) = (join("us-east"), join("eu-west"));
+    for hold_down in ["22s", "33s"] {
+        commit(&format!("holdDown: {hold_down}"));
+        for agent in [&east, &west] {
+            agent.until_rule(&format!("failback.holdDown {hold_down}"));
+        }
+    }
+    assert_eq!(first.json(&["rollout", "status"])["sequence"], 3);
+    first.running.signal(rustix::process::Signal::KILL);
+    first.running.ended();
+
+    // The other one knows of neither cluster and of no policy after the first: it has them from Git and from the agents.
+    let mut second = start("copy", &other, &[]);
+    let at_other = format!("connected to the hub hub=\"{other}\"");
+    east.running.until_said("the other hub", |text| text.contains(&at_other).then_some(()));
+    second
+        .running
+        .until_said("what it adopts", |text| text.contains("an agent holds this policy").then_some(()));
+    for cluster in ["us-east", "eu-west"] {
+        second.until("FailoverPolicy shop/web", cluster, "applied");
+    }
+    assert_eq!(second.json(&["rollout", "status"])["sequence"], 3);
+    let listed = second.json(&["cluster", "list"]);
+    let all = listed.as_array().unwrap();
+    assert!(all.iter().all(|it| it["connected"] == true && it["certificateEnds"].is_u64()), "{listed}");
+    // And it goes on.
+    commit("holdDown: 44s");
+    for agent in [&east, &west] {
+        agent.until_rule("failback.holdDown 44s");
+    }
+}
+
+#[test]
+fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    place.write("web.yaml", &policy("web", "holdDown: 11s"));
+    place.write("pay.yaml", &policy("web", "holdDown: 12s").replace("namespace: shop", "namespace: pay"));
+    let mut hub = Hub::start(&place, "127.0.0.1:0", &["--admin-tls", "127.0.0.1:0"]);
+    let door = hub.running.until_said("its door", bound("serves people with tokens")).to_string();
+    let token = |name: &str, more: &[&str]| {
+        let ran = hub.ask(&[&["access", "grant", name, "--role"], more].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let path = place.at(name);
+        fs::write(&path, &ran.stdout).unwrap();
+        (path, ran.stdout.trim().to_owned())
+    };
+    let (viewer, _) = token("victor", &["viewer"]);
+    let (operator, _) = token("olga", &["operator", "--namespace", "shop"]);
+    let (admin, secret) = token("ada", &["admin", "--ttl", "1h"]);
+    let ask = |token: &std::path::Path, arguments: &[&str]| {
+        let more = ["--admin", &door, "--token-file", token.to_str().unwrap()];
+        run([arguments, &more].concat())
+    };
+    let refused = |token: &std::path::Path, arguments: &[&str], words: &str| {
+        let ran = ask(token, arguments);
+        assert!(ran.code == Some(1) && ran.stderr.contains(words), "{arguments:?}: {ran:?}");
+    };
+    let table = ask(&viewer, &["rollout", "status"]).stdout;
+    assert!(table.contains("shop/web") && table.contains("pay/web"), "{table}");
+    let table = ask(&operator, &["rollout", "status"]).stdout;
+    assert!(table.contains("shop/web") && !table.contains("pay/"), "{table}");
+    refused(&viewer, &["rollout", "rollback"], "victor is viewer, and this needs operator");
+    refused(&operator, &["rollout", "rollback"], "olga is limited to namespaces");
+    refused(&operator, &["cluster", "join-token", "us-east"], "this needs admin");
+    refused(&viewer, &["access", "list"], "this needs admin");
+    let ran = ask(&admin, &["cluster", "join-token", "us-east"]);
+    assert!(ran.stdout.starts_with("tidegate-join.us-east."), "{ran:?}");
+    let listed = ask(&admin, &["access", "list"]).stdout;
+    assert!(
+        listed.contains("olga") && listed.contains("shop") && !listed.contains("tidegate-access"),
+        "{listed}"
+    );
+    let twice = hub.ask(&["access", "grant", "ada", "--role", "admin"]);
+    assert!(twice.stderr.contains("ada has a token already"), "{twice:?}");
+
+    // Revoked, forged, of another authority, without TLS, or none at all.
+    assert_eq!(ask(&admin, &["access", "revoke", "victor"]).code, Some(0));
+    refused(&viewer, &["rollout", "status"], "knows no such token");
+    let forged = place.at("forged");
+    let (rest, pin) = secret.rsplit_once('.').unwrap();
+    let (rest, own) = rest.rsplit_once('.').unwrap();
+    fs::write(&forged, format!("{rest}.{}.{pin}", "00".repeat(32))).unwrap();
+    refused(&forged, &["rollout", "status"], "knows no such token");
+    fs::write(&forged, format!("{rest}.{own}.{}", "00".repeat(32))).unwrap();
+    refused(&forged, &["rollout", "status"], "cannot be asked by TLS");
+    fs::write(&forged, "nothing").unwrap();
+    refused(&forged, &["rollout", "status"], "not a token for the hub");
+    let ran = run(["rollout", "status", "--admin", &door]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+
+    // The audit says who; what is kept is no secret.
+    let audit = hub.audit();
+    assert!(
+        audit.contains(r#""who":"ada","what":"tokenMade""#)
+            && audit.contains(r#""who":"ada","what":"grantRevoked""#),
+        "{audit}"
+    );
+    let said = hub.running.said();
+    assert!(said.contains("olga is limited to namespaces") && !said.contains(own), "{said}");
+    drop(hub);
+    let kept = fs::read(place.at("hub/hub.redb")).unwrap();
+    assert!(!kept.windows(own.len()).any(|it| it == own.as_bytes()));
 }

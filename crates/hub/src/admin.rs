@@ -1,14 +1,15 @@
-//! The admin address: health, metrics, and the JSON that the command line reads. It asks nobody who they are, so it is
-//! bound to loopback only (`run` sees to that).
+//! The admin address: health, metrics, and the JSON that the command line reads. Who asks is known before anything here runs:
+//! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
+    access::{Caller, Role},
     metrics,
-    office::{Office, OfficeError},
+    office::{Office, OfficeError, Resumed},
     run::HubError,
-    view::{AuditView, ClusterView, DoneView, RolloutView, TokenView},
+    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, TokenView},
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -38,13 +39,17 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/tokens", post(token))
         .route("/api/v1/rollout", get(rollout))
         .route("/api/v1/rollout/resume", post(resume))
+        .route("/api/v1/rollout/rollback", post(roll_back))
+        .route("/api/v1/rollout/history", get(history))
         .route("/api/v1/reload", post(reload_source))
         .route("/api/v1/audit", get(audit))
+        .route("/api/v1/access", get(grants).post(give))
+        .route("/api/v1/access/{name}/revoke", post(take_away))
         .with_state(Shared { office, reload })
 }
 
 /// An error as JSON: what is wrong and what to do.
-struct Failure(StatusCode, String);
+pub(crate) struct Failure(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -56,7 +61,12 @@ impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         match &error {
             HubError::Office(
-                office @ (OfficeError::Ttl | OfficeError::Tokens | OfficeError::NothingToResume),
+                office @ (OfficeError::Ttl
+                | OfficeError::Tokens
+                | OfficeError::NothingToResume
+                | OfficeError::Grant(_)
+                | OfficeError::NoSuchPolicy(_)
+                | OfficeError::SamePolicy(_)),
             ) => Self(StatusCode::BAD_REQUEST, office.to_string()),
             other => Self(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
@@ -77,8 +87,10 @@ async fn work<T: Send + 'static>(
 async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
     let office = &shared.office;
     let numbers = metrics::Numbers {
-        sequence: office.policy.borrow().sequence(),
-        objects: office.policy.borrow().objects.len(),
+        sequence: office.newest().sequence(),
+        objects: office.newest().objects.len(),
+        halted: office.policy.borrow().halted,
+        halts: office.halts.load(std::sync::atomic::Ordering::Relaxed),
         problems: office.problems().len(),
         sessions: office.fleet().sessions(),
         refusals: office.identity.refusals().counts(),
@@ -86,12 +98,32 @@ async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], metrics::text(&numbers))
 }
 
-async fn clusters(State(shared): State<Shared>) -> Result<Json<Vec<ClusterView>>, Failure> {
-    work(shared, |office| Ok(office.cluster_views()?)).await.map(Json)
+async fn clusters(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<ClusterView>>, Failure> {
+    let mut views = work(shared, |office| Ok(office.cluster_views()?)).await?;
+    for view in &mut views {
+        view.rejected.retain(|it| caller.sees(&it.object));
+    }
+    Ok(Json(views))
 }
 
-async fn rollout(State(shared): State<Shared>) -> Result<Json<RolloutView>, Failure> {
-    work(shared, |office| Ok(office.rollout_view()?)).await.map(Json)
+async fn rollout(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<RolloutView>, Failure> {
+    let mut view = work(shared, |office| Ok(office.rollout_view()?)).await?;
+    view.objects.retain(|it| caller.sees(&it.object));
+    if caller.namespaces.is_some() {
+        // These are texts that may name anything.
+        view.problems.clear();
+        if let Some(rollout) = &mut view.rollout {
+            rollout.rolled_back.retain(|it| caller.sees(it));
+            rollout.why = rollout.why.take().map(|_| "ask somebody who sees the whole fleet".to_owned());
+        }
+    }
+    Ok(Json(view))
 }
 
 #[derive(Deserialize)]
@@ -103,23 +135,26 @@ struct TokenQuery {
 
 async fn token(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<TokenQuery>, QueryRejection>,
 ) -> Result<Json<TokenView>, Failure> {
     let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let made =
-        work(shared, move |office| Ok(office.make_token(&query.cluster, Duration::from_secs(query.ttl_s))?));
+    let made = work(shared, move |office| {
+        Ok(office.make_token(&query.cluster, Duration::from_secs(query.ttl_s), &caller.name)?)
+    });
     let made = made.await?;
     Ok(Json(TokenView { token: made.token.reveal(), ttl_s: made.ttl.as_secs() }))
 }
 
 async fn revoke(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path(cluster): Path<String>,
 ) -> Result<Json<DoneView>, Failure> {
     let cluster: ClusterName =
         cluster.parse().map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("{error}")))?;
     let name = cluster.clone();
-    let count = work(shared, move |office| office.revoke(&name)).await?;
+    let count = work(shared, move |office| office.revoke(&name, &caller.name)).await?;
     if count == 0 {
         let text =
             format!("no valid certificate was issued to {cluster}; tidegate cluster list names the clusters");
@@ -131,13 +166,44 @@ async fn revoke(
     Ok(Json(DoneView { done }))
 }
 
-async fn resume(State(shared): State<Shared>) -> Result<Json<DoneView>, Failure> {
-    let sequence = work(shared, |office| {
-        let highest = office.fleet().highest_held_back();
-        office.resume(highest)
-    });
-    let done = format!("policy {} of this hub is handed out over what the agents hold", sequence.await?);
+async fn resume(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<DoneView>, Failure> {
+    let reload = Arc::clone(&shared.reload);
+    let done = match work(shared, move |office| office.resume(&caller.name)).await? {
+        Resumed::Over(sequence) => {
+            format!("policy {sequence} of this hub is handed out over what the agents hold")
+        }
+        Resumed::Goes(sequence) => format!("the rollout of policy {sequence} goes on"),
+        Resumed::Source(objects) => {
+            reload.notify_one();
+            format!("the source counts again for {objects} objects that were rolled back")
+        }
+    };
     Ok(Json(DoneView { done }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackQuery {
+    to: Option<String>,
+}
+
+async fn roll_back(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Result<Json<DoneView>, Failure> {
+    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let done = work(shared, move |office| office.roll_back(query.to.as_deref(), &caller.name));
+    let (former, sequence) = done.await?;
+    let done = format!("policy {former} is handed out to all clusters again, as policy {sequence}");
+    Ok(Json(DoneView { done }))
+}
+
+async fn history(State(shared): State<Shared>) -> Result<Json<Vec<HistoryView>>, Failure> {
+    work(shared, |office| Ok(office.history_view()?)).await.map(Json)
 }
 
 async fn reload_source(State(shared): State<Shared>) -> &'static str {
@@ -160,4 +226,43 @@ async fn audit(
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Vec<AuditView>>, Failure> {
     work(shared, move |office| Ok(office.audit_view(query.limit.min(PAGE))?)).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GiveQuery {
+    name: String,
+    role: Role,
+    ttl_s: u64,
+    /// With commas between them.
+    namespaces: Option<String>,
+}
+
+async fn give(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<GiveQuery>, QueryRejection>,
+) -> Result<Json<TokenView>, Failure> {
+    let Query(GiveQuery { name, role, ttl_s, namespaces }) =
+        query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let namespaces = namespaces.map(|it| it.split(',').map(str::to_owned).collect());
+    let ttl = Duration::from_secs(ttl_s);
+    let made = work(shared, move |office| Ok(office.give(&name, role, namespaces, ttl, &caller.name)?));
+    Ok(Json(TokenView { token: made.await?.reveal(), ttl_s }))
+}
+
+async fn grants(State(shared): State<Shared>) -> Result<Json<Vec<GrantView>>, Failure> {
+    work(shared, |office| Ok(office.grant_views()?)).await.map(Json)
+}
+
+async fn take_away(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<DoneView>, Failure> {
+    let whose = name.clone();
+    if work(shared, move |office| Ok(office.take_away(&whose, &caller.name)?)).await? {
+        return Ok(Json(DoneView { done: format!("the token of {name} is revoked") }));
+    }
+    Err(Failure(StatusCode::NOT_FOUND, format!("{name} has no token; tidegate access list names who has")))
 }

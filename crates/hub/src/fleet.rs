@@ -4,6 +4,10 @@
 //! as the last knowledge. Everything is counted to the cluster of the certificate: no agent can speak for another one.
 
 use crate::view::{ClusterView, ObjectInCluster, ObjectState, RejectedView};
+use crate::{
+    condition::{Condition, MAX_NAMES, PoolState},
+    waves::Seen,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
@@ -45,14 +49,43 @@ struct Session {
     applied: u64,
     rejected: Vec<RejectedView>,
     held_back: Option<String>,
-    pools: BTreeMap<(String, String), bool>,
+    pools: BTreeMap<(String, String), PoolState>,
     gateways: BTreeMap<String, GatewayState>,
+    /// Whether it has told all of it on this stream.
+    told: bool,
+    /// Whether it has told what became of the policy that it holds.
+    answered: bool,
+    /// Of the pools as they are, once somebody asked.
+    condition: Option<Condition>,
 }
 
 #[derive(Debug)]
 struct GatewayState {
     connected: bool,
     applied: u64,
+    /// The first thing that it refuses.
+    refused: Option<String>,
+}
+
+impl Session {
+    fn seen(&mut self) -> Seen {
+        let refused = self.gateways.iter().filter(|(_, it)| it.connected);
+        let refused = refused.filter_map(|(node, it)| Some((node.clone(), it.refused.clone()?)));
+        let refused: BTreeMap<_, _> = refused.take(MAX_NAMES).collect();
+        let pools = &self.pools;
+        let condition = (self.told && self.answered).then(|| {
+            let pools = self.condition.get_or_insert_with(|| Condition::of(pools)).clone();
+            let rejected = self.rejected.iter().map(|it| it.object.clone()).collect();
+            Condition { refusing: refused.keys().cloned().collect(), rejected, ..pools }
+        });
+        Seen {
+            connected: self.connected,
+            applied: self.applied,
+            condition,
+            rejected: self.rejected.clone(),
+            refused,
+        }
+    }
 }
 
 /// All clusters that were heard since the hub started.
@@ -85,6 +118,9 @@ impl Fleet {
             held_back,
             pools: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            told: false,
+            answered: held == 0,
+            condition: None,
         };
         sessions.insert(boot, session);
         Ok(())
@@ -119,7 +155,7 @@ impl Fleet {
         let Some(session) = self.session(cluster, boot) else { return };
         session.heard = now;
         session.applied = applied.sequence;
-        let short = |text: &str| text.chars().take(MAX_TEXT).collect();
+        session.answered = true;
         let rejected = applied.rejected.iter().take(MAX_REJECTED);
         session.rejected = rejected
             .map(|it| RejectedView { object: short(&it.object), reason: short(&it.reason) })
@@ -136,6 +172,8 @@ impl Fleet {
     ) -> Result<(), Excess> {
         let Some(session) = self.session(cluster, boot) else { return Ok(()) };
         session.heard = now;
+        session.told |= status.full;
+        session.condition = None;
         if status.full {
             session.pools.clear();
             session.gateways.clear();
@@ -151,14 +189,14 @@ impl Fleet {
             if name.service.len() > MAX_TEXT || name.zone.len() > MAX_TEXT {
                 return Err(Excess::Text);
             }
-            let serving = pool.phase == "Serving" || pool.phase == "Empty";
-            session.pools.insert((name.service.clone(), name.zone.clone()), serving);
+            session.pools.insert((name.service.clone(), name.zone.clone()), PoolState::of(pool));
         }
         for gateway in &status.gateways {
             if gateway.node.len() > MAX_TEXT {
                 return Err(Excess::Text);
             }
-            let state = GatewayState { connected: gateway.connected, applied: gateway.applied };
+            let refused = gateway.refused.first().map(|it| short(it));
+            let state = GatewayState { connected: gateway.connected, applied: gateway.applied, refused };
             session.gateways.insert(gateway.node.clone(), state);
         }
         match (session.pools.len() > MAX_POOLS, session.gateways.len() > MAX_GATEWAYS) {
@@ -212,7 +250,7 @@ impl Fleet {
             held_back: session.held_back.clone(),
             services: count(services.len()),
             pools: count(session.pools.len()),
-            pools_not_serving: count(session.pools.values().filter(|serving| !**serving).count()),
+            pools_not_serving: count(session.pools.values().filter(|pool| !pool.serving).count()),
             gateways: count(session.gateways.values().filter(|it| it.connected).count()),
             ..empty
         }
@@ -245,10 +283,21 @@ impl Fleet {
         }
     }
 
+    /// What a rollout asks of a cluster.
+    pub(crate) fn seen(&mut self, cluster: &ClusterName) -> Seen {
+        let Some(sessions) = self.clusters.get_mut(cluster) else { return Seen::default() };
+        let speaker = sessions.values_mut().min_by_key(|session| (!session.connected, session.applied));
+        speaker.map(Session::seen).unwrap_or_default()
+    }
+
     /// The clusters that were heard.
     pub(crate) fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
         self.clusters.keys()
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }
 
 fn age(heard: Instant, now: Instant) -> u64 {

@@ -5,12 +5,17 @@
 //! clusters); the rest is I/O around it: the store (`store`), the sources of policy (`source`), the streams (`server`,
 //! `sync`) and the admin address (`admin`).
 
+mod access;
 mod admin;
 mod authority;
+mod condition;
+mod copy;
 mod documents;
+mod door;
 mod fleet;
 mod metrics;
 mod office;
+mod rolled_back;
 mod run;
 mod server;
 mod source;
@@ -18,8 +23,12 @@ mod store;
 mod sync;
 mod tokens;
 pub mod view;
+mod waves;
 
+pub use access::{GrantError, NoRole, Role};
+pub use copy::StateCopy;
 pub use office::{NewToken, OfficeError};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;
 pub use store::StoreError;
+pub use waves::WaveLimits;

@@ -1,27 +1,36 @@
 //! The hub's desk: what it keeps and what it decides with that, between the streams and the store.
 
+mod access;
+mod policy;
+mod rollout;
 mod views;
 
+pub(crate) use policy::{Handed, Published, Recalled};
+pub(crate) use rollout::Resumed;
+
 use crate::{
+    access::GrantError,
     authority::{Keys, draw_serial},
-    documents::{Read, choose},
     fleet::Fleet,
     run::HubError,
-    store::{AuditRecord, CertificateRecord, HeadRecord, Store, StoreError},
+    store::{AuditRecord, CertificateRecord, Store, StoreError},
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
+    waves::WaveLimits,
 };
+use policy::Rolling;
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 use tidegate_link::{
-    hub::{Head, JoinToken, Objects, Secret, SignedHead, Trust, delta, digest, proto},
-    identity::{AuthorityError, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain},
+    hub::{JoinToken, Secret, Trust},
+    identity::{
+        AuthorityError, CertificateFacts, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain,
+    },
 };
 use tidegate_model::ClusterName;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Where the hub's keys are, and how they are read again.
 #[derive(Clone, Debug)]
@@ -49,9 +58,20 @@ pub enum OfficeError {
     /// The system has no randomness to give.
     #[error("the system has no randomness to give")]
     Randomness,
+    /// The token is not given.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// There is nothing to resume.
-    #[error("no connected agent holds a policy that this hub does not know; there is nothing to resume")]
+    #[error(
+        "no rollout has halted, nothing was rolled back, and no connected agent holds a policy that this hub does not know; there is nothing to resume"
+    )]
     NothingToResume,
+    /// The history has no such policy.
+    #[error("there is no policy {0} in the history\n  hint: tidegate rollout history")]
+    NoSuchPolicy(String),
+    /// It is in force.
+    #[error("policy {0} says the same as what is handed out now; there is nothing to roll back")]
+    SamePolicy(u64),
 }
 
 /// A token that was made. It is told once.
@@ -78,62 +98,19 @@ pub(crate) struct Certificates {
     pub(crate) gateway: Option<Issued>,
 }
 
-/// A policy that is handed out.
-#[derive(Debug, Default)]
-pub(crate) struct Published {
-    /// None before the first policy.
-    pub(crate) head: Option<(Head, SignedHead)>,
-    pub(crate) objects: Objects,
-    /// The fingerprint of each object.
-    pub(crate) prints: BTreeMap<String, String>,
-    /// The sequence with which each object became what it is.
-    pub(crate) since: BTreeMap<String, u64>,
-    /// What is new against the policy before: what nearly all agents are told.
-    step: Option<proto::Policy>,
-}
-
-impl Published {
-    pub(crate) fn sequence(&self) -> u64 {
-        self.head.as_ref().map_or(0, |(head, _)| head.sequence)
-    }
-
-    /// What leads somebody here who holds `held` (sequence and fingerprints); all of it without.
-    pub(crate) fn message(&self, held: Option<(u64, &BTreeMap<String, String>)>) -> Option<proto::Policy> {
-        let (_, signed) = self.head.as_ref()?;
-        if let (Some((sequence, _)), Some(step)) = (held, &self.step)
-            && step.base_sequence == sequence
-        {
-            return Some(step.clone());
-        }
-        let nothing = BTreeMap::new();
-        let (changed, removed) = delta(held.map_or(&nothing, |(_, prints)| prints), &self.objects);
-        Some(proto::Policy {
-            head: Some(signed.to_proto()),
-            full: held.is_none(),
-            base_sequence: held.map_or(0, |(sequence, _)| sequence),
-            changed,
-            removed,
-        })
-    }
-}
-
-/// What an agent holds, as the hub remembers it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Recalled {
-    /// Nothing that a delta could start from.
-    Nothing,
-    /// This policy of the history: its sequence, and the fingerprints of its objects.
-    Policy(u64, BTreeMap<String, String>),
-    /// A policy of this hub's key that is not in its history: its state is older than what it once handed out.
-    Unknown(u64),
-}
-
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Office {
     pub(crate) store: Store,
     pub(crate) identity: Identity,
-    pub(crate) policy: watch::Sender<Arc<Published>>,
+    pub(crate) policy: watch::Sender<Arc<Handed>>,
+    waves: WaveLimits,
+    /// Something changed that a copy of the state must not miss.
+    pub(crate) copy_now: Notify,
+    /// How often a rollout halted since the start.
+    pub(crate) halts: AtomicU64,
+    /// Held while a policy is published or a rollout goes on: one at a time.
+    rollout: Mutex<Rolling>,
     pub(crate) trust: watch::Sender<Arc<Trust>>,
     place: KeyPlace,
     keys: RwLock<Arc<Keys>>,
@@ -151,6 +128,7 @@ impl Office {
     pub(crate) fn open(
         place: KeyPlace,
         certificate_ttl: Duration,
+        waves: WaveLimits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, HubError> {
         let store = Store::open(&place.state.join("hub.redb"))?;
@@ -158,11 +136,15 @@ impl Office {
         let keys = Keys::open(&place.state, place.brought.as_deref(), &place.trust_domain, now)?;
         let trust = keys.trust(revoked(&store, now.as_secs())?, now)?;
         let identity = Identity::new(keys.hub_credentials(&trust, now)?, Refusals::default(), clock);
-        let published = restore(&store, &trust)?;
+        let (handed, rolling) = policy::restore(&store, &trust)?;
         Ok(Self {
             store,
             identity,
-            policy: watch::Sender::new(Arc::new(published)),
+            policy: watch::Sender::new(Arc::new(handed)),
+            waves,
+            copy_now: Notify::new(),
+            halts: AtomicU64::new(0),
+            rollout: Mutex::new(rolling),
             trust: watch::Sender::new(Arc::new(trust)),
             place,
             keys: RwLock::new(Arc::new(keys)),
@@ -215,10 +197,15 @@ impl Office {
     }
 
     /// Makes a token.
-    pub(crate) fn make_token(&self, cluster: &ClusterName, ttl: Duration) -> Result<NewToken, OfficeError> {
+    pub(crate) fn make_token(
+        &self,
+        cluster: &ClusterName,
+        ttl: Duration,
+        who: &str,
+    ) -> Result<NewToken, OfficeError> {
         let pin = self.keys().authority.pin()?;
         let made = make_token(&self.store, cluster, ttl, pin, self.now())?;
-        self.audit("operator", "tokenMade", format!("for {cluster}, good for {} s", ttl.as_secs()))?;
+        self.audit(who, "tokenMade", format!("for {cluster}, good for {} s", ttl.as_secs()))?;
         Ok(made)
     }
 
@@ -279,10 +266,26 @@ impl Office {
         Ok(())
     }
 
+    /// An agent shows a certificate of this authority: one that was issued after the state was copied from which this hub started
+    /// is known again by it.
+    pub(crate) fn shown(&self, cluster: &ClusterName, facts: &CertificateFacts) -> Result<(), StoreError> {
+        let record = CertificateRecord {
+            cluster: cluster.clone(),
+            not_after: facts.not_after.as_secs(),
+            revoked: false,
+        };
+        if self.store.bring_certificate(facts.serial.as_str(), &record)? {
+            let detail = format!("certificate {}, which this hub's state does not know", facts.serial);
+            self.audit(&format!("agent of {cluster}"), "shown", detail)?;
+        }
+        Ok(())
+    }
+
     /// Revokes everything that was issued to a cluster; its streams end.
-    pub(crate) fn revoke(&self, cluster: &ClusterName) -> Result<usize, HubError> {
+    pub(crate) fn revoke(&self, cluster: &ClusterName, who: &str) -> Result<usize, HubError> {
         let count = self.store.revoke(cluster, self.now())?;
-        self.audit("operator", "revoked", format!("{count} certificates of {cluster}"))?;
+        self.audit(who, "revoked", format!("{count} certificates of {cluster}"))?;
+        self.copy_now.notify_one();
         self.renew_trust()?;
         Ok(count)
     }
@@ -317,107 +320,6 @@ impl Office {
         });
         Ok(())
     }
-
-    /// Takes what the source holds: whether a new policy came of it.
-    pub(crate) fn take(&self, read: &Read, who: &str) -> Result<bool, HubError> {
-        let current = Arc::clone(&self.policy.borrow());
-        let chosen = choose(read, &current.objects);
-        let told: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
-        {
-            let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-            for problem in told.iter().filter(|it| !problems.contains(it)) {
-                tracing::warn!("{problem}");
-            }
-            *problems = told;
-        }
-        if chosen.objects == current.objects {
-            return Ok(false);
-        }
-        self.publish(chosen.objects, read.commit.as_deref(), current.sequence() + 1, who)?;
-        Ok(true)
-    }
-
-    fn publish(
-        &self,
-        objects: Objects,
-        commit: Option<&str>,
-        sequence: u64,
-        who: &str,
-    ) -> Result<(), HubError> {
-        let current = Arc::clone(&self.policy.borrow());
-        let digest = digest(&objects);
-        let content = || digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let version = commit.map_or_else(content, |commit| commit.chars().take(40).collect());
-        let head = Head { trust_domain: self.place.trust_domain.clone(), sequence, version, digest };
-        let signed = self.keys().signer.sign(&head);
-        let prints: BTreeMap<_, _> =
-            objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
-        let since: BTreeMap<_, _> = prints
-            .iter()
-            .map(|(key, print)| {
-                let before = current.since.get(key).filter(|_| current.prints.get(key) == Some(print));
-                (key.clone(), before.copied().unwrap_or(sequence))
-            })
-            .collect();
-        let record = HeadRecord {
-            head: signed.head.clone(),
-            signature: signed.signature.clone(),
-            objects: prints.clone(),
-            since: since.clone(),
-        };
-        self.store.publish(sequence, &record, &objects)?;
-        let changed = since.values().filter(|at| **at == sequence).count();
-        let detail = format!(
-            "policy {sequence}, version {}, {} objects, {changed} changed",
-            head.version,
-            objects.len()
-        );
-        self.audit(who, "published", detail)?;
-        tracing::info!(sequence, version = head.version, objects = objects.len(), changed, "new policy");
-        let mut next = Published { head: Some((head, signed)), objects, prints, since, step: None };
-        if current.head.is_some() {
-            next.step = next.message(Some((current.sequence(), &current.prints)));
-        }
-        self.policy.send_replace(Arc::new(next));
-        Ok(())
-    }
-
-    /// What is known here of what an agent says it holds.
-    pub(crate) fn recall(&self, hello: &proto::Hello) -> Result<Recalled, StoreError> {
-        let Some(held) = hello.held.as_ref().map(SignedHead::from_proto) else {
-            return Ok(Recalled::Nothing);
-        };
-        let keys = self.trust.borrow().policy_keys.clone();
-        // What another key signed is for the agent to compare; nothing here can.
-        let Ok(head) = held.open(&keys, &self.place.trust_domain) else { return Ok(Recalled::Nothing) };
-        match self.store.head(head.sequence)? {
-            Some(record) if record.head == held.head && !hello.resend => {
-                Ok(Recalled::Policy(head.sequence, record.objects))
-            }
-            Some(record) if record.head == held.head => Ok(Recalled::Nothing),
-            // So old that the history has forgotten it.
-            None if head.sequence + crate::store::MAX_HEADS <= self.policy.borrow().sequence() => {
-                Ok(Recalled::Nothing)
-            }
-            _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Nothing),
-            _ => Ok(Recalled::Unknown(head.sequence)),
-        }
-    }
-
-    /// An operator says that the policy of this hub counts, although agents hold one that it does not know: it is handed out
-    /// once more, with a sequence above all that were seen.
-    pub(crate) fn resume(&self, highest: u64) -> Result<u64, HubError> {
-        let current = Arc::clone(&self.policy.borrow());
-        if highest <= self.store.resumed_over()? {
-            return Err(OfficeError::NothingToResume.into());
-        }
-        let sequence = highest.max(current.sequence()) + 1;
-        self.store.resume_over(highest)?;
-        let version = current.head.as_ref().map(|(head, _)| head.version.clone());
-        self.audit("operator", "resumed", format!("over unknown policies up to {highest}"))?;
-        self.publish(current.objects.clone(), version.as_deref(), sequence, "operator")?;
-        Ok(sequence)
-    }
 }
 
 /// Makes a token in a store, whether its hub runs or not.
@@ -450,20 +352,6 @@ fn revoked(store: &Store, now: u64) -> Result<Vec<Serial>, StoreError> {
     let all = store.certificates()?.into_iter();
     let revoked = all.filter(|(_, it)| it.revoked && it.not_after >= now);
     Ok(revoked.filter_map(|(serial, _)| serial.parse().ok()).collect())
-}
-
-/// The policy that was handed out last.
-fn restore(store: &Store, trust: &Trust) -> Result<Published, HubError> {
-    let Some((record, objects)) = store.last_head()? else { return Ok(Published::default()) };
-    let signed = SignedHead { head: record.head, signature: record.signature };
-    let head = signed.open(&trust.policy_keys, trust.bundle.trust_domain())?;
-    Ok(Published {
-        head: Some((head, signed)),
-        objects,
-        prints: record.objects,
-        since: record.since,
-        step: None,
-    })
 }
 
 /// Where the state folder says which trust domain it is of; a new one is given `wanted`.

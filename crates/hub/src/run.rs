@@ -3,11 +3,15 @@
 use crate::{
     admin,
     authority::Keys,
+    copy::{self, StateCopy},
+    door::{self, Door},
     office::{KeyPlace, NewToken, Office, OfficeError, make_token, trust_domain},
     server::Server,
     source::{PolicySource, Source},
     store::{Store, StoreError},
+    waves::WaveLimits,
 };
+use axum::middleware::from_fn;
 use std::{
     io,
     net::SocketAddr,
@@ -27,8 +31,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Streams that are open when the hub stops get so long to end.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// And then so long to let go of the store.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// The files of the authority are compared so often.
 const KEYS_EVERY: Duration = Duration::from_secs(5);
+/// A rollout is looked at so often.
+const ROLL_EVERY: Duration = Duration::from_millis(500);
 /// Writes that come together are read together.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -43,12 +51,18 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     /// Where people and their tools ask. Loopback only.
     pub admin: SocketAddr,
+    /// Where they ask from elsewhere, by TLS and with tokens.
+    pub admin_tls: Option<SocketAddr>,
     /// The name of the fleet's authority; kept in the state folder from the first start on.
     pub trust_domain: Option<TrustDomain>,
     /// A folder with an authority of one's own: `tls.crt`, `tls.key`, `ca.crt`.
     pub authority: Option<PathBuf>,
     /// How long an agent's certificate lasts; it is renewed at two thirds of it.
     pub certificate_ttl: Duration,
+    /// How a new policy goes from wave to wave.
+    pub waves: WaveLimits,
+    /// Where a copy of the state folder is kept, from which another hub can start.
+    pub copy: Option<StateCopy>,
 }
 
 /// Why a hub cannot run, or cannot do something.
@@ -66,7 +80,7 @@ pub enum HubError {
     },
     /// The admin address could be reached from elsewhere.
     #[error(
-        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; use 127.0.0.1 and a tunnel"
+        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; --admin-tls does"
     )]
     Admin(SocketAddr),
     /// A file of the state folder cannot be used.
@@ -135,23 +149,39 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         return Err(HubError::Admin(config.admin));
     }
     let place = place(&config.state_dir, config.authority.clone(), config.trust_domain.as_ref())?;
-    let office = Arc::new(Office::open(place, config.certificate_ttl, Arc::new(SystemClock))?);
+    let office = Arc::new(Office::open(place, config.certificate_ttl, config.waves, Arc::new(SystemClock))?);
     let reload = Arc::new(Notify::new());
     let source = config.policies.open(&config.state_dir, &reload);
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
     let source = read(&office, source).await;
+    if let Some(copy) = &config.copy {
+        copy::write(&office, &config.state_dir, &copy.folder)?;
+    }
     let listener = bind(config.listen, "agents").await?;
     let admin_listener = bind(config.admin, "administration").await?;
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves agents");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
 
+    let held = Arc::downgrade(&office);
     let tasks = TaskTracker::new();
     let ended = stop.child_token();
     tasks.spawn(follow(Arc::clone(&office), source, Arc::clone(&reload), ended.clone()));
     tasks.spawn(keep_keys(Arc::clone(&office), ended.clone()));
+    if let Some(copy) = config.copy {
+        tasks.spawn(copy::follow(Arc::clone(&office), config.state_dir, copy, ended.clone()));
+    }
+    tasks.spawn(roll(Arc::clone(&office), ended.clone()));
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
-    let http = axum::serve(admin_listener, admin::router(office, reload))
+    let router = admin::router(Arc::clone(&office), reload);
+    if let Some(address) = config.admin_tls {
+        let listener = bind(address, "administration by TLS").await?;
+        let address = listener.local_addr().unwrap_or(address);
+        let door = Door::open(listener, address, &office, ended.clone())?;
+        tracing::info!(%address, "serves people with tokens");
+        tasks.spawn(door.serve(router.clone(), office, ended.clone()));
+    }
+    let http = axum::serve(admin_listener, router.layer(from_fn(door::local)))
         .with_graceful_shutdown(ended.clone().cancelled_owned());
     let mut grpc = tasks.spawn(grpc);
     let mut http = tasks.spawn(async move { http.await.map_err(|error| error.to_string()) });
@@ -170,6 +200,11 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in {} s and are cut", STOP_LIMIT.as_secs());
+    }
+    // Connections let go of the store a moment after they ended, and say nothing of it. Whoever called may open it again.
+    let until = Instant::now() + RELEASE_LIMIT;
+    while held.strong_count() > 0 && Instant::now() < until {
+        sleep(SETTLE).await;
     }
     outcome
 }
@@ -235,7 +270,7 @@ async fn read(office: &Arc<Office>, mut source: Box<dyn Source>) -> Box<dyn Sour
                     tracing::error!(%error, "the policy could not be published");
                 }
             }
-            Err(error) => tracing::warn!(%error, "the policy stays as it was"),
+            Err(error) => office.unreadable(&error.to_string()),
         }
         source
     });
@@ -278,6 +313,21 @@ async fn keep_keys(office: Arc<Office>, stop: CancellationToken) {
         });
         if let Ok(Err(error)) = work.await {
             tracing::error!(%error, "the keys stay as they were");
+        }
+    }
+}
+
+/// Looks how the rollout is, and lets it go on or halts it.
+async fn roll(office: Arc<Office>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(ROLL_EVERY) => {}
+        }
+        let office = Arc::clone(&office);
+        let step = tokio::task::spawn_blocking(move || office.step(Instant::now()));
+        if let Ok(Err(error)) = step.await {
+            tracing::error!(%error, "the rollout cannot go on");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     office::{Certificates, Office, OfficeError, Wanted},
+    run::HubError,
     sync,
 };
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tidegate_link::{
             fleet_server::{Fleet, FleetServer},
         },
     },
-    identity::{CertificateFacts, Issued, Party, PeerInfo},
+    identity::{AuthorityError, CertificateFacts, Issued, Party, PeerInfo},
 };
 use tidegate_model::ClusterName;
 use tokio::sync::mpsc;
@@ -85,9 +86,9 @@ impl Server {
 }
 
 /// What the caller is told when something fails here.
-pub(crate) fn failed(error: &OfficeError) -> Status {
+pub(crate) fn failed(error: &HubError) -> Status {
     match error {
-        OfficeError::Authority(tidegate_link::identity::AuthorityError::Request(why)) => {
+        HubError::Office(OfficeError::Authority(AuthorityError::Request(why))) => {
             Status::invalid_argument(format!("the signing request is refused: {why}"))
         }
         error => {
@@ -115,7 +116,7 @@ impl Enrolment for Server {
                     "{refusal}; make another: tidegate cluster join-token {cluster}"
                 )))
             }
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(failed(&error.into())),
         }
     }
 }
@@ -129,7 +130,7 @@ impl Fleet for Server {
         let RenewRequest { request, gateway_request } = request.into_inner();
         let wanted = Wanted { agent: &request, gateway: &gateway_request };
         let issued = self.office.renew(&cluster, wanted);
-        issued.map(|issued| Response::new(self.credentials(&issued))).map_err(|error| failed(&error))
+        issued.map(|issued| Response::new(self.credentials(&issued))).map_err(|error| failed(&error.into()))
     }
 
     async fn sync(
@@ -137,6 +138,7 @@ impl Fleet for Server {
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         let (cluster, facts) = self.caller(&request)?;
+        self.office.shown(&cluster, &facts).map_err(|error| failed(&error.into()))?;
         let (out, stream) = mpsc::channel(2);
         let session = sync::Session {
             office: Arc::clone(&self.office),

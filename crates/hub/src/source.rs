@@ -32,6 +32,8 @@ pub enum PolicySource {
         path: PathBuf,
         /// How often it is asked.
         interval: Duration,
+        /// A file of those whose signature a commit must have, as `ssh-keygen` reads it (`allowed_signers`).
+        signers: Option<PathBuf>,
     },
 }
 
@@ -57,11 +59,13 @@ impl PolicySource {
             Self::Folder(root) => {
                 Box::new(Folder { root: root.clone(), _watcher: watcher(root, Arc::clone(changed)) })
             }
-            Self::Git { url, branch, path, interval } => Box::new(Git {
+            Self::Git { url, branch, path, interval, signers } => Box::new(Git {
                 url: url.clone(),
                 branch: branch.clone(),
                 path: path.clone(),
                 interval: *interval,
+                // git runs in the copy, which is elsewhere.
+                signers: signers.as_ref().map(|it| std::path::absolute(it).unwrap_or_else(|_| it.clone())),
                 copy: state.join("git"),
             }),
         }
@@ -117,6 +121,7 @@ struct Git {
     branch: String,
     path: PathBuf,
     interval: Duration,
+    signers: Option<PathBuf>,
     copy: PathBuf,
 }
 
@@ -128,9 +133,16 @@ impl Source for Git {
             self.git(&["init", "--quiet"])?;
         }
         self.git(&["fetch", "--quiet", "--depth", "1", "--no-tags", "--", &self.url, &self.branch])?;
+        let commit = self.git(&["rev-parse", "FETCH_HEAD"])?.trim().to_owned();
+        if let Some(signers) = &self.signers {
+            let signers = format!("gpg.ssh.allowedSignersFile={}", signers.display());
+            // The trust is the file's alone, whatever the machine's configuration of git says.
+            let ssh = ["-c", "gpg.format=ssh", "-c", &signers];
+            let verified = self.git(&[&ssh[..], &["verify-commit", "FETCH_HEAD"]].concat());
+            verified.map_err(|error| SourceError(format!("commit {commit} is not believed: {error}")))?;
+        }
         self.git(&["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"])?;
         self.git(&["clean", "--quiet", "-ffdx"])?;
-        let commit = self.git(&["rev-parse", "HEAD"])?.trim().to_owned();
         let root = self.copy.join(&self.path);
         if !root.is_dir() {
             return Err(SourceError(format!("commit {commit} has no folder {}", self.path.display())));
@@ -152,7 +164,7 @@ impl Source for Git {
 impl Git {
     /// Runs `git` in the copy, never asking anybody for a password, and ends it when it takes too long.
     fn git(&self, arguments: &[&str]) -> Result<String, SourceError> {
-        let failed = |why: String| SourceError(format!("git {}: {why}", arguments[0]));
+        let failed = |why: String| SourceError(format!("git {}: {why}", arguments.join(" ")));
         let mut child = Command::new("git")
             .args(arguments)
             .current_dir(&self.copy)
@@ -222,6 +234,7 @@ mod tests {
             branch: "main".to_owned(),
             path: "policy".into(),
             interval: POLL,
+            signers: None,
         };
         let mut source = source.open(folder.path(), &Arc::default());
         let first = source.read().unwrap();

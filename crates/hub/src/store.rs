@@ -1,6 +1,6 @@
 //! What the hub keeps: one redb file in its state folder. Every change is one transaction that is synced before it is told.
 
-use crate::tokens::TokenRecord;
+use crate::{access::Grant, tokens::TokenRecord, waves::Rollout};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -19,6 +19,10 @@ const TEXTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("texts");
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// By serial.
 const CERTIFICATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("certificates");
+/// The rollout and what it holds back, by name.
+const ROLLOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rollout");
+/// Who may ask from elsewhere, by the hash of the secret.
+const GRANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("grants");
 /// Numbers by name.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 
@@ -28,6 +32,9 @@ pub(crate) const MAX_AUDIT: u64 = 200_000;
 pub(crate) const MAX_HEADS: u64 = 200;
 /// Unknown heads up to this sequence are replaced: an operator said so.
 const RESUMED_OVER: &str = "resumed_over";
+
+/// Under this name the rollout is kept.
+pub(crate) const ROLLOUT_NAME: &str = "rollout";
 
 /// Why something cannot be kept or found.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +115,39 @@ impl Store {
         transaction.open_table(TOKENS)?;
         transaction.open_table(CERTIFICATES)?;
         transaction.open_table(NUMBERS)?;
+        transaction.open_table(ROLLOUT)?;
+        transaction.open_table(GRANTS)?;
         transaction.commit()?;
         Ok(Self { database })
+    }
+
+    /// Writes all of it, as it is at one moment, to a new file.
+    pub(crate) fn copy(&self, path: &Path) -> Result<(), StoreError> {
+        let from = self.database.begin_read()?;
+        let copy = Database::create(path)?;
+        let to = copy.begin_write()?;
+        for table in [AUDIT, HEADS] {
+            let mut into = to.open_table(table)?;
+            for entry in from.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        for table in [TEXTS, TOKENS, CERTIFICATES, ROLLOUT, GRANTS] {
+            let mut into = to.open_table(table)?;
+            for entry in from.open_table(table)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        {
+            let mut into = to.open_table(NUMBERS)?;
+            for entry in from.open_table(NUMBERS)?.iter()? {
+                let (key, value) = entry?;
+                into.insert(key.value(), value.value())?;
+            }
+        }
+        Ok(to.commit()?)
     }
 
     /// Appends records to the audit log.
@@ -141,11 +179,18 @@ impl Store {
             .collect()
     }
 
-    /// The newest policy.
-    pub(crate) fn last_head(&self) -> Result<Option<(HeadRecord, Objects)>, StoreError> {
+    /// The sequence of the newest policy; 0 before the first.
+    pub(crate) fn newest(&self) -> Result<u64, StoreError> {
         let transaction = self.database.begin_read()?;
         let heads = transaction.open_table(HEADS)?;
-        let Some((_, record)) = heads.last()? else { return Ok(None) };
+        Ok(heads.last()?.map_or(0, |(sequence, _)| sequence.value()))
+    }
+
+    /// A policy of the history with its objects.
+    pub(crate) fn policy(&self, sequence: u64) -> Result<Option<(HeadRecord, Objects)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let heads = transaction.open_table(HEADS)?;
+        let Some(record) = heads.get(sequence)? else { return Ok(None) };
         let record: HeadRecord = decode("heads", record.value())?;
         let texts = transaction.open_table(TEXTS)?;
         let mut objects = Objects::new();
@@ -158,6 +203,31 @@ impl Store {
         Ok(Some((record, objects)))
     }
 
+    /// The history, the newest first.
+    pub(crate) fn history(&self) -> Result<Vec<(u64, HeadRecord)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let heads = transaction.open_table(HEADS)?;
+        let read = heads.iter()?.rev().map(|entry| {
+            let (sequence, record) = entry?;
+            Ok((sequence.value(), decode("heads", record.value())?))
+        });
+        read.collect()
+    }
+
+    /// What is kept of the rollout under a name.
+    pub(crate) fn kept<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(ROLLOUT)?;
+        table.get(name)?.map(|bytes| decode("rollout", bytes.value())).transpose()
+    }
+
+    /// Keeps it.
+    pub(crate) fn keep<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(ROLLOUT)?.insert(name, &*encode("rollout", value)?)?;
+        Ok(transaction.commit()?)
+    }
+
     /// A policy of the history.
     pub(crate) fn head(&self, sequence: u64) -> Result<Option<HeadRecord>, StoreError> {
         let transaction = self.database.begin_read()?;
@@ -165,12 +235,13 @@ impl Store {
         heads.get(sequence)?.map(|record| decode("heads", record.value())).transpose()
     }
 
-    /// Keeps a new policy with the audit record of it, and forgets what is too old.
+    /// Keeps a new policy and the rollout of it, and forgets what is too old; never the policy that it starts from.
     pub(crate) fn publish(
         &self,
         sequence: u64,
         record: &HeadRecord,
         objects: &Objects,
+        rollout: &Rollout,
     ) -> Result<(), StoreError> {
         let transaction = self.database.begin_write()?;
         {
@@ -184,9 +255,17 @@ impl Store {
             }
             let mut heads = transaction.open_table(HEADS)?;
             heads.insert(sequence, &*encode("heads", record)?)?;
+            transaction.open_table(ROLLOUT)?.insert(ROLLOUT_NAME, &*encode("rollout", rollout)?)?;
             if heads.len()? > MAX_HEADS {
-                while heads.len()? > MAX_HEADS {
-                    heads.pop_first()?;
+                let mut spare = Vec::new();
+                for entry in heads.iter()? {
+                    let at = entry?.0.value();
+                    if at != rollout.base && heads.len()? > MAX_HEADS + spare.len() as u64 {
+                        spare.push(at);
+                    }
+                }
+                for at in spare {
+                    heads.remove(at)?;
                 }
                 let mut used = std::collections::BTreeSet::new();
                 for entry in heads.iter()? {
@@ -270,6 +349,50 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
+    /// Keeps a certificate that this store does not know; whether it was one.
+    pub(crate) fn bring_certificate(
+        &self,
+        serial: &str,
+        record: &CertificateRecord,
+    ) -> Result<bool, StoreError> {
+        let reading = self.database.begin_read()?;
+        if reading.open_table(CERTIFICATES)?.get(serial)?.is_some() {
+            return Ok(false);
+        }
+        self.keep_certificate(serial, record).map(|()| true)
+    }
+
+    /// Who may ask from elsewhere, by the hash of the secret.
+    pub(crate) fn grants(&self) -> Result<BTreeMap<String, Grant>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(GRANTS)?;
+        let read = table.iter()?.map(|entry| {
+            let (hash, record) = entry?;
+            Ok((hash.value().to_owned(), decode("grants", record.value())?))
+        });
+        read.collect()
+    }
+
+    /// Whose token it is.
+    pub(crate) fn grant(&self, hash: &str) -> Result<Option<Grant>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(GRANTS)?;
+        table.get(hash)?.map(|record| decode("grants", record.value())).transpose()
+    }
+
+    /// Keeps one, or forgets it.
+    pub(crate) fn set_grant(&self, hash: &str, grant: Option<&Grant>) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut table = transaction.open_table(GRANTS)?;
+            match grant {
+                Some(grant) => drop(table.insert(hash, &*encode("grants", grant)?)?),
+                None => drop(table.remove(hash)?),
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
     /// All certificates, by serial.
     pub(crate) fn certificates(&self) -> Result<BTreeMap<String, CertificateRecord>, StoreError> {
         let transaction = self.database.begin_read()?;
@@ -338,11 +461,11 @@ mod tests {
             let prints = objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
             let head =
                 HeadRecord { head: vec![1], signature: vec![2], objects: prints, since: BTreeMap::new() };
-            store.publish(sequence, &head, &objects).unwrap();
+            store.publish(sequence, &head, &objects, &Rollout::at_once(sequence)).unwrap();
         }
         drop(store);
         let store = Store::open(&path).unwrap();
-        let (_, objects) = store.last_head().unwrap().unwrap();
+        let (_, objects) = store.policy(store.newest().unwrap()).unwrap().unwrap();
         assert_eq!(objects["A"].text, (MAX_HEADS + 5).to_string());
         assert!(store.head(5).unwrap().is_none() && store.head(6).unwrap().is_some());
         let transaction = store.database.begin_read().unwrap();

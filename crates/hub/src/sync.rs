@@ -2,6 +2,7 @@
 
 use crate::office::{Office, Published, Recalled};
 use std::{
+    cmp::Ordering,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -34,6 +35,8 @@ pub(crate) struct Session {
 enum Given {
     /// Nothing that a delta could start from.
     Nothing,
+    /// Something of before, of which nothing else is known.
+    Past(u64),
     /// This, as the history knows it.
     Policy(u64, BTreeMap<String, String>),
     /// This, on this stream.
@@ -99,7 +102,7 @@ impl Session {
                     self.send(out, from_hub::What::Trust(trust.to_proto())).await?;
                 }
                 Ok(()) = policies.changed() => {
-                    let published = Arc::clone(&policies.borrow_and_update());
+                    let published = Arc::clone(policies.borrow_and_update().to(&self.cluster));
                     if matches!(given, Given::HeldBack(_)) {
                         given = self.recall(hello)?;
                         self.told_apart(hello.boot_id, &given);
@@ -122,17 +125,18 @@ impl Session {
     }
 
     fn recall(&self, hello: &proto::Hello) -> Result<Given, Status> {
-        let recalled = self.office.recall(hello).map_err(|error| super::server::failed(&error.into()))?;
+        let recalled = self.office.recall(hello).map_err(|error| super::server::failed(&error))?;
         Ok(match recalled {
             Recalled::Nothing => Given::Nothing,
             Recalled::Policy(sequence, prints) => Given::Policy(sequence, prints),
+            Recalled::Past(sequence) => Given::Past(sequence),
             Recalled::Unknown(sequence) => Given::HeldBack(sequence),
         })
     }
 
     fn register(&self, hello: &proto::Hello, given: &Given) -> Result<(), Status> {
         let held = match given {
-            Given::Policy(sequence, _) | Given::HeldBack(sequence) => *sequence,
+            Given::Policy(sequence, _) | Given::HeldBack(sequence) | Given::Past(sequence) => *sequence,
             _ => 0,
         };
         let why = held_back(given);
@@ -159,6 +163,8 @@ impl Session {
     async fn policy(&self, given: Given, published: Arc<Published>, out: &Out) -> Result<Given, Status> {
         let held = match &given {
             Given::Nothing => None,
+            Given::Past(sequence) if *sequence >= published.sequence() => return Ok(given),
+            Given::Past(_) => None,
             Given::Policy(sequence, prints) => Some((*sequence, prints)),
             Given::Published(before) => Some((before.sequence(), &before.prints)),
             Given::HeldBack(unknown) => {
@@ -173,8 +179,11 @@ impl Session {
                 return Ok(given);
             }
         };
-        if held.is_some_and(|(sequence, _)| sequence == published.sequence()) {
-            return Ok(Given::Published(published));
+        match held.map(|(sequence, _)| sequence.cmp(&published.sequence())) {
+            Some(Ordering::Equal) => return Ok(Given::Published(published)),
+            // Its wave is closed, and it had a policy of an open one before: nobody follows a lower sequence.
+            Some(Ordering::Greater) => return Ok(given),
+            _ => {}
         }
         if let Some(message) = published.message(held) {
             self.send(out, from_hub::What::Policy(message)).await?;

@@ -1,6 +1,8 @@
 //! What the hub shows: the JSON of its admin address, which the command line reads back. Ages are in milliseconds.
 
+use crate::access::Role;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tidegate_model::ClusterName;
 
 /// A cluster of the fleet.
@@ -53,8 +55,71 @@ pub struct RolloutView {
     pub version: String,
     /// What is wrong in the source, a text each.
     pub problems: Vec<String>,
+    /// How it goes on; `None` before the first policy.
+    #[serde(default)]
+    pub rollout: Option<WavesView>,
     /// Its objects.
     pub objects: Vec<ObjectView>,
+}
+
+/// How a policy reaches the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WavesView {
+    /// Whether it goes on.
+    pub phase: PhaseView,
+    /// Why it halted.
+    pub why: Option<String>,
+    /// What clusters keep whose wave is not open; 0 if there is nothing to keep.
+    pub base: u64,
+    /// The waves of the clusters that joined.
+    pub waves: Vec<WaveView>,
+    /// Clusters of the newest open wave that have not applied it.
+    pub waits_for: Vec<ClusterName>,
+    /// Clusters that were away for too long to be waited for; they take it when they are back.
+    pub left_out: Vec<ClusterName>,
+    /// How long the wave is still watched before the next one; `None` if it has not settled.
+    pub bakes_ms: Option<u64>,
+    /// Objects that were rolled back, and of which the source still says what nobody wanted.
+    pub rolled_back: Vec<String>,
+}
+
+/// Whether a rollout goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PhaseView {
+    /// It goes on.
+    Rolling,
+    /// It waits for an operator, or for another policy.
+    Halted,
+    /// Every wave is open.
+    Done,
+}
+
+/// A wave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaveView {
+    /// Its number.
+    pub wave: u32,
+    /// Whether its clusters are handed the newest policy.
+    pub open: bool,
+    /// Its clusters.
+    pub clusters: Vec<ClusterName>,
+}
+
+/// A policy of the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryView {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The commit, or a digest of the content.
+    pub version: String,
+    /// Its objects.
+    pub objects: usize,
+    /// Those that became with it what they are.
+    pub changed: usize,
 }
 
 /// Where an object stands.
@@ -125,6 +190,20 @@ pub struct TokenView {
     pub token: String,
     /// How long it is good for, in seconds.
     pub ttl_s: u64,
+}
+
+/// Somebody who may ask from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantView {
+    /// Whose token it is.
+    pub name: String,
+    /// What may be done with it.
+    pub role: Role,
+    /// What it is limited to; `None` for all.
+    pub namespaces: Option<BTreeSet<String>>,
+    /// When it ends, in seconds since 1970.
+    pub expires_at: u64,
 }
 
 /// What a command changed.

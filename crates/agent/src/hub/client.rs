@@ -47,6 +47,8 @@ pub(super) struct Client {
     pub(super) asks: mpsc::Sender<Ask>,
     /// Whether the hub is asked for all of the policy, because a delta did not fit.
     pub(super) resend: bool,
+    /// Which of the addresses is tried.
+    pub(super) at: usize,
 }
 
 impl Client {
@@ -68,21 +70,28 @@ impl Client {
             }
             // The same words over and over would hide others.
             if why == last {
-                tracing::debug!(hub = self.member.address, "the hub is not followed: {why}");
+                tracing::debug!(hub = self.address(), "the hub is not followed: {why}");
             } else {
                 let age = self.held.as_ref().map_or(0, |held| held.head.sequence);
                 tracing::warn!(
-                    hub = self.member.address,
+                    hub = self.address(),
                     policy = age,
                     "the hub is not followed: {why}; the policy stays, trying again"
                 );
             }
             last = why;
+            self.at = self.at.wrapping_add(1);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = backoff.wait() => {}
             }
         }
+    }
+
+    /// The address that is tried now.
+    pub(super) fn address(&self) -> &str {
+        let addresses = &self.member.addresses;
+        addresses.get(self.at % addresses.len().max(1)).map_or("", String::as_str)
     }
 
     /// From now on agent and gateways are who the member is.
@@ -98,7 +107,7 @@ impl Client {
 
     async fn once(&mut self) -> Result<(), String> {
         let config = self.identity.client(Expect::Hub).map_err(|error| error.to_string())?;
-        let channel = connect(&self.member.address, config).await.map_err(|error| error.to_string())?;
+        let channel = connect(self.address(), config).await.map_err(|error| error.to_string())?;
         session::run(self, channel).await
     }
 }

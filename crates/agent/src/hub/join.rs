@@ -99,7 +99,8 @@ impl HubError {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) cluster: ClusterName,
-    pub(super) address: String,
+    /// One at least: where the hub is, and where else it may be.
+    pub(super) addresses: Vec<String>,
     pub(super) agent: Shown,
     /// Of the cluster's gateways; `None` only if a version that knew of none has joined.
     pub(super) gateway: Option<Shown>,
@@ -114,6 +115,8 @@ pub(super) struct Member {
 struct Kept {
     cluster: ClusterName,
     address: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more_addresses: Vec<String>,
     joined_with: String,
     key: String,
     chain: Vec<Vec<u8>>,
@@ -153,7 +156,7 @@ impl Member {
         let (agent, gateway) = keys.shown(answer, &trust)?;
         Ok(Self {
             cluster: self.cluster.clone(),
-            address: self.address.clone(),
+            addresses: self.addresses.clone(),
             joined_with: self.joined_with.clone(),
             agent,
             gateway: Some(gateway),
@@ -165,7 +168,8 @@ impl Member {
         let trust = self.trust.to_proto();
         let kept = Kept {
             cluster: self.cluster.clone(),
-            address: self.address.clone(),
+            address: self.addresses.first().cloned().unwrap_or_default(),
+            more_addresses: self.addresses.iter().skip(1).cloned().collect(),
             joined_with: self.joined_with.clone(),
             key: self.agent.key.to_pem(),
             chain: self.agent.to_der(),
@@ -202,7 +206,7 @@ impl Member {
         let trust = Trust::from_proto(&trust)?;
         Ok(Some(Self {
             cluster: kept.cluster,
-            address: kept.address,
+            addresses: [kept.address].into_iter().chain(kept.more_addresses).collect(),
             agent: Shown::read(&kept.key, kept.chain)?,
             gateway: kept.gateway.map(|it| Shown::read(&it.key, it.chain)).transpose()?,
             trust,
@@ -219,25 +223,29 @@ pub(super) async fn member(
     stop: &CancellationToken,
 ) -> Result<Member, HubError> {
     let kept = Member::load(folder)?;
-    let HubOptions { address, token } = options;
+    let HubOptions { addresses, token } = options;
     let mut member = match (kept, token) {
         (Some(member), token) if token.as_ref().is_none_or(|it| it.secret.hash() == member.joined_with) => {
             member
         }
         (None, None) => return Err(HubError::NoToken),
         (kept, Some(token)) => {
-            let address = address.clone().or_else(|| kept.map(|it| it.address)).ok_or(HubError::NoAddress)?;
+            let known = kept.map(|it| it.addresses).unwrap_or_default();
+            let addresses = if addresses.is_empty() { known } else { addresses.clone() };
+            if addresses.is_empty() {
+                return Err(HubError::NoAddress);
+            }
             agree(cluster, "the token is for", &token.cluster)?;
-            let member = join(&token, &address, stop).await?;
+            let member = join(&token, addresses, stop).await?;
             member.save(folder)?;
-            tracing::info!(cluster = %member.cluster, hub = address, "joined the fleet");
+            tracing::info!(cluster = %member.cluster, hub = member.addresses.join(", "), "joined the fleet");
             member
         }
         (Some(member), None) => member,
     };
     agree(cluster, "this agent's certificate is of", &member.cluster)?;
-    if let Some(address) = address {
-        member.address = address;
+    if !addresses.is_empty() {
+        member.addresses = addresses;
     }
     Ok(member)
 }
@@ -250,7 +258,11 @@ fn agree(said: Option<&ClusterName>, by: &'static str, named: &ClusterName) -> R
 }
 
 /// Redeems a token. As long as the hub does not answer it is asked again; what it refuses is final.
-async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Result<Member, HubError> {
+async fn join(
+    token: &JoinToken,
+    addresses: Vec<String>,
+    stop: &CancellationToken,
+) -> Result<Member, HubError> {
     // The same keys for all tries: the hub answers them again when its answer was lost.
     let keys = Keys::generate()?;
     let request = proto::JoinRequest {
@@ -260,7 +272,9 @@ async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Res
         gateway_request: keys.gateway.request()?,
     };
     let mut backoff = Backoff::default();
+    let mut turns = addresses.iter().cycle();
     let answer = loop {
+        let address = turns.next().ok_or(HubError::NoAddress)?;
         let tried = tokio::select! {
             () = stop.cancelled() => return Err(HubError::Stopped),
             tried = ask(token, address, request.clone()) => tried?,
@@ -278,7 +292,7 @@ async fn join(token: &JoinToken, address: &str, stop: &CancellationToken) -> Res
     let (agent, gateway) = keys.shown(&answer, &trust)?;
     Ok(Member {
         cluster: token.cluster.clone(),
-        address: address.to_owned(),
+        addresses,
         agent,
         gateway: Some(gateway),
         trust,

@@ -45,8 +45,8 @@ const FOLDER: &str = "hub";
 /// How an agent comes to its hub.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
-    /// Where the hub is, as `HOST:PORT`; without it, where it was when the agent joined.
-    pub address: Option<String>,
+    /// Where the hub is, as `HOST:PORT`, and where else it may be; if there is none, where it was when the agent joined.
+    pub addresses: Vec<String>,
     /// The token, for a first start.
     pub token: Option<JoinToken>,
 }
@@ -108,7 +108,7 @@ pub(crate) async fn open(
         in_force: in_force_tx,
     };
     let client =
-        Client { folder, member, identity, held, secrets, given, in_force, boot, asks, resend: false };
+        Client { folder, member, identity, held, secrets, given, in_force, boot, asks, resend: false, at: 0 };
     tokio::spawn(client.run(stop.clone()));
     tokio::select! {
         () = stop.cancelled() => return Err(HubError::Stopped),

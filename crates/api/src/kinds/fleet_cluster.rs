@@ -16,6 +16,9 @@ use tidegate_model::{ClusterName, Region};
 /// The port of east-west gateways unless another is written: the one that Istio made customary.
 const EAST_WEST_PORT: u16 = 15_443;
 
+/// The last wave of a rollout: a wave bakes for a minute or more, so nobody waits for as many.
+const MAX_WAVE: u32 = 99;
+
 /// What a `FleetCluster` says.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ClusterSpec {
@@ -24,6 +27,7 @@ pub(crate) struct ClusterSpec {
     pub(crate) east_west_gateways: Vec<SocketAddr>,
     pub(crate) named_gateways: Vec<NamedGateway>,
     pub(crate) proximity: BTreeMap<Region, Duration>,
+    pub(crate) rollout_wave: u32,
     /// `metadata.labels`.
     pub(crate) labels: Labels,
     pub(crate) mentions: Mentions,
@@ -37,12 +41,23 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     let (east_west_gateways, named_gateways) = read_gateways(&mut spec, issues);
     let mut mentions = Vec::new();
     let proximity = read_proximity(&mut spec, region.as_ref(), &mut mentions, issues);
+    let wave = spec.value("rolloutWave", issues, read::integer(0..=MAX_WAVE));
+    let rollout_wave = wave.map_or(0, |wave| wave.value);
     spec.finish(issues);
     // Object names are stricter than cluster names, so this cannot fail.
     let name = ClusterName::new(&meta.name).ok()?;
     let labels = meta.labels.clone();
     let region = region?.value;
-    Some(ClusterSpec { name, region, east_west_gateways, named_gateways, proximity, labels, mentions })
+    Some(ClusterSpec {
+        name,
+        region,
+        east_west_gateways,
+        named_gateways,
+        proximity,
+        rollout_wave,
+        labels,
+        mentions,
+    })
 }
 
 fn read_gateways(spec: &mut Fields<'_>, issues: &mut Issues) -> (Vec<SocketAddr>, Vec<NamedGateway>) {

@@ -25,6 +25,7 @@ pub(super) fn lower(own: &ClusterName, objects: &[&Arc<Object>], problems: &mut 
                 east_west_gateways: spec.east_west_gateways.clone(),
                 named_gateways: spec.named_gateways.clone(),
                 proximity: spec.proximity.clone(),
+                rollout_wave: spec.rollout_wave,
                 labels: spec.labels.clone(),
                 origin: object.origin(object.at),
             };

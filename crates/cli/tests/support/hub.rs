@@ -49,9 +49,16 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start(place: &Place, listen: &str, more: &[&str]) -> Self {
+        let policies = place.at("policies");
+        let source = ["--policies", policies.to_str().unwrap()];
+        Self::start_from(&source, &place.at("hub"), listen, more)
+    }
+
+    /// With another source of policy, or another state.
+    pub(crate) fn start_from(source: &[&str], state: &Path, listen: &str, more: &[&str]) -> Self {
         let mut command = tidegate();
         command.args(["hub", "--listen", listen, "--admin", "127.0.0.1:0"]).args(more);
-        command.arg("--policies").arg(place.at("policies")).arg("--state-dir").arg(place.at("hub"));
+        command.args(source).arg("--state-dir").arg(state);
         let mut running = Running::start(&mut command);
         let listen = running.until_said("its address", bound("serves agents"));
         let admin = running.until_said("its admin address", bound("serves administration"));
@@ -66,6 +73,16 @@ impl Hub {
         let ran = self.ask(&[arguments, &["-o", "json"]].concat());
         assert_eq!(ran.code, Some(0), "{ran:?}");
         serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// The answer with the audit log, headers and all.
+    pub(crate) fn audit(&self) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.admin).unwrap();
+        stream.write_all(b"GET /api/v1/audit HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     pub(crate) fn token(&self, cluster: &str) -> String {

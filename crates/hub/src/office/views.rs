@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
+    sync::PoisonError,
     time::Instant,
 };
 use tidegate_model::ClusterName;
@@ -20,8 +20,7 @@ impl Office {
     /// The clusters that joined, were heard, or are named by the policy.
     fn clusters(&self, certificates: &BTreeMap<String, CertificateRecord>) -> BTreeSet<ClusterName> {
         let named = self
-            .policy
-            .borrow()
+            .newest()
             .objects
             .keys()
             .filter_map(|key| key.strip_prefix("FleetCluster ")?.parse().ok())
@@ -48,7 +47,8 @@ impl Office {
 
     pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {
         let clusters = self.clusters(&self.store.certificates()?);
-        let (policy, now) = (Arc::clone(&self.policy.borrow()), Instant::now());
+        let (policy, now) = (self.newest(), Instant::now());
+        let waves = self.waves_view(now)?;
         let fleet = self.fleet();
         let object = |(key, object): (&String, &tidegate_link::hub::PolicyObject)| {
             let since = policy.since.get(key).copied().unwrap_or(0);
@@ -64,6 +64,7 @@ impl Office {
             sequence: policy.sequence(),
             version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
             problems: self.problems(),
+            rollout: waves,
             objects: policy.objects.iter().map(object).collect(),
         })
     }

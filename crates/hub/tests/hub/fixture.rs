@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tidegate_hub::{HubConfig, HubError, PolicySource, run, token_of_stopped};
+use tidegate_hub::{HubConfig, HubError, PolicySource, WaveLimits, run, token_of_stopped};
 use tidegate_link::{
     hub::{
         Head, JoinToken, SignedHead, Trust,
@@ -66,15 +66,21 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         policies: PolicySource::Folder(folder.join("policies")),
         listen: free(),
         admin: free(),
+        admin_tls: None,
         trust_domain: Some("fleet.example".parse().unwrap()),
         authority: None,
         certificate_ttl: Duration::from_secs(86_400),
+        waves: WaveLimits::default(),
+        copy: None,
     }
 }
 
 impl Hub {
     pub(crate) async fn start(folder: &Path) -> Self {
-        let config = config(folder);
+        Self::start_as(config(folder)).await
+    }
+
+    pub(crate) async fn start_as(config: HubConfig) -> Self {
         let (listen, admin) = (config.listen, config.admin);
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(config, stop.clone()));

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "all of this is test code, also outside of test functions")]
 
 mod fixture;
+mod git;
+mod waves;
 
 use fixture::{Hub, LIMIT, Stream, config, folder, hello, join, policy, prepared, renewal, token};
 use std::{

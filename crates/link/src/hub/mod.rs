@@ -17,7 +17,7 @@ pub mod proto {
 
 pub use policy::{MAX_OBJECTS, MAX_POLICY_BYTES, Objects, PolicyError, PolicyObject, apply, delta, digest};
 pub use signing::{Head, HeadError, PolicyKey, PolicySigner, SignedHead};
-pub use token::{JoinToken, Secret, TokenError};
+pub use token::{AccessToken, AccessTokenError, JoinToken, Secret, TokenError};
 pub use trust::{Trust, TrustError};
 
 /// The most bytes of one message: a whole policy and its frame.

@@ -86,6 +86,12 @@ impl SignedHead {
         Ok(Head { trust_domain: found, sequence: head.sequence, version: head.version, digest })
     }
 
+    /// The version that it names, whoever signed it; `None` if it cannot be read. For people, never to decide by.
+    #[must_use]
+    pub fn version(&self) -> Option<String> {
+        proto::Head::decode(&self.head[..]).ok().map(|head| head.version)
+    }
+
     /// For the wire.
     #[must_use]
     pub fn to_proto(&self) -> proto::SignedHead {

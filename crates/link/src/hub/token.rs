@@ -96,6 +96,58 @@ impl FromStr for JoinToken {
     }
 }
 
+const ACCESS: &str = "tidegate-access";
+
+/// What somebody shows who asks a hub from elsewhere: `tidegate-access.NAME.SECRET.PIN`, with the pin by which the hub is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    /// Whose it is: 1 to 63 letters, digits, '-', '_' and '@'.
+    pub name: String,
+    /// What only the hub and its bearer know.
+    pub secret: Secret,
+    /// Which authority the hub has.
+    pub pin: Pin,
+}
+
+/// Why a text is no token. It does not repeat the text, which may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a token for the hub\n  hint: it is the line that `tidegate access grant` printed, and begins with tidegate-access."
+)]
+pub struct AccessTokenError;
+
+impl AccessToken {
+    /// As it is handed out, secret and all.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        format!("{ACCESS}.{}.{}.{}", self.name, hex(&self.secret.0), self.pin)
+    }
+
+    /// Whether it is a name.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '@');
+        (1..=63).contains(&text.len()) && text.chars().all(fits)
+    }
+}
+
+impl FromStr for AccessToken {
+    type Err = AccessTokenError;
+
+    fn from_str(text: &str) -> Result<Self, AccessTokenError> {
+        let mut parts = text.trim().split('.');
+        let mut next = || parts.next().ok_or(AccessTokenError);
+        let (prefix, name, secret, pin) = (next()?, next()?, next()?, next()?);
+        if prefix != ACCESS || !Self::is_name(name) || parts.next().is_some() {
+            return Err(AccessTokenError);
+        }
+        // A secret has the same form as a pin.
+        let secret: Pin = secret.parse().map_err(|_| AccessTokenError)?;
+        let pin = pin.parse().map_err(|_| AccessTokenError)?;
+        Ok(Self { name: name.to_owned(), secret: Secret(secret.to_bytes()), pin })
+    }
+}
+
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

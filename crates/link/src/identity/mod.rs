@@ -32,6 +32,6 @@ pub use refusal::{Refusal, Refusals, Why};
 pub use revocation::list_to_pem;
 pub use rustls::ServerConfig as TlsServerConfig;
 pub use rustls::pki_types::{CertificateDer, UnixTime};
-pub use transport::{Accepted, DialError, PeerInfo, accept, connect, refusal_in};
+pub use transport::{Accepted, DialError, PeerInfo, accept, connect, dial_pinned, refusal_in};
 pub(crate) use transport::{Seen, connect_with};
 pub use verify::Expect;

@@ -194,6 +194,27 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
     }
 }
 
+/// Dials a hub's door for people, which is known by the pin of its authority: a stream for HTTP/1.1.
+///
+/// # Errors
+/// If no connection comes about, or the hub is not believed.
+pub async fn dial_pinned(
+    address: SocketAddr,
+    pin: super::Pin,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
+    let clock: Arc<dyn super::Clock> = Arc::new(super::SystemClock);
+    let mut config = (*super::pinned_client(pin, &clock)?.0).clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let broken = |error: &io::Error| DialError::Broken(format!("cannot reach {address}: {error}"));
+    let dial = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;
+        let name = ServerName::try_from("hub.tidegate").map_err(|error| broken(&io::Error::other(error)))?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        stream.map_err(|error| refusal_in(&error).map_or_else(|| broken(&error), DialError::Refused))
+    };
+    timeout(DIAL, dial).await.unwrap_or(Err(DialError::Silent))
+}
+
 /// The serial of the certificate that the other side showed, once its handshake succeeded.
 pub(crate) type Seen = Arc<OnceLock<Serial>>;
 

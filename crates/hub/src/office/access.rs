@@ -1,0 +1,70 @@
+//! Tokens for people elsewhere.
+
+use super::{Office, OfficeError};
+use crate::{
+    access::{Caller, Denied, Grant, GrantError, Role},
+    view::GrantView,
+};
+use std::{collections::BTreeSet, time::Duration};
+use tidegate_link::hub::{AccessToken, Secret};
+
+impl Office {
+    /// Gives somebody a token, which is told once.
+    pub(crate) fn give(
+        &self,
+        name: &str,
+        role: Role,
+        namespaces: Option<BTreeSet<String>>,
+        ttl: Duration,
+        who: &str,
+    ) -> Result<AccessToken, OfficeError> {
+        if !AccessToken::is_name(name) {
+            return Err(GrantError::Name.into());
+        }
+        let now = self.now();
+        let mut others = Vec::new();
+        for (hash, grant) in self.store.grants()? {
+            if grant.expires_at <= now {
+                self.store.set_grant(&hash, None)?;
+            } else {
+                others.push(grant);
+            }
+        }
+        let expires_at = now.saturating_add(ttl.as_secs());
+        let grant = Grant { name: name.to_owned(), role, namespaces, expires_at };
+        grant.check(ttl, &others)?;
+        let secret = Secret::draw().ok_or(OfficeError::Randomness)?;
+        let pin = self.keys().authority.pin()?;
+        self.store.set_grant(&secret.hash(), Some(&grant))?;
+        self.audit(who, "granted", format!("{role} to {name}, for {} s", ttl.as_secs()))?;
+        Ok(AccessToken { name: name.to_owned(), secret, pin })
+    }
+
+    /// Takes it away; whether there was one.
+    pub(crate) fn take_away(&self, name: &str, who: &str) -> Result<bool, OfficeError> {
+        let Some((hash, grant)) = self.store.grants()?.into_iter().find(|(_, it)| it.name == name) else {
+            return Ok(false);
+        };
+        self.store.set_grant(&hash, None)?;
+        self.audit(who, "grantRevoked", format!("{} of {name}", grant.role))?;
+        self.copy_now.notify_one();
+        Ok(true)
+    }
+
+    /// Who has one.
+    pub(crate) fn grant_views(&self) -> Result<Vec<GrantView>, OfficeError> {
+        let view =
+            |Grant { name, role, namespaces, expires_at }| GrantView { name, role, namespaces, expires_at };
+        let mut views: Vec<_> = self.store.grants()?.into_values().map(view).collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
+    }
+
+    /// Whose token it is. A store that fails knows nobody.
+    pub(crate) fn caller(&self, secret: &Secret) -> Result<Caller, Denied> {
+        let grant = self.store.grant(&secret.hash());
+        let grant =
+            grant.inspect_err(|error| tracing::error!(%error, "tokens cannot be read")).ok().flatten();
+        Caller::of(grant, self.now())
+    }
+}

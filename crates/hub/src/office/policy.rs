@@ -1,0 +1,355 @@
+//! The policies that are handed out, and to whom which.
+
+use super::Office;
+use crate::{
+    documents::{Read, choose},
+    rolled_back::RolledBack,
+    run::HubError,
+    store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store},
+    waves::{self, Phase, Rollout, Waves},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard, PoisonError},
+};
+use tidegate_api::{Loader, SourceFile};
+use tidegate_link::hub::{Head, Objects, SignedHead, Trust, delta, digest, proto};
+use tidegate_model::ClusterName;
+
+/// A source that fails in ever new words fills no memory.
+const MAX_PROBLEMS: usize = 10_000;
+
+/// Under this name is kept what was rolled back.
+pub(super) const ROLLED_BACK: &str = "rolledBack";
+
+/// A policy that is handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// None before the first policy.
+    pub(crate) head: Option<(Head, SignedHead)>,
+    pub(crate) objects: Objects,
+    /// The fingerprint of each object.
+    pub(crate) prints: BTreeMap<String, String>,
+    /// The sequence with which each object became what it is.
+    pub(crate) since: BTreeMap<String, u64>,
+    /// What is new against the policies that nearly all agents hold: the one before, and the base of the rollout.
+    steps: Vec<proto::Policy>,
+}
+
+impl Published {
+    pub(crate) fn sequence(&self) -> u64 {
+        self.head.as_ref().map_or(0, |(head, _)| head.sequence)
+    }
+
+    /// What leads somebody here who holds `held` (sequence and fingerprints); all of it without.
+    pub(crate) fn message(&self, held: Option<(u64, &BTreeMap<String, String>)>) -> Option<proto::Policy> {
+        let (_, signed) = self.head.as_ref()?;
+        let step = held.and_then(|(at, _)| self.steps.iter().find(|step| step.base_sequence == at));
+        if let Some(step) = step {
+            return Some(step.clone());
+        }
+        let nothing = BTreeMap::new();
+        let (changed, removed) = delta(held.map_or(&nothing, |(_, prints)| prints), &self.objects);
+        Some(proto::Policy {
+            head: Some(signed.to_proto()),
+            full: held.is_none(),
+            base_sequence: held.map_or(0, |(sequence, _)| sequence),
+            changed,
+            removed,
+        })
+    }
+}
+
+/// What an agent holds, as the hub remembers it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recalled {
+    /// Nothing that a delta could start from.
+    Nothing,
+    /// This policy of the history: its sequence, and the fingerprints of its objects.
+    Policy(u64, BTreeMap<String, String>),
+    /// A policy of before what is handed out now: all of a newer one leads on.
+    Past(u64),
+    /// A policy of this hub's key that is not in its history: its state is older than what it once handed out.
+    Unknown(u64),
+}
+
+/// Which policy each cluster is handed.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    /// The newest.
+    pub(crate) newest: Arc<Published>,
+    /// The one before, where no wave is open; `None` if everybody is handed the newest.
+    base: Option<Arc<Published>>,
+    waves: Waves,
+    /// Waves up to this one are handed the newest.
+    open: u32,
+    /// Whether it waits for an operator.
+    pub(crate) halted: bool,
+}
+
+impl Handed {
+    pub(crate) fn to(&self, cluster: &ClusterName) -> &Arc<Published> {
+        match &self.base {
+            Some(base) if waves::of(&self.waves, cluster) > self.open => base,
+            _ => &self.newest,
+        }
+    }
+}
+
+/// The rollout and what belongs to it.
+#[derive(Debug, Default)]
+pub(super) struct Rolling {
+    /// None before the first policy.
+    pub(super) rollout: Option<Rollout>,
+    pub(super) newest: Arc<Published>,
+    /// What clusters hold whose wave is not open.
+    pub(super) base: Option<Arc<Published>>,
+    pub(super) waves: Waves,
+    pub(super) rolled_back: RolledBack,
+}
+
+impl Rolling {
+    pub(super) fn handed(&self) -> Handed {
+        let rollout = self.rollout.as_ref().filter(|it| it.phase != Phase::Done);
+        Handed {
+            newest: Arc::clone(&self.newest),
+            base: rollout.and(self.base.clone()),
+            waves: self.waves.clone(),
+            open: rollout.map_or(u32::MAX, |it| it.wave),
+            halted: rollout.is_some_and(|it| matches!(it.phase, Phase::Halted(_))),
+        }
+    }
+}
+
+/// How a policy is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Waves,
+    AtOnce,
+}
+
+impl Office {
+    pub(super) fn rolling(&self) -> MutexGuard<'_, Rolling> {
+        self.rollout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest policy.
+    pub(crate) fn newest(&self) -> Arc<Published> {
+        Arc::clone(&self.policy.borrow().newest)
+    }
+
+    /// The policy that a rollout starts from, with its objects.
+    fn base(&self, rollout: &Rollout, current: &Arc<Published>) -> Result<Option<Arc<Published>>, HubError> {
+        match rollout.base {
+            0 => Ok(None),
+            base if base == current.sequence() => Ok(Some(Arc::clone(current))),
+            base => published(&self.store, &self.trust.borrow(), base).map(|it| it.map(Arc::new)),
+        }
+    }
+
+    /// Takes what the source holds: whether a new policy came of it.
+    pub(crate) fn take(&self, read: &Read, who: &str) -> Result<bool, HubError> {
+        let mut rolling = self.rolling();
+        let current = self.newest();
+        let chosen = choose(read, &current.objects);
+        let told: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
+        {
+            let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            for problem in told.iter().filter(|it| !problems.contains(it)) {
+                tracing::warn!("{problem}");
+            }
+            *problems = told;
+        }
+        let mut rolled_back = rolling.rolled_back.clone();
+        let objects = rolled_back.apply(chosen.objects);
+        if rolled_back != rolling.rolled_back {
+            self.store.keep(ROLLED_BACK, &rolled_back)?;
+            rolling.rolled_back = rolled_back;
+        }
+        if objects == current.objects {
+            return Ok(false);
+        }
+        self.publish(&mut rolling, objects, read.commit.as_deref(), current.sequence() + 1, How::Waves, who)?;
+        Ok(true)
+    }
+
+    /// The source cannot be read: the policy stays as it was, and status says why.
+    pub(crate) fn unreadable(&self, why: &str) {
+        let told = format!("{why}; the policy stays as it was");
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if !problems.contains(&told) {
+            tracing::warn!("{told}");
+            problems.push(told);
+            problems.truncate(MAX_PROBLEMS);
+        }
+    }
+
+    /// Hands a policy out, by waves or to all at once.
+    pub(super) fn publish(
+        &self,
+        rolling: &mut Rolling,
+        objects: Objects,
+        commit: Option<&str>,
+        sequence: u64,
+        how: How,
+        who: &str,
+    ) -> Result<(), HubError> {
+        let current = self.newest();
+        let waves = waves(&objects);
+        let digest = digest(&objects);
+        let content = || digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let version = commit.map_or_else(content, |commit| commit.chars().take(40).collect());
+        let head = Head { trust_domain: self.place.trust_domain.clone(), sequence, version, digest };
+        let signed = self.keys().signer.sign(&head);
+        let prints: BTreeMap<_, _> =
+            objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
+        let since: BTreeMap<_, _> = prints
+            .iter()
+            .map(|(key, print)| {
+                let before = current.since.get(key).filter(|_| current.prints.get(key) == Some(print));
+                (key.clone(), before.copied().unwrap_or(sequence))
+            })
+            .collect();
+        let record = HeadRecord {
+            head: signed.head.clone(),
+            signature: signed.signature.clone(),
+            objects: prints.clone(),
+            since: since.clone(),
+        };
+        let rollout = match &rolling.rollout {
+            Some(before) if how == How::Waves => before.next(sequence, &waves, &self.sight()?),
+            _ => Rollout::at_once(sequence),
+        };
+        self.store.publish(sequence, &record, &objects, &rollout)?;
+        let changed = since.values().filter(|at| **at == sequence).count();
+        let detail = format!(
+            "policy {sequence}, version {}, {} objects, {changed} changed",
+            head.version,
+            objects.len()
+        );
+        self.audit(who, "published", detail)?;
+        tracing::info!(sequence, version = head.version, objects = objects.len(), changed, "new policy");
+        let mut next = Published { head: Some((head, signed)), objects, prints, since, steps: Vec::new() };
+        let base = self.base(&rollout, &current)?;
+        if current.head.is_some() {
+            next.steps.extend(next.message(Some((current.sequence(), &current.prints))));
+        }
+        if let Some(base) = base.as_ref().filter(|base| base.sequence() != current.sequence()) {
+            next.steps.extend(next.message(Some((base.sequence(), &base.prints))));
+        }
+        rolling.rollout = Some(rollout);
+        rolling.base = base;
+        rolling.newest = Arc::new(next);
+        rolling.waves = waves;
+        self.policy.send_replace(Arc::new(rolling.handed()));
+        Ok(())
+    }
+
+    /// A hub that was started from a copy of an older state meets an agent that holds what the source says now, signed by this
+    /// fleet's hub with a higher sequence: then that is the newest policy, and what others hold of before it is past. Whether
+    /// it was.
+    fn adopt(&self, head: &Head, signed: &SignedHead) -> Result<bool, HubError> {
+        let mut rolling = self.rolling();
+        let current = self.newest();
+        let same = current.head.as_ref().is_some_and(|(own, _)| own.digest == head.digest);
+        if !same || head.sequence <= current.sequence() {
+            return Ok(false);
+        }
+        let since = |(key, at): (&String, &u64)| {
+            (key.clone(), if *at == current.sequence() { head.sequence } else { *at })
+        };
+        let since: BTreeMap<_, _> = current.since.iter().map(since).collect();
+        let record = HeadRecord {
+            head: signed.head.clone(),
+            signature: signed.signature.clone(),
+            objects: current.prints.clone(),
+            since: since.clone(),
+        };
+        let rollout = match &rolling.rollout {
+            Some(rollout) if rollout.phase != Phase::Done => rollout.clone().numbered(head.sequence),
+            _ => Rollout::at_once(head.sequence),
+        };
+        self.store.publish(head.sequence, &record, &current.objects, &rollout)?;
+        self.store.resume_over(head.sequence - 1)?;
+        self.audit("hub", "adopted", format!("policy {}, which an agent holds", head.sequence))?;
+        tracing::info!(sequence = head.sequence, "an agent holds this policy; it goes on from there");
+        rolling.newest = Arc::new(Published {
+            head: Some((head.clone(), signed.clone())),
+            objects: current.objects.clone(),
+            prints: current.prints.clone(),
+            since,
+            steps: Vec::new(),
+        });
+        rolling.rollout = Some(rollout);
+        self.policy.send_replace(Arc::new(rolling.handed()));
+        Ok(true)
+    }
+
+    /// What is known here of what an agent says it holds.
+    pub(crate) fn recall(&self, hello: &proto::Hello) -> Result<Recalled, HubError> {
+        let Some(held) = hello.held.as_ref().map(SignedHead::from_proto) else {
+            return Ok(Recalled::Nothing);
+        };
+        let keys = self.trust.borrow().policy_keys.clone();
+        // What another key signed is for the agent to compare; nothing here can.
+        let Ok(head) = held.open(&keys, &self.place.trust_domain) else { return Ok(Recalled::Nothing) };
+        match self.store.head(head.sequence)? {
+            Some(record) if record.head == held.head && !hello.resend => {
+                Ok(Recalled::Policy(head.sequence, record.objects))
+            }
+            Some(record) if record.head == held.head => Ok(Recalled::Nothing),
+            // So old that the history has forgotten it.
+            None if head.sequence + MAX_HEADS <= self.newest().sequence() => {
+                Ok(Recalled::Past(head.sequence))
+            }
+            _ if self.adopt(&head, &held)? => self.recall(hello),
+            _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Past(head.sequence)),
+            _ => Ok(Recalled::Unknown(head.sequence)),
+        }
+    }
+}
+
+/// The waves of the clusters that a policy names.
+fn waves(objects: &Objects) -> Waves {
+    let clusters = objects.iter().filter_map(|(key, object)| {
+        let name: ClusterName = key.strip_prefix("FleetCluster ")?.parse().ok()?;
+        Some((name, SourceFile { path: key.clone(), text: object.text.clone() }))
+    });
+    let (names, files): (Vec<_>, Vec<_>) = clusters.unzip();
+    let Some(any) = names.into_iter().next() else { return Waves::new() };
+    let config = Loader::new(any).load(&files).config;
+    config.clusters.iter().map(|(name, cluster)| (name.clone(), cluster.rollout_wave)).collect()
+}
+
+/// A policy of the history.
+fn published(store: &Store, trust: &Trust, sequence: u64) -> Result<Option<Published>, HubError> {
+    let Some((record, objects)) = store.policy(sequence)? else { return Ok(None) };
+    let signed = SignedHead { head: record.head, signature: record.signature };
+    let head = signed.open(&trust.policy_keys, trust.bundle.trust_domain())?;
+    Ok(Some(Published {
+        head: Some((head, signed)),
+        objects,
+        prints: record.objects,
+        since: record.since,
+        steps: Vec::new(),
+    }))
+}
+
+/// What was handed out when the hub stopped.
+pub(super) fn restore(store: &Store, trust: &Trust) -> Result<(Handed, Rolling), HubError> {
+    let Some(newest) = published(store, trust, store.newest()?)? else { return Ok(Default::default()) };
+    // A state folder of a version that knew no waves: everybody was handed everything.
+    let rollout: Rollout = store.kept(ROLLOUT_NAME)?.unwrap_or_else(|| Rollout::at_once(newest.sequence()));
+    let base = match rollout.base {
+        0 => None,
+        base => published(store, trust, base)?.map(Arc::new),
+    };
+    let rolling = Rolling {
+        waves: waves(&newest.objects),
+        newest: Arc::new(newest),
+        rollout: Some(rollout),
+        base,
+        rolled_back: store.kept(ROLLED_BACK)?.unwrap_or_default(),
+    };
+    Ok((rolling.handed(), rolling))
+}
