@@ -8,6 +8,7 @@
 //! | `shop/desk` | c2, c3 | requests that enter in c1 go to c2, in their region; c3 stands by |
 
 use super::{
+    delay::Late,
     net::{Namespace, Net, address},
     support::{
         command::{Running, finish, tidegate},
@@ -46,6 +47,18 @@ const EDGE_PORT: u16 = 8080;
 const EAST_WEST_PORT: u16 = 15_443;
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// Short, so that a test sees its end; all else is as it is by default.
+const FAILBACK: &str = "{holdDown: 2s, ramp: {steps: [50, 100], interval: 1s}}";
+
+/// What a fleet is to be able to do.
+#[derive(Default)]
+pub(crate) struct Setup {
+    /// More flags of the hub.
+    pub(crate) hub_flags: &'static [&'static str],
+    /// Whether what goes between c1 and c3 can be made late.
+    pub(crate) is_late: bool,
+}
+
 /// Two fleets at once would measure each other.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -83,6 +96,8 @@ pub(crate) struct Fleet {
     pub(crate) net: Net,
     pub(crate) place: Place,
     pub(crate) clock: LabClock,
+    /// How late what goes between c1 and c3 is, if that can be set.
+    pub(crate) late: Option<Late>,
     envoy: PathBuf,
     hub_flags: Vec<&'static str>,
     /// The plans of a fleet without a fault.
@@ -93,7 +108,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts it all, with a load on each edge, and waits until it serves as it does without a fault. `None` after saying that
     /// the test was skipped.
-    pub(crate) fn start(test: &str, failback: &str, hub_flags: &[&'static str]) -> Option<Self> {
+    pub(crate) fn start(test: &str, setup: &Setup) -> Option<Self> {
         let envoy = super::support::envoy(test)?;
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fleet = Self {
@@ -105,12 +120,14 @@ impl Fleet {
             net: Net::new(test, &["hub", "c1", "c2", "c3"])?,
             place: Place::new(),
             clock: LabClock::start(),
+            late: None,
             envoy,
-            hub_flags: hub_flags.to_vec(),
+            hub_flags: setup.hub_flags.to_vec(),
             homes: BTreeMap::new(),
             _turn: turn,
         };
-        fleet.place.write("fleet.yaml", &policy(failback));
+        fleet.late = setup.is_late.then(|| fleet.net.lengthen("c1", "c3", EAST_WEST_PORT));
+        fleet.place.write("fleet.yaml", &policy(FAILBACK));
         fleet.start_hub();
         for cluster in CLUSTERS {
             fleet.start_toys(cluster);
@@ -153,6 +170,15 @@ impl Fleet {
         let ran = finish(&mut self.net.site("hub").command(&command));
         assert_eq!(ran.code, Some(0), "{ran:?}");
         ran.stdout
+    }
+
+    /// Waits until `tidegate cluster list` is as `wanted` says.
+    pub(crate) fn until_hub_says(&self, wanted: impl Fn(&str) -> bool, what: &str) {
+        let mut listed = String::new();
+        wait_until(&format!("the hub to say {what}; at first {listed}"), || {
+            listed = self.ask_hub(&["cluster", "list"]);
+            wanted(&listed).then_some(())
+        });
     }
 
     fn start_toys(&mut self, cluster: &'static str) {
@@ -199,8 +225,11 @@ impl Fleet {
         self.agents[cluster].signal(signal);
     }
 
-    pub(crate) fn said(&self, cluster: &str) -> String {
-        self.agents[cluster].said()
+    /// Waits until an agent has said this in its log.
+    pub(crate) fn until_said(&self, cluster: &str, text: &str) {
+        wait_until(&format!("{cluster} to say {text:?}"), || {
+            self.agents[cluster].said().contains(text).then_some(())
+        });
     }
 
     pub(crate) fn start_gateway(&mut self, cluster: &'static str, gateway: &'static str) {
@@ -307,7 +336,7 @@ impl Fleet {
         }
         let pools = agent::pools(&status);
         let wanted: usize = SERVICES.iter().map(|(_, places)| places.len() * 2).sum();
-        if let Some(pool) = pools.iter().find(|it| it.phase != "Serving" || !it.reachable) {
+        if let Some(pool) = pools.iter().find(|it| it.phase != "Serving" || it.reach < 1.0) {
             return Some(format!("a pool in {cluster}: {pool:?}"));
         }
         let gateways = entries("gateways").iter().filter(|it| it["connected"] == true).count();

@@ -3,12 +3,13 @@
 //! Nothing outside of these namespaces is touched: the cables too are made inside. All names begin with `tgp-` and the number
 //! of this process; what a killed test left behind is removed by the next one.
 
-use super::support::skipped;
+use super::{delay::Late, support::skipped};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
+    net::SocketAddr,
     os::fd::AsFd as _,
     path::Path,
     process::{Command, Stdio},
@@ -189,6 +190,22 @@ impl Net {
 
     pub(crate) fn site(&self, name: &str) -> &Namespace {
         &self.sites[name]
+    }
+
+    /// From now on, new connections between the east-west gateways of these sites are as late as is said.
+    pub(crate) fn lengthen(&self, one: &str, other: &str, port: u16) -> Late {
+        let late = Late::default();
+        self.filter("add table ip far\nadd chain ip far in { type nat hook prerouting priority -100; }\n");
+        for (from, to) in [(one, other), (other, one)] {
+            let (from, target) = (address(from, 0), address(to, 2));
+            let own = 20_000 + u16::from(number(to));
+            self.filter(&format!(
+                "add rule ip far in ip saddr {from}/24 ip daddr {target} tcp dport {port} redirect to :{own}\n"
+            ));
+            let target = SocketAddr::new(target.parse().unwrap(), port);
+            self.router.run(super::delay::carry(own, target, late.clone()));
+        }
+        late
     }
 
     /// Puts exactly this trouble in force, all of it at once.

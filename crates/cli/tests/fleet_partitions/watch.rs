@@ -22,6 +22,8 @@ pub(crate) struct Requests {
     /// Above a second.
     pub(crate) slow: usize,
     pub(crate) longest: Duration,
+    /// Of those that were slow, when they were due after the fault, how long they took, and who served them.
+    late: Vec<String>,
     /// From the fault to lasting success; `None` if there was none before it was mended.
     pub(crate) rto: Option<Duration>,
 }
@@ -103,10 +105,18 @@ impl Seen {
             for sample in own.iter().filter(|it| !it.outcome.is_success()) {
                 *failed.entry(sample.outcome.to_string()).or_default() += 1;
             }
+            let late = own.iter().filter(|it| it.latency() > SLOW).map(|it| {
+                let by = samples.served_by(it).map_or("nobody", |it| it.cluster.as_str());
+                let (due, took) = (it.due().since_origin().as_millis(), it.latency().as_millis());
+                let due = i128::from(u64::try_from(due).unwrap());
+                let fault = i128::from(u64::try_from(fault.since_origin().as_millis()).unwrap());
+                format!("due at {} ms, {took} ms, by {by}", due - fault)
+            });
             let requests = Requests {
                 all: own.len(),
                 failed,
                 slow: own.iter().filter(|it| it.latency() > SLOW).count(),
+                late: late.collect(),
                 longest: own.iter().map(Sample::latency).max().unwrap_or_default(),
                 rto: measures.rto,
             };
@@ -138,6 +148,11 @@ impl Seen {
         .collect()
     }
 
+    /// Forgets that a cluster moved a service: it may.
+    pub(crate) fn leave_out(&mut self, cluster: &'static str, service: &str) {
+        self.moved.remove(&(cluster, format!("shop/{service}")));
+    }
+
     /// Which clusters moved which services.
     pub(crate) fn movers(&self) -> BTreeSet<(&str, &str)> {
         self.moved.keys().map(|(cluster, service)| (*cluster, service.trim_start_matches("shop/"))).collect()
@@ -158,7 +173,11 @@ impl fmt::Display for Seen {
         for ((cluster, service), it) in &self.requests {
             if !it.failed.is_empty() || it.slow > 0 {
                 let rto = it.rto.map_or_else(|| "none".to_owned(), |it| format!("{} ms", it.as_millis()));
-                writeln!(f, "    {service} in {cluster}: of {} failed {:?}, above 1 s {}, RTO {rto}", it.all, it.failed, it.slow)?;
+                writeln!(
+                    f,
+                    "    {service} in {cluster}: of {} failed {:?}, above 1 s {}, RTO {rto}; {:?}",
+                    it.all, it.failed, it.slow, it.late
+                )?;
             }
         }
         for ((cluster, peer), after) in &self.unreachable {
