@@ -11,6 +11,7 @@ use super::{
     delay::Late,
     net::{Namespace, Net, address},
     support::{
+        LIMIT, PAUSE,
         command::{Running, finish, tidegate},
         hub::Place,
         pair::certificate,
@@ -25,7 +26,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tidegate_lab::{
     clock::LabClock,
@@ -39,8 +40,6 @@ pub(crate) const CLUSTERS: [&str; 3] = ["c1", "c2", "c3"];
 const REGIONS: [(&str, &str); 3] = [("c1", "us-east"), ("c2", "us-east"), ("c3", "eu-west")];
 const SERVICES: [(&str, &[&str]); 3] =
     [("web", &["c1", "c2", "c3"]), ("front", &["c1", "c2"]), ("desk", &["c2", "c3"])];
-/// Requests per second on each edge, over all services.
-pub(crate) const RATE: u32 = 50;
 const AGENT_ADMIN: u16 = 18_001;
 const HUB_ADMIN: &str = "127.0.0.1:18101";
 const EDGE_PORT: u16 = 8080;
@@ -51,12 +50,19 @@ const ANSWER: Duration = Duration::from_secs(2);
 const FAILBACK: &str = "{holdDown: 2s, ramp: {steps: [50, 100], interval: 1s}}";
 
 /// What a fleet is to be able to do.
-#[derive(Default)]
 pub(crate) struct Setup {
     /// More flags of the hub.
     pub(crate) hub_flags: &'static [&'static str],
     /// Whether what goes between c1 and c3 can be made late.
     pub(crate) is_late: bool,
+    /// Requests per second on each edge, over all services.
+    pub(crate) rate_rps: u32,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { hub_flags: &[], is_late: false, rate_rps: 50 }
+    }
 }
 
 /// Two fleets at once would measure each other.
@@ -100,6 +106,7 @@ pub(crate) struct Fleet {
     pub(crate) late: Option<Late>,
     envoy: PathBuf,
     hub_flags: Vec<&'static str>,
+    rate_rps: u32,
     /// The plans of a fleet without a fault.
     homes: BTreeMap<&'static str, Plans>,
     _turn: MutexGuard<'static, ()>,
@@ -123,6 +130,7 @@ impl Fleet {
             late: None,
             envoy,
             hub_flags: setup.hub_flags.to_vec(),
+            rate_rps: setup.rate_rps,
             homes: BTreeMap::new(),
             _turn: turn,
         };
@@ -174,10 +182,8 @@ impl Fleet {
 
     /// Waits until `tidegate cluster list` is as `wanted` says.
     pub(crate) fn until_hub_says(&self, wanted: impl Fn(&str) -> bool, what: &str) {
-        let mut listed = String::new();
-        wait_until(&format!("the hub to say {what}; at first {listed}"), || {
-            listed = self.ask_hub(&["cluster", "list"]);
-            wanted(&listed).then_some(())
+        wait_until(&format!("the hub to say {what}"), || {
+            wanted(&self.ask_hub(&["cluster", "list"])).then_some(())
         });
     }
 
@@ -264,7 +270,7 @@ impl Fleet {
             label: cluster.to_owned(),
             target: socket(&address(cluster, 2), EDGE_PORT),
             services: services.into(),
-            rate_rps: RATE,
+            rate_rps: self.rate_rps,
             method: LoadMethod::Get,
             in_flight_limit: 1000,
             timeout: Duration::from_secs(10),
@@ -282,7 +288,7 @@ impl Fleet {
     /// Lets so many seconds' worth of requests come to their end on each edge.
     pub(crate) fn flow(&self, seconds: u32) {
         let ended = |cluster: &&str| self.requests(cluster).requests.len();
-        let more = usize::try_from(RATE * seconds).unwrap();
+        let more = usize::try_from(self.rate_rps * seconds).unwrap();
         let wanted = CLUSTERS.each_ref().map(|it| ended(it) + more);
         wait_until("requests to come to their end", || {
             CLUSTERS.iter().zip(wanted).all(|(it, wanted)| ended(it) >= wanted).then_some(())
@@ -356,14 +362,10 @@ impl Fleet {
 
     /// Waits until all is as it was before any fault.
     pub(crate) fn until_converged(&self) {
-        let mut last = String::new();
-        let end = std::time::Instant::now() + super::support::LIMIT;
+        let end = Instant::now() + LIMIT;
         while let Some(why) = self.not_converged() {
-            assert!(std::time::Instant::now() < end, "not converged: {why}");
-            if why != last {
-                last = why;
-            }
-            std::thread::sleep(super::support::PAUSE);
+            assert!(Instant::now() < end, "not converged after {LIMIT:?}: {why}");
+            std::thread::sleep(PAUSE);
         }
     }
 }

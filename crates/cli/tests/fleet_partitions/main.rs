@@ -208,8 +208,12 @@ fn an_east_west_gateway_that_dies_is_left_without_a_failed_request() {
     fleet.stop_gateway("c2", "eastwest");
     fleet.start_gateway("c2", "eastwest");
     fleet.flow(2);
-    let seen = watch.end(&fleet);
+    let mut seen = watch.end(&fleet);
     missed.nothing_bad(&seen, &[]);
+    // It is the only one of its cluster: a start that takes longer than a second on a busy machine is a death.
+    seen.leave_out("c1", "desk");
+    seen.leave_out("c3", "front");
+    missed.only_moved(&seen, &[]);
     missed.report();
 }
 
@@ -271,5 +275,23 @@ fn a_way_that_becomes_longer_moves_nothing() {
     let seen = watch.end(&fleet);
     missed.nothing_bad(&seen, &[]);
     missed.only_moved(&seen, &[]);
+    missed.report();
+}
+
+/// Half of a second more than the goal of 1 s and than that of 300 ms, for the machine.
+const MACHINE: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_dead_cluster_is_seen_sooner_where_requests_go_to_it() {
+    let test = "a_dead_cluster_is_seen_sooner_where_requests_go_to_it";
+    let Some(fleet) = Fleet::start(test, &Setup { rate_rps: 150, ..Setup::default() }) else { return };
+    let mut missed = Missed::default();
+    let seen = cut(&fleet, "c1 cut off, 25 requests per second to it from c3", &[Trouble::Alone("c1")], 4);
+    missed.nothing_bad(&seen, &[("c1", "desk")]);
+    let after = |observer: &'static str| seen.unreachable[&(observer, "c1".to_owned())];
+    let (with_requests, without) = (after("c3"), after("c2"));
+    if with_requests > Duration::from_millis(300) + MACHINE || without > Duration::from_secs(1) + MACHINE {
+        missed.0.push(format!("seen after {with_requests:?} by c3 and after {without:?} by c2"));
+    }
     missed.report();
 }

@@ -64,7 +64,10 @@ impl Trouble {
                 vec![way(one, other, &drawn), way(other, one, &drawn)]
             }
             Self::Alone(site) => {
-                vec![format!("ip saddr {0} counter drop", net(site)), format!("ip daddr {0} counter drop", net(site))]
+                vec![
+                    format!("ip saddr {0} counter drop", net(site)),
+                    format!("ip daddr {0} counter drop", net(site)),
+                ]
             }
         }
     }
@@ -136,11 +139,7 @@ fn remove(name: &str) {
 /// Runs a command that must succeed.
 fn ran(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -180,7 +179,10 @@ impl Net {
     fn wire(&self, site: &str, namespace: &Namespace) {
         let (router, inside, port) = (&self.router.name, &namespace.name, format!("to-{site}"));
         let (here, there) = (address(site, 1), address(site, 2));
-        ran("ip", &["-n", router, "link", "add", &port, "type", "veth", "peer", "name", "wan0", "netns", inside]);
+        ran(
+            "ip",
+            &["-n", router, "link", "add", &port, "type", "veth", "peer", "name", "wan0", "netns", inside],
+        );
         ran("ip", &["-n", router, "addr", "add", &format!("{here}/24"), "dev", &port]);
         ran("ip", &["-n", router, "link", "set", &port, "up"]);
         ran("ip", &["-n", inside, "addr", "add", &format!("{there}/24"), "dev", "wan0"]);

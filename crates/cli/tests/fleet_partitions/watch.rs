@@ -138,12 +138,16 @@ impl Seen {
 
     /// What failed or took above a second, leaving out these pairs of cluster and service.
     pub(crate) fn bad(&self, but: &[(&str, &str)]) -> Vec<String> {
-        let counted = self.requests.iter().filter(|((cluster, service), _)| {
-            !but.iter().any(|it| it.0 == *cluster && it.1 == service)
-        });
+        let counted = self
+            .requests
+            .iter()
+            .filter(|((cluster, service), _)| !but.iter().any(|it| it.0 == *cluster && it.1 == service));
         let bad = counted.filter(|(_, it)| !it.failed.is_empty() || it.slow > 0);
         bad.map(|((cluster, service), it)| {
-            format!("{}: {service} in {cluster}: of {} failed {:?}, slow {}", self.what, it.all, it.failed, it.slow)
+            format!(
+                "{}: {service} in {cluster}: of {} failed {:?}, slow {}",
+                self.what, it.all, it.failed, it.slow
+            )
         })
         .collect()
     }
