@@ -278,19 +278,19 @@ fn a_way_that_becomes_longer_moves_nothing() {
     missed.report();
 }
 
-/// Half of a second more than the goal of 1 s and than that of 300 ms, for the machine.
-const MACHINE: Duration = Duration::from_millis(500);
+/// What the goal of a second is exceeded by on a machine that does something else too.
+const MACHINE: Duration = Duration::from_millis(250);
 
 #[test]
-fn a_dead_cluster_is_seen_sooner_where_requests_go_to_it() {
-    let test = "a_dead_cluster_is_seen_sooner_where_requests_go_to_it";
+fn a_dead_cluster_is_seen_within_a_second_and_sooner_where_requests_go_to_it() {
+    let test = "a_dead_cluster_is_seen_within_a_second_and_sooner_where_requests_go_to_it";
     let Some(fleet) = Fleet::start(test, &Setup { rate_rps: 150, ..Setup::default() }) else { return };
     let mut missed = Missed::default();
     let seen = cut(&fleet, "c1 cut off, 25 requests per second to it from c3", &[Trouble::Alone("c1")], 4);
     missed.nothing_bad(&seen, &[("c1", "desk")]);
     let after = |observer: &'static str| seen.unreachable[&(observer, "c1".to_owned())];
     let (with_requests, without) = (after("c3"), after("c2"));
-    if with_requests > Duration::from_millis(300) + MACHINE || without > Duration::from_secs(1) + MACHINE {
+    if without > Duration::from_secs(1) + MACHINE || with_requests >= without {
         missed.0.push(format!("seen after {with_requests:?} by c3 and after {without:?} by c2"));
     }
     missed.report();
