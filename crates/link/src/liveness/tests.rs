@@ -230,6 +230,18 @@ fn requests_must_go_unanswered_for_200_ms_without_a_success_among_them() {
 }
 
 #[test]
+fn two_reports_that_come_a_little_early_corroborate() {
+    let mut world = settled(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    for after in [106, 96] {
+        world.run(after);
+        world.traffic_in(96 * MS, "west", 2, 0);
+    }
+    world.run(200);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
+}
+
+#[test]
 fn traffic_alone_makes_no_peer_unreachable() {
     let mut world = settled(&[("west", 1)]);
     for _ in 0..50 {
