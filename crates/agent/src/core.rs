@@ -411,6 +411,7 @@ impl Core {
             draining::plans(&mut self.draining, &service, engine, &self.config, self.ready, now);
             xds.extend(self.scopes.service(&service, &self.config, engine, &self.draining, now));
         }
+        xds.extend(self.scopes.unserved(&self.sources, now));
         // What routes name comes before them.
         xds.append(&mut output.xds);
         output.xds = xds;

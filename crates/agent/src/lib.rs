@@ -30,6 +30,7 @@ mod shell;
 mod shifts;
 pub mod timeline;
 mod translate;
+mod unserved;
 pub mod view;
 
 pub use entrance::{EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate};

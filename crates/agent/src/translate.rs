@@ -3,10 +3,10 @@
 //! Kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
 //! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
 //! zone are told of the services that speak HTTP/2. The endpoints of services whose bytes are passed on stand in
-//! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels. Only
-//! what changed is made anew.
+//! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels, and with
+//! them which services cannot be served. Only what changed is made anew.
 
-use crate::{draining::Draining, pacing::Pacing};
+use crate::{draining::Draining, pacing::Pacing, unserved::Unserved};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -34,6 +34,8 @@ pub(crate) struct Scopes {
     secure: bool,
     /// How far the farthest of them is.
     farthest: Option<Duration>,
+    /// Which services cannot be served by whom.
+    unserved: Unserved,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
 }
 
@@ -175,8 +177,11 @@ impl Scopes {
             let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: self.secure, draining };
             let places = [edge(source), passed_on(source, true), passed_on(source, false)];
             let [direct, through, without] = places;
+            let here = EndpointView { clusters: &BTreeMap::new(), ..view };
+            self.unserved.note(passed_on(source, true), name, envoy::serves(plan, &view));
+            let without_tunnels = if tunnelled { &here } else { &view };
+            self.unserved.note(passed_on(source, false), name, envoy::serves(plan, without_tunnels));
             if tunnelled {
-                let here = EndpointView { clusters: &BTreeMap::new(), ..view };
                 changes.push(set(through, envoy::tunnelled_endpoints(plan, &view)));
                 changes.push(set(without, envoy::edge_endpoints(plan, &here)));
                 if !was_tunnelled {
@@ -220,14 +225,24 @@ impl Scopes {
         self.turn.clone()
     }
 
-    /// When a service's turn may come next.
+    /// When a service's turn may come next, or what cannot be served is told.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.pacing.deadline()
+        [self.pacing.deadline(), self.unserved.deadline()].into_iter().flatten().min()
+    }
+
+    /// Which services cannot be served, as far as that changed; gateways in the zones of these sources wait for it, however few
+    /// services there are.
+    pub(crate) fn unserved(&mut self, sources: &BTreeSet<Source>, now: Time) -> Vec<Change> {
+        for zone in sources.iter().map(|source| &source.locality.zone) {
+            [true, false].map(|tunnels| self.unserved.ensure(passed_on(zone, tunnels)));
+        }
+        self.unserved.news(now)
     }
 
     /// A service that is gone.
     pub(crate) fn remove_service(&mut self, name: &ServiceName) -> Vec<Change> {
         self.pacing.forget(name);
+        self.unserved.forget(name);
         let Some(made) = self.clusters.remove(name) else { return Vec::new() };
         let both = |scope: Scope, endpoints: String| {
             let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
@@ -264,14 +279,16 @@ impl Scopes {
             let health = match gateway.role {
                 GatewayRole::Edge | GatewayRole::Internal => {
                     let services = envoy::routed_services(gateway);
-                    vec![envoy::health_cluster(name), envoy::health_listener(name, &services)]
+                    let routes = envoy::health_routes(name, &services);
+                    vec![envoy::health_cluster(name), envoy::health_listener(name), routes]
                 }
-                GatewayRole::EastWest => Vec::new(),
+                // It has no such answers. Its bootstrap has the layer that turns them off, and Envoy waits for it.
+                GatewayRole::EastWest => vec![envoy::health_runtime([])],
             };
             for resource in health {
                 let key = (resource.kind, resource.name.clone());
-                // The cluster is always the same: it is told once.
-                let told = key.0 == ResourceType::Cluster
+                // All but the routes are always the same: they are told once.
+                let told = key.0 != ResourceType::Route
                     && self.gateways.get(name).is_some_and(|old| old.contains(&key));
                 names.insert(key);
                 changes.extend((!told).then(|| set(own(name), resource)));

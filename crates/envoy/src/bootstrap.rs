@@ -3,6 +3,7 @@
 use crate::{
     agent_cluster::{AgentAddress, AgentTls, agent_cluster},
     counters::kept_stats,
+    health::HEALTH_LAYER,
     routes::AGENT_CLUSTER,
 };
 use serde_json::{Value, json};
@@ -136,6 +137,12 @@ pub fn bootstrap(spec: &BootstrapSpec) -> Value {
         "layered_runtime": { "layers": [{
             "name": "static",
             "static_layer": { "re2.max_program_size.error_level": MAX_REGEX },
+        }, {
+            "name": HEALTH_LAYER,
+            // An agent that knows nothing of it must not keep the gateway from starting.
+            "rtds_layer": { "name": HEALTH_LAYER, "rtds_config": {
+                "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "5s",
+            } },
         }] },
         // The health of services is answered by a listener inside the process.
         "bootstrap_extensions": [{

@@ -30,9 +30,9 @@ const TRIES: [&str; 5] = [
 /// The counter that takes from it.
 const RETRIES: &str = "upstream_rq_retry";
 
-/// What people ask for besides, of each service. Envoy itself reads `membership_healthy` and `membership_total`: the filter that
-/// answers for the health of services (`health.rs`) finds nobody where they are not kept.
-const FOR_PEOPLE: [&str; 10] = [
+/// What people ask for besides, of each service that has had requests. No gauge that is set for every cluster, as those of
+/// its membership are: Envoy sends them all each second.
+const FOR_PEOPLE: [&str; 8] = [
     "upstream_rq_2xx",
     "upstream_rq_4xx",
     "upstream_rq_5xx",
@@ -40,8 +40,6 @@ const FOR_PEOPLE: [&str; 10] = [
     "upstream_rq_timeout",
     "upstream_rq_per_try_timeout",
     "upstream_rq_retry_overflow",
-    "membership_healthy",
-    "membership_total",
     "outlier_detection.ejections_active",
 ];
 

@@ -12,7 +12,7 @@
 //! | LDS `NAMESPACE/GATEWAY/LISTENER` | [`edge_listener`] | [`eastwest_listener`] |
 //! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
-//! | a service's health: CDS and LDS | [`health_cluster`], [`health_listener`] | |
+//! | a service's health: CDS, LDS, RDS and RTDS | [`health_cluster`], [`health_listener`], [`health_routes`], [`health_runtime`] | |
 //! | SDS `tidegate/identity`, `tidegate/trust` | [`identity_secret`], [`trust_secret`] | the same |
 //! | SDS `certificate/NAMESPACE/NAME` | [`certificate_secret`] | |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
@@ -56,7 +56,9 @@ pub use endpoints::{
 };
 pub use extra::{Replaced, process_arguments, with_extra};
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
-pub use health::{HEALTH_PREFIX, health_cluster, health_listener, routed_services};
+pub use health::{
+    HEALTH_PREFIX, health_cluster, health_listener, health_routes, health_runtime, routed_services, serves,
+};
 pub use https::certificate_secret;
 pub use listener::{Entrance, eastwest_listener, edge_listener};
 pub use resource::{Resource, eastwest_endpoints_name, edge_endpoints_name, listener_name};

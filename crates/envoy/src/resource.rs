@@ -7,6 +7,7 @@ use envoy_types::pb::envoy::config::{
     route::v3::RouteConfiguration,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
+use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 use tidegate_model::{GatewayName, ServiceName, Zone};
 use tidegate_xds::ResourceType;
@@ -48,6 +49,12 @@ impl Resource {
 
     pub(crate) fn secret(message: &Secret) -> Self {
         Self::new(ResourceType::Secret, message.name.clone(), message)
+    }
+
+    /// A message that was encoded in parts (see [`crate::proto::merged`]).
+    pub(crate) fn encoded(kind: ResourceType, name: &str, message: Any) -> Self {
+        debug_assert_eq!(message.type_url, kind.type_url(), "the kind is the message's own");
+        Self { kind, name: name.to_owned(), body: message.value.into() }
     }
 
     fn new<T: AnyType>(kind: ResourceType, name: String, message: &T) -> Self {

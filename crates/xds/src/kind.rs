@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// A type of xDS resource. `Ord` is the push order: clusters first, secrets last.
+/// A type of xDS resource. `Ord` is the push order: clusters first, runtime last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum ResourceType {
     /// `envoy.config.cluster.v3.Cluster` (CDS)
@@ -19,11 +19,14 @@ pub enum ResourceType {
     Route,
     /// `envoy.extensions.transport_sockets.tls.v3.Secret` (SDS)
     Secret,
+    /// `envoy.service.runtime.v3.Runtime` (RTDS)
+    Runtime,
 }
 
 impl ResourceType {
     /// Every type, in push order.
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret];
+    pub const ALL: [Self; 6] =
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret, Self::Runtime];
 
     /// The type URL that requests, responses and `Any` carry.
     pub fn type_url(self) -> &'static str {
@@ -33,6 +36,7 @@ impl ResourceType {
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Runtime => "type.googleapis.com/envoy.service.runtime.v3.Runtime",
         }
     }
 
@@ -56,13 +60,14 @@ impl fmt::Display for ResourceType {
             Self::Listener => "listener",
             Self::Route => "route",
             Self::Secret => "secret",
+            Self::Runtime => "runtime",
         })
     }
 }
 
 /// One `T` for each resource type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PerType<T>([T; 5]);
+pub(crate) struct PerType<T>([T; 6]);
 
 impl<T> PerType<T> {
     pub(crate) fn new(make: impl Fn(ResourceType) -> T) -> Self {

@@ -30,12 +30,13 @@ use crate::store::View;
 use crate::watch::Marks;
 use track::{Absence, Track};
 
-const DELETION_ORDER: [ResourceType; 5] = [
+const DELETION_ORDER: [ResourceType; 6] = [
     ResourceType::Listener,
     ResourceType::Route,
     ResourceType::Cluster,
     ResourceType::Endpoint,
     ResourceType::Secret,
+    ResourceType::Runtime,
 ];
 
 /// A response, not yet in the words of one of the variants.

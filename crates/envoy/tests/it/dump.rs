@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::{
         },
         upstreams::http::v3::HttpProtocolOptions,
     },
+    service::runtime::v3::Runtime,
 };
 use prost::Message;
 use std::fmt::Debug;
@@ -32,6 +33,7 @@ pub(crate) fn text(resource: &Resource) -> String {
         ResourceType::Endpoint => tree::<ClusterLoadAssignment>(&resource.body),
         ResourceType::Listener => tree::<Listener>(&resource.body),
         ResourceType::Route => tree::<RouteConfiguration>(&resource.body),
+        ResourceType::Runtime => tree::<Runtime>(&resource.body),
         ResourceType::Secret => panic!("no secrets here"),
     };
     let mut lines = vec![resource.name.clone()];

@@ -9,7 +9,7 @@ use envoy_types::pb::{
     google::protobuf::Any,
 };
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
-use tidegate_envoy::Resource;
+use tidegate_envoy::{Resource, health_runtime};
 use tidegate_xds::{LoadAsked, Resolver, ResourceType, Store, XdsEvent, XdsOptions, XdsServer};
 use tokio::{
     net::TcpListener,
@@ -75,7 +75,11 @@ impl Ads {
     }
 
     /// Gives Envoy these resources instead of those that it has.
-    pub(crate) fn want(&self, resources: Vec<Resource>) {
+    pub(crate) fn want(&self, mut resources: Vec<Resource>) {
+        // A gateway that starts waits for it.
+        if !resources.iter().any(|it| it.kind == ResourceType::Runtime) {
+            resources.push(health_runtime([]));
+        }
         self.wanted.send_modify(|wanted| {
             let next = wanted.versions.values().max().unwrap_or(&0) + 1;
             for kind in ResourceType::ALL {

@@ -72,7 +72,7 @@ pub(crate) fn spec(agent: SocketAddr, role: GatewayRole) -> BootstrapSpec {
 pub(crate) struct Gateway {
     /// Where its one listener is.
     pub(crate) address: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) ads: Ads,
     folder: TempDir,
     _process: Child,

@@ -10,7 +10,7 @@ use crate::fixtures::{World, gateway, plan, service};
 use hyper::{Method, body::Bytes};
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 use tidegate_api::{GatewayRole, ServicePolicy};
-use tidegate_envoy::{HEALTH_PREFIX, Overload, Resource, health_cluster, health_listener};
+use tidegate_envoy::{HEALTH_PREFIX, Overload, Resource, health_cluster, health_listener, health_routes};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -25,7 +25,12 @@ fn resources(toys: &[Toy]) -> Vec<Resource> {
     let world = World::default().zone("a", addresses(toys, toys.len()));
     let plan = plan(&[("zone:a", 10_000)], &[]);
     let mut all = edge(&plan, &world, &ServicePolicy::default(), None);
-    all.extend([health_cluster(&gateway()), health_listener(&gateway(), &BTreeSet::from([service()]))]);
+    let services = BTreeSet::from([service()]);
+    all.extend([
+        health_cluster(&gateway()),
+        health_listener(&gateway()),
+        health_routes(&gateway(), &services),
+    ]);
     all
 }
 
