@@ -417,15 +417,28 @@ impl Core {
         output.xds = xds;
     }
 
+    /// Gateways are to be told of all services, whatever changed.
+    fn tell_gateways_all(&self, output: &mut Output) {
+        output.touched.plans.extend(self.config.services.keys().cloned());
+        output.scopes = Some(self.scopes.filled(&self.sources));
+    }
+
     fn add_source(&mut self, zone: Zone, now: Time, output: &mut Output) {
         let Some(region) = self.region().cloned() else {
             self.early_zones.insert(zone);
             return;
         };
-        let source = Source { cluster: self.own.clone(), locality: Locality { region, zone } };
-        if self.sources.len() < MAX_SOURCES && self.sources.insert(source) {
+        let source = Source { cluster: self.own.clone(), locality: Locality { region, zone: zone.clone() } };
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains(&source) {
+            return;
+        }
+        let looks = self.scopes.look(&zone);
+        if self.sources.insert(source) {
             self.unsaved = true;
             self.refresh_sources(now, output);
+        }
+        if looks {
+            self.tell_gateways_all(output);
         }
     }
 }

@@ -34,6 +34,11 @@ pub(crate) struct Scopes {
     secure: bool,
     /// How far the farthest of them is.
     farthest: Option<Duration>,
+    /// Zones in which gateways or gRPC clients were seen: what they see is made for these alone. Plans are made for all
+    /// zones with endpoints; as Envoy's resources, with ten thousand services, each zone would be 15 MB that nobody reads.
+    looked: BTreeSet<Zone>,
+    /// Whether the manifests have an east-west gateway.
+    has_eastwest: bool,
     /// Which services cannot be served by whom.
     unserved: Unserved,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
@@ -106,11 +111,27 @@ pub(crate) fn set(scope: Scope, resource: Resource) -> Change {
 impl Scopes {
     /// The scopes that hold all they should, with plans for these sources.
     pub(crate) fn filled(&self, sources: &BTreeSet<Source>) -> BTreeSet<Scope> {
-        let zones = sources
-            .iter()
-            .map(|source| &source.locality.zone)
+        let zones = self
+            .looked_at(sources)
             .flat_map(|zone| [edge(zone), grpc(zone), passed_on(zone, true), passed_on(zone, false)]);
-        zones.chain(self.gateways.keys().map(own)).chain([eastwest()]).collect()
+        let eastwest = self.has_eastwest.then(eastwest);
+        zones.chain(self.gateways.keys().map(own)).chain(eastwest).collect()
+    }
+
+    fn looked_at<'a>(&'a self, sources: &'a BTreeSet<Source>) -> impl Iterator<Item = &'a Zone> {
+        sources.iter().map(|source| &source.locality.zone).filter(|zone| self.looked.contains(*zone))
+    }
+
+    /// Somebody looks from this zone; whether that is new, so that all services have to be told.
+    pub(crate) fn look(&mut self, zone: &Zone) -> bool {
+        !self.looked.contains(zone) && self.looked.insert(zone.clone())
+    }
+
+    /// Which kinds of gateways there are; whether that asks for all services to be told.
+    pub(crate) fn set_roles(&mut self, config: &Config) -> bool {
+        let had = self.has_eastwest;
+        self.has_eastwest = config.gateways.values().any(|it| it.role == GatewayRole::EastWest);
+        self.has_eastwest && !had
     }
 
     /// Clusters reach each other by mutual TLS, before anything is made.
@@ -140,7 +161,8 @@ impl Scopes {
     ) -> Vec<Change> {
         let fleet = engine.fleet();
         let zones = zone_endpoints(engine, name);
-        let plans: Vec<_> = engine.plans(name).collect();
+        let plans = engine.plans(name).filter(|plan| self.looked.contains(&plan.source.locality.zone));
+        let plans: Vec<_> = plans.collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
             upstream: Upstream {
@@ -153,7 +175,9 @@ impl Scopes {
         let made = self.paced(name, made, engine, now);
         let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
         if self.clusters.get(name) != Some(&made) {
-            changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
+            if self.has_eastwest {
+                changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
+            }
             for zone in &made.zones {
                 changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
             }
@@ -167,7 +191,9 @@ impl Scopes {
             }
             self.clusters.insert(name.clone(), made);
         }
-        changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
+        if self.has_eastwest {
+            changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
+        }
         let made = self.clusters.get(name);
         let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(Made::serves_grpc);
@@ -233,8 +259,9 @@ impl Scopes {
     /// Which services cannot be served, as far as that changed; gateways in the zones of these sources wait for it, however few
     /// services there are.
     pub(crate) fn unserved(&mut self, sources: &BTreeSet<Source>, now: Time) -> Vec<Change> {
-        for zone in sources.iter().map(|source| &source.locality.zone) {
-            [true, false].map(|tunnels| self.unserved.ensure(passed_on(zone, tunnels)));
+        let looked: Vec<Zone> = self.looked_at(sources).cloned().collect();
+        for zone in &looked {
+            [true, false].into_iter().for_each(|tunnels| self.unserved.ensure(passed_on(zone, tunnels)));
         }
         self.unserved.news(now)
     }

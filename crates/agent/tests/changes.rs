@@ -36,6 +36,11 @@ endpoints:
 - {{addresses: [127.0.1.3], zone: b}}
 - {{addresses: [127.0.1.4], zone: b}}
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: ew, namespace: infra}}
+spec: {{gatewayClassName: tidegate-eastwest, listeners: [{{name: ew, port: 15443, protocol: HTTP}}]}}
+---
 apiVersion: tidegate.dev/v1alpha1
 kind: FailoverPolicy
 metadata: {{name: web, namespace: shop}}
@@ -69,6 +74,9 @@ fn check(core: &mut Core, last: u8, up: bool, now: Time) {
 fn settled(policy: &str) -> Core {
     let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
     core.handle(Input::Manifests(config(policy)), Time::ZERO);
+    for zone in ["a", "b"] {
+        core.handle(Input::Gateway(zone.parse().unwrap()), Time::ZERO);
+    }
     (1..=4).for_each(|last| check(&mut core, last, true, at(1)));
     assert!(core.is_ready());
     core

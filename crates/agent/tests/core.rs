@@ -47,6 +47,11 @@ metadata: {name: edge, namespace: shop}
 spec: {gatewayClassName: tidegate-edge, listeners: [{name: http, port: 10080, protocol: HTTP}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: ew, namespace: infra}
+spec: {gatewayClassName: tidegate-eastwest, listeners: [{name: ew, port: 15443, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: web, namespace: shop}
 spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
@@ -73,6 +78,11 @@ fn start(saved: Option<SavedAgent>) -> (Core, Output) {
     (core, output)
 }
 
+/// Gateways come in both zones.
+fn look(core: &mut Core, at: Time) -> Vec<Output> {
+    ["a", "b"].map(|zone| core.handle(Input::Gateway(zone.parse().unwrap()), at)).into()
+}
+
 fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 1, last], 8080))
 }
@@ -95,9 +105,10 @@ fn west_pool(healthy: u32) -> Vec<PoolStatus> {
     }]
 }
 
-/// A core that knows all it wants to know.
+/// A core that knows all it wants to know, with gateways in both zones.
 fn settled() -> Core {
     let (mut core, _) = start(None);
+    look(&mut core, ms(5));
     check(&mut core, 1, true, ms(10));
     check(&mut core, 2, true, ms(11));
     let west = "west".parse().unwrap();
@@ -187,11 +198,15 @@ fn a_gateway_in_a_new_zone_is_answered_only_once_its_plans_are_made() {
     assert!(resources(&output, ResourceType::Cluster).contains(&"edge/c: shop/web".to_owned()));
     let declared: Vec<String> = output.scopes.unwrap().iter().map(ToString::to_string).collect();
     assert!(declared.contains(&"edge/c".to_owned()), "{declared:?}");
+    core.handle(Input::Tick, ms(150));
     let again = core.handle(Input::Gateway("c".parse().unwrap()), ms(200));
     assert!(again.xds.is_empty() && again.scopes.is_none(), "what is known is not made again");
-    let (restarted, output) = start(Some(core.save(ms(300)).unwrap()));
+    let (mut restarted, output) = start(Some(core.save(ms(300)).unwrap()));
     assert_eq!(plan(&restarted, "c"), "zone a 50 %, zone b 50 %");
-    assert!(output.scopes.unwrap().iter().any(|scope| scope.as_str() == "edge/c"));
+    assert!(!output.scopes.unwrap().iter().any(|scope| scope.as_str() == "edge/c"), "nobody looks yet");
+    let output = restarted.handle(Input::Gateway("c".parse().unwrap()), ms(400));
+    assert!(output.scopes.as_ref().unwrap().iter().any(|scope| scope.as_str() == "edge/c"));
+    assert!(resources(&output, ResourceType::Endpoint).contains(&"edge/c: shop/web@c".to_owned()));
 }
 
 #[test]
@@ -214,6 +229,8 @@ fn a_silent_peer_moves_nothing_before_it_is_unreachable() {
     assert_eq!(plan(&core, "a"), "cluster west 100 %");
     let west = || "west".parse().unwrap();
     core.handle(Input::Reachable { peer: west(), quick: true, detail: "heard".to_owned() }, ms(60));
+    // That nobody serves is told at its own pace.
+    core.handle(Input::Tick, ms(300));
     let output = core.handle(Input::Suspect(west()), ms(400));
     assert!(output.xds.is_empty());
     assert_eq!(core.peers()[&west()], PeerState::Suspect);
@@ -269,9 +286,13 @@ fn a_service_that_leaves_the_manifests_leaves_the_gateways() {
             "edge/a: Endpoint shop/web@a",
             "edge/b: Cluster shop/web",
             "edge/b: Endpoint shop/web@b",
+            "gateway/infra/ew: Listener infra/ew/ew",
+            "gateway/infra/ew: Route infra/ew/ew",
+            "gateway/infra/ew: Runtime tidegate-health",
             "gateway/shop/edge: Cluster tidegate-health",
             "gateway/shop/edge: Listener shop/edge/_health",
             "gateway/shop/edge: Listener shop/edge/http",
+            "gateway/shop/edge: Route shop/edge/_health",
             "gateway/shop/edge: Route shop/edge/http",
         ]
     );

@@ -123,6 +123,13 @@ impl World {
         self.carry_out(output);
     }
 
+    /// Nothing happens until then, but what is due is done, as the agent's loop does it.
+    fn until(&mut self, now: Time) {
+        while let Some(due) = self.core.next_deadline().filter(|due| *due <= now) {
+            self.handle(Input::Tick, due);
+        }
+    }
+
     fn carry_out(&mut self, output: Output) {
         for change in output.xds {
             match change {
@@ -187,8 +194,14 @@ fn hold(steps: &[Step]) {
     let first = Arc::new(loader.config().clone());
     whole.handle(Input::Manifests(Arc::clone(&first)), Time::ZERO);
     followed.handle(Input::Manifests(first), Time::ZERO);
+    for zone in ["a", "b"] {
+        whole.handle(Input::Gateway(zone.parse().unwrap()), Time::ZERO);
+        followed.handle(Input::Gateway(zone.parse().unwrap()), Time::ZERO);
+    }
     for (number, step) in (1..).zip(steps) {
         let now = Time::ZERO + Duration::from_secs(number);
+        whole.until(now);
+        followed.until(now);
         match step {
             Step::Edit(file, "") => loader.remove(file),
             Step::Edit(file, version) => {

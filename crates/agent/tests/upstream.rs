@@ -34,6 +34,11 @@ addressType: IPv4
 ports: [{{name: http, port: 8080}}]
 endpoints: [{{addresses: [127.0.1.1], zone: a}}]
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: ew, namespace: infra}}
+spec: {{gatewayClassName: tidegate-eastwest, listeners: [{{name: ew, port: 15443, protocol: HTTP}}]}}
+---
 apiVersion: tidegate.dev/v1alpha1
 kind: FailoverPolicy
 metadata: {{name: web, namespace: shop}}
@@ -46,6 +51,13 @@ spec: {{targetRefs: [{{kind: Service, name: web}}], {policy}}}
     Arc::new(loaded.config)
 }
 
+/// A core of a cluster with a gateway in zone a.
+fn core() -> Core {
+    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    core.handle(Input::Gateway("a".parse().unwrap()), Time::ZERO);
+    core
+}
+
 fn clusters(output: &Output) -> usize {
     let is_cluster = |change: &&Change| matches!(change, Change::Set { kind: ResourceType::Cluster, .. });
     output.xds.iter().filter(is_cluster).count()
@@ -53,7 +65,7 @@ fn clusters(output: &Output) -> usize {
 
 #[test]
 fn clusters_are_made_anew_when_the_protocol_or_a_limit_changes_and_for_no_other_field() {
-    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut core = core();
     let mut made = |protocol: &str, policy: &str| {
         clusters(
             &core.handle(Input::Manifests(config(protocol, policy)), Time::ZERO + Duration::from_millis(1)),
@@ -83,7 +95,7 @@ spec: {{region: {region}{fields}}}
     };
     const REACHED: &str = ", eastWestGateways: [{address: 10.0.9.1, port: 15443}]";
     let away = |rtt: &str| format!(", proximity: [{{region: east, rtt: {rtt}}}]");
-    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut core = core();
     let mut at = Time::ZERO;
     let mut made = |others: &str| {
         at = at + Duration::from_secs(1);
@@ -103,7 +115,7 @@ spec: {{region: {region}{fields}}}
 
 #[test]
 fn grpc_clients_are_told_of_services_that_speak_http2_as_long_as_they_do() {
-    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut core = core();
     let mut told = |protocol: &str, policy: &str| -> Vec<String> {
         let output =
             core.handle(Input::Manifests(config(protocol, policy)), Time::ZERO + Duration::from_millis(1));

@@ -64,6 +64,9 @@ impl Core {
         self.asked = Asked::of(config.services.values());
         let ways = ways(config, &self.own, &self.resolved);
         self.scopes.set_clusters(config, &self.own, &ways);
+        if self.scopes.set_roles(config) {
+            output.touched.plans.extend(config.services.keys().cloned());
+        }
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         let first = self.engine.is_none();
         // A new engine knows no service yet, and the addresses of other clusters' gateways are told with each one.
@@ -115,7 +118,10 @@ impl Core {
     fn set_sources(&mut self, region: &Region) {
         let zones = self.config.services.values().flat_map(|service| service.endpoints.values());
         let mut zones: BTreeSet<Zone> = zones.map(|endpoint| endpoint.zone.clone()).collect();
-        zones.append(&mut self.early_zones);
+        for zone in std::mem::take(&mut self.early_zones) {
+            self.scopes.look(&zone);
+            zones.insert(zone);
+        }
         self.sources.retain(|source| source.cluster == self.own && source.locality.region == *region);
         self.sources.extend(zones.into_iter().map(|zone| Source {
             cluster: self.own.clone(),
@@ -209,6 +215,9 @@ impl Core {
             || !change.certificates.is_empty()
             || before.iter().any(bears_on_gateways)
         {
+            if self.scopes.set_roles(&self.config) {
+                self.tell_gateways_all(output);
+            }
             output.xds.extend(self.scopes.gateways(&self.config));
             output.scopes = Some(self.scopes.filled(&self.sources));
             output.gateways = Some(roles(&self.config));
