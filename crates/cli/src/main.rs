@@ -29,9 +29,10 @@ use clap::{Parser, Subcommand};
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
-/// It gives back what it does not need: an agent that reads manifests needs several times for a moment what it keeps.
+/// It gives back what it does not need: an agent that reads manifests needs several times for a moment what it keeps. How
+/// soon is said in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Service-level failover as platform policy, on unmodified Envoy.
 #[derive(Debug, Parser)]
