@@ -19,7 +19,7 @@ mod watch;
 
 use anyhow::{Context as _, Result, bail};
 use estate::Size;
-use report::{Applied, Report};
+use report::Report;
 use std::{
     collections::HashMap,
     ffi::OsString,
@@ -86,7 +86,7 @@ async fn main() -> Result<()> {
     let bench = Bench::start(options, files.path()).await?;
     let mut report = Report::new(bench.options.size);
     eprintln!("Envoy alone, reading each change from a file ...");
-    report.file = Some(bench.peer().await?);
+    bench.peer(&mut report).await?;
     eprintln!("Tidegate and Envoy ...");
     bench.tidegate(&mut report).await?;
     println!("{}", report.table());
@@ -133,21 +133,24 @@ impl<'a> Bench<'a> {
         Ok(std::array::from_fn(|it| reserved[it].address()))
     }
 
-    async fn peer(&self) -> Result<Applied> {
+    async fn peer(&self, report: &mut Report) -> Result<()> {
         let [edge, admin] = self.addresses()?;
         let size = self.options.size;
         let (files, bootstrap) = peer::Files::write(self.files, size, self.port, edge, admin)?;
         let args = ["--disable-hot-restart", "--log-level", "error", "--config-path"];
         let args = args.iter().map(OsString::from).chain([bootstrap.into()]).collect();
+        let started = Instant::now();
         let mut envoy = self.child("peer", &self.options.envoy, args)?;
         serves(&mut envoy, edge, size.watched).await?;
+        report.file_serves_s = started.elapsed().as_secs_f64();
         let watched =
             (0..size.watched).map(|it| (Cause::File(files.clone()), estate::watched_ips(it))).collect();
         // As many changes per second as the checks of the other run make.
         let pause = Duration::from_millis(600);
         let applied = watch::run(edge, watched, self.options.span, pause).await?;
         envoy.kill().await?;
-        Ok(applied.into())
+        report.file = Some(applied.into());
+        Ok(())
     }
 
     async fn tidegate(&self, report: &mut Report) -> Result<()> {
