@@ -65,6 +65,8 @@ impl Course {
             Self::Fleet => {
                 let nothing_moves = Objectives {
                     max_detect: None,
+                    max_p99: None,
+                    max_rto: None,
                     max_failback: None,
                     max_moves_away: Some(0),
                     max_moves_back: Some(0),

@@ -37,6 +37,8 @@ pub(super) struct Stage<'a, 'out> {
     drawn: Time,
     /// What is the matter beside the fault at hand.
     aside: &'static str,
+    /// Clusters that are away: what they make of the others is of no use to anybody.
+    lost: BTreeSet<ClusterName>,
 }
 
 impl<'a, 'out> Stage<'a, 'out> {
@@ -53,7 +55,8 @@ impl<'a, 'out> Stage<'a, 'out> {
                 Ok((cluster.clone(), Load::start(spec, fleet.clock())?))
             })
             .collect::<Result<_, DemoError>>()?;
-        Ok(Self { fleet, options, screen, loads, watch: Watch::default(), drawn: Time::ZERO, aside: "" })
+        let (watch, drawn, lost) = (Watch::default(), Time::ZERO, BTreeSet::new());
+        Ok(Self { fleet, options, screen, loads, watch, drawn, aside: "", lost })
     }
 
     /// Hold-down and ramp, for people.
@@ -79,6 +82,7 @@ impl<'a, 'out> Stage<'a, 'out> {
         let cast = self.cast(&act).await?;
         let title = format!("lost: {}", act.fault);
         let fault = self.fleet.fault(act.fault.clone()).await?;
+        self.lost.clone_from(&cast.lost);
         self.note(&title)?;
         let detected = loop {
             self.tick(&title).await?;
@@ -97,6 +101,7 @@ impl<'a, 'out> Stage<'a, 'out> {
             return Ok(self.measure(&act, &cast, &span).await);
         }
         let restored = self.fleet.mend(&act.fault).await?;
+        self.lost.clear();
         let title = format!("restored: {}", act.fault);
         self.note(&title)?;
         let observed_until = loop {
@@ -125,19 +130,26 @@ impl<'a, 'out> Stage<'a, 'out> {
         let before = self.fleet.rollout().await?.since;
         let mut policy = self.fleet.spec().policy.clone();
         policy.hold_down += Duration::from_secs(1);
-        let title = format!("failback.holdDown becomes {:?} in the hub's folder", policy.hold_down);
+        let rule = format!("failback.holdDown {:?}", policy.hold_down);
+        let title = format!("in the hub's folder: {rule}");
         let changed = self.now();
         self.fleet.change_policy(policy)?;
         self.note(&title)?;
-        let reached = self.wait(&title, changed, async |fleet| {
+        let in_force = self.wait(&title, changed, async |fleet| {
+            let clusters = fleet.spec().clusters.iter();
+            let rules = clusters.map(|it| fleet.rule(&it.name, "failback.holdDown"));
+            let rules = futures::future::try_join_all(rules).await?;
+            Ok(rules.iter().all(|it| it.as_deref().is_some_and(|it| it.starts_with(&rule))))
+        });
+        let in_force = in_force.await?;
+        self.note("every agent has it")?;
+        let known = self.wait(&title, changed, async |fleet| {
             let rollout = fleet.rollout().await?;
             Ok(rollout.since > before && rollout.waits_for.is_empty())
         });
-        let reached = reached.await?;
-        if reached.is_some() {
-            self.note("every agent and gateway has it")?;
-        }
-        Ok(RolloutReport::new(back, changed, all_back, reached))
+        let known = known.await?;
+        self.note("and the hub knows")?;
+        Ok(RolloutReport::new([back, changed], all_back, in_force, known))
     }
 
     /// From a moment until something is so; `None` if it is not within the limit. Asks often, and draws meanwhile.
@@ -190,7 +202,7 @@ impl<'a, 'out> Stage<'a, 'out> {
             at: span.fault,
             restored_at: span.restored,
             observed_until: span.observed_until,
-            edges: cast.living.iter().cloned().collect(),
+            edges: self.loads.keys().filter(|it| cast.living.contains(*it)).cloned().collect(),
             passed: verdicts.iter().all(|verdict| verdict.passed),
             verdicts,
             measures,
@@ -298,7 +310,7 @@ impl<'a, 'out> Stage<'a, 'out> {
         let every = if self.options.live { REDRAW_LIVE } else { REDRAW_LINES };
         if self.now().since(self.drawn) >= every {
             self.drawn = self.now();
-            let view = live::View::of(self.fleet, &format!("{title}{}", self.aside)).await;
+            let view = live::View::of(self.fleet, &format!("{title}{}", self.aside), &self.lost).await;
             self.screen.draw(&view)?;
         }
         Ok(())

@@ -325,6 +325,16 @@ impl Fleet {
         Ok(fetch::get_json(admin, "/api/v1/status", ADMIN_LIMIT).await?)
     }
 
+    /// What the policy in force at a cluster's agent says of a field, for the first service: the field, its value, and who
+    /// said so.
+    pub async fn rule(&self, cluster: &ClusterName, field: &str) -> Result<Option<String>, FleetError> {
+        let Some(service) = self.spec.services.first() else { return Ok(None) };
+        let path = format!("/api/v1/explain?service={service}");
+        let explained = fetch::get_json(self.addresses(cluster)?.agent_admin, &path, ADMIN_LIMIT).await?;
+        let rules = explained["rules"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        Ok(rules.filter(|rule| rule.starts_with(field)).map(str::to_owned).next())
+    }
+
     /// The timeline of a cluster's agent after entry `after`, oldest first. Numbers begin again at 1
     /// when an agent starts again.
     pub async fn decisions(&self, cluster: &ClusterName, after: u64) -> Result<Vec<AgentEvent>, FleetError> {
