@@ -2,7 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 use tidegate_lab::{
     demo::{self, Course, DemoError, DemoOptions},
     fleet::Binaries,
@@ -35,7 +39,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let envoy = match args.envoy {
         Some(path) if path.is_file() => path,
         Some(path) => bail!("there is no Envoy at {}\n  hint: `cargo xtask envoy` fetches one and prints its path", path.display()),
-        None => on_path("envoy").context("no Envoy named and none on PATH\n  hint: --envoy PATH; or run `cargo xtask demo`, which fetches one")?,
+        None => on_path(Path::new("envoy")).context("no Envoy named and none on PATH\n  hint: --envoy PATH; or run `cargo xtask demo`, which fetches one")?,
     };
     let binaries = Binaries { tidegate: std::env::current_exe().context("where this program lies")?, envoy };
     let stdout = std::io::stdout();
@@ -62,7 +66,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// Where the shell would find a program.
+pub(crate) fn on_path(name: &Path) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())

@@ -6,6 +6,7 @@
 mod support;
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{
         Arc,
@@ -158,21 +159,31 @@ async fn resolver(mut answers: watch::Receiver<usize>, kept: Arc<AtomicUsize>) {
 struct Seen {
     all: usize,
     failed: usize,
-    /// From the loss to the due time of the first request that the other edge answered, and of the last that failed.
+    /// From the loss to the first answer of the other edge.
     second_after: Option<Duration>,
+    /// From the loss to when the last request that failed was due.
     last_failed_after: Option<Duration>,
     longest: Duration,
 }
 
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |it: Option<Duration>| it.map_or("never".to_owned(), |it| format!("{} ms", it.as_millis()));
+        let (second, last) = (ms(self.second_after), ms(self.last_failed_after));
+        write!(f, "{} of {} failed, the last due after {last}; ", self.failed, self.all)?;
+        write!(f, "the other edge's first answer after {second}; longest {}", ms(Some(self.longest)))
+    }
+}
+
 fn seen(record: &[Done], lost: Instant) -> Seen {
     let own: Vec<&Done> = record.iter().filter(|it| it.due + it.took >= lost).collect();
-    let after = |it: &Done| it.due.saturating_duration_since(lost);
+    let after = |at: Instant| at.saturating_duration_since(lost);
     let failed = own.iter().filter(|it| it.by.is_none());
     Seen {
         all: own.len(),
         failed: failed.clone().count(),
-        second_after: own.iter().filter(|it| it.by == Some(1)).map(|it| after(it)).min(),
-        last_failed_after: failed.map(|it| after(it)).max(),
+        second_after: own.iter().filter(|it| it.by == Some(1)).map(|it| after(it.due + it.took)).min(),
+        last_failed_after: failed.map(|it| after(it.due)).max(),
         longest: own.iter().map(|it| it.took).max().unwrap_or_default(),
     }
 }
@@ -268,7 +279,7 @@ async fn lose(course: &Course, edges: Edges, loss: Loss) -> [Seen; 2] {
     drop(gone);
     course.fleet().restore().await.unwrap();
     let [itself, steered] = &both;
-    eprintln!("MEASURED {loss:?}: by itself {itself:?}; by a GSLB {steered:?}");
+    eprintln!("MEASURED {loss:?}, by itself: {itself}\nMEASURED {loss:?}, by a GSLB: {steered}");
     both
 }
 
@@ -283,7 +294,8 @@ async fn clients_with_two_addresses_outlive_the_loss_of_an_edge() {
         let [itself, steered] = lose(&course, edges, loss).await;
         assert!(itself.all > 100 && steered.all > 100, "{loss:?}: {itself:?}, {steered:?}");
         assert_eq!(itself.failed, 0, "{loss:?}: whoever has both addresses loses nothing: {itself:?}");
-        assert!(itself.second_after.unwrap() < Duration::from_secs(1), "{loss:?}: {itself:?}");
+        // At worst the first address is asked, keeps silent, and then the second one answers.
+        assert!(itself.second_after.unwrap() < PATIENCE + ATTEMPT + LIMIT, "{loss:?}: {itself:?}");
         // Two questions without an answer, and what a cache still says: after that all is well.
         let knows = ASKS * FAILS + ANSWERS + TTL;
         let slack = Duration::from_secs(1);

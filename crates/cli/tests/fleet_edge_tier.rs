@@ -204,8 +204,9 @@ async fn an_edge_cluster_serves_by_the_clusters_behind_it_and_survives_a_zone_an
     let samples = tiers.load.samples();
     let slowest = samples.requests.iter().map(Sample::latency).max().unwrap();
     eprintln!(
-        "MEASURED {} requests, 0 failed wanted, longest {slowest:?}; since the zone {:?}, since the cluster {:?}",
+        "MEASURED {} requests, {} failed, longest {slowest:?}; since the zone {:?}, since the cluster {:?}",
         samples.requests.len(),
+        tiers.failed().len(),
         Tiers::served(&samples, zone_lost),
         Tiers::served(&samples, cluster_lost),
     );

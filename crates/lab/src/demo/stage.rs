@@ -142,13 +142,13 @@ impl<'a, 'out> Stage<'a, 'out> {
             Ok(rules.iter().all(|it| it.as_deref().is_some_and(|it| it.starts_with(&rule))))
         });
         let in_force = in_force.await?;
-        self.note("every agent has it")?;
+        self.note(if in_force.is_some() { "every agent has it" } else { "not every agent has it" })?;
         let known = self.wait(&title, changed, async |fleet| {
             let rollout = fleet.rollout().await?;
             Ok(rollout.since > before && rollout.waits_for.is_empty())
         });
         let known = known.await?;
-        self.note("and the hub knows")?;
+        self.note(if known.is_some() { "and the hub knows" } else { "and the hub does not know" })?;
         Ok(RolloutReport::new([back, changed], all_back, in_force, known))
     }
 
@@ -160,12 +160,14 @@ impl<'a, 'out> Stage<'a, 'out> {
         mut look: impl AsyncFnMut(&Fleet) -> Result<bool, FleetError>,
     ) -> Result<Option<Duration>, DemoError> {
         loop {
-            // It may be on its way up, and answer nothing yet.
-            if look(self.fleet).await.unwrap_or(false) {
-                return Ok(Some(self.now().since(since)));
-            }
-            if self.now().since(since) >= self.options.timing.limit {
-                return Ok(None);
+            let looked = look(self.fleet).await;
+            let lasted = self.now().since(since);
+            match looked {
+                Ok(true) => return Ok(Some(lasted)),
+                Ok(false) if lasted >= self.options.timing.limit => return Ok(None),
+                Err(error) if lasted >= self.options.timing.limit => return Err(error.into()),
+                // It may be on its way up, and answer nothing yet.
+                Ok(false) | Err(_) => {}
             }
             tokio::time::sleep(LOOK).await;
             self.draw(title).await?;

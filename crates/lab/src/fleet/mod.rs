@@ -329,7 +329,7 @@ impl Fleet {
     /// said so.
     pub async fn rule(&self, cluster: &ClusterName, field: &str) -> Result<Option<String>, FleetError> {
         let Some(service) = self.spec.services.first() else { return Ok(None) };
-        let path = format!("/api/v1/explain?service={service}");
+        let path = format!("/api/v1/explain/{service}");
         let explained = fetch::get_json(self.addresses(cluster)?.agent_admin, &path, ADMIN_LIMIT).await?;
         let rules = explained["rules"].as_array().into_iter().flatten().filter_map(Value::as_str);
         Ok(rules.filter(|rule| rule.starts_with(field)).map(str::to_owned).next())
