@@ -85,7 +85,7 @@ fn the_whole_fleet_goes_on_without_its_hub_and_follows_it_again() {
     let expected = [
         "hub (killed)",
         "zone us-east-1a (refuses)",
-        "link edge - us-east-1 (black hole)",
+        "link us-central-1 - us-east-1 (black hole)",
         "region us-east (black hole)",
     ];
     assert_eq!(names, expected);
@@ -94,7 +94,7 @@ fn the_whole_fleet_goes_on_without_its_hub_and_follows_it_again() {
         assert_eq!((&measures["failed"], &measures["slow"]), (&0.into(), &0.into()), "{ran:?}");
         let seen = (&measures["moves"]["away"], &measures["moves"]["back"]);
         assert_eq!(seen, (&moves.into(), &moves.into()), "{}: {measures:#}", fault["fault"]);
-        assert_eq!(fault["edges"], serde_json::json!(["edge"]));
+        assert_eq!(fault["edges"], serde_json::json!(["us-central-1"]));
         assert!(measures["requests"].as_u64().unwrap() > 500, "{measures:#}");
         assert_eq!(fault["restoredAtMs"].is_number(), moves == 1);
     }

@@ -2,6 +2,7 @@
 //! sent by a GSLB that asks each edge whether it can serve the service. The figures are in docs/edge.md.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test says what it measured")]
 
 mod support;
 
@@ -247,9 +248,10 @@ async fn lose(course: &Course, edges: Edges, loss: Loss) -> [Seen; 2] {
     }
     let records: [Record; 2] = Default::default();
     let last = Arc::new(AtomicUsize::new(0));
+    let remembered = Arc::clone(&last);
     let itself = clients(
         move || {
-            let last = Arc::clone(&last);
+            let last = Arc::clone(&remembered);
             async move { by_itself(edges, &last).await }
         },
         Arc::clone(&records[0]),
@@ -267,11 +269,16 @@ async fn lose(course: &Course, edges: Edges, loss: Loss) -> [Seen; 2] {
         Arc::clone(&records[1]),
     );
     sleep(Duration::from_secs(2)).await;
-    let lost = Instant::now();
+    let mut lost = Instant::now();
     for fault in loss.faults() {
         course.fleet().fault(fault).await.unwrap();
     }
     let gone = if loss == Loss::Gone { Some(silence(edges[0]).await) } else { None };
+    if gone.is_some() {
+        // It refused for a moment, until the silence was made. What was learnt of that is forgotten.
+        lost = Instant::now();
+        last.store(0, Ordering::SeqCst);
+    }
     sleep(LASTS).await;
     drop((itself, steered, steering));
     let [itself, steered] = records;

@@ -2,6 +2,7 @@
 //! behind it, also when a zone of these is lost and then a whole one of them.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test says what it measured")]
 
 mod support;
 

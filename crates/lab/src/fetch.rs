@@ -12,12 +12,17 @@ const MAX_ANSWER: usize = 16 << 20;
 
 /// Why nothing usable came back.
 #[derive(Debug, thiserror::Error)]
-#[error("{method} http://{address}{path}: {cause}")]
+#[error("{asked}: {cause}")]
 pub struct FetchError {
-    method: Method,
-    address: SocketAddr,
-    path: String,
+    /// Method and URL.
+    asked: String,
     cause: String,
+}
+
+impl FetchError {
+    fn new(method: &Method, address: SocketAddr, path: &str, cause: String) -> Self {
+        Self { asked: format!("{method} http://{address}{path}"), cause }
+    }
 }
 
 /// Gets `path` from `address`, with `host` as the host name if given. Any status is an answer.
@@ -54,7 +59,7 @@ async fn json(
     path: &str,
     limit: Duration,
 ) -> Result<serde_json::Value, FetchError> {
-    let failed = |cause: String| FetchError { method: method.clone(), address, path: path.to_owned(), cause };
+    let failed = |cause| FetchError::new(&method, address, path, cause);
     let (status, body) = ask(method.clone(), address, None, path, limit).await?;
     if !status.is_success() {
         return Err(failed(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
@@ -69,7 +74,7 @@ async fn ask(
     path: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
-    let failed = |cause: String| FetchError { method: method.clone(), address, path: path.to_owned(), cause };
+    let failed = |cause| FetchError::new(&method, address, path, cause);
     match tokio::time::timeout(limit, exchange(&method, address, host, path)).await {
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
         Err(_) => Err(failed(format!("no answer within {limit:?}"))),

@@ -74,7 +74,7 @@ impl Course {
                 };
                 let hub = act(Fault::Hub { fault: ProcessFault::Kill }, options.timing.zone_fault);
                 let hub = Act { stays: true, objectives: nothing_moves, ..hub };
-                let between = ["edge", "us-east-1"].map(|name| Site::Cluster(known(name)));
+                let between = ["us-central-1", "us-east-1"].map(|name| Site::Cluster(known(name)));
                 let link = act(Fault::Link { between }, options.timing.zone_fault);
                 vec![hub, zone("us-east-1a"), link, region]
             }

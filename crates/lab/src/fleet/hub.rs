@@ -130,8 +130,8 @@ impl Fleet {
     pub async fn rollout(&self) -> Result<Rollout, FleetError> {
         let rollout = self.ask_hub("/api/v1/rollout").await?;
         let name = format!("FailoverPolicy {}/fleet", manifests::INFRA);
-        let objects = rollout["objects"].as_array().into_iter().flatten();
-        let policy = objects.filter(|it| it["object"] == name.as_str()).next_back().unwrap_or(&Value::Null);
+        let mut objects = rollout["objects"].as_array().into_iter().flatten();
+        let policy = objects.find(|it| it["object"] == name.as_str()).unwrap_or(&Value::Null);
         let clusters = policy["clusters"].as_array().into_iter().flatten();
         let has_it = |it: &&Value| it["state"]["is"] == "applied" && it["gatewaysApplied"] == it["gateways"];
         let have_it: Vec<&str> = clusters.filter(has_it).filter_map(|it| it["cluster"].as_str()).collect();

@@ -338,7 +338,7 @@ spec:
         let fleet = FleetSpec::tiers();
         let names = |cluster: &str| files_of(&fleet, cluster).into_keys().collect::<Vec<_>>();
         assert_eq!(names("us-east-1"), ["endpoints.yaml", "gateways.yaml", "services.yaml"]);
-        assert_eq!(names("edge"), ["gateways.yaml", "routes.yaml", "services.yaml"]);
+        assert_eq!(names("us-central-1"), ["gateways.yaml", "routes.yaml", "services.yaml"]);
         let reach = BTreeMap::from([(known("us-east-1"), ("east-1.lab".to_owned(), 4001))]);
         let files = hub_files(&fleet, &reach).unwrap();
         assert_eq!(files.keys().copied().collect::<Vec<_>>(), ["clusters.yaml", "policy.yaml"]);

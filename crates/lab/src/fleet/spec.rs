@@ -130,7 +130,7 @@ impl FleetSpec {
             edge: false,
         };
         let edge = ClusterSpec {
-            name: known("edge"),
+            name: known("us-central-1"),
             region: known("us-central"),
             zones: vec![known("us-central-1a")],
             workloads: false,
