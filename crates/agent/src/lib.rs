@@ -35,5 +35,6 @@ pub mod view;
 
 pub use entrance::{EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate};
 pub use hub::{HubError, HubOptions};
+pub use names::HostsError;
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::ShiftView;

@@ -1,7 +1,13 @@
 //! Looking up the names of other clusters' east-west gateways: load balancers often have no address that stays.
 //!
-//! Each name is looked up every few seconds, as the machine's resolver does it (`/etc/hosts`, DNS). What a name led to last
-//! stays in force while it leads nowhere: a name server that fails is no reason to leave a cluster.
+//! Each name is looked up every few seconds: in the [`Hosts`] that the agent was given, and else as the machine's resolver does it
+//! (`/etc/hosts`, DNS). What a name led to last stays in force while it leads nowhere: a name server that fails is no reason to
+//! leave a cluster.
+
+mod hosts;
+
+pub(crate) use hosts::Hosts;
+pub use hosts::HostsError;
 
 use crate::saved::Resolved;
 use futures::future::join_all;
@@ -31,17 +37,26 @@ const MAX_ADDRESSES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Names {
     wanted: watch::Sender<BTreeSet<String>>,
+    hosts: Arc<Hosts>,
     failing: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Names {
     /// Begins; what is found and differs from what was found before goes to `found`.
-    pub(crate) fn start(found: mpsc::Sender<Resolved>, stop: CancellationToken) -> Self {
+    pub(crate) fn start(hosts: Hosts, found: mpsc::Sender<Resolved>, stop: CancellationToken) -> Self {
         let (wanted, names) = watch::channel(BTreeSet::new());
-        let failing = Arc::new(Mutex::new(BTreeMap::new()));
-        let follow = follow(names, found, Arc::clone(&failing));
+        let (hosts, failing) = (Arc::new(hosts), Arc::new(Mutex::new(BTreeMap::new())));
+        let follow = follow(names, Arc::clone(&hosts), found, Arc::clone(&failing));
         tokio::spawn(stop.run_until_cancelled_owned(follow));
-        Self { wanted, failing }
+        Self { wanted, hosts, failing }
+    }
+
+    /// Where these names lead, for an agent that starts.
+    pub(crate) async fn first(&self, names: &BTreeSet<String>) -> Resolved {
+        if names.is_empty() {
+            return Resolved::new();
+        }
+        timeout(AT_START, look_up(names, &self.hosts)).await.map(|(found, _)| found).unwrap_or_default()
     }
 
     /// These are the names from now on.
@@ -67,13 +82,14 @@ impl Names {
 
 async fn follow(
     mut wanted: watch::Receiver<BTreeSet<String>>,
+    hosts: Arc<Hosts>,
     found: mpsc::Sender<Resolved>,
     failing: Arc<Mutex<BTreeMap<String, String>>>,
 ) {
     let mut known = Resolved::new();
     loop {
         let names = wanted.borrow_and_update().clone();
-        let (answers, failed) = look_up(&names).await;
+        let (answers, failed) = look_up(&names, &hosts).await;
         known.retain(|name, _| names.contains(name));
         let news: Resolved = answers.into_iter().filter(|(name, it)| known.get(name) != Some(it)).collect();
         known.extend(news.clone());
@@ -100,16 +116,14 @@ fn tell(failing: &Mutex<BTreeMap<String, String>>, failed: BTreeMap<String, Stri
     *before = failed;
 }
 
-/// Where these names lead, for an agent that starts.
-pub(crate) async fn first(names: &BTreeSet<String>) -> Resolved {
-    if names.is_empty() {
-        return Resolved::new();
-    }
-    timeout(AT_START, look_up(names)).await.map(|(found, _)| found).unwrap_or_default()
-}
-
-async fn look_up(names: &BTreeSet<String>) -> (Resolved, BTreeMap<String, String>) {
-    let answers = join_all(names.iter().map(|name| async move { (name, addresses(name).await) })).await;
+async fn look_up(names: &BTreeSet<String>, hosts: &Hosts) -> (Resolved, BTreeMap<String, String>) {
+    let answers = join_all(names.iter().map(|name| async move {
+        match hosts.addresses(name).cloned().and_then(chosen) {
+            Some(written) => (name, Ok(written)),
+            None => (name, addresses(name).await),
+        }
+    }))
+    .await;
     let (mut found, mut failed) = (Resolved::new(), BTreeMap::new());
     for (name, answer) in answers {
         match answer {
@@ -156,11 +170,13 @@ mod tests {
     async fn names_are_found_as_the_machine_finds_them_and_failures_are_told() {
         let (sender, mut found) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let names = Names::start(sender, stop.clone());
+        let hosts = Hosts::parse("127.0.9.1 here.invalid").unwrap();
+        let names = Names::start(hosts, sender, stop.clone());
         let _stop = stop.drop_guard();
-        names.want(["localhost".to_owned(), "nowhere.invalid".to_owned()].into());
+        names.want(["localhost", "nowhere.invalid", "here.invalid"].map(str::to_owned).into());
         let answer = found.recv().await.unwrap();
         assert_eq!(answer["localhost"], set(&["127.0.0.1"]));
+        assert_eq!(answer["here.invalid"], set(&["127.0.9.1"]));
         let problems = names.problems();
         assert!(problems.len() == 1 && problems[0].contains("nowhere.invalid is not found"), "{problems:?}");
         names.want(BTreeSet::new());

@@ -8,7 +8,7 @@ use crate::{
     hub::{self, HubError, HubOptions, Membership},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
-    names::Names,
+    names::{Hosts, HostsError, Names},
     passive::reports::Ended,
     replicas::Telling,
     saved::{Keeper, StateDir, StateError},
@@ -62,6 +62,8 @@ pub struct AgentConfig {
     pub replicas: Vec<SocketAddr>,
     /// A name that leads to all replicas, as `HOST:PORT`.
     pub replicas_name: Option<String>,
+    /// A file of addresses of gateways' names, which come before those of the machine's resolver.
+    pub hosts: Option<PathBuf>,
 }
 
 /// Why an agent cannot run.
@@ -94,6 +96,9 @@ pub enum AgentError {
     /// It does not belong to the hub's fleet.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// The file of hosts cannot be used.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// The state folder cannot be used.
     #[error("the state folder cannot be used: {0}")]
     State(#[from] StateError),
@@ -129,6 +134,7 @@ pub(crate) type Gateways = Arc<RwLock<BTreeMap<GatewayName, GatewayRole>>>;
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
     let origin = Instant::now();
     let boot = PeerBoot(rand::random());
+    let hosts = config.hosts.as_deref().map(Hosts::read).transpose()?.unwrap_or_default();
     let state = StateDir::open(&config.state_dir)?;
     let (saved, problems) = state.load();
     for problem in problems {
@@ -238,7 +244,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         released: false,
         replicas,
         awaited,
-        names: Names::start(found_tx, stop.clone()),
+        names: Names::start(hosts, found_tx, stop.clone()),
     };
     let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, found, asks };
     tokio::select! {

@@ -12,7 +12,7 @@ use crate::{
     hub::{InForce, rejected},
     journal::Journal,
     meter::Meter,
-    names::{self, Names},
+    names::Names,
     passive::reports::Ended,
     peer_demand::PeerDemand,
     replicas::Telling,
@@ -211,7 +211,7 @@ impl Shell {
         }
         self.tell_time().await;
         let named = gateway_names(&snapshot.config, self.core.own());
-        let found = names::first(&named).await;
+        let found = self.names.first(&named).await;
         if !found.is_empty() {
             self.take_in(Input::Resolved(found)).await;
         }

@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// A name that leads to all replicas of this agent, such as that of a headless Service.
     #[arg(long = "replicas", value_name = "HOST:PORT")]
     replicas_name: Option<String>,
+    /// Addresses of other clusters' gateways, as in /etc/hosts, that come before those of the machine's resolver: where this
+    /// cluster reaches them by a way of its own. Read at the start.
+    #[arg(long, value_name = "FILE")]
+    hosts: Option<PathBuf>,
     /// Stop when standard input ends: for whoever starts agents as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -65,6 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         state_dir: args.state_dir,
         replicas: args.replicas,
         replicas_name: args.replicas_name,
+        hosts: args.hosts,
     };
     tidegate_agent::run(config, stop).await?;
     Ok(ExitCode::SUCCESS)

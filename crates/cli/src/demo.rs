@@ -2,9 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 use tidegate_lab::{
-    demo::{self, DemoError, DemoOptions},
+    demo::{self, Course, DemoError, DemoOptions},
     fleet::Binaries,
 };
 
@@ -13,6 +17,10 @@ pub(crate) struct Args {
     /// The Envoy binary [default: `envoy` on PATH]
     #[arg(long, value_name = "PATH", env = "TIDEGATE_ENVOY")]
     envoy: Option<PathBuf>,
+    /// Show a whole fleet: a hub, and an edge cluster in front of three clusters in two regions, with mutual TLS. The hub dies
+    /// first; without it a zone, a link and a region are lost and come back. Linux only.
+    #[arg(long)]
+    fleet: bool,
     /// Write all measurements to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -31,11 +39,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let envoy = match args.envoy {
         Some(path) if path.is_file() => path,
         Some(path) => bail!("there is no Envoy at {}\n  hint: `cargo xtask envoy` fetches one and prints its path", path.display()),
-        None => on_path("envoy").context("no Envoy named and none on PATH\n  hint: --envoy PATH; or run `cargo xtask demo`, which fetches one")?,
+        None => on_path(Path::new("envoy")).context("no Envoy named and none on PATH\n  hint: --envoy PATH; or run `cargo xtask demo`, which fetches one")?,
     };
     let binaries = Binaries { tidegate: std::env::current_exe().context("where this program lies")?, envoy };
     let stdout = std::io::stdout();
+    if args.fleet && !cfg!(target_os = "linux") {
+        bail!(
+            "--fleet needs Linux, where each gateway has a loopback address of its own\n  hint: without it the demo runs here, too"
+        );
+    }
     let options = DemoOptions {
+        course: if args.fleet { Course::Fleet } else { Course::Regions },
         json: args.json,
         keep: args.keep,
         rate_rps: args.rate,
@@ -52,7 +66,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// Where the shell would find a program.
+pub(crate) fn on_path(name: &Path) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())

@@ -1,5 +1,6 @@
 //! `tidegate envoy bootstrap` and `tidegate envoy run`.
 
+mod bound;
 mod process;
 
 use crate::{envoy_certificate, stop};
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Make the certificate by which the Envoys of a gateway come to an agent that has joined a hub, over TCP.
     Certificate(envoy_certificate::Certificate),
+    #[command(hide = true)]
+    Bound(bound::Bound),
 }
 
 #[derive(Debug, Parser)]
@@ -169,6 +172,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Run(run) => supervise(run).await,
         Command::Certificate(args) => envoy_certificate::make(&args),
+        Command::Bound(bound) => bound::become_it(&bound),
     }
 }
 
@@ -222,17 +226,15 @@ async fn check(binary: &Path, start: &Start) -> Result<ExitCode> {
 }
 
 fn start(binary: &Path, start: &Start) -> Result<Child> {
-    Process::new(binary)
+    bound::command(binary)?
         .arg("--config-yaml")
         .arg(start.file.to_string())
         .args(&start.arguments)
         .stdin(Stdio::null())
-        // When this process ends in an orderly way without waiting; a kill of it is caught by whoever holds its stdin.
+        // When this process ends in an orderly way without waiting.
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| {
-            format!("cannot run {}\n  hint: name Envoy by --envoy or TIDEGATE_ENVOY; `cargo xtask envoy` fetches it", binary.display())
-        })
+        .with_context(|| format!("cannot run {}", binary.display()))
 }
 
 /// Asks Envoy to end, and makes it if it does not.

@@ -18,8 +18,8 @@ use std::{
 };
 use support::{
     backend,
-    command::{Agent, Ran, finish, run, tidegate},
-    wait_until, workspace,
+    command::{Agent, Ran, Running, finish, run, tidegate},
+    proc, wait_until, workspace,
 };
 use tempfile::TempDir;
 use tidegate_agent::saved::StateDir;
@@ -127,6 +127,25 @@ fn a_gateway_without_envoy_says_where_to_get_one() {
     }
     let ran = run(["demo", "--envoy", "/nowhere/envoy"]);
     assert_eq!(error(&ran, 1)[0], "error: there is no Envoy at /nowhere/envoy");
+}
+
+#[test]
+fn a_runner_that_is_killed_takes_its_envoy_with_it() {
+    let Some(envoy) = support::envoy("a_runner_that_is_killed_takes_its_envoy_with_it") else { return };
+    if !cfg!(target_os = "linux") {
+        return support::skipped("a_runner_that_is_killed_takes_its_envoy_with_it", "it needs Linux");
+    }
+    let admin = support::pair::free();
+    let gateway = ["envoy", "run", "--gateway", "shop/edge", "--zone", "zone-a", "--concurrency", "1"];
+    let mut command = tidegate();
+    command.args(gateway).args(["--admin", &admin.to_string()]).arg("--envoy").arg(&envoy);
+    let running = Running::start(&mut command);
+    wait_until("Envoy's own admin address", || TcpStream::connect(admin).ok());
+    let family = proc::descendants(running.id());
+    assert_eq!(family.len(), 1, "{:?}", proc::left_of(&family));
+    assert!(proc::left_of(&family)[0].1.starts_with(envoy.to_str().unwrap()), "{:?}", proc::left_of(&family));
+    running.signal(rustix::process::Signal::KILL);
+    wait_until("the end of Envoy", || proc::left_of(&family).is_empty().then_some(()));
 }
 
 #[test]

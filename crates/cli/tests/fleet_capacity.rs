@@ -175,7 +175,7 @@ async fn what_nobody_can_take_is_shed_and_an_agent_that_restarts_goes_on_sheddin
     of_all("shed").await;
     // What is shed is asked for all the same: if it were not, the plan would swing.
     until_measured(&course).await;
-    let edge = course.fleet().addresses(&cluster(EAST)).unwrap().access;
+    let edge = course.fleet().addresses(&cluster(EAST)).unwrap().edge.unwrap().access;
     until("an answer that says when to come again", async || {
         let answer = raw_get(edge).await?.to_ascii_lowercase();
         (answer.starts_with("http/1.1 503") && answer.contains("\r\nretry-after: 1\r\n")).then_some(())

@@ -68,18 +68,58 @@ fn the_demo_survives_a_zone_and_a_region() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Starts a demo, waits until its fleet serves, ends it by `signal`, and sees that no process of it is left.
-fn leaves_no_process(test: &str, signal: Signal, code: Option<i32>) {
+#[test]
+fn the_whole_fleet_goes_on_without_its_hub_and_follows_it_again() {
+    let test = "the_whole_fleet_goes_on_without_its_hub_and_follows_it_again";
     let Some(envoy) = envoy(test) else { return };
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let temporary = tempfile::tempdir().unwrap();
-    let mut running = Running::start(&mut demo(&envoy, temporary.path()));
+    let report = temporary.path().join("report.json");
+    let ran = finish(demo(&envoy, temporary.path()).arg("--fleet").arg("--json").arg(&report));
+    let json: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    // As above: what a busy machine makes slow is told as missed.
+    assert_eq!(ran.code, Some(i32::from(json["passed"] != true)), "{ran:?}");
+
+    let faults = json["faults"].as_array().unwrap();
+    let names: Vec<&str> = faults.iter().map(|fault| fault["fault"].as_str().unwrap()).collect();
+    let expected = [
+        "hub (killed)",
+        "zone us-east-1a (refuses)",
+        "link us-central-1 - us-east-1 (black hole)",
+        "region us-east (black hole)",
+    ];
+    assert_eq!(names, expected);
+    for (fault, moves) in faults.iter().zip([0, 1, 1, 1]) {
+        let measures = &fault["measures"];
+        assert_eq!((&measures["failed"], &measures["slow"]), (&0.into(), &0.into()), "{ran:?}");
+        let seen = (&measures["moves"]["away"], &measures["moves"]["back"]);
+        assert_eq!(seen, (&moves.into(), &moves.into()), "{}: {measures:#}", fault["fault"]);
+        assert_eq!(fault["edges"], serde_json::json!(["us-central-1"]));
+        assert!(measures["requests"].as_u64().unwrap() > 500, "{measures:#}");
+        assert_eq!(fault["restoredAtMs"].is_number(), moves == 1);
+    }
+    // The hub stays away until the last fault is over, and then all follow it.
+    assert!(json["rollout"]["hubBackAtMs"].as_f64() >= faults[3]["observedUntilMs"].as_f64());
+    let verdicts = json["rollout"]["verdicts"].as_array().unwrap();
+    assert_eq!(verdicts.len(), 3);
+    assert!(verdicts.iter().all(|verdict| verdict["measured"] != "never"), "{ran:?}");
+    assert!(ran.stdout.contains(", without the hub: us-east-1a"), "{}", ran.stdout);
+    let left = proc::naming(temporary.path().to_str().unwrap());
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Starts a demo, waits until its fleet serves, ends it by `signal`, and sees that no process of it is left.
+fn leaves_no_process(test: &str, signal: Signal, code: Option<i32>, flags: &[&str], counts: (usize, usize)) {
+    let Some(envoy) = envoy(test) else { return };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let temporary = tempfile::tempdir().unwrap();
+    let mut running = Running::start(demo(&envoy, temporary.path()).args(flags));
     running.until_said("that the fleet serves", |text| text.contains("the fleet serves").then_some(()));
     let family = proc::descendants(running.id());
-    // Three agents, five runners of gateways and their Envoys.
-    assert_eq!(family.len(), 3 + 5 + 5, "{:?}", proc::left_of(&family));
+    let (all, naming) = counts;
+    assert_eq!(family.len(), all, "{:?}", proc::left_of(&family));
     let folder = temporary.path().to_str().unwrap();
-    assert_eq!(proc::naming(folder).len(), 3, "the agents name the folder with the state");
+    assert_eq!(proc::naming(folder).len(), naming, "{:?}", proc::naming(folder));
 
     running.signal(signal);
     assert_eq!(running.ended().code(), code, "{}", running.said());
@@ -93,12 +133,23 @@ fn leaves_no_process(test: &str, signal: Signal, code: Option<i32>) {
     });
 }
 
+/// All processes, and those that name the folder with the state: three agents, five runners of gateways and their Envoys.
+const REGIONS: (usize, usize) = (3 + 5 + 5, 3);
+/// A hub, four agents, four runners, which name the socket of their agent, and their Envoys.
+const FLEET: (usize, usize) = (1 + 4 + 4 + 4, 1 + 4 + 4 + 4);
+
 #[test]
 fn ctrl_c_leaves_no_process() {
-    leaves_no_process("ctrl_c_leaves_no_process", Signal::INT, Some(130));
+    leaves_no_process("ctrl_c_leaves_no_process", Signal::INT, Some(130), &[], REGIONS);
 }
 
 #[test]
 fn a_demo_that_is_killed_leaves_no_process() {
-    leaves_no_process("a_demo_that_is_killed_leaves_no_process", Signal::KILL, None);
+    leaves_no_process("a_demo_that_is_killed_leaves_no_process", Signal::KILL, None, &[], REGIONS);
+}
+
+#[test]
+fn a_fleet_with_a_hub_that_is_interrupted_leaves_no_process() {
+    let test = "a_fleet_with_a_hub_that_is_interrupted_leaves_no_process";
+    leaves_no_process(test, Signal::TERM, Some(130), &["--fleet"], FLEET);
 }

@@ -70,7 +70,7 @@ async fn what_is_in_flight_in_a_zone_that_is_left_finishes_and_what_outlasts_the
     let seen = || toys.iter().map(|toy| toy.requests()).sum::<u64>();
     let (before, mut requests) = (seen(), JoinSet::new());
     for _ in 0..COUNT {
-        requests.spawn(post(addresses.edge));
+        requests.spawn(post(addresses.edge.unwrap().gateway));
     }
     until("the requests to arrive", async || (seen() >= before + COUNT as u64).then_some(())).await;
 
@@ -82,7 +82,10 @@ async fn what_is_in_flight_in_a_zone_that_is_left_finishes_and_what_outlasts_the
     in_flight.await;
     let arrived = seen();
     for _ in 0..COUNT {
-        assert!(post(addresses.edge).await.starts_with("HTTP/1.1 200"), "the other zone serves");
+        assert!(
+            post(addresses.edge.unwrap().gateway).await.starts_with("HTTP/1.1 200"),
+            "the other zone serves"
+        );
     }
     assert_eq!(seen(), arrived, "nothing new goes there");
 
@@ -150,23 +153,27 @@ async fn a_session_stays_in_a_zone_that_is_left_while_it_lives_and_new_ones_go_e
     let Some(course) = Course::start(test, drained("2s")).await else { return };
     let addresses = course.fleet().addresses(&cluster(EAST)).unwrap();
     ask_for_sessions(&course);
-    let session = until("a session to begin", async || in_session(addresses.edge, None).await?.1).await;
+    let session =
+        until("a session to begin", async || in_session(addresses.edge.unwrap().gateway, None).await?.1)
+            .await;
     let moved = run(away(&course));
     assert_eq!(moved.code, Some(0), "{}", moved.stderr);
     until("new ones to go elsewhere", async || {
-        (in_session(addresses.edge, None).await?.0 != ZONE).then_some(())
+        (in_session(addresses.edge.unwrap().gateway, None).await?.0 != ZONE).then_some(())
     })
     .await;
     // Twice as long as the drain lasts without sessions.
     let end = course.clock().now() + Duration::from_secs(4);
     until("the session to outlast the drain", async || {
-        let (zone, _) = in_session(addresses.edge, Some(&session)).await?;
+        let (zone, _) = in_session(addresses.edge.unwrap().gateway, Some(&session)).await?;
         assert_eq!(zone, ZONE, "it moved");
         (course.clock().now() >= end).then_some(())
     })
     .await;
     until("the drain to end without it", async || draining(&course).await.is_none().then_some(())).await;
-    until("it to move", async || (in_session(addresses.edge, Some(&session)).await?.0 != ZONE).then_some(()))
-        .await;
+    until("it to move", async || {
+        (in_session(addresses.edge.unwrap().gateway, Some(&session)).await?.0 != ZONE).then_some(())
+    })
+    .await;
     course.stop().await;
 }

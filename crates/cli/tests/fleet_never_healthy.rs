@@ -31,7 +31,7 @@ fn checked_for(expected: &str) -> FleetSpec {
 
 /// The answers of twenty requests through the edge of us-east.
 async fn answers(course: &Course) -> Vec<StatusCode> {
-    let edge = course.fleet().addresses(&cluster(EAST)).unwrap().access;
+    let edge = course.fleet().addresses(&cluster(EAST)).unwrap().edge.unwrap().access;
     let mut answers = Vec::new();
     for _ in 0..20 {
         let answer = fetch::get(edge, Some("web.shop.example"), "/", Duration::from_secs(10)).await;

@@ -144,7 +144,7 @@ async fn connections_weights_and_the_health_of_services_follow_the_plans_across_
     lose(&course, ["us-east-1a", "us-east-1b"]).await;
     until_served(&course, bytes, WEST, &["shop/web"]).await;
     // Requests for a service to which bytes are passed go through tunnels too.
-    let access = course.fleet().addresses(&cluster(EAST)).unwrap().access;
+    let access = course.fleet().addresses(&cluster(EAST)).unwrap().edge.unwrap().access;
     for _ in 0..20 {
         let answer = fetch::get(access, Some("web.shop.example"), "/", Duration::from_secs(5)).await;
         assert_eq!(answer.unwrap().0, StatusCode::OK);

@@ -121,3 +121,21 @@ fn an_edge_ends_tls_once_somebody_adds_the_certificate() {
     let hosts: Vec<&str> = hosts.map(String::as_str).collect();
     assert_eq!((inside.role, hosts), (GatewayRole::Internal, vec!["web.shop.svc.clusterset.local"]));
 }
+
+#[test]
+fn an_edge_tier_has_no_endpoints_and_the_tier_behind_it_no_edge() {
+    let config = |own: &str| load(&["edge-tier/fleet", &format!("edge-tier/{own}")], own).config;
+    let edge = config("edge");
+    assert!(edge.clusters["edge"].east_west_gateways.is_empty());
+    assert!(edge.services[&"shop/web".parse().unwrap()].endpoints.is_empty());
+    let gateway = &edge.gateways[&"shop/edge".parse().unwrap()];
+    assert_eq!((gateway.role, gateway.matches().len()), (GatewayRole::Edge, 1));
+    for own in ["us-east", "us-west"] {
+        let config = config(own);
+        assert_eq!(config.services[&"shop/web".parse().unwrap()].endpoints.len(), 4);
+        assert_eq!(config.gateways.len(), 1);
+        let eastwest = &config.gateways[&"shop/eastwest".parse().unwrap()];
+        let listens: Vec<_> = eastwest.listeners.iter().map(|listener| listener.address).collect();
+        assert_eq!(config.clusters[own].east_west_gateways, listens);
+    }
+}

@@ -68,7 +68,7 @@ impl Default for Setup {
 /// Two fleets at once would measure each other.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// An Envoy with who runs it. Told to end, that one ends its Envoy; killed, it would leave it behind.
+/// An Envoy with who runs it. Told to end, that one ends its Envoy in order.
 pub(crate) struct Gateway(Running);
 
 impl Gateway {

@@ -34,7 +34,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// An Envoy with who runs it. Told to end, that one ends its Envoy; killed, it would leave it behind.
+/// An Envoy with who runs it. Told to end, that one ends its Envoy in order.
 pub(crate) struct Gateway(Running);
 
 impl Drop for Gateway {

@@ -50,7 +50,7 @@ impl Subject {
     pub fn listen(&self) -> Option<SocketAddr> {
         match self {
             Self::Fleet(_, fleet) => {
-                fleet.addresses(&fleet.spec().clusters.first()?.name).ok().map(|it| it.edge)
+                fleet.addresses(&fleet.spec().clusters.first()?.name).ok()?.edge.map(|it| it.gateway)
             }
             Self::Proxy(_, proxy) => Some(proxy.listen),
         }
@@ -97,7 +97,7 @@ impl Subject {
                 if let Some(cluster) = fleet.spec().clusters.first() {
                     let addresses = fleet.addresses(&cluster.name)?;
                     let agent = addresses.agent_admin;
-                    pages.extend(envoy(addresses.edge_admin));
+                    pages.extend(addresses.edge.into_iter().flat_map(|it| envoy(it.admin)));
                     pages.push(("status.json", agent, "/api/v1/status"));
                     pages.push(("decisions.json", agent, "/api/v1/decisions?after=0"));
                 }
@@ -143,6 +143,7 @@ fn fleet_spec(layout: Layout) -> Result<FleetSpec, ContestError> {
                 name,
                 zones: vec![zone],
                 workloads: true,
+                edge: true,
             }),
         }
     }

@@ -1,10 +1,12 @@
 //! Faults by `curl`, while the demo keeps its fleet running: `POST /lose/zone/ZONE`,
-//! `POST /lose/region/REGION`, `POST /lose/endpoint/NAME`, `POST /restore`. On the lab's own loopback
+//! `POST /lose/region/REGION`, `POST /lose/endpoint/NAME`, `POST /lose/link/SITE/SITE` (clusters, or
+//! `hub`), `POST /lose/hub`, `POST /restore`. On the lab's own loopback
 //! address, one request at a time.
 
 use crate::{
-    fleet::{Fault, Fleet},
+    fleet::{Fault, Fleet, ProcessFault},
     toy::ToyMode,
+    wan::Site,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -33,12 +35,15 @@ impl Control {
     pub(super) fn examples(&self, fleet: &Fleet) -> Vec<String> {
         let address = self.address;
         let lose = |what: &str, name: &str| format!("  curl -X POST http://{address}/lose/{what}/{name}");
-        let cluster = fleet.spec().clusters.first();
+        let cluster = fleet.spec().clusters.iter().find(|cluster| cluster.workloads);
         let zone = cluster.map(|cluster| lose("zone", cluster.gateway_zone().as_str()));
         let region = cluster.map(|cluster| lose("region", cluster.region.as_str()));
         let endpoint = fleet.toys().first().map(|toy| lose("endpoint", &toy.spec().name));
+        let from = fleet.edges().find(|edge| cluster.is_some_and(|cluster| cluster.name != **edge));
+        let link = cluster.zip(from).map(|(to, from)| lose("link", &format!("{from}/{}", to.name)));
+        let hub = fleet.hub_admin().map(|_| format!("  curl -X POST http://{address}/lose/hub"));
         let restore = format!("  curl -X POST http://{address}/restore");
-        [zone, region, endpoint, Some(restore)].into_iter().flatten().collect()
+        [zone, region, endpoint, link, hub, Some(restore)].into_iter().flatten().collect()
     }
 
     /// Does what it is asked, for ever.
@@ -80,7 +85,7 @@ fn told(done: Result<String, crate::fleet::FleetError>) -> (StatusCode, String) 
 
 /// The fault that is asked for, or none for the restore.
 fn asked(method: &Method, path: &str) -> Result<Option<Fault>, String> {
-    const HINT: &str = "POST /lose/zone/ZONE, /lose/region/REGION, /lose/endpoint/NAME or /restore\n";
+    const HINT: &str = "POST /lose/zone/ZONE, /lose/region/REGION, /lose/endpoint/NAME, /lose/link/SITE/SITE, /lose/hub or /restore\n";
     if method != Method::POST {
         return Err(HINT.to_owned());
     }
@@ -92,8 +97,16 @@ fn asked(method: &Method, path: &str) -> Result<Option<Fault>, String> {
         ["lose", "zone", zone] => Ok(Some(Fault::Zone { zone: zone.parse().map_err(bad)?, mode })),
         ["lose", "region", region] => Ok(Some(Fault::Region { region: region.parse().map_err(bad)? })),
         ["lose", "endpoint", name] => Ok(Some(Fault::Endpoint { name: (*name).to_owned(), mode })),
+        ["lose", "link", one, other] => {
+            Ok(Some(Fault::Link { between: [site(one).map_err(bad)?, site(other).map_err(bad)?] }))
+        }
+        ["lose", "hub"] => Ok(Some(Fault::Hub { fault: ProcessFault::Kill })),
         _ => Err(HINT.to_owned()),
     }
+}
+
+fn site(name: &str) -> Result<Site, tidegate_model::NameError> {
+    if name == "hub" { Ok(Site::Hub) } else { name.parse().map(Site::Cluster) }
 }
 
 #[cfg(test)]
@@ -107,6 +120,10 @@ mod tests {
         assert_eq!(asked(&Method::POST, "/lose/zone/us-east-1a"), Ok(Some(zone)));
         assert_eq!(asked(&Method::POST, "/lose/region/eu"), Ok(Some(Fault::Region { region: known("eu") })));
         assert_eq!(asked(&Method::POST, "/restore"), Ok(None));
+        let between = [Site::Cluster(known("edge")), Site::Hub];
+        assert_eq!(asked(&Method::POST, "/lose/link/edge/hub"), Ok(Some(Fault::Link { between })));
+        let hub = Fault::Hub { fault: ProcessFault::Kill };
+        assert_eq!(asked(&Method::POST, "/lose/hub"), Ok(Some(hub)));
         assert!(asked(&Method::GET, "/restore").unwrap_err().starts_with("POST /lose"));
         assert!(asked(&Method::POST, "/lose/zone").is_err());
         assert!(asked(&Method::POST, "/lose/zone/a%20b").unwrap_err().contains("not '%'"));

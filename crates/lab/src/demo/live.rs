@@ -2,27 +2,29 @@
 
 use super::seconds;
 use crate::fleet::{
-    Fleet,
+    ClusterSpec, Fleet,
     agent::{self, PoolView},
 };
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
-use tidegate_model::{ServiceName, Zone};
+use tidegate_model::{ClusterName, ServiceName, Zone};
 
 /// Where the demo writes: lines that stay, and below them, on a terminal, a table drawn in place.
 pub(super) struct Screen<'out> {
     out: &'out mut (dyn Write + Send),
     live: bool,
+    /// How wide the terminal is now, in characters, if that can be told.
+    columns: fn() -> Option<usize>,
     /// Lines of the table that is on the screen.
     drawn: usize,
 }
 
 impl<'out> Screen<'out> {
     pub(super) fn new(out: &'out mut (dyn Write + Send), live: bool) -> Self {
-        Self { out, live, drawn: 0 }
+        Self { out, live, columns, drawn: 0 }
     }
 
     /// Writes lines that stay.
@@ -35,7 +37,8 @@ impl<'out> Screen<'out> {
     /// Draws the fleet: in place on a terminal, as one more line elsewhere.
     pub(super) fn draw(&mut self, view: &View) -> io::Result<()> {
         self.erase()?;
-        let text = if self.live { view.table() } else { view.line() };
+        let width = (self.columns)().unwrap_or(usize::MAX);
+        let text = if self.live { view.picture(width) } else { view.line() };
         writeln!(self.out, "{text}")?;
         if self.live {
             self.drawn = text.lines().count();
@@ -74,7 +77,8 @@ struct Cell {
 }
 
 impl View {
-    pub(super) async fn of(fleet: &Fleet, title: &str) -> Self {
+    /// As the agents see it, but for what those that are `lost` make of the others.
+    pub(super) async fn of(fleet: &Fleet, title: &str, lost: &BTreeSet<ClusterName>) -> Self {
         let now = fleet.clock().now();
         let mut requests: BTreeMap<(Zone, ServiceName), u64> = BTreeMap::new();
         for toy in fleet.toys() {
@@ -93,7 +97,11 @@ impl View {
         }
         let mut zones = Vec::new();
         for (cluster, pools) in statuses.iter().filter(|(cluster, _)| cluster.workloads) {
-            let others = statuses.iter().filter(|(other, _)| other.name != cluster.name);
+            let sees = |other: &&(_, _)| {
+                let (other, _): &(&ClusterSpec, Vec<PoolView>) = other;
+                other.name != cluster.name && !lost.contains(&other.name)
+            };
+            let others = statuses.iter().filter(sees);
             let afar: Vec<&PoolView> = others.flat_map(|(_, pools)| pools).collect();
             for zone in &cluster.zones {
                 let cell = |service: &ServiceName| {
@@ -116,6 +124,20 @@ impl View {
         Self { title: format!("{}  {title}", seconds(fleet.clock())), services, zones }
     }
 
+    /// For a terminal of this width: a line that wraps would be left there by the next drawing.
+    fn picture(&self, width: usize) -> String {
+        let table = self.table();
+        let is_wide = |text: &str| text.lines().any(|line| line.chars().count() > width);
+        let body = if is_wide(&table) {
+            self.rows().join("\n")
+        } else {
+            format!("healthy of expected, share of the last second's requests, phase\n{table}")
+        };
+        let text = format!("{}\n{body}", self.title);
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(width).collect()).collect();
+        lines.join("\n")
+    }
+
     fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
@@ -125,17 +147,22 @@ impl View {
             let cells = cells.iter().map(Cell::text);
             table.add_row([zone.to_string()].into_iter().chain(cells));
         }
-        format!("{}\nhealthy of expected, share of the last second's requests, phase\n{table}", self.title)
+        table.to_string()
     }
 
     fn line(&self) -> String {
+        format!("{}: {}", self.title, self.rows().join(", "))
+    }
+
+    /// A zone each.
+    fn rows(&self) -> Vec<String> {
         let zones = self.zones.iter().map(|(zone, cells)| {
             let requests: u64 = cells.iter().map(|cell| cell.requests).sum();
             let mut phases: Vec<_> = cells.iter().map(Cell::phase).collect();
             phases.dedup();
             format!("{zone} {requests}/s {}", phases.join("+"))
         });
-        format!("{}: {}", self.title, zones.collect::<Vec<_>>().join(", "))
+        zones.collect()
     }
 }
 
@@ -152,9 +179,15 @@ impl Cell {
             Some(pool) => format!("{}/{}", pool.healthy, pool.expected),
             None => "?".to_owned(),
         };
-        // Padded, so that the table keeps its width while its numbers change.
-        format!("{healthy:>5} {:>3} % {:<9}", self.percent, self.phase())
+        // Padded, so that the table keeps its width while its numbers change; three services fit into 80 characters.
+        format!("{healthy:>3} {:>3}% {:<9}", self.percent, self.phase())
     }
+}
+
+/// How wide the terminal is.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// What the other clusters make of a pool, if they cannot reach it or have only just begun to again.
@@ -186,16 +219,29 @@ mod tests {
     #[test]
     fn a_terminal_gets_the_table_in_place_and_notes_above_it() {
         let mut out = Vec::new();
-        let mut screen = Screen::new(&mut out, true);
+        let mut screen = Screen { columns: || Some(80), ..Screen::new(&mut out, true) };
         screen.draw(&view(10)).unwrap();
         screen.draw(&view(20)).unwrap();
         screen.note("lost").unwrap();
         screen.draw(&view(30)).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let lines = view(10).table().lines().count();
+        let lines = view(10).picture(80).lines().count();
         assert_eq!(text.matches(&format!("\x1b[{lines}A\x1b[J")).count(), 2);
         assert!(text.contains(&format!("\x1b[{lines}A\x1b[Jlost\n")), "{text}");
-        assert!(text.contains("2/2  50 % Serving"), "{text}");
+        assert!(text.contains("2/2  50% Serving"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut three = view(10);
+        three.services.push(known("shop/cart"));
+        three.zones[0].1.extend(view(10).zones.remove(0).1.into_iter().take(1));
+        let widths = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+        let wide = three.picture(80);
+        assert!(wide.contains("2/2  50% Serving") && widths(&wide) <= 80, "{wide}");
+        let narrow = three.picture(30);
+        assert_eq!(narrow, "12.0 s  steady\nus-east-1a 30/s Serving+?+Serv", "a line for each zone, cut");
+        assert_eq!(widths(&narrow), 30);
     }
 
     #[test]

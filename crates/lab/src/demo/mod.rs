@@ -1,20 +1,20 @@
 //! `tidegate demo`: a fleet on this machine loses a zone and gets it back, loses a region and gets
-//! it back, under load, and says how that went.
+//! it back, under load, and says how that went. [`Course`] has more of it.
 
 mod control;
+mod course;
 mod live;
 mod report;
 mod stage;
 mod watch;
 
-pub use report::{DemoReport, FaultReport, LoadReport, LostEdge, PolicyReport};
+pub use course::Course;
+pub use report::{DemoReport, FaultReport, LoadReport, LostEdge, PolicyReport, RolloutReport};
 
 use crate::{
     clock::LabClock,
-    fleet::{Binaries, Fault, Fleet, FleetError, FleetSpec, hostname},
+    fleet::{Binaries, Fleet, FleetError, hostname},
     load::{LoadError, LoadMethod},
-    measure::Objectives,
-    toy::ToyMode,
 };
 use control::Control;
 use live::Screen;
@@ -24,13 +24,14 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use tidegate_model::{Region, Zone};
 
 /// What the demo is to do.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
     /// The programs to run.
     pub binaries: Binaries,
+    /// Which fleet, and what happens to it.
+    pub course: Course,
     /// Where to write the report as JSON.
     pub json: Option<PathBuf>,
     /// Whether to leave the fleet running after the report, until Ctrl-C.
@@ -82,6 +83,7 @@ impl DemoOptions {
     pub fn new(binaries: Binaries) -> Self {
         Self {
             binaries,
+            course: Course::default(),
             json: None,
             keep: false,
             rate_rps: 200,
@@ -144,8 +146,11 @@ impl From<io::Error> for DemoError {
 pub async fn run(options: DemoOptions, out: &mut (dyn Write + Send)) -> Result<DemoReport, DemoError> {
     let mut interrupt = Interrupt::listen()?;
     let mut screen = Screen::new(out, options.live);
-    screen.note("starting three clusters: agents, Envoys, toy services, links between regions")?;
-    let mut fleet = Fleet::start(FleetSpec::demo(), &options.binaries)?;
+    screen.note(options.course.greeting())?;
+    let mut fleet = tokio::select! {
+        fleet = Fleet::start_joined(options.course.spec(), &options.binaries) => fleet?,
+        () = interrupt.wait() => return Err(DemoError::Interrupted),
+    };
     let mut played = tokio::select! {
         played = play(&mut fleet, &options, &mut screen) => played,
         () = interrupt.wait() => Err(DemoError::Interrupted),
@@ -189,47 +194,6 @@ fn tell(report: &DemoReport, options: &DemoOptions, screen: &mut Screen<'_>) -> 
     write().map_err(|cause| DemoError::Write { what: format!("cannot write {}", path.display()), cause })
 }
 
-/// A fault of the demo, and who measures it.
-struct Act {
-    fault: Fault,
-    /// The region that is away with its edge, whose own load is reported apart.
-    lost: Option<Region>,
-    at_least: Duration,
-    objectives: Objectives,
-}
-
-fn acts(options: &DemoOptions) -> [Act; 2] {
-    let zone: Zone = crate::fleet::spec::known("us-east-1a");
-    let region: Region = crate::fleet::spec::known("us-east");
-    let objectives = if options.post {
-        // What was in flight may fail, and nothing that was due after the fault was known.
-        Objectives {
-            max_failed: None,
-            max_p99: None,
-            max_slow: None,
-            max_rto: Some(Duration::from_secs(1)),
-            ..Objectives::SAFE
-        }
-    } else {
-        Objectives::SAFE
-    };
-    let objectives = Objectives { max_failback: Some(options.timing.limit), ..objectives };
-    [
-        Act {
-            fault: Fault::Zone { zone, mode: ToyMode::Refuse },
-            lost: None,
-            at_least: options.timing.zone_fault,
-            objectives: Objectives { max_detect: None, ..objectives },
-        },
-        Act {
-            fault: Fault::Region { region: region.clone() },
-            lost: Some(region),
-            at_least: options.timing.region_fault,
-            objectives,
-        },
-    ]
-}
-
 async fn play(
     fleet: &mut Fleet,
     options: &DemoOptions,
@@ -239,16 +203,21 @@ async fn play(
     let mut stage = Stage::start(fleet, options, screen)?;
     let method = if options.post { "POST" } else { "GET" };
     stage.screen.note(&format!(
-        "the fleet serves; {} {method} requests per second on each edge; hold-down and ramp are short here: {}",
+        "the fleet serves; {} {method} requests per second on {}; hold-down and ramp are short here: {}",
         options.rate_rps,
+        if fleet.edges().nth(1).is_some() { "each edge" } else { "the edge" },
         stage.policy(),
     ))?;
     stage.hold("steady", options.timing.steady).await?;
     let mut faults = Vec::new();
-    for act in acts(options) {
+    for act in options.course.acts(options) {
         faults.push(stage.perform(act).await?);
     }
-    stage.finish(faults).await
+    let rollout = match options.course {
+        Course::Regions => None,
+        Course::Fleet => Some(stage.roll_out().await?),
+    };
+    stage.finish(faults, rollout).await
 }
 
 /// Says what there is to try, and breaks what it is told to, for ever.
@@ -263,17 +232,24 @@ async fn keep(fleet: &Fleet, screen: &mut Screen<'_>) -> Result<(), DemoError> {
 async fn what_to_try(fleet: &Fleet, control: &Control) -> Result<String, DemoError> {
     let mut lines = vec!["The fleet goes on running, without load. Ctrl-C ends it. To try:".to_owned()];
     lines.extend(control.examples(fleet));
+    if let Some(admin) = fleet.hub_admin() {
+        lines.push("\nhub".to_owned());
+        lines.extend(["cluster list", "rollout status"].map(|it| format!("  tidegate {it} --admin {admin}")));
+        lines.push(format!("  its policy, to edit: {}", fleet.files().join("hub").join("policy").display()));
+    }
     for cluster in &fleet.spec().clusters {
         let addresses = fleet.addresses(&cluster.name)?;
         lines.push(format!("\n{}", cluster.name));
-        for service in &fleet.spec().services {
-            lines.push(format!("  curl -i -H 'host: {}' http://{}/", hostname(service), addresses.access));
+        for (service, edge) in fleet.spec().services.iter().filter_map(|it| Some((it, addresses.edge?))) {
+            lines.push(format!("  curl -i -H 'host: {}' http://{}/", hostname(service), edge.access));
         }
         lines.push(format!("  tidegate status --admin {}", addresses.agent_admin));
         if let Some(service) = fleet.spec().services.first() {
             lines.push(format!("  tidegate explain {service} --admin {}", addresses.agent_admin));
         }
-        lines.push(format!("  edge Envoy's own page: http://{}/clusters", addresses.edge_admin));
+        if let Some(edge) = addresses.edge {
+            lines.push(format!("  edge Envoy's own page: http://{}/clusters", edge.admin));
+        }
         for (name, pid) in fleet.pids(&cluster.name).await? {
             lines.push(format!("  freeze {name}: kill -STOP -- -{pid}   and on: kill -CONT -- -{pid}"));
         }

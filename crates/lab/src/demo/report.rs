@@ -8,7 +8,7 @@ use crate::{
 };
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use tidegate_model::{ClusterName, Time};
 
@@ -26,6 +26,8 @@ pub struct DemoReport {
     pub policy: PolicyReport,
     /// The faults, in order.
     pub faults: Vec<FaultReport>,
+    /// How another policy reached everyone after the hub was away, if there is a hub.
+    pub rollout: Option<RolloutReport>,
     /// The objectives of the whole demo.
     pub verdicts: Vec<Verdict>,
     /// Unsafe requests that were done more than once.
@@ -68,9 +70,9 @@ pub struct FaultReport {
     /// When.
     #[serde(rename = "atMs", serialize_with = "time_ms")]
     pub at: Time,
-    /// When it was restored.
-    #[serde(rename = "restoredAtMs", serialize_with = "time_ms")]
-    pub restored_at: Time,
+    /// When it was restored; `None` if it lasted on, beside what came next.
+    #[serde(rename = "restoredAtMs", serialize_with = "maybe_time_ms")]
+    pub restored_at: Option<Time>,
     /// Until when it was watched.
     #[serde(rename = "observedUntilMs", serialize_with = "time_ms")]
     pub observed_until: Time,
@@ -88,6 +90,51 @@ pub struct FaultReport {
     pub moves: Vec<PlanMove>,
     /// All that the agents reported from the fault on.
     pub events: Vec<(ClusterName, AgentEvent)>,
+}
+
+/// How another policy reached everyone, after the hub was away.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutReport {
+    /// When the hub was started again.
+    #[serde(rename = "hubBackAtMs", serialize_with = "time_ms")]
+    pub hub_back_at: Time,
+    /// When the policy was changed.
+    #[serde(rename = "changedAtMs", serialize_with = "time_ms")]
+    pub changed_at: Time,
+    /// The objectives.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// An agent tries an absent hub again after 12 s at most, and needs a moment to be heard.
+const ALL_BACK: Duration = Duration::from_secs(15);
+/// A change of the policy is in force everywhere within a second.
+const IN_FORCE: Duration = Duration::from_secs(1);
+/// Agents report every second.
+const KNOWN: Duration = Duration::from_secs(5);
+
+impl RolloutReport {
+    /// When the hub was started and the policy changed; from the start until all agents were connected, from the change
+    /// until it was in force at every agent, and until the hub knew of every agent and gateway. `None` did not come to be.
+    pub(super) fn new(
+        [hub_back_at, changed_at]: [Time; 2],
+        all_back: Option<Duration>,
+        in_force: Option<Duration>,
+        known: Option<Duration>,
+    ) -> Self {
+        let verdict = |measure: &str, limit, measured: Option<Duration>| Verdict {
+            measure: measure.to_owned(),
+            objective: format!("at most {}", Millis(limit)),
+            measured: or_never(measured),
+            passed: measured.is_some_and(|it| it <= limit),
+        };
+        let verdicts = vec![
+            verdict("every agent is connected again", ALL_BACK, all_back),
+            verdict("the change is in force everywhere", IN_FORCE, in_force),
+            verdict("the hub knows that it is", KNOWN, known),
+        ];
+        Self { hub_back_at, changed_at, verdicts }
+    }
 }
 
 /// The load on an edge that was lost, from the fault to the end of the observation.
@@ -153,6 +200,9 @@ impl fmt::Display for DemoReport {
         for fault in &self.faults {
             writeln!(f, "{fault}\n")?;
         }
+        if let Some(rollout) = &self.rollout {
+            writeln!(f, "{rollout}\n")?;
+        }
         for verdict in &self.verdicts {
             let Verdict { measure, objective, measured, .. } = verdict;
             writeln!(f, "{measure}: {measured} ({objective}): {}", word(verdict.passed))?;
@@ -177,19 +227,29 @@ impl fmt::Display for DemoReport {
 impl fmt::Display for FaultReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let edges: Vec<_> = self.edges.iter().map(ClusterName::as_str).collect();
-        let lasted = Millis(self.restored_at.since(self.at));
-        writeln!(f, "Lost for {lasted}: {}; measured at the edges of {}", self.fault, edges.join(", "))?;
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header(["measure", "measured", "objective", ""]);
-        for (measure, measured) in rows(&self.measures) {
+        let lasted = match self.restored_at {
+            Some(restored_at) => format!("Lost for {}", Millis(restored_at.since(self.at))),
+            None => "Lost until the end".to_owned(),
+        };
+        writeln!(
+            f,
+            "{lasted}: {}; measured at the edge{} of {}",
+            self.fault,
+            plural(&edges),
+            edges.join(", ")
+        )?;
+        let mut table = table();
+        // Of what lasted on there was no failback, nothing to cut over, and nobody was to notice it.
+        let of_all = ["failed requests", "requests above 1 s", "moves away", "moves back"];
+        let is_told = |(measure, _): &(&str, String)| self.restored_at.is_some() || of_all.contains(measure);
+        for (measure, measured) in rows(&self.measures).into_iter().filter(is_told) {
             let verdict = self.verdicts.iter().find(|verdict| verdict.measure == measure);
             let (objective, passed) =
                 verdict.map_or(("", ""), |verdict| (verdict.objective.as_str(), word(verdict.passed)));
             table.add_row([measure, &measured, objective, passed]);
         }
         write!(f, "{table}")?;
-        if let Some(lost) = &self.lost_edge {
+        if let Some(lost) = self.lost_edge.as_ref().filter(|lost| lost.requests > 0) {
             write!(
                 f,
                 "\nThe lost edge itself: {} of {} requests failed; its clients need a second address.",
@@ -200,10 +260,41 @@ impl fmt::Display for FaultReport {
     }
 }
 
+impl fmt::Display for RolloutReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The hub is back, and the policy is changed")?;
+        let mut table = table();
+        for Verdict { measure, objective, measured, passed } in &self.verdicts {
+            table.add_row([measure, measured, objective, word(*passed)]);
+        }
+        write!(f, "{table}")
+    }
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["measure", "measured", "objective", ""]);
+    table
+}
+
+const fn plural(of: &[&str]) -> &'static str {
+    if of.len() == 1 { "" } else { "s" }
+}
+
+fn or_never(measured: Option<Duration>) -> String {
+    measured.map_or_else(|| "never".to_owned(), |it| Millis(it).to_string())
+}
+
+fn maybe_time_ms<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => time_ms(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// The measures as people read them; where a verdict has the same name, it stands beside.
 fn rows(measures: &Measures) -> Vec<(&'static str, String)> {
-    let or_never =
-        |measured: Option<Duration>| measured.map_or_else(|| "never".to_owned(), |it| Millis(it).to_string());
     let Measures { failed, requests, cut_over_failed, cut_over_requests, .. } = measures;
     let error_rate = measures.cut_over_error_rate * 100.0;
     vec![
@@ -258,7 +349,7 @@ mod tests {
         FaultReport {
             fault: "zone us-east-1a (refuses)".to_owned(),
             at,
-            restored_at,
+            restored_at: Some(restored_at),
             observed_until,
             edges: vec!["us-west".parse().unwrap()],
             passed: verdicts.iter().all(|verdict| verdict.passed),
@@ -275,7 +366,7 @@ mod tests {
         let text = fault(true).to_string();
         let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
         assert!(
-            text.starts_with("Lost for 5.00 s: zone us-east-1a (refuses); measured at the edges of us-west")
+            text.starts_with("Lost for 5.00 s: zone us-east-1a (refuses); measured at the edge of us-west")
         );
         assert!(line("failed requests").contains("1 of 1500"), "{text}");
         assert!(line("failed requests").contains("MISSED"), "{text}");
@@ -306,6 +397,7 @@ mod tests {
             rate_rps: 200,
             policy: FleetSpec::demo().policy.into(),
             faults: vec![fault(false)],
+            rollout: None,
             verdicts: Vec::new(),
             repeated: Vec::new(),
             loads: Vec::new(),

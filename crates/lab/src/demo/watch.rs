@@ -25,6 +25,16 @@ pub(super) struct Seen {
 /// Where the traffic of (service, source) goes without a fault.
 pub(super) type Homes = BTreeMap<(String, String), Shares>;
 
+/// Who lives and who does not during a fault, who lost sight of whom, and how it was before.
+#[derive(Debug, Default)]
+pub(super) struct Cast {
+    pub(super) lost: BTreeSet<ClusterName>,
+    pub(super) living: BTreeSet<ClusterName>,
+    /// A living cluster, and a peer of its own that the fault takes away from it.
+    pub(super) parted: BTreeSet<(ClusterName, ClusterName)>,
+    pub(super) homes: Homes,
+}
+
 /// The events of all agents.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -90,18 +100,18 @@ impl Watch {
         moves
     }
 
-    /// When the fault was known to all who had to know: for a zone, the agent of its own cluster, of
-    /// every service; for a region, every living agent. `None` while one is missing.
+    /// When the fault was known to all who had to know: of a zone, the agent of its own cluster for
+    /// every service; of a region or a link, every agent of whom it took a peer away, of each such
+    /// peer. `None` while one is missing.
     pub(super) fn detected(
         &self,
         fault: &Fault,
         since: Time,
-        lost: &BTreeSet<ClusterName>,
-        living: &BTreeSet<ClusterName>,
+        cast: &Cast,
         services: &[ServiceName],
     ) -> Option<Time> {
         let first = |is_it: &dyn Fn(&Seen) -> bool| {
-            self.since(since, living).filter(|it| is_it(it)).map(|it| it.at).min()
+            self.since(since, &cast.living).filter(|it| is_it(it)).map(|it| it.at).min()
         };
         match fault {
             Fault::Zone { zone, .. } => all(services.iter().map(|service| {
@@ -112,19 +122,15 @@ impl Watch {
                         && event.service.as_ref() == Some(&service)
                 })
             })),
-            Fault::Region { .. } => all(living.iter().map(|observer| {
-                first(&|seen| {
-                    let Seen { cluster, event, .. } = seen;
+            Fault::Region { .. } | Fault::Link { .. } => all(cast.parted.iter().map(|(observer, peer)| {
+                first(&|Seen { cluster, event, .. }| {
                     cluster == observer
                         && event.kind == "peerChanged"
                         && event.state.as_deref() == Some("Unreachable")
-                        && event
-                            .peer
-                            .as_deref()
-                            .is_some_and(|peer| lost.iter().any(|lost| lost.as_str() == peer))
+                        && event.peer.as_deref() == Some(peer.as_str())
                 })
             })),
-            Fault::Endpoint { .. } | Fault::Process { .. } => first(&|_| true),
+            Fault::Endpoint { .. } | Fault::Process { .. } | Fault::Hub { .. } => first(&|_| true),
         }
     }
 }
@@ -210,10 +216,8 @@ mod tests {
         let mut watch = Watch::default();
         let fault = Fault::Zone { zone: known("us-east-1a"), mode: ToyMode::Refuse };
         let services = [known("shop/web"), known("shop/pay")];
-        let living = clusters(&["us-east", "us-west"]);
-        let detected = |watch: &Watch| {
-            watch.detected(&fault, Time::from_millis(1000), &BTreeSet::new(), &living, &services)
-        };
+        let cast = Cast { living: clusters(&["us-east", "us-west"]), ..Cast::default() };
+        let detected = |watch: &Watch| watch.detected(&fault, Time::from_millis(1000), &cast, &services);
         watch.add(&known("us-east"), vec![pool(900, "shop/pay"), pool(1300, "shop/web")], clock);
         assert_eq!(detected(&watch), None, "pay was seen before the fault only");
         watch.add(&known("us-east"), vec![pool(1700, "shop/pay")], clock);
@@ -230,8 +234,10 @@ mod tests {
         };
         let mut watch = Watch::default();
         let fault = Fault::Region { region: known("us-east") };
-        let (lost, living) = (clusters(&["us-east"]), clusters(&["us-west", "eu-west"]));
-        let detected = |watch: &Watch| watch.detected(&fault, Time::from_millis(1000), &lost, &living, &[]);
+        let parted = ["us-west", "eu-west"].map(|observer| (known(observer), known("us-east")));
+        let living = clusters(&["us-west", "eu-west", "ap-south"]);
+        let cast = Cast { living, parted: parted.into(), ..Cast::default() };
+        let detected = |watch: &Watch| watch.detected(&fault, Time::from_millis(1000), &cast, &[]);
         watch.add(&known("us-west"), vec![peer(1300, "Suspect"), peer(1500, "Unreachable")], clock);
         assert_eq!(detected(&watch), None);
         watch.add(&known("eu-west"), vec![peer(1800, "Unreachable")], clock);

@@ -1,9 +1,14 @@
 //! Faults on purpose, and their end.
 
 use super::{Fleet, FleetError};
-use crate::toy::{Toy, ToyMode};
+use crate::{
+    process::Child,
+    toy::{Toy, ToyMode},
+    wan::{LinkState, Site},
+};
 use std::fmt;
 use tidegate_model::{ClusterName, Region, Time, Zone};
+use tokio::sync::Mutex;
 
 /// Something that is taken away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,17 @@ pub enum Fault {
         name: String,
         /// How it fails.
         mode: ToyMode,
+    },
+    /// What lies between two sites, both ways, without a word: what one cluster's agent and gateways send to the
+    /// other's, or what its agent and the hub send each other.
+    Link {
+        /// The two.
+        between: [Site; 2],
+    },
+    /// The hub.
+    Hub {
+        /// What is done to it.
+        fault: ProcessFault,
     },
     /// A process of a cluster.
     Process {
@@ -67,6 +83,8 @@ impl fmt::Display for Fault {
             Self::Zone { zone, mode } => write!(f, "zone {zone} ({mode})"),
             Self::Region { region } => write!(f, "region {region} (black hole)"),
             Self::Endpoint { name, mode } => write!(f, "endpoint {name} ({mode})"),
+            Self::Link { between: [one, other] } => write!(f, "link {one} - {other} (black hole)"),
+            Self::Hub { fault } => write!(f, "hub ({fault})"),
             Self::Process { cluster, process, fault } => write!(f, "{process} of {cluster} ({fault})"),
         }
     }
@@ -116,15 +134,30 @@ impl Fleet {
                 }
                 self.wan.black_hole(region).await.map_err(link_failed(region))?;
             }
-            Fault::Process { cluster, process, fault } => {
-                let mut child = self.child(cluster, *process)?.lock().await;
-                match fault {
-                    ProcessFault::Kill => child.kill().await?,
-                    ProcessFault::Freeze => child.pause()?,
+            Fault::Link { between: [one, other] } => {
+                if !self.wan.is_between(one, other) {
+                    let name = format!("{one} - {other}");
+                    return Err(FleetError::Unknown { what: "link", name });
                 }
+                self.wan.set_between(one, other, LinkState::BlackHole).await.map_err(link_failed(one))?;
+            }
+            Fault::Hub { fault } => strike(&self.the_hub()?.child, *fault).await?,
+            Fault::Process { cluster, process, fault } => {
+                strike(self.child(cluster, *process)?, *fault).await?;
             }
         }
         faults.push(fault);
+        Ok(began)
+    }
+
+    /// Undoes one fault, the newest if it happened more than once, and says when it began to.
+    pub async fn mend(&self, fault: &Fault) -> Result<Time, FleetError> {
+        let mut faults = self.faults.lock().await;
+        let unknown = || FleetError::Unknown { what: "such fault now:", name: fault.to_string() };
+        let at = faults.iter().rposition(|it| it == fault).ok_or_else(unknown)?;
+        let began = self.clock.now();
+        self.undo(fault).await?;
+        faults.remove(at);
         Ok(began)
     }
 
@@ -148,14 +181,11 @@ impl Fleet {
                 self.set_toys("endpoint", name, ToyMode::Serve, |toy| toy.spec().name == *name).await
             }
             Fault::Region { region } => self.wan.restore(region).await.map_err(link_failed(region)),
-            Fault::Process { cluster, process, fault } => {
-                let mut child = self.child(cluster, *process)?.lock().await;
-                match fault {
-                    ProcessFault::Kill => child.restart().await?,
-                    ProcessFault::Freeze => child.resume()?,
-                }
-                Ok(())
+            Fault::Link { between: [one, other] } => {
+                self.wan.set_between(one, other, LinkState::Open).await.map_err(link_failed(one))
             }
+            Fault::Hub { fault } => heal(&self.the_hub()?.child, *fault).await,
+            Fault::Process { cluster, process, fault } => heal(self.child(cluster, *process)?, *fault).await,
         }
     }
 
@@ -175,11 +205,7 @@ impl Fleet {
         Ok(())
     }
 
-    fn child(
-        &self,
-        cluster: &ClusterName,
-        wanted: Process,
-    ) -> Result<&tokio::sync::Mutex<crate::process::Child>, FleetError> {
+    fn child(&self, cluster: &ClusterName, wanted: Process) -> Result<&Mutex<Child>, FleetError> {
         let mut processes = self.cluster(cluster)?.processes();
         let unknown =
             || FleetError::Unknown { what: "such process:", name: format!("{wanted} of {cluster}") };
@@ -187,7 +213,25 @@ impl Fleet {
     }
 }
 
-fn link_failed(region: &Region) -> impl FnOnce(std::io::Error) -> FleetError {
-    let what = format!("cannot change the links of {region}");
+async fn strike(child: &Mutex<Child>, fault: ProcessFault) -> Result<(), FleetError> {
+    let mut child = child.lock().await;
+    match fault {
+        ProcessFault::Kill => child.kill().await?,
+        ProcessFault::Freeze => child.pause()?,
+    }
+    Ok(())
+}
+
+async fn heal(child: &Mutex<Child>, fault: ProcessFault) -> Result<(), FleetError> {
+    let mut child = child.lock().await;
+    match fault {
+        ProcessFault::Kill => child.restart().await?,
+        ProcessFault::Freeze => child.resume()?,
+    }
+    Ok(())
+}
+
+fn link_failed(of: &impl fmt::Display) -> impl FnOnce(std::io::Error) -> FleetError {
+    let what = format!("cannot change the links of {of}");
     move |cause| FleetError::Io { what, cause }
 }

@@ -1,9 +1,9 @@
 //! The manifests of a lab's clusters, as a user would write them. Pure: addresses in, YAML out.
 
-use super::spec::{ClusterSpec, FleetSpec, hostname};
+use super::spec::{ClusterSpec, FleetSpec, PolicySpec, hostname};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use tidegate_model::{ClusterName, ServiceName, Zone};
+use tidegate_model::{ClusterName, Region, ServiceName, Zone};
 
 /// The namespace of the gateways and of the policy.
 pub const INFRA: &str = "infra";
@@ -19,15 +19,18 @@ pub struct ClusterView<'a> {
     pub fleet: &'a FleetSpec,
     /// The cluster.
     pub own: &'a ClusterSpec,
-    /// Where its edge listens.
-    pub edge: SocketAddr,
+    /// Where its edge listens, if it has one.
+    pub edge: Option<SocketAddr>,
     /// Where its east-west gateway listens, if it has one.
     pub east_west: Option<SocketAddr>,
     /// How it reaches the east-west gateways of clusters, its own included.
-    pub reach: &'a BTreeMap<ClusterName, SocketAddr>,
+    pub reach: &'a Reach,
     /// Its endpoints.
     pub endpoints: &'a [EndpointView],
 }
+
+/// The address or name of each cluster's east-west gateway, and its port.
+pub type Reach = BTreeMap<ClusterName, (String, u16)>;
 
 /// An endpoint, as manifests name it.
 #[derive(Clone, Debug)]
@@ -43,79 +46,95 @@ pub struct EndpointView {
 }
 
 impl ClusterView<'_> {
-    /// The files of the cluster's folder, by name.
+    /// The files of the cluster's folder, by name. What a hub hands out is not among them if there is one.
     pub fn files(&self) -> Result<BTreeMap<&'static str, String>, serde_saphyr::SerializeError> {
-        let files = [
-            (
-                "clusters.yaml",
-                self.fleet.clusters.iter().map(|cluster| self.fleet_cluster(cluster)).collect(),
-            ),
-            ("policy.yaml", vec![self.policy()]),
+        let has_edge = self.edge.is_some();
+        let routes: Vec<_> = self.fleet.services.iter().filter(|_| has_edge).map(route).collect();
+        let mut files = vec![
             ("services.yaml", self.fleet.services.iter().map(service).collect()),
-            ("endpoints.yaml", self.endpoints.iter().map(endpoint_slice).collect::<Vec<_>>()),
+            ("endpoints.yaml", self.endpoints.iter().map(endpoint_slice).collect()),
             ("gateways.yaml", self.gateways()),
-            ("routes.yaml", self.fleet.services.iter().map(route).collect()),
+            ("routes.yaml", routes),
         ];
-        files
-            .into_iter()
-            .filter(|(_, objects)| !objects.is_empty())
-            .map(|(name, objects)| Ok((name, serde_saphyr::to_string_multiple(&objects)?)))
-            .collect()
-    }
-
-    fn fleet_cluster(&self, cluster: &ClusterSpec) -> Value {
-        let gateways: Vec<_> = self
-            .reach
-            .get(&cluster.name)
-            .map(|address| json!({"address": address.ip(), "port": address.port()}))
-            .into_iter()
-            .collect();
-        let proximity: Vec<_> = self
-            .fleet
-            .clusters
-            .iter()
-            .filter_map(|other| Some((&other.region, self.fleet.rtt(&cluster.region, &other.region)?)))
-            .map(|(region, rtt)| json!({"region": region, "rtt": duration(rtt)}))
-            .collect();
-        json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "FleetCluster",
-            "metadata": {"name": cluster.name},
-            "spec": {"region": cluster.region, "eastWestGateways": gateways, "proximity": proximity},
-        })
-    }
-
-    fn policy(&self) -> Value {
-        let policy = &self.fleet.policy;
-        let mut object = json!({
-            "apiVersion": "tidegate.dev/v1alpha1",
-            "kind": "FailoverPolicy",
-            "metadata": {"name": "fleet", "namespace": INFRA},
-            "spec": {
-                "targetRefs": [{"group": "tidegate.dev", "kind": "Fleet", "name": "default"}],
-                "healthCheck": {"active": {
-                    "type": "HTTP",
-                    "path": crate::toy::HEALTH_PATH,
-                    "interval": duration(policy.check_interval),
-                    "timeout": duration(policy.check_timeout),
-                }},
-                "failback": {
-                    "holdDown": duration(policy.hold_down),
-                    "ramp": {"steps": policy.ramp_steps, "interval": duration(policy.ramp_interval)},
-                },
-            },
-        });
-        for (field, value) in &policy.more {
-            object["spec"][field] = value.clone();
+        if !self.fleet.hub {
+            files.extend(of_the_fleet(self.fleet, self.reach));
         }
-        object
+        texts(files)
     }
 
     fn gateways(&self) -> Vec<Value> {
-        let edge = gateway(EDGE, "tidegate-edge", self.edge);
+        let edge = self.edge.map(|address| gateway(EDGE, "tidegate-edge", address));
         let east_west = self.east_west.map(|address| gateway(EAST_WEST, "tidegate-eastwest", address));
-        [Some(edge), east_west].into_iter().flatten().collect()
+        [edge, east_west].into_iter().flatten().collect()
     }
+}
+
+/// The files of a hub's folder, by name.
+pub fn hub_files(
+    fleet: &FleetSpec,
+    reach: &Reach,
+) -> Result<BTreeMap<&'static str, String>, serde_saphyr::SerializeError> {
+    texts(of_the_fleet(fleet, reach))
+}
+
+fn texts(
+    files: impl IntoIterator<Item = (&'static str, Vec<Value>)>,
+) -> Result<BTreeMap<&'static str, String>, serde_saphyr::SerializeError> {
+    let files = files.into_iter().filter(|(_, objects)| !objects.is_empty());
+    files.map(|(name, objects)| Ok((name, serde_saphyr::to_string_multiple(&objects)?))).collect()
+}
+
+/// What is the same in all clusters.
+fn of_the_fleet(fleet: &FleetSpec, reach: &Reach) -> [(&'static str, Vec<Value>); 2] {
+    let clusters = fleet.clusters.iter().map(|cluster| fleet_cluster(fleet, reach, cluster));
+    [("clusters.yaml", clusters.collect()), ("policy.yaml", vec![policy(&fleet.policy)])]
+}
+
+fn fleet_cluster(fleet: &FleetSpec, reach: &Reach, cluster: &ClusterSpec) -> Value {
+    let gateways: Vec<_> = reach
+        .get(&cluster.name)
+        .map(|(address, port)| json!({"address": address, "port": port}))
+        .into_iter()
+        .collect();
+    let mut proximity: BTreeMap<&Region, Duration> = BTreeMap::new();
+    for other in &fleet.clusters {
+        if let Some(rtt) = fleet.rtt(&cluster.region, &other.region) {
+            proximity.insert(&other.region, rtt);
+        }
+    }
+    let proximity: Vec<_> =
+        proximity.iter().map(|(region, rtt)| json!({"region": region, "rtt": duration(*rtt)})).collect();
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "FleetCluster",
+        "metadata": {"name": cluster.name},
+        "spec": {"region": cluster.region, "eastWestGateways": gateways, "proximity": proximity},
+    })
+}
+
+fn policy(policy: &PolicySpec) -> Value {
+    let mut object = json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "FailoverPolicy",
+        "metadata": {"name": "fleet", "namespace": INFRA},
+        "spec": {
+            "targetRefs": [{"group": "tidegate.dev", "kind": "Fleet", "name": "default"}],
+            "healthCheck": {"active": {
+                "type": "HTTP",
+                "path": crate::toy::HEALTH_PATH,
+                "interval": duration(policy.check_interval),
+                "timeout": duration(policy.check_timeout),
+            }},
+            "failback": {
+                "holdDown": duration(policy.hold_down),
+                "ramp": {"steps": policy.ramp_steps, "interval": duration(policy.ramp_interval)},
+            },
+        },
+    });
+    for (field, value) in &policy.more {
+        object["spec"][field] = value.clone();
+    }
+    object
 }
 
 fn gateway(name: &str, class: &str, address: SocketAddr) -> Value {
@@ -188,18 +207,21 @@ fn duration(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::spec::known, *};
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
     fn files(cluster: &str) -> BTreeMap<&'static str, String> {
-        let fleet = FleetSpec::demo();
+        files_of(&FleetSpec::demo(), cluster)
+    }
+
+    fn files_of(fleet: &FleetSpec, cluster: &str) -> BTreeMap<&'static str, String> {
         let own = fleet.cluster(cluster).unwrap();
         let reach = BTreeMap::from([
-            ("us-east".parse().unwrap(), address("127.40.0.9:4001")),
-            ("us-west".parse().unwrap(), address("127.40.0.8:4002")),
+            ("us-east".parse().unwrap(), ("127.40.0.9".to_owned(), 4001)),
+            ("us-west".parse().unwrap(), ("127.40.0.8".to_owned(), 4002)),
         ]);
         let endpoints = [EndpointView {
             name: "web-us-east-1a-0".to_owned(),
@@ -208,9 +230,9 @@ mod tests {
             address: address("127.40.0.2:4000"),
         }];
         ClusterView {
-            fleet: &fleet,
+            fleet,
             own,
-            edge: address("127.40.0.7:4003"),
+            edge: own.edge.then(|| address("127.40.0.7:4003")),
             east_west: own.workloads.then(|| address("127.40.0.9:4001")),
             reach: &reach,
             endpoints: if own.workloads { &endpoints } else { &[] },
@@ -309,6 +331,21 @@ spec:
             assert_eq!(web.endpoints.len(), usize::from(workloads));
             assert_eq!(web.policy.active_check.as_ref().unwrap().interval, Duration::from_millis(500));
         }
+    }
+
+    #[test]
+    fn with_a_hub_the_fleet_is_in_its_folder_and_a_cluster_without_an_edge_has_no_routes() {
+        let fleet = FleetSpec::tiers();
+        let names = |cluster: &str| files_of(&fleet, cluster).into_keys().collect::<Vec<_>>();
+        assert_eq!(names("us-east-1"), ["endpoints.yaml", "gateways.yaml", "services.yaml"]);
+        assert_eq!(names("us-central-1"), ["gateways.yaml", "routes.yaml", "services.yaml"]);
+        let reach = BTreeMap::from([(known("us-east-1"), ("east-1.lab".to_owned(), 4001))]);
+        let files = hub_files(&fleet, &reach).unwrap();
+        assert_eq!(files.keys().copied().collect::<Vec<_>>(), ["clusters.yaml", "policy.yaml"]);
+        let clusters = objects(&files["clusters.yaml"]);
+        assert_eq!(clusters[1]["spec"]["eastWestGateways"], json!([{"address": "east-1.lab", "port": 4001}]));
+        let near = json!([{"region": "us-east", "rtt": "30ms"}, {"region": "us-west", "rtt": "40ms"}]);
+        assert_eq!(clusters[0]["spec"]["proximity"], near, "each region once");
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! A whole fleet on one machine: manifests in a folder per cluster, toy services, WAN links, and an
-//! agent, an edge Envoy and an east-west Envoy per cluster as child processes.
+//! agent and the Envoys of an edge and an east-west gateway per cluster as child processes; a hub
+//! that they join, if there is to be one.
 //!
-//! Everything lies in one temporary folder: `manifests/CLUSTER`, `state/CLUSTER`, `logs/NAME.log`.
-//! It is removed with the fleet, unless something failed or [`Fleet::keep_files`] was called.
+//! Everything lies in one temporary folder: `manifests/CLUSTER`, `state/CLUSTER`, `logs/NAME.log`,
+//! and for a hub `hub/policy`, `hub/state`, `hosts/CLUSTER` (how a cluster finds the gateways of the
+//! others) and `CLUSTER.sock` (where its Envoys reach its agent). It is removed with the fleet, unless something failed or [`Fleet::keep_files`] was called.
 
 pub mod agent;
 mod fault;
+mod hub;
 pub mod manifests;
 pub mod spec;
 mod start;
 
 pub use fault::{Fault, Process, ProcessFault};
+pub use hub::Rollout;
 pub use spec::{Binaries, ClusterSpec, FleetSpec, PolicySpec, RoundTrip, hostname};
 
 use crate::{
@@ -70,6 +74,9 @@ pub enum FleetError {
     /// An agent that does not answer.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// A fleet that cannot be started like this.
+    #[error("{0}")]
+    Spec(&'static str),
     /// A name that the fleet does not have.
     #[error("the fleet has no {what} {name}")]
     Unknown {
@@ -95,6 +102,7 @@ pub enum FleetError {
 pub struct Fleet {
     // First, so that the children are gone before what they talk to.
     clusters: BTreeMap<ClusterName, Cluster>,
+    hub: Option<hub::Hub>,
     toys: Vec<Toy>,
     wan: Wan,
     faults: Mutex<Vec<Fault>>,
@@ -112,7 +120,7 @@ struct Cluster {
     addresses: Addresses,
     agent: Mutex<Child>,
     second_agent: Option<Mutex<Child>>,
-    edge: Mutex<Child>,
+    edge: Option<Mutex<Child>>,
     east_west: Option<Mutex<Child>>,
 }
 
@@ -125,13 +133,20 @@ pub struct Addresses {
     pub agent_admin: SocketAddr,
     /// The same of its second replica, if it has one.
     pub second_agent: Option<(SocketAddr, SocketAddr)>,
-    /// The edge gateway.
-    pub edge: SocketAddr,
-    /// Its Envoy's admin address.
-    pub edge_admin: SocketAddr,
+    /// The edge gateway, in a cluster that has one.
+    pub edge: Option<EdgeAddresses>,
     /// The east-west gateway and its Envoy's admin address, in a cluster with workloads.
     pub east_west: Option<(SocketAddr, SocketAddr)>,
-    /// Where clients reach the edge: the access link.
+}
+
+/// Where an edge listens.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeAddresses {
+    /// The gateway.
+    pub gateway: SocketAddr,
+    /// Its Envoy's admin address.
+    pub admin: SocketAddr,
+    /// Where clients reach it: the access link.
     pub access: SocketAddr,
 }
 
@@ -188,6 +203,17 @@ impl Fleet {
         self.cluster(cluster).map(|cluster| cluster.addresses)
     }
 
+    /// Where the edge of a cluster listens.
+    pub fn edge(&self, cluster: &ClusterName) -> Result<EdgeAddresses, FleetError> {
+        let unknown = || FleetError::Unknown { what: "edge in cluster", name: cluster.to_string() };
+        self.addresses(cluster)?.edge.ok_or_else(unknown)
+    }
+
+    /// The clusters that have an edge.
+    pub fn edges(&self) -> impl Iterator<Item = &ClusterName> {
+        self.spec.clusters.iter().filter(|cluster| cluster.edge).map(|cluster| &cluster.name)
+    }
+
     /// The process ids of a cluster's children that run, by name. Each leads a process group of the same id.
     pub async fn pids(&self, cluster: &ClusterName) -> Result<Vec<(String, u32)>, FleetError> {
         let mut pids = Vec::new();
@@ -212,7 +238,7 @@ impl Fleet {
         };
         Ok(LoadSpec {
             label: cluster.to_string(),
-            target: self.addresses(cluster)?.access,
+            target: self.edge(cluster)?.access,
             services: self.spec.services.iter().map(target).collect(),
             rate_rps,
             method,
@@ -261,9 +287,10 @@ impl Fleet {
                     continue;
                 }
             }
+            let Some(edge) = cluster.addresses.edge else { continue };
             for service in &self.spec.services {
                 let host = hostname(service);
-                let answer = fetch::get(cluster.addresses.access, Some(&host), "/", FIRST_ANSWER_LIMIT).await;
+                let answer = fetch::get(edge.access, Some(&host), "/", FIRST_ANSWER_LIMIT).await;
                 match answer {
                     Ok((status, _)) if status.is_success() => {}
                     Ok((status, _)) => missing.push(format!("{service} at the edge of {name} ({status})")),
@@ -284,13 +311,28 @@ impl Fleet {
                 }
             }
         }
-        Ok(())
+        match &self.hub {
+            Some(hub) if !faults.iter().any(|fault| matches!(fault, Fault::Hub { .. })) => {
+                Ok(hub.child.lock().await.check()?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the agent of a cluster says of itself.
     pub async fn agent_status(&self, cluster: &ClusterName) -> Result<Value, FleetError> {
         let admin = self.addresses(cluster)?.agent_admin;
         Ok(fetch::get_json(admin, "/api/v1/status", ADMIN_LIMIT).await?)
+    }
+
+    /// What the policy in force at a cluster's agent says of a field, for the first service: the field, its value, and who
+    /// said so.
+    pub async fn rule(&self, cluster: &ClusterName, field: &str) -> Result<Option<String>, FleetError> {
+        let Some(service) = self.spec.services.first() else { return Ok(None) };
+        let path = format!("/api/v1/explain/{service}");
+        let explained = fetch::get_json(self.addresses(cluster)?.agent_admin, &path, ADMIN_LIMIT).await?;
+        let rules = explained["rules"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        Ok(rules.filter(|rule| rule.starts_with(field)).map(str::to_owned).next())
     }
 
     /// The timeline of a cluster's agent after entry `after`, oldest first. Numbers begin again at 1
@@ -326,6 +368,11 @@ impl Fleet {
                 });
             futures::future::join_all(children).await;
         }
+        if let Some(hub) = &self.hub
+            && let Err(error) = hub.child.lock().await.stop(STOP_LIMIT).await
+        {
+            tracing::warn!(%error, "the hub did not end in order");
+        }
     }
 
     fn cluster(&self, name: &ClusterName) -> Result<&Cluster, FleetError> {
@@ -342,8 +389,8 @@ impl Cluster {
     fn processes(&self) -> impl Iterator<Item = (Process, &Mutex<Child>)> {
         let east_west = self.east_west.as_ref().map(|child| (Process::EastWest, child));
         let second = self.second_agent.as_ref().map(|child| (Process::SecondAgent, child));
-        let always = [(Process::Agent, &self.agent), (Process::Edge, &self.edge)];
-        always.into_iter().chain(second).chain(east_west)
+        let edge = self.edge.as_ref().map(|child| (Process::Edge, child));
+        [(Process::Agent, &self.agent)].into_iter().chain(edge).chain(second).chain(east_west)
     }
 
     fn children(&self) -> impl Iterator<Item = &Mutex<Child>> {

@@ -6,7 +6,7 @@ use tidegate_model::{ClusterName, Region, ServiceName, Zone};
 /// A fleet: clusters in regions, the same services in each cluster that has workloads.
 #[derive(Clone, Debug)]
 pub struct FleetSpec {
-    /// The clusters; at most one per region, because a region goes away with its links.
+    /// The clusters.
     pub clusters: Vec<ClusterSpec>,
     /// The services, the same in every cluster.
     pub services: Vec<ServiceName>,
@@ -20,6 +20,11 @@ pub struct FleetSpec {
     pub policy: PolicySpec,
     /// Whether each agent has a second replica.
     pub second_agents: bool,
+    /// Whether there is a hub, from which all clusters have their policy and who they are: then they reach each other by
+    /// mutual TLS only. Started by [`super::Fleet::start_joined`], without second agents.
+    pub hub: bool,
+    /// Worker threads of each Envoy; by itself it has one per CPU.
+    pub concurrency: Option<u32>,
 }
 
 /// A cluster.
@@ -33,6 +38,8 @@ pub struct ClusterSpec {
     pub zones: Vec<Zone>,
     /// Whether it has endpoints, and with them an east-west gateway.
     pub workloads: bool,
+    /// Whether it has an edge gateway, for clients.
+    pub edge: bool,
 }
 
 /// How far two regions are from each other.
@@ -80,10 +87,7 @@ impl FleetSpec {
             region: known(name),
             zones: zones.iter().map(|zone| known(zone)).collect(),
             workloads,
-        };
-        let apart = |one, other, ms| RoundTrip {
-            between: [known(one), known(other)],
-            rtt: Duration::from_millis(ms),
+            edge: true,
         };
         Self {
             clusters: vec![
@@ -109,6 +113,46 @@ impl FleetSpec {
                 more: serde_json::Map::new(),
             },
             second_agents: false,
+            hub: false,
+            concurrency: None,
+        }
+    }
+
+    /// The fleet of `tidegate demo --fleet`: a hub, three clusters with workloads in two regions that all joined it, and in
+    /// front of them, nearer to us-east, a cluster that has only an edge.
+    #[must_use]
+    pub fn tiers() -> Self {
+        let with_workloads = |region: &str, number: u32| ClusterSpec {
+            name: known(&format!("{region}-{number}")),
+            region: known(region),
+            zones: ["a", "b"].map(|zone| known(&format!("{region}-{number}{zone}"))).into(),
+            workloads: true,
+            edge: false,
+        };
+        let edge = ClusterSpec {
+            name: known("us-central-1"),
+            region: known("us-central"),
+            zones: vec![known("us-central-1a")],
+            workloads: false,
+            edge: true,
+        };
+        Self {
+            clusters: vec![
+                edge,
+                with_workloads("us-east", 1),
+                with_workloads("us-east", 2),
+                with_workloads("us-west", 1),
+            ],
+            // About what a packet takes between Iowa, Virginia and Oregon and back.
+            round_trips: vec![
+                apart("us-central", "us-east", 30),
+                apart("us-central", "us-west", 40),
+                apart("us-east", "us-west", 65),
+            ],
+            hub: true,
+            // Nine processes on one machine: each Envoy has little to do.
+            concurrency: Some(1),
+            ..Self::demo()
         }
     }
 
@@ -132,6 +176,10 @@ impl ClusterSpec {
     pub fn gateway_zone(&self) -> &Zone {
         self.zones.first().expect("a cluster has at least one zone")
     }
+}
+
+fn apart(one: &str, other: &str, ms: u64) -> RoundTrip {
+    RoundTrip { between: [known(one), known(other)], rtt: Duration::from_millis(ms) }
 }
 
 /// A name written in this crate.

@@ -55,7 +55,7 @@ pub struct ToySpec {
     pub zone: Zone,
     /// Its own name, unique in the lab.
     pub name: String,
-    /// The address it listens on; the port is chosen free.
+    /// The address it listens on.
     pub ip: IpAddr,
 }
 
@@ -125,9 +125,14 @@ struct State {
 }
 
 impl Toy {
-    /// Starts an endpoint in the mode [`ToyMode::Serve`].
+    /// Starts an endpoint in the mode [`ToyMode::Serve`], on a port that is free.
     pub fn start(spec: ToySpec, ledger: &Ledger, clock: LabClock) -> Result<Self, ToyError> {
-        let address = SocketAddr::new(spec.ip, 0);
+        Self::start_at(spec, 0, ledger, clock)
+    }
+
+    /// The same on a port that is known before; 0 is any free one.
+    pub fn start_at(spec: ToySpec, port: u16, ledger: &Ledger, clock: LabClock) -> Result<Self, ToyError> {
+        let address = SocketAddr::new(spec.ip, port);
         let failed = |cause| ToyError { name: spec.name.clone(), address, cause };
         let header =
             |text: &str| HeaderValue::from_str(text).map_err(|error| failed(io::Error::other(error)));

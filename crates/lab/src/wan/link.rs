@@ -66,12 +66,17 @@ pub struct WanLink {
 impl WanLink {
     /// Starts an open link that listens on a free port of `listen_ip` and forwards to `target`.
     pub fn start(listen_ip: IpAddr, target: SocketAddr, shape: Shape) -> io::Result<Self> {
+        Self::start_at(SocketAddr::new(listen_ip, 0), target, shape)
+    }
+
+    /// The same at an address that is known before.
+    pub fn start_at(listen: SocketAddr, target: SocketAddr, shape: Shape) -> io::Result<Self> {
         let state = Arc::new(watch::Sender::new(LinkState::Open));
         let shared = Arc::clone(&state);
         let serve = move |client| -> BoxFuture<'static, ()> {
             carry(client, target, shape, shared.subscribe()).boxed()
         };
-        let door = Door::start(SocketAddr::new(listen_ip, 0), Arc::new(serve))?;
+        let door = Door::start(listen, Arc::new(serve))?;
         Ok(Self { door, state, target, shape, changing: Mutex::default() })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::Loopback;
+use crate::{fleet::spec::known, net::Loopback};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -124,33 +124,61 @@ async fn a_cut_link_refuses_and_comes_back_at_the_same_address() {
     says(&mut TcpStream::connect(link.address()).await.unwrap(), b"after").await;
 }
 
-#[tokio::test]
-async fn a_region_goes_away_with_all_its_links_and_no_others() {
-    let loopback = Loopback::claim();
-    let [east, west, eu]: [Region; 3] = ["us-east", "us-west", "eu-west"].map(|name| name.parse().unwrap());
-    let mut wan = Wan::new();
-    for (from, to) in [(&east, &west), (&west, &east), (&eu, &east), (&eu, &west)] {
-        wan.add_link(from.clone(), to.clone(), link(&loopback, Shape::default()).await);
+/// Three clusters, two of them in us-east, with the hub: what of all its links is not open.
+async fn fleet(loopback: &Loopback) -> (Wan, impl Fn(&Wan) -> Vec<String>) {
+    let clusters = [("east-1", "us-east"), ("east-2", "us-east"), ("west", "us-west")];
+    let [one, two, west] = clusters.map(|(name, _)| Site::Cluster(known(name)));
+    let mut wan = Wan::new(clusters.map(|(name, region)| (known(name), known(region))));
+    for (from, to) in [(&one, &two), (&two, &one), (&one, &west), (&west, &one), (&west, &two)] {
+        wan.add_link(from.clone(), to.clone(), link(loopback, Shape::default()).await);
     }
-    for region in [&east, &west, &eu] {
-        wan.add_access(region.clone(), link(&loopback, Shape::default()).await);
+    for from in [&one, &west] {
+        wan.add_link(from.clone(), Site::Hub, link(loopback, Shape::default()).await);
     }
-    let silent = |wan: &Wan| {
+    for (name, _) in clusters {
+        wan.add_access(known(name), link(loopback, Shape::default()).await);
+    }
+    let away = |wan: &Wan| {
         let links = wan.links.iter().map(|((from, to), link)| (format!("{from}>{to}"), link));
-        let access = wan.access.iter().map(|(region, link)| (format!(">{region}"), link));
-        let mut silent: Vec<_> = links
-            .chain(access)
-            .filter(|(_, link)| link.state() != LinkState::Open)
-            .map(|(name, _)| name)
-            .collect();
-        silent.sort();
-        silent
+        let access = wan.access.iter().map(|(cluster, link)| (format!(">{cluster}"), link));
+        let away = links.chain(access).filter(|(_, link)| link.state() != LinkState::Open);
+        let mut away: Vec<_> = away.map(|(name, _)| name).collect();
+        away.sort();
+        away
     };
+    (wan, away)
+}
+
+#[tokio::test]
+async fn a_region_goes_away_with_all_links_from_and_to_it_and_no_others() {
+    let loopback = Loopback::claim();
+    let (wan, away) = fleet(&loopback).await;
+    let [east, west] = ["us-east", "us-west"].map(known);
     wan.black_hole(&east).await.unwrap();
-    assert_eq!(silent(&wan), [">us-east", "eu-west>us-east", "us-east>us-west", "us-west>us-east"]);
+    let of_east = [">east-1", ">east-2", "east-1>hub", "east-1>west", "west>east-1", "west>east-2"];
+    assert_eq!(away(&wan), of_east, "the two in it reach each other");
     wan.black_hole(&west).await.unwrap();
     wan.restore(&east).await.unwrap();
-    assert_eq!(silent(&wan), [">us-west", "eu-west>us-west", "us-east>us-west", "us-west>us-east"]);
+    let of_west = [">west", "east-1>west", "west>east-1", "west>east-2", "west>hub"];
+    assert_eq!(away(&wan), of_west);
     wan.restore(&west).await.unwrap();
-    assert!(silent(&wan).is_empty());
+    assert_eq!(away(&wan), [""; 0]);
+}
+
+#[tokio::test]
+async fn any_two_sites_can_be_cut_from_each_other() {
+    let loopback = Loopback::claim();
+    let (wan, away) = fleet(&loopback).await;
+    let [one, west] = ["east-1", "west"].map(|name| Site::Cluster(known(name)));
+    wan.set_between(&west, &one, LinkState::BlackHole).await.unwrap();
+    assert_eq!(away(&wan), ["east-1>west", "west>east-1"]);
+    wan.set_between(&one, &Site::Hub, LinkState::Cut).await.unwrap();
+    assert_eq!(away(&wan), ["east-1>hub", "east-1>west", "west>east-1"]);
+    // A region that comes back does not mend what is cut by itself.
+    wan.black_hole(&known("us-east")).await.unwrap();
+    wan.restore(&known("us-east")).await.unwrap();
+    assert_eq!(away(&wan), ["east-1>hub", "east-1>west", "west>east-1"]);
+    wan.set_between(&one, &west, LinkState::Open).await.unwrap();
+    wan.set_between(&one, &Site::Hub, LinkState::Open).await.unwrap();
+    assert_eq!(away(&wan), [""; 0]);
 }

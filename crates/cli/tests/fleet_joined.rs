@@ -1,0 +1,63 @@
+//! A fleet of the lab with a hub, and links of it that are cut.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+use support::{TIDEGATE, course::cluster, envoy, until};
+use tidegate_lab::{
+    fleet::{Binaries, Fault, Fleet, FleetSpec},
+    wan::Site,
+};
+
+const CLUSTERS: [&str; 4] = ["us-central-1", "us-east-1", "us-east-2", "us-west-1"];
+/// A fleet comes up in seconds; on a machine that builds at the same time it takes longer.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Waits until exactly these clusters follow a hold-down of so many seconds.
+async fn until_followed(fleet: &Fleet, seconds: u32, by: &[&str]) {
+    until(&format!("a hold-down of {seconds} s to be in force in {by:?} alone"), async || {
+        let mut follow = Vec::new();
+        for name in CLUSTERS {
+            let rule = fleet.rule(&cluster(name), "failback.holdDown").await.ok()??;
+            if rule.starts_with(&format!("failback.holdDown {seconds}s")) {
+                follow.push(name);
+            }
+        }
+        (follow == by).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_cut_from_the_hub_keeps_its_policy_and_catches_up() {
+    let test = "a_cluster_that_is_cut_from_the_hub_keeps_its_policy_and_catches_up";
+    let Some(envoy) = envoy(test) else { return };
+    if !cfg!(target_os = "linux") {
+        return support::skipped(test, "each gateway has a loopback address of its own, which needs Linux");
+    }
+    let binaries = Binaries { tidegate: TIDEGATE.into(), envoy };
+    let mut fleet = Fleet::start_joined(FleetSpec::tiers(), &binaries).await.unwrap();
+    fleet.ready(START_LIMIT).await.unwrap();
+    until_followed(&fleet, 3, &CLUSTERS).await;
+
+    let cut = Fault::Link { between: [Site::Cluster(cluster("us-east-1")), Site::Hub] };
+    fleet.fault(cut.clone()).await.unwrap();
+    let mut policy = fleet.spec().policy.clone();
+    policy.hold_down = Duration::from_secs(7);
+    fleet.change_policy(policy).unwrap();
+    until_followed(&fleet, 7, &["us-central-1", "us-east-2", "us-west-1"]).await;
+    // It is cut from the hub alone: the others still reach it.
+    let status = fleet.agent_status(&cluster("us-central-1")).await.unwrap();
+    let peers = status["peers"].as_array().unwrap();
+    assert!(peers.len() == 3 && peers.iter().all(|it| it["state"] == "Reachable"), "{}", status["peers"]);
+
+    fleet.mend(&cut).await.unwrap();
+    until_followed(&fleet, 7, &CLUSTERS).await;
+    assert!(fleet.mend(&cut).await.is_err(), "it is mended already");
+    let nowhere = Fault::Link { between: [Site::Cluster(cluster("us-north")), Site::Hub] };
+    let refused = fleet.fault(nowhere).await.unwrap_err().to_string();
+    assert_eq!(refused, "the fleet has no link us-north - hub");
+    fleet.stop().await;
+}
