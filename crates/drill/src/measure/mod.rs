@@ -280,7 +280,8 @@ fn maybe_ms<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result
     duration.map(in_ms).serialize(serializer)
 }
 
-pub(crate) fn time_ms<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+/// A time as milliseconds since the start of the clock, to the microsecond.
+pub fn time_ms<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(in_ms(time.since_origin()))
 }
 
