@@ -3,12 +3,14 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`clock`] | one monotonic time for everything that is measured |
-//! | [`load`] | open-loop load, and what became of each request |
+//! | [`generator`] | open-loop load on a thread of its own, to any server, by HTTP/1, HTTP/2 and gRPC |
+//! | [`load`] | open-loop load within a runtime, for fleets in the same process |
 //! | [`measure`] | pure functions from requests and plan changes to RTO, errors, percentiles, moves |
 //!
 //! Deliberately absent: the fleet on one machine (crate `lab`, which uses this one), and any decision about traffic.
 
 pub mod clock;
+pub mod generator;
 pub mod load;
 pub mod measure;
 
