@@ -10,6 +10,7 @@ mod certificate;
 mod change;
 mod checks;
 mod config;
+mod drill;
 mod duration;
 mod fields;
 mod fleet;
@@ -39,6 +40,10 @@ pub use config::{
     AccessLog, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener,
     ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Retry, Service,
     ServicePolicy, ShiftExpiry, TlsVersion, TrafficShift, Upstream,
+};
+pub use drill::{
+    Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps, DrillTarget, ExecFault, Measure,
+    Objective, Unit, read_drill,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
