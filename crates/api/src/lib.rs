@@ -56,4 +56,4 @@ pub use routing::{
     PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, StreamRoute,
     ValueMatch,
 };
-pub use time::unix_seconds as parse_time;
+pub use time::{text as time_text, unix_seconds as parse_time};

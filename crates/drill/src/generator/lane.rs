@@ -25,7 +25,7 @@ const STREAMS: usize = 100;
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
 /// The connections from one source to one target.
-pub(super) struct Lane {
+pub(crate) struct Lane {
     to: Checked,
     from: Option<IpAddr>,
     idle: Mutex<Vec<http1::SendRequest<Body>>>,
@@ -50,7 +50,7 @@ enum Lost {
 }
 
 impl Lane {
-    pub(super) fn new(target: &Target, from: Option<IpAddr>) -> Result<Self, TargetError> {
+    pub(crate) fn new(target: &Target, from: Option<IpAddr>) -> Result<Self, TargetError> {
         let body = if target.wire == Wire::Grpc { Bytes::from_static(EMPTY_MESSAGE) } else { Bytes::new() };
         Ok(Self {
             to: Checked::new(target)?,
@@ -63,7 +63,7 @@ impl Lane {
     }
 
     /// Sends a request and reads its answer.
-    pub(super) async fn ask(&self, id: &str) -> Outcome {
+    pub(crate) async fn ask(&self, id: &str) -> Outcome {
         if self.to.wire == Wire::Http1 { self.ask_alone(id).await } else { self.ask_shared(id).await }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     lock,
 };
 use books::Books;
-use lane::Lane;
+pub(crate) use lane::Lane;
 use pace::Pace;
 use std::{
     io,
