@@ -2,6 +2,7 @@
 //! with runners that are killed, and with drills that are wrong. Needs nginx and haproxy (`cargo xtask setup`).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
 #[path = "drill/balanced.rs"]
 mod balanced;

@@ -4,7 +4,12 @@
 //! 1. nginx (or the toy, where nginx is missing) at the rate for so long: how late requests start, memory;
 //! 2. a toy that takes 5 ms: the generator, then `wrk` and `hey`, where they are installed, at about the same rate.
 
-#![allow(clippy::print_stdout, reason = "a benchmark shows what it found")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark shows what it found, and fails by panicking"
+)]
 
 mod others;
 mod server;

@@ -1,12 +1,8 @@
 //! The servers, each in a process of its own, on a core of its own.
 
-use http_body_util::Full;
-use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use std::{
-    convert::Infallible,
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -84,25 +80,27 @@ pub(crate) fn toy(core: usize, delay: Duration) -> Server {
     Server { name: "toy", url: format!("http://{}/", line.trim()), child, _folder: None }
 }
 
-/// The toy's process.
+/// The toy's process: a thread for each connection, because a thread sleeps as long as it is told to, and the timers of an
+/// async runtime in whole milliseconds: clients that wait for answers would fall into step with them.
 pub(crate) fn serve(delay: Duration) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _ = stream.set_nodelay(true);
-            tokio::spawn(async move {
-                let service = service_fn(move |_request| async move {
-                    if !delay.is_zero() {
-                        tokio::time::sleep(delay).await;
-                    }
-                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
-                });
-                // A client that leaves is no error here.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    for stream in listener.incoming().map_while(Result::ok) {
+        thread::spawn(move || answer(&stream, delay));
+    }
+}
+
+/// Until the client leaves.
+fn answer(mut stream: &TcpStream, delay: Duration) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(Ok(_)) = lines.next() {
+        while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+        thread::sleep(delay);
+        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").is_err() {
+            return;
         }
-    });
+    }
 }

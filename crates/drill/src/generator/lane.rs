@@ -14,8 +14,12 @@ use hyper::{
 };
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+use tokio::time::{Instant, timeout_at};
 
 /// The largest answer that is read whole.
 const MAX_ANSWER: usize = 1 << 20;
@@ -62,12 +66,25 @@ impl Lane {
         })
     }
 
-    /// Sends a request and reads its answer.
-    pub(crate) async fn ask(&self, id: &str) -> Outcome {
-        if self.to.wire == Wire::Http1 { self.ask_alone(id).await } else { self.ask_shared(id).await }
+    /// Sends a request and reads its answer, until the deadline. Without a connection by then it was never sent, which is
+    /// [`Outcome::Connect`]: only what was sent can be lost.
+    pub(crate) async fn ask(&self, id: &str, deadline: Instant) -> Outcome {
+        let sent = AtomicBool::new(false);
+        let answer = async {
+            if self.to.wire == Wire::Http1 {
+                self.ask_alone(id, &sent).await
+            } else {
+                self.ask_shared(id, &sent).await
+            }
+        };
+        match timeout_at(deadline, answer).await {
+            Ok(outcome) => outcome,
+            Err(_) if sent.load(Ordering::Relaxed) => Outcome::Timeout,
+            Err(_) => Outcome::Connect,
+        }
     }
 
-    async fn ask_alone(&self, id: &str) -> Outcome {
+    async fn ask_alone(&self, id: &str, handed_over: &AtomicBool) -> Outcome {
         // Each turn takes a connection out: it ends at the latest when all that were kept are gone.
         loop {
             let kept = lock(&self.idle).pop();
@@ -86,6 +103,7 @@ impl Lane {
                 }
                 continue;
             }
+            handed_over.store(true, Ordering::Relaxed);
             let sent = sender.try_send_request(self.request(id)).await;
             match answered(self.to.wire, sent.map_err(|mut error| unsent(error.take_message().is_some())))
                 .await
@@ -96,13 +114,13 @@ impl Lane {
                     }
                     return outcome;
                 }
-                Err(Lost::Unsent) if !is_new => {}
+                Err(Lost::Unsent) if !is_new => handed_over.store(false, Ordering::Relaxed),
                 Err(_) => return Outcome::Broken,
             }
         }
     }
 
-    async fn ask_shared(&self, id: &str) -> Outcome {
+    async fn ask_shared(&self, id: &str, handed_over: &AtomicBool) -> Outcome {
         loop {
             let (mut shared, is_new) = match self.kept_shared() {
                 Some(shared) => (shared, false),
@@ -127,12 +145,13 @@ impl Lane {
                 }
                 continue;
             }
+            handed_over.store(true, Ordering::Relaxed);
             let sent = shared.sender.try_send_request(self.request(id)).await;
             match answered(self.to.wire, sent.map_err(|mut error| unsent(error.take_message().is_some())))
                 .await
             {
                 Ok(outcome) => return outcome,
-                Err(Lost::Unsent) if !is_new => {}
+                Err(Lost::Unsent) if !is_new => handed_over.store(false, Ordering::Relaxed),
                 Err(_) => return Outcome::Broken,
             }
         }

@@ -271,7 +271,7 @@ impl Driver {
         let deadline = clock.instant(due + self.spec.timeout);
         let id = format!("{}-{number}", self.spec.id);
         in_flight.spawn(async move {
-            let outcome = tokio::time::timeout_at(deadline, lane.ask(&id)).await.unwrap_or(Outcome::Timeout);
+            let outcome = lane.ask(&id, deadline).await;
             lock(&books).end(due, clock.now().since(due), outcome, target);
             drop(permit);
         });

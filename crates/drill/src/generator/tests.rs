@@ -213,6 +213,18 @@ async fn nobody_listening_is_told_apart_from_no_answer() {
     let targets = vec![Target::get(format!("http://{closed}/"))];
     let run = run_until(spec(targets, 100), 10).await;
     assert_eq!(run.tally.outcomes, [(Outcome::Connect, run.tally.due)].into());
+    // TCP is taken by the kernel, and nobody speaks TLS: no connection, nothing sent, nothing lost.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&ca, own.cert.pem()).unwrap();
+    for wire in [Wire::Http1, Wire::Http2] {
+        let url = format!("https://{}/", silent.local_addr().unwrap());
+        let targets = vec![Target { wire, trust: Trust::File(ca.clone()), ..Target::get(url) }];
+        let run = run_until(Spec { timeout: Duration::from_millis(50), ..spec(targets, 100) }, 10).await;
+        assert_eq!(run.tally.outcomes, [(Outcome::Connect, run.tally.due)].into(), "{wire:?}");
+    }
     let server = serve(Wire::Http1, None).await;
     let targets = vec![target(&server, Wire::Http1, "/slow")];
     let run = run_until(Spec { timeout: Duration::from_millis(20), ..spec(targets, 100) }, 10).await;

@@ -35,7 +35,8 @@ pub fn requests_chart(report: &Report) -> String {
             if count > 0 {
                 let above = below + drawing.per_second(count);
                 let (y, bottom) = (linear(above, top), linear(below, top));
-                drawing.svg.area(class, from, y, (to - from).max(0.5), bottom - y);
+                // A little over its neighbour: coordinates are rounded, and a gap would look like a loss.
+                drawing.svg.area(class, from, y, to - from + 0.4, bottom - y);
                 below = above;
             }
         }
@@ -62,8 +63,7 @@ pub fn latency_chart(report: &Report) -> String {
         value *= 10.0;
     }
     drawing.moments();
-    let of: [(&str, fn(&Bin) -> Option<f64>); 3] =
-        [("max", |bin| bin.max_ms), ("p99", |bin| bin.p99_ms), ("p50", |bin| bin.p50_ms)];
+    let of: [Line; 3] = [("max", |bin| bin.max_ms), ("p99", |bin| bin.p99_ms), ("p50", |bin| bin.p50_ms)];
     for (class, value) in of {
         let mut points = Vec::new();
         for (index, bin) in report.series.bins.iter().enumerate() {
@@ -78,6 +78,9 @@ pub fn latency_chart(report: &Report) -> String {
     let description = format!("The longest took {}. {}", milliseconds(longest), drawing.told());
     drawing.svg.finish(HEIGHT, "latency", "Latency over time", &description)
 }
+
+/// A line of the latency chart: its class, and its value in a bin.
+type Line = (&'static str, fn(&Bin) -> Option<f64>);
 
 struct Drawing<'a> {
     report: &'a Report,

@@ -5,6 +5,7 @@ use crate::{
     load::Outcome,
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Tries before a drill is not started.
 const TRIES: u32 = 3;
@@ -28,9 +29,7 @@ impl Probe {
 
     pub(super) async fn ask(&self, limit: Duration) -> Outcome {
         match Lane::new(&self.target, None) {
-            Ok(lane) => {
-                tokio::time::timeout(limit, lane.ask("drill-probe")).await.unwrap_or(Outcome::Timeout)
-            }
+            Ok(lane) => lane.ask("drill-probe", Instant::now() + limit).await,
             Err(_) => Outcome::Connect,
         }
     }
