@@ -39,7 +39,7 @@ pub(crate) fn words() -> mpsc::Receiver<String> {
         tokio::spawn(async move {
             let Ok(mut signal) = signal(kind) else { return };
             while signal.recv().await.is_some() {
-                if words.send(format!("stopped by {name}")).await.is_err() {
+                if words.send(name.to_owned()).await.is_err() {
                     return;
                 }
             }

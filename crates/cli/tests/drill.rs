@@ -48,15 +48,15 @@ fn a_drill_of_haproxy_measures_what_an_own_client_measures() {
     assert!(ran.status.success(), "{said}\n{}", report["objectives"]);
 
     let (fault, mended) = (balanced.broken_at(), balanced.mended_at());
-    let during = |it: &&client::Asked| it.due >= fault && it.due < mended;
+    let during = |it: &&client::Asked| it.sent >= fault && it.sent < mended;
     let failed: Vec<_> = own.iter().filter(during).filter(|it| !it.good).collect();
     let (first, last) = (failed.first().expect("a killed backend shows"), failed.last().unwrap());
     let costs = &report["costs"];
     let ms = |at: Duration| (at - fault).as_secs_f64() * 1e3;
     println!("{costs:#}");
-    agree("first bad", costs["firstBadMs"].as_f64().unwrap(), ms(first.due));
-    agree("last bad", costs["lastBadMs"].as_f64().unwrap(), ms(last.due));
-    agree("RTO", costs["rtoMs"].as_f64().unwrap(), ms(last.due));
+    agree("first bad", costs["firstBadMs"].as_f64().unwrap(), ms(first.sent));
+    agree("last bad", costs["lastBadMs"].as_f64().unwrap(), ms(last.sent));
+    agree("RTO", costs["rtoMs"].as_f64().unwrap(), ms(last.sent));
     // Twice as many requests as the own client's.
     let (theirs, ours) = (costs["failed"].as_f64().unwrap(), failed.len() as f64 * 2.0);
     assert!((theirs - ours).abs() <= (ours * 0.05).max(10.0), "{theirs} failed of its own, {ours} of ours");

@@ -47,12 +47,13 @@ impl Balanced {
             assert!(nginx(folder.path(), name).status().unwrap().success());
             wait_for("backend", || listens(address));
         }
-        // Without retries, and closing what it asks by, so that each request shows where it went.
+        // Without retries, and with a backup instead of turns: every request fails from the fault until HAProxy notices, so
+        // that two clients with different rates see the same.
         let text = format!(
             "defaults\n  mode http\n  timeout connect 1s\n  timeout client 10s\n  timeout server 10s\n  retries 0\n\
              frontend in\n  bind {front}\n  default_backend out\n\
-             backend out\n  balance roundrobin\n  default-server check inter 200ms fall 3 rise 2\n  \
-             server one {one}\n  server two {two}\n"
+             backend out\n  default-server check inter 200ms fall 3 rise 2\n  \
+             server one {one}\n  server two {two} backup\n"
         );
         fs::write(folder.path().join("haproxy.cfg"), text).unwrap();
         let haproxy =

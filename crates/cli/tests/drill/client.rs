@@ -14,8 +14,8 @@ use std::{
 /// One request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    /// When it was due, since 1970.
-    pub(crate) due: Duration,
+    /// When it was sent, since 1970: on a busy machine some time after it was due.
+    pub(crate) sent: Duration,
     pub(crate) good: bool,
 }
 
@@ -40,21 +40,22 @@ impl Client {
                 thread::sleep((start + due).saturating_duration_since(Instant::now()));
                 let asked = Arc::clone(&asked);
                 running.push(thread::spawn(move || {
+                    let sent = unix + start.elapsed();
                     let good = ask(address).unwrap_or(false);
-                    asked.lock().unwrap().push(Asked { due: unix + due, good });
+                    asked.lock().unwrap().push(Asked { sent, good });
                 }));
             }
             for thread in running {
                 thread.join().unwrap();
             }
             let mut asked = std::mem::take(&mut *asked.lock().unwrap());
-            asked.sort_by_key(|it| it.due);
+            asked.sort_by_key(|it| it.sent);
             asked
         });
         Self { stopping, asking }
     }
 
-    /// All requests, by when they were due.
+    /// All requests, by when they were sent.
     pub(crate) fn stop(self) -> Vec<Asked> {
         self.stopping.store(true, Ordering::SeqCst);
         self.asking.join().unwrap()

@@ -26,6 +26,7 @@ fn record() -> Record {
     let words = |text: &str| vec![text.to_owned()];
     let ran = |command: &str, output: &str| Ran {
         command: words(command),
+        started_unix_us: 1_793_534_400_000_000,
         took_ms: 12,
         error: None,
         output: output.to_owned(),

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::process::ExitStatusExt as _,
     process::Stdio,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::process::Command;
 
@@ -19,6 +19,8 @@ const TAIL: u64 = 2000;
 pub struct Ran {
     /// The command.
     pub command: Vec<String>,
+    /// When it was started, in microseconds since 1970, by the clock of the process that started it.
+    pub started_unix_us: u64,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// Why it is no success; `None` if it is one.
@@ -40,6 +42,7 @@ impl Ran {
 /// Runs a command (the program and its arguments) until it ends or for so long; then it is killed with all that it started
 /// in its process group. What it left in the background on purpose, in a group of its own, stays.
 pub(crate) async fn run(words: &[String], limit: Duration) -> Ran {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started = Instant::now();
     let mut output = None;
     let error = match attempt(words, limit, &mut output).await {
@@ -48,7 +51,7 @@ pub(crate) async fn run(words: &[String], limit: Duration) -> Ran {
     };
     let output = output.and_then(|file| tail(file).ok()).unwrap_or_default();
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ran { command: words.to_vec(), took_ms, error, output }
+    Ran { command: words.to_vec(), started_unix_us: crate::clock::micros(unix), took_ms, error, output }
 }
 
 async fn attempt(words: &[String], limit: Duration, output: &mut Option<File>) -> io::Result<Option<String>> {

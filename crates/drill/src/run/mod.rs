@@ -22,6 +22,7 @@ use link::Link;
 use probe::Probe;
 use std::{ffi::OsString, io, time::Duration};
 use tidegate_api::{Drill, DrillFault, DrillGuard, DrillProtocol, DrillTarget, ExecFault};
+use tidegate_model::Time;
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// How often the guards on the load look, and progress is told.
@@ -149,6 +150,7 @@ pub async fn run(
         failed: 0,
         rates: Vec::new(),
         commands: Vec::new(),
+        started: None,
         tasks: JoinSet::new(),
     };
     Ok(shell.run(happened, stop, progress).await)
@@ -238,6 +240,8 @@ struct Shell {
     failed: u64,
     rates: Vec<ErrorRate>,
     commands: Vec<Ran>,
+    /// When the command that breaks was started, as the keeper says.
+    started: Option<Time>,
     tasks: JoinSet<()>,
 }
 
@@ -280,6 +284,7 @@ impl Shell {
             Input::Event(event) => self.on(event).await,
             Input::Told(Told::Broken(ran)) => {
                 let result = ran.result("breaks");
+                self.started = Some(self.clock.from_unix_micros(ran.started_unix_us));
                 self.commands.push(ran);
                 self.on(Event::Broken(result)).await;
             }
@@ -446,18 +451,45 @@ impl Shell {
             // A keeper that hears no farewell tries to mend by itself.
             link.end(mended).await;
         }
+        let moments = struck(self.course.moments(), self.started);
         let (samples, tally) = run.map_or_else(|| (Vec::new(), None), |run| (run.samples, Some(run.tally)));
         Record {
             id: self.id,
             urls: urls(&self.setup.drill),
             drill: self.setup.drill,
             clock: self.clock,
-            moments: self.course.moments(),
+            moments,
             ending: self.course.ending().unwrap_or(Ending::Completed),
             mend_error: self.course.mend_error().map(str::to_owned),
             commands: self.commands,
             samples,
             tally,
         }
+    }
+}
+
+/// The fault begins when its command was really started: on a busy machine, some time after the keeper was told. That is said by a
+/// wall clock, which may be set meanwhile; so it counts only where it can be.
+fn struck(moments: Moments, started: Option<Time>) -> Moments {
+    let until = moments.mending.or(moments.done);
+    let later = moments.fault.zip(started).map(|(told, started)| told.max(started));
+    let fault = later.filter(|at| until.is_none_or(|until| *at <= until)).or(moments.fault);
+    Moments { fault, ..moments }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_begins_when_its_command_started_unless_that_cannot_be() {
+        let at = Time::from_millis;
+        let moments = Moments { fault: Some(at(1000)), mending: Some(at(3000)), ..Moments::default() };
+        let fault = |started: Option<u64>| struck(moments, started.map(at)).fault;
+        assert_eq!(fault(Some(1030)), Some(at(1030)));
+        assert_eq!(fault(Some(500)), Some(at(1000)), "the clock was set back");
+        assert_eq!(fault(Some(9000)), Some(at(1000)), "the clock was set forward");
+        assert_eq!(fault(None), Some(at(1000)), "it was stopped before it ended");
+        assert_eq!(struck(Moments::default(), Some(at(5))).fault, None);
     }
 }
