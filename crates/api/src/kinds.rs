@@ -3,6 +3,9 @@
 //! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
 
 mod class;
+mod drill;
+mod drill_schedule;
+mod drill_target;
 mod failover;
 mod fleet_cluster;
 mod gateway;
@@ -27,6 +30,8 @@ mod weights;
 mod workload;
 
 pub(crate) use class::ClassSpec;
+pub(crate) use drill::DrillSpec;
+pub(crate) use drill_schedule::ScheduleSpec;
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::{GatewaySpec, SecretRef, TemplateRef, is_for_fleet, role_of_class};
@@ -76,6 +81,8 @@ pub(crate) enum Kind {
     GatewayClass,
     GatewayTemplate,
     TrafficShift,
+    Drill,
+    DrillSchedule,
     Node,
     Deployment,
     StatefulSet,
@@ -98,12 +105,14 @@ pub(crate) enum Spec {
     Class(Box<ClassSpec>),
     Template(Box<TemplateSpec>),
     Shift(Box<ShiftSpec>),
+    Drill(Box<DrillSpec>),
+    Schedule(Box<ScheduleSpec>),
     Node(NodeSpec),
     Workload(WorkloadSpec),
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -119,6 +128,8 @@ impl Kind {
         Self::GatewayClass,
         Self::GatewayTemplate,
         Self::TrafficShift,
+        Self::Drill,
+        Self::DrillSchedule,
         Self::Node,
         Self::Deployment,
         Self::StatefulSet,
@@ -143,6 +154,8 @@ impl Kind {
             Self::GatewayClass => "GatewayClass",
             Self::GatewayTemplate => "GatewayTemplate",
             Self::TrafficShift => "TrafficShift",
+            Self::Drill => "Drill",
+            Self::DrillSchedule => "DrillSchedule",
             Self::Node => "Node",
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
@@ -156,7 +169,9 @@ impl Kind {
             | Self::FailoverProfile
             | Self::FailoverPolicy
             | Self::GatewayTemplate
-            | Self::TrafficShift => (OURS, "v1alpha1"),
+            | Self::TrafficShift
+            | Self::Drill
+            | Self::DrillSchedule => (OURS, "v1alpha1"),
             Self::Service | Self::Node | Self::Secret => ("", "v1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
@@ -194,6 +209,8 @@ impl Kind {
                 | Self::FailoverPolicy
                 | Self::GatewayTemplate
                 | Self::TrafficShift
+                | Self::Drill
+                | Self::DrillSchedule
         )
     }
 
@@ -227,6 +244,10 @@ impl Kind {
             Self::GatewayTemplate => template::read(fields, issues).map(Box::new).map(Spec::Template),
             Self::Secret => secret::read(fields, issues).map(Box::new).map(Spec::Secret),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Box::new).map(Spec::Shift),
+            Self::Drill => drill::read(fields, meta, issues).map(Box::new).map(Spec::Drill),
+            Self::DrillSchedule => {
+                drill_schedule::read(fields, meta, issues).map(Box::new).map(Spec::Schedule)
+            }
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
                 workload::read(fields, meta, issues).map(Spec::Workload)
@@ -268,14 +289,13 @@ accessors! {
     Class class ClassSpec,
     Template template TemplateSpec,
     Shift shift ShiftSpec,
+    Drill drill DrillSpec,
+    Schedule schedule ScheduleSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
 }
 
 const OURS: &str = "tidegate.dev";
-
-/// Kinds of DESIGN section 7 that are not read yet.
-const PLANNED: [&str; 2] = ["Drill", "DrillSchedule"];
 
 /// Kinds of the groups we read that are someone else's business. Only those that a typo of one of ours could be
 /// taken for have to be here, and the others for good measure.
@@ -325,13 +345,9 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
     }
     let ours = || Kind::ALL.into_iter().filter(|known| known.is_ours()).map(Kind::name);
     if group == OURS || nearest::nearest(group, [OURS]).is_some() {
-        if PLANNED.contains(&kind.value.as_str()) {
-            issues.error(kind.at, format!("not supported yet: kind {}", kind.value), "remove the object");
-        } else {
-            let names: Vec<&str> = ours().collect();
-            let message = format!("{} has no kind {:?}", api_version.value, kind.value);
-            issues.error(kind.at, message, nearest::hint(&kind.value, "kinds", names));
-        }
+        let names: Vec<&str> = ours().collect();
+        let message = format!("{} has no kind {:?}", api_version.value, kind.value);
+        issues.error(kind.at, message, nearest::hint(&kind.value, "kinds", names));
         return Found::Problem;
     }
     let siblings = Kind::ALL.into_iter().filter(|known| known.group_and_version().0 == group).map(Kind::name);

@@ -10,6 +10,7 @@ mod certificate;
 mod change;
 mod checks;
 mod config;
+mod drill;
 mod duration;
 mod fields;
 mod fleet;
@@ -40,6 +41,10 @@ pub use config::{
     ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Retry, Service,
     ServicePolicy, ShiftExpiry, TlsVersion, TrafficShift, Upstream,
 };
+pub use drill::{
+    Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps, DrillTarget, ExecFault, Measure,
+    Objective, Unit, read_drill,
+};
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;
 pub use inventory::{Listed, inventory};
@@ -51,4 +56,4 @@ pub use routing::{
     PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, StreamRoute,
     ValueMatch,
 };
-pub use time::unix_seconds as parse_time;
+pub use time::{text as time_text, unix_seconds as parse_time};

@@ -6,6 +6,7 @@
 //! their routes, shifts. The result is the same as if all were lowered anew.
 
 mod certificates;
+mod drills;
 mod fleet;
 mod gateways;
 mod grants;
@@ -78,6 +79,7 @@ enum Part {
     Mentions,
     Gateways,
     Shifts,
+    Drills,
 }
 
 impl Lowering {
@@ -126,6 +128,7 @@ impl Lowering {
         told |= self.lower_gateways(store, &mut touched, &mut change);
         told |= self.lower_services(store, &mut touched, &mut change);
         told |= self.lower_shifts(store, &touched, &mut change);
+        told |= self.check_drills(store, &touched);
         told |= self.check_mentions(store, &touched);
         self.config.apply(&change);
         (change, told)
@@ -263,12 +266,32 @@ impl Lowering {
         self.tell(Part::Shifts, problems)
     }
 
-    fn check_mentions(&mut self, store: &Store, touched: &Touched) -> bool {
-        if !(touched.clusters || touched.policies || touched.shifts || touched.zones) {
+    fn check_drills(&mut self, store: &Store, touched: &Touched) -> bool {
+        if !(touched.drills || touched.gateways || !touched.identities.is_empty()) {
             return false;
         }
         let mut problems = Vec::new();
-        let kinds = [Kind::FleetCluster, Kind::FailoverProfile, Kind::FailoverPolicy, Kind::TrafficShift];
+        let kinds = [Kind::Drill, Kind::DrillSchedule];
+        let objects: Vec<_> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
+        let names =
+            store.of_kind(Kind::Gateway).filter_map(|gateway| gateway.title().strip_prefix("Gateway "));
+        drills::check(&objects, &self.services, &names.collect::<Vec<_>>(), &mut problems);
+        self.tell(Part::Drills, problems)
+    }
+
+    fn check_mentions(&mut self, store: &Store, touched: &Touched) -> bool {
+        let by_object = touched.policies || touched.shifts || touched.drills;
+        if !(touched.clusters || by_object || touched.zones) {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let kinds = [
+            Kind::FleetCluster,
+            Kind::FailoverProfile,
+            Kind::FailoverPolicy,
+            Kind::TrafficShift,
+            Kind::Drill,
+        ];
         let objects: Vec<_> = kinds.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
         fleet::check_mentions(&objects, &self.config.clusters, self.services.zones(), &mut problems);
         self.tell(Part::Mentions, problems)

@@ -70,7 +70,8 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// A time in seconds since 1970 (UTC) as RFC 3339 has it: the inverse of [`unix_seconds`].
-pub(crate) fn text(unix_seconds: u64) -> String {
+#[must_use]
+pub fn text(unix_seconds: u64) -> String {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
     // Howard Hinnant's `civil_from_days`.
     let days = i64::try_from(days).unwrap_or(i64::MAX / 2) + 719_468;

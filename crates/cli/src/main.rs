@@ -1,6 +1,6 @@
 //! The command `tidegate`.
 //!
-//! Exit codes: 0 done, 1 it failed (a demo: an objective was missed; whatif: it does not hold), 2 the command line is wrong.
+//! Exit codes: 0 done, 1 it failed (a demo, a drill: an objective was missed; whatif: it does not hold), 2 the command line is wrong.
 
 #![allow(clippy::print_stderr, reason = "a command line talks")]
 
@@ -12,6 +12,8 @@ mod admin;
 mod agent;
 mod cluster;
 mod demo;
+mod drill;
+mod drill_report;
 mod envoy;
 mod envoy_certificate;
 mod explain;
@@ -78,6 +80,9 @@ enum Command {
     /// Show how far the hub's policy is in each cluster and gateway.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Break something on purpose, measure the recovery, prove it.
+    #[command(subcommand)]
+    Drill(drill::Command),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
 }
@@ -134,6 +139,7 @@ fn main() -> ExitCode {
             Command::Cluster(command) => cluster::run(&command).await,
             Command::Rollout(command) => rollout::run(&command).await,
             Command::Access(command) => access::run(&command).await,
+            Command::Drill(command) => drill::run(command).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -1,6 +1,7 @@
 //! When a process has to stop: by a signal, or because whoever started it is gone.
 
 use std::io::Read;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled by SIGINT, SIGTERM or SIGHUP, and, if `with_stdin`, when standard input reaches its end.
@@ -23,6 +24,28 @@ pub(crate) fn token(with_stdin: bool) -> CancellationToken {
         });
     }
     token
+}
+
+/// A word for each signal that asks for the end, for whoever has to hear more than the first.
+pub(crate) fn words() -> mpsc::Receiver<String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (words, heard) = mpsc::channel(4);
+    for (kind, name) in [
+        (SignalKind::interrupt(), "SIGINT"),
+        (SignalKind::terminate(), "SIGTERM"),
+        (SignalKind::hangup(), "SIGHUP"),
+    ] {
+        let words = words.clone();
+        tokio::spawn(async move {
+            let Ok(mut signal) = signal(kind) else { return };
+            while signal.recv().await.is_some() {
+                if words.send(name.to_owned()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    heard
 }
 
 /// Until somebody asks for the end: SIGINT, SIGTERM, or SIGHUP (what a lost terminal and a dead parent send).

@@ -9,8 +9,8 @@
 //! | [`net`] | loopback addresses of the lab's own |
 //! | [`toy`] | services that refuse, hang, answer 503, slow down and come back |
 //! | [`wan`] | links between regions, with delay, that can be cut or swallow every byte |
-//! | [`load`] | open-loop load, and what became of each request |
-//! | [`measure`] | pure functions from requests and plan changes to RTO, errors, percentiles, moves |
+//! | [`load`] | open-loop load, and what became of each request (crate `drill`) |
+//! | [`measure`] | pure functions from requests and plan changes to RTO, errors, percentiles, moves (crate `drill`) |
 //! | [`process`] | children that never outlive the lab |
 //! | [`fleet`] | all of it together: manifests, agents, Envoys, faults |
 //! | [`contest`] | the same faults behind Tidegate and behind other proxies |
@@ -25,8 +25,9 @@ pub mod demo;
 pub mod fetch;
 pub mod fleet;
 pub mod load;
-pub mod measure;
 pub mod net;
 pub mod process;
 pub mod toy;
 pub mod wan;
+
+pub use tidegate_drill::measure;

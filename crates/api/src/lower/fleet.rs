@@ -70,6 +70,7 @@ pub(super) fn check_mentions<'z>(
             Spec::Policy(spec) => &spec.mentions,
             Spec::Profile(spec) => &spec.mentions,
             Spec::Shift(spec) => &spec.mentions,
+            Spec::Drill(spec) => &spec.mentions,
             _ => continue,
         };
         for (at, mention) in mentions {

@@ -37,6 +37,7 @@ pub(super) struct Touched {
     pub(super) titles: Vec<Arc<str>>,
     pub(super) gateways: bool,
     pub(super) shifts: bool,
+    pub(super) drills: bool,
     /// Whether there are endpoints in other zones than before.
     pub(super) zones: bool,
     /// Services, and whether more than their endpoints.
@@ -68,6 +69,7 @@ impl Touched {
             | Kind::GatewayClass
             | Kind::GatewayTemplate => self.gateways = true,
             Kind::TrafficShift => self.shifts = true,
+            Kind::Drill | Kind::DrillSchedule => self.drills = true,
             Kind::Node => {
                 let node = after.and_then(|node| node.spec.node());
                 for name in services.set_node(&changed.key.name, node) {

@@ -1,8 +1,10 @@
 use super::*;
 use crate::{
+    clock::LabClock,
     net::Loopback,
     toy::{Ledger, Toy, ToyMode, ToySpec},
 };
+use std::time::Duration;
 
 struct Rig {
     toy: Toy,

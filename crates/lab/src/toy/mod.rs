@@ -27,17 +27,11 @@ use std::{
 use tidegate_model::{ClusterName, ServiceName, Time, Zone};
 use tokio::sync::{Mutex, watch};
 
-/// The header that names the endpoint which served a request.
-pub const HEADER_ENDPOINT: &str = "x-toy-endpoint";
-/// The header that names its zone.
-pub const HEADER_ZONE: &str = "x-toy-zone";
-/// The header that names its cluster.
-pub const HEADER_CLUSTER: &str = "x-toy-cluster";
-/// The header that names its service.
+pub use tidegate_drill::load::{
+    HEADER_CLUSTER, HEADER_ENDPOINT, HEADER_REQUEST as HEADER_LAB_REQUEST, HEADER_ZONE,
+};
+/// The header that names the service of the endpoint which served a request.
 pub const HEADER_SERVICE: &str = "x-toy-service";
-/// The header by which the lab's load names a request. Envoy writes its own `x-request-id` at an
-/// edge, so repeated work is found by this one.
-pub const HEADER_LAB_REQUEST: &str = "x-lab-request-id";
 /// The path of the health check.
 pub const HEALTH_PATH: &str = "/healthz";
 

@@ -18,9 +18,12 @@
 //! - **Move**: per service and source, a maximal run of plan changes in one direction, away from
 //!   home or back to it. A ramp of many steps is one move; a relapse begins a new one.
 
+mod drill;
 mod objectives;
 mod rto;
 
+pub(crate) use drill::latency;
+pub use drill::{Costs, Latency, Observed, costs, repeated};
 pub use objectives::{Millis, Objectives, Verdict};
 pub use rto::{WINDOW, recovery};
 
@@ -280,12 +283,13 @@ fn maybe_ms<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result
     duration.map(in_ms).serialize(serializer)
 }
 
-pub(crate) fn time_ms<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
+/// A time as milliseconds since the start of the clock, to the microsecond.
+pub fn time_ms<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(in_ms(time.since_origin()))
 }
 
 /// Milliseconds, to the microsecond.
-fn in_ms(duration: Duration) -> f64 {
+pub(crate) fn in_ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 

@@ -19,6 +19,8 @@ const NOBODY: u16 = u16::MAX;
 pub enum Outcome {
     /// An answer with this status came, whole.
     Status(u16),
+    /// A whole answer came, with this status of gRPC, which is not OK.
+    Grpc(u16),
     /// No whole answer came in time.
     Timeout,
     /// No connection could be opened.
@@ -41,6 +43,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => f.pad(&status.to_string()),
+            Self::Grpc(status) => f.pad(&format!("grpc-{status}")),
             Self::Timeout => f.pad("timeout"),
             Self::Connect => f.pad("connect"),
             Self::Broken => f.pad("broken"),
@@ -77,6 +80,12 @@ impl Sample {
     pub fn new(due: Time, latency: Duration, outcome: Outcome) -> Self {
         let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
         Self { due_us: micros(due.since_origin()), latency_us, outcome, service: 0, served: NOBODY }
+    }
+
+    /// A sample of a target, by its index.
+    pub(crate) fn of(due_us: u64, latency: Duration, outcome: Outcome, target: u16) -> Self {
+        let latency_us = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
+        Self { due_us, latency_us, outcome, service: target, served: NOBODY }
     }
 
     /// The same sample, served by who has this index in [`Samples::served`].

@@ -1,7 +1,9 @@
 //! One request of a load.
 
-use super::{LoadError, LoadMethod, LoadSpec, Outcome, Served};
-use crate::toy::{HEADER_CLUSTER, HEADER_ENDPOINT, HEADER_LAB_REQUEST, HEADER_ZONE};
+use super::{
+    HEADER_CLUSTER, HEADER_ENDPOINT, HEADER_REQUEST, HEADER_ZONE, LoadError, LoadMethod, LoadSpec, Outcome,
+    Served,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header::HOST};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -82,7 +84,7 @@ impl Sender {
             .uri(uri)
             .header(HOST, host)
             .header("x-request-id", &id)
-            .header(HEADER_LAB_REQUEST, &id)
+            .header(HEADER_REQUEST, &id)
             .body(Full::new(self.body.clone()))
             .expect("every part was checked when the load was started");
         let response = match self.client.request(request).await {
