@@ -13,6 +13,7 @@
 //! one replica of an agent (the agent's core does not take what replicas tell each other yet).
 
 mod fleet;
+mod line;
 mod measure;
 mod picture;
 mod queue;
