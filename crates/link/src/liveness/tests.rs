@@ -250,8 +250,11 @@ fn two_reports_that_come_a_little_early_corroborate() {
     assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
-/// West falls silent at 1000 ms. From then on these reports come, one after the other: when, by whom, and what of west.
-fn silent_with(reports: &[(u32, &str, Option<(u64, u64)>)]) -> Vec<(u128, PeerEvent)> {
+/// When a report comes, by whom, and what it says of west: attempts and successes.
+type Reported<'a> = (u32, &'a str, Option<(u64, u64)>);
+
+/// West falls silent at 1000 ms. From then on these reports come, one after the other.
+fn silent_with(reports: &[Reported<'_>]) -> Vec<(u128, PeerEvent)> {
     let mut world = settled(&[("west", 1)]);
     world.set("west", Way::Swallows);
     for (at, by, of) in reports {

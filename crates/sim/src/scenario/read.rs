@@ -318,7 +318,6 @@ impl Reader<'_> {
         let delayed = it.slow_telemetry.is_some() || it.late_line.is_some();
         let belongs = [
             (it.percent.is_some(), measured, "percent", "brownOut, dropStatus or loss"),
-            (it.number.is_none() || it.stop_gateway.is_some(), true, "number", "stopGateway"),
             (it.period.is_some(), it.flap.is_some(), "period", "flap"),
             (it.delay.is_some(), delayed, "delay", "slowTelemetry or lateLine"),
             (
@@ -331,6 +330,9 @@ impl Reader<'_> {
         if let Some((_, _, field, kind)) = belongs.iter().find(|(there, kind, ..)| there != kind) {
             let what = format!("{field} belongs to {kind}, and {kind} needs it");
             return self.wrong(raw, what, format!("write both or neither, e.g. {kind} with {field}"));
+        }
+        if it.number.is_some() && it.stop_gateway.is_none() {
+            return self.wrong(raw, "number belongs to stopGateway", "leave it out, or stop a gateway");
         }
         let kind = self.kind(raw);
         let at = at?;
