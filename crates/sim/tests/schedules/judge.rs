@@ -39,7 +39,7 @@ fn allowed(schedule: &Schedule, service: &Service) -> impl Iterator<Item = &'sta
 }
 
 fn sum(shares: &Shares) -> u32 {
-    shares.values().map(|it| u32::from(it.parts())).sum()
+    shares.values().map(|it| it.parts()).sum()
 }
 
 /// Nothing is shed in these fleets, so shares sum to one. A service that is nowhere in reach has none.
