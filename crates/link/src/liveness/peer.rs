@@ -80,6 +80,9 @@ impl Peer {
     }
 
     fn contact(&mut self, now: Time, out: &mut Vec<PeerEvent>) {
+        if self.last_contact.is_some() {
+            self.note_late(now.since(self.silent_from), now);
+        }
         self.last_contact = Some(now);
         self.silent_from = now;
         self.restarts = 0;
@@ -103,10 +106,11 @@ impl Peer {
         if self.is_rough() { ROUGH_UNREACHABLE_AFTER } else { UNREACHABLE_AFTER }
     }
 
-    /// A beat came after `gap`: notes the beats that should have come before it.
-    fn note_late(&mut self, gap: Duration, now: Time) {
-        let missed = gap.as_millis() / BEAT_INTERVAL.as_millis();
-        for _ in 1..missed.min(1 + LATE_ROUGH as u128) {
+    /// Something came after `silence`: notes the beats that should have come before it. One silence alone, which may be a
+    /// fault that was mended, makes no rough line.
+    fn note_late(&mut self, silence: Duration, now: Time) {
+        let missed = (silence.as_millis() / BEAT_INTERVAL.as_millis()).saturating_sub(1);
+        for _ in 0..missed.min(LATE_ROUGH as u128 - 1) {
             if self.late.len() == LATE_ROUGH {
                 self.late.pop_front();
             }
@@ -117,9 +121,6 @@ impl Peer {
     /// Its agent was heard.
     pub(super) fn beat(&mut self, boot: PeerBoot, falls: u64, now: Time, out: &mut Vec<PeerEvent>) {
         let first = self.lives.is_empty();
-        if !first {
-            self.note_late(now.since(self.beatless_from), now);
-        }
         let life = self.lives.iter().find(|life| life.boot == boot);
         match self.reach {
             Reach::Unheard | Reach::Unreachable(_) => {
