@@ -2,13 +2,16 @@
 
 use crate::{
     command::{cargo, run as run_command},
-    deps, table, test,
+    deps, soak, table, test,
 };
 use anyhow::{Result, anyhow};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+/// Random schedules of faults that every change must pass.
+const SCHEDULES: u64 = 10_000;
 
 /// Runs the steps; the last line is the totals of the tests.
 pub(crate) fn run(root: &Path, find_envoy: impl FnOnce() -> Result<PathBuf>) -> Result<()> {
@@ -30,6 +33,7 @@ pub(crate) fn run(root: &Path, find_envoy: impl FnOnce() -> Result<PathBuf>) -> 
                 Ok(())
             }),
         ),
+        ("schedules", Box::new(|| soak::schedules(root, SCHEDULES, 1))),
     ]);
     print!("\n{}", times(&outcome.taken));
     if let Some((step, error)) = outcome.failure {

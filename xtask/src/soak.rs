@@ -1,5 +1,6 @@
 //! `cargo xtask soak engine`: the properties of the decision engine with many more cases than CI has time for, and its
-//! exhaustive searches deeper.
+//! exhaustive searches deeper. `cargo xtask soak schedules`: whole fleets in virtual time, with random faults; CI plays some
+//! of these too.
 
 use crate::command::{cargo, run as run_command};
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,15 @@ pub(crate) enum Soak {
         #[arg(long, value_name = "N")]
         seed: Option<u32>,
     },
+    /// Random schedules of faults for small fleets, in virtual time
+    Schedules {
+        /// How many schedules to play
+        #[arg(long, value_name = "N", default_value_t = 100_000)]
+        count: u64,
+        /// The seed of the first; the next ones count up from it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// The test targets with properties: the file that holds them, and how many.
@@ -50,7 +60,10 @@ const ROUND: u32 = 5000;
 
 /// Runs them in release mode, up to the first that fails.
 pub(crate) fn run(root: &Path, soak: &Soak) -> Result<()> {
-    let Soak::Engine { cases, deeper, minutes, jobs, seed } = *soak;
+    let (cases, deeper, minutes, jobs, seed) = match *soak {
+        Soak::Engine { cases, deeper, minutes, jobs, seed } => (cases, deeper, minutes, jobs, seed),
+        Soak::Schedules { count, seed } => return schedules(root, count, seed),
+    };
     let properties = PROPERTIES.iter().map(|(.., count)| count).sum::<u32>();
     let each = cases / properties;
     if each == 0 {
@@ -74,6 +87,14 @@ pub(crate) fn run(root: &Path, soak: &Soak) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     println!("The engine holds: {drawn} cases of each property, {deeper} actions deeper, {seconds:.0} s.");
     Ok(())
+}
+
+/// Plays schedules, optimised. One that fails prints its seed and how to play it alone.
+pub(crate) fn schedules(root: &Path, count: u64, seed: u64) -> Result<()> {
+    let mut test = cargo(root);
+    test.args(["test", "--release", "--package", "tidegate-sim", "--test", "schedules", "--", "--nocapture"]);
+    let env = [("TIDEGATE_SCHEDULES", count), ("TIDEGATE_SCHEDULES_FROM", seed)];
+    run_command(test.envs(env.map(|(name, value)| (name, value.to_string()))))
 }
 
 /// One round. A case that fails is shrunk and printed by the property; how to draw it again is said here.

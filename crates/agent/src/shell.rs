@@ -397,18 +397,17 @@ impl Shell {
             for locality in &cluster.localities {
                 // A remote cluster is a locality without a zone, named by its sub-zone (see the crate `envoy`).
                 let Ok(peer) = locality.locality.sub_zone.parse::<ClusterName>() else { continue };
-                let none = Traffic { window: cluster.interval, attempts: 0, successes: 0 };
+                let none = Traffic { window: cluster.interval, ..Traffic::default() };
                 let traffic = seen.entry(peer).or_insert(none);
                 traffic.window = traffic.window.max(cluster.interval);
                 traffic.attempts +=
                     locality.counts.issued + locality.counts.error + locality.counts.in_progress;
+                traffic.open += locality.counts.in_progress;
                 traffic.successes += locality.counts.success;
             }
         }
-        for (peer, traffic) in seen {
-            tracing::debug!(node = report.node.id, %peer, ?traffic, "load report");
-            self.peer_client.traffic(peer, traffic, now);
-        }
+        tracing::debug!(node = report.node.id, ?seen, "load report");
+        self.peer_client.report(Arc::from(report.node.id.as_str()), seen, now);
     }
 
     /// Places in doubt are told of what succeeds there, a few times a second whatever the number of gateways.

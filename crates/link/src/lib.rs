@@ -34,7 +34,8 @@ pub use client::{LinkEvent, PeerClient, PeerClientConfig};
 pub use lasting::LastingWord;
 pub use liveness::{
     BEAT_INTERVAL, Echo, LinkFailure, LinkState, LinkView, Liveness, Output, PeerEvent, PeerView,
-    QUICK_RETURN_WITHIN, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic, UNREACHABLE_AFTER, Wake, Why,
+    QUICK_RETURN_WITHIN, ROUGH_UNREACHABLE_AFTER, Reach, SELF_DOUBT_AFTER, SUSPECT_AFTER, Traffic,
+    UNREACHABLE_AFTER, Wake, Why,
 };
 pub use replica::{
     BEAT as REPLICA_BEAT, MAX_REPLICAS, ReplicaConfig, ReplicaEvent, ReplicaStats, ReplicaWord, Replicas,

@@ -6,13 +6,15 @@
 //!
 //! - [`Scenario`]: what is read from the user's file.
 //! - [`Fleet`]: the manifests, one configuration per cluster.
-//! - `world`: which endpoint and which way works when; `traffic`: what becomes of requests; `site`: one cluster's agent.
+//! - `world`: which endpoint and which way works when; `traffic`: what becomes of requests; `line`: what
+//!   becomes of beats where packets are lost; `site`: one cluster's agent.
 //! - [`simulate`]: the run; [`Report`]: what came of it; [`picture`]: the same as SVG.
 //!
 //! What is *not* modelled: latency of requests, connection pools, the time a push to Envoy takes (a few ms), more than
 //! one replica of an agent (the agent's core does not take what replicas tell each other yet).
 
 mod fleet;
+mod line;
 mod measure;
 mod picture;
 mod queue;

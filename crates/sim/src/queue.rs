@@ -27,6 +27,22 @@ pub(crate) enum Happening {
     Step,
 }
 
+impl Happening {
+    /// Whose agent acts then, if one does.
+    pub(crate) const fn agent(&self) -> Option<ClusterId> {
+        match self {
+            Self::Wake(cluster, _)
+            | Self::Check(cluster, ..)
+            | Self::Checked(cluster, ..)
+            | Self::Told(cluster, ..)
+            | Self::Beat(cluster, _) => Some(*cluster),
+            Self::Echo(echo) => Some(echo.to),
+            Self::Status(status) => Some(status.to),
+            Self::Turn(_) | Self::Step => None,
+        }
+    }
+}
+
 /// What a gateway of a peer answered: with the life of its agent and how often an admit fell in it, or in place of it.
 #[derive(Debug)]
 pub(crate) struct Echo {

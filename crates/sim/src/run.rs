@@ -4,12 +4,13 @@ mod observe;
 
 use crate::{
     fleet::Fleet,
+    line::Line,
     queue::{Echo, Happening, Queue, Status},
     random::Random,
     report::{Decided, Report},
     scenario::{FaultKind, Scenario},
     site::{Agent, Site},
-    traffic::{STEP, Traffic, View},
+    traffic::{STEP, Totals, Traffic, View},
     world::{Answer, ClusterId, EndpointId, World},
 };
 use observe::Observed;
@@ -33,6 +34,14 @@ const QUICK: Duration = Duration::from_millis(2);
 /// A wake is at least so far ahead: a deadline that stands still must not stop time.
 const SOON: Duration = Duration::from_millis(1);
 
+/// What a connection between clusters is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Carries {
+    /// Beats, by the gateway's number.
+    Beats(u16),
+    Requests,
+}
+
 struct Run<'a> {
     scenario: &'a Scenario,
     world: World,
@@ -42,6 +51,8 @@ struct Run<'a> {
     random: Random,
     /// What is lost on the way is drawn apart, so that it does not change when checks come.
     luck: Random,
+    /// The connections from one cluster to another.
+    lines: BTreeMap<(ClusterId, ClusterId, Carries), Line>,
     traffic: Traffic,
     decisions: Vec<Decided>,
     observed: Observed,
@@ -63,6 +74,7 @@ pub fn simulate(scenario: &Scenario, fleet: &Fleet) -> Report {
         queue: Queue::default(),
         random: Random::new(scenario.seed),
         luck: Random::new(!scenario.seed),
+        lines: BTreeMap::new(),
         traffic: Traffic::default(),
         decisions: Vec::new(),
         wanted: scenario.demand.iter().map(|it| it.service.clone()).collect(),
@@ -103,6 +115,11 @@ impl Run<'_> {
     }
 
     fn happen(&mut self, happening: Happening, now: Time) {
+        // What comes to an agent that stands still waits for it, in its order.
+        if let Some(until) = happening.agent().and_then(|it| self.world.paused_until(it, now)) {
+            self.queue.put(until, happening);
+            return;
+        }
         match happening {
             Happening::Turn(cluster) => self.turn(cluster, now),
             Happening::Wake(cluster, life) => self.wake(cluster, life, now),
@@ -305,11 +322,17 @@ impl Run<'_> {
             if !self.world.is_open(cluster, *peer, now) {
                 continue;
             }
-            let agent = self.running(*peer).map(|agent| (agent.life, agent.falls));
-            let back = now + self.world.round_trip(cluster, *peer);
+            // In place of an agent that stands still the gateway answers.
+            let agent = self.running(*peer).filter(|_| self.world.paused_until(*peer, now).is_none());
+            let agent = agent.map(|agent| (agent.life, agent.falls));
+            let lost = self.world.lost(cluster, *peer, now);
+            let back = now + self.world.round_trip(cluster, *peer, now);
             for gateway in 0..u16::try_from(gateways.len()).unwrap_or(u16::MAX) {
-                let echo = Echo { to: cluster, life, peer: *peer, gateway, agent };
-                self.queue.put(back, Happening::Echo(Box::new(echo)));
+                let line = self.lines.entry((cluster, *peer, Carries::Beats(gateway))).or_default();
+                if !self.world.is_stopped(*peer, gateway, now) && line.step(true, lost, &mut self.luck, now) {
+                    let echo = Echo { to: cluster, life, peer: *peer, gateway, agent };
+                    self.queue.put(back, Happening::Echo(Box::new(echo)));
+                }
             }
         }
         self.queue.put(now + link::BEAT_INTERVAL, Happening::Beat(cluster, life));
@@ -317,7 +340,7 @@ impl Run<'_> {
 
     fn echo(&mut self, echo: &Echo, now: Time) {
         let Echo { to, life, peer, gateway, agent: other } = *echo;
-        let rtt = self.world.round_trip(to, peer);
+        let rtt = self.world.round_trip(to, peer, now);
         let name = self.sites[peer.index()].name.clone();
         let Some(agent) = self.agent(to, life) else { return };
         let gateways =
@@ -338,7 +361,8 @@ impl Run<'_> {
     fn catch_up(&mut self, to: ClusterId, from: ClusterId, now: Time) {
         let Some(source) = self.running(from) else { return };
         let newest = (source.life, source.version);
-        let on_its_way = self.world.round_trip(to, from) + self.world.delay(from, now) + link::BEAT_INTERVAL;
+        let on_its_way =
+            self.world.round_trip(to, from, now) + self.world.delay(from, now) + link::BEAT_INTERVAL;
         let settled = source.version > 0 && now.since(source.published_at) > on_its_way;
         let heard = self.running(to).and_then(|agent| agent.heard.get(from.index()).copied());
         if settled && heard != Some(newest) {
@@ -347,14 +371,14 @@ impl Run<'_> {
     }
 
     fn send(&mut self, from: ClusterId, to: ClusterId, now: Time) {
-        let dropped = self.world.dropped(from, now);
+        let dropped = self.world.dropped(from, now).max(self.world.lost(from, to, now) * 100.0);
         let Some(agent) = self.running(from) else { return };
         let (told, pools) = ((agent.life, agent.version), Arc::clone(&agent.published));
         // 2^32 draws for 100 %: one that is below the part is lost.
         if dropped > 0.0 && f64::from(self.luck.next_u32()) < dropped / 100.0 * 4_294_967_296.0 {
             return;
         }
-        let at = now + self.world.round_trip(from, to) / 2 + self.world.delay(from, now);
+        let at = now + self.world.round_trip(from, to, now) / 2 + self.world.delay(from, now);
         self.queue.put(at, Happening::Status(Box::new(Status { to, from, told, pools })));
     }
 
@@ -376,21 +400,45 @@ impl Run<'_> {
     fn step(&mut self, now: Time) {
         let view = View { scenario: self.scenario, world: &self.world, sites: &self.sites, now };
         let totals = self.traffic.step(&view);
-        for ((cluster, peer), (tried, well)) in &totals.evidence {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "rates are at most 1e9"
-            )]
-            let count = |value: f64| value.ceil() as u64;
-            let traffic = link::Traffic { window: STEP, attempts: count(*tried), successes: count(*well) };
-            let peer = self.sites[peer.index()].name.clone();
-            let Some(agent) = self.running_mut(*cluster) else { continue };
-            agent.liveness.handle_traffic(&peer, traffic, now, now);
-            self.drain(*cluster, now);
+        let gateway: Arc<str> = Arc::from("edge");
+        for cluster in self.clusters() {
+            let report = self.load_report(cluster, &totals, now);
+            if self.world.paused_until(cluster, now).is_some() {
+                continue;
+            }
+            let Some(agent) = self.running_mut(cluster) else { continue };
+            agent.liveness.handle_report(&gateway, &report, now, now);
+            self.drain(cluster, now);
         }
         let view = View { scenario: self.scenario, world: &self.world, sites: &self.sites, now };
         self.observed.step(&totals, &view);
         self.queue.put(now + STEP, Happening::Step);
+    }
+
+    /// What the gateways of a cluster report of their requests to others.
+    fn load_report(
+        &mut self,
+        cluster: ClusterId,
+        totals: &Totals,
+        now: Time,
+    ) -> BTreeMap<ClusterName, link::Traffic> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are at most 1e9")]
+        let count = |value: f64| value.ceil() as u64;
+        let own = totals.evidence.range((cluster, ClusterId(0))..=(cluster, ClusterId(u32::MAX)));
+        let mut report = BTreeMap::new();
+        for ((_, peer), (tried, well)) in own {
+            let lost = self.world.lost(cluster, *peer, now);
+            // On a line that loses packets, requests wait for those before them, as beats do.
+            let line = self.lines.entry((cluster, *peer, Carries::Requests)).or_default();
+            let is_answered = line.step(*tried > 0.0, lost, &mut self.luck, now);
+            let traffic = link::Traffic {
+                window: STEP,
+                attempts: count(*tried),
+                open: u64::from(line.is_waiting()),
+                successes: if is_answered { count(*well) } else { 0 },
+            };
+            report.insert(self.sites[peer.index()].name.clone(), traffic);
+        }
+        report
     }
 }

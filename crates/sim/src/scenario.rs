@@ -110,6 +110,29 @@ pub enum FaultKind {
         /// To whom.
         to: ClusterName,
     },
+    /// This part of the packets between two clusters is lost, each way, in percent.
+    Loss {
+        /// The one.
+        between: ClusterName,
+        /// The other.
+        and: ClusterName,
+        /// The part.
+        percent: f64,
+    },
+    /// The round trip between two clusters is longer by this.
+    LateLine {
+        /// The one.
+        between: ClusterName,
+        /// The other.
+        and: ClusterName,
+        /// By how much.
+        by: Duration,
+    },
+    /// An east-west gateway of a cluster refuses connections: the one of this number, from 0, in the order of their
+    /// addresses, or all of them.
+    StopGateway(ClusterName, Option<u16>),
+    /// A cluster's agent stands still, as under SIGSTOP; then it goes on where it was.
+    PauseAgent(ClusterName),
     /// A cluster's check verdicts, and its pool status at its peers, come late by this.
     SlowTelemetry(ClusterName, Duration),
     /// This part of the pool statuses that a cluster tells its peers is lost on the way, in percent.
@@ -171,6 +194,17 @@ impl std::fmt::Display for FaultKind {
             Self::BrownOut(place, percent) => write!(f, "{place}: {percent} % fail"),
             Self::Flap(place, period) => write!(f, "{place} flaps every {} s", seconds(*period)),
             Self::Partition { from, to } => write!(f, "{from} cannot reach {to}"),
+            Self::Loss { between, and, percent } => {
+                write!(f, "{percent} % of packets lost between {between} and {and}")
+            }
+            Self::LateLine { between, and, by } => {
+                write!(f, "{} s more of round trip between {between} and {and}", seconds(*by))
+            }
+            Self::StopGateway(cluster, None) => write!(f, "all east-west gateways of {cluster} stopped"),
+            Self::StopGateway(cluster, Some(number)) => {
+                write!(f, "east-west gateway {number} of {cluster} stopped")
+            }
+            Self::PauseAgent(cluster) => write!(f, "agent of {cluster} stands still"),
             Self::SlowTelemetry(cluster, delay) => {
                 write!(f, "{cluster}: telemetry late by {} s", seconds(*delay))
             }

@@ -55,6 +55,8 @@ impl EndpointId {
 struct Ground {
     name: ClusterName,
     region: Option<Region>,
+    /// How many east-west gateways it has.
+    gateways: u16,
     /// Where the endpoints' addresses are.
     config: Arc<Config>,
     /// In order of names, with the numbers of their endpoints.
@@ -190,7 +192,45 @@ impl World {
     pub(crate) fn is_open(&self, from: ClusterId, to: ClusterId, now: Time) -> bool {
         let (from, name) = (self.name(from), self.name(to));
         let cut = |fault: &Fault| matches!(&fault.kind, FaultKind::Partition { from: a, to: b } if a == from && b == name);
-        !self.is_lost(to, now) && !self.active(now).any(cut)
+        let gateways = self.grounds[to.index()].gateways;
+        let stopped = gateways > 0 && (0..gateways).all(|number| self.is_stopped(to, number, now));
+        !stopped && !self.is_lost(to, now) && !self.active(now).any(cut)
+    }
+
+    /// Whether an east-west gateway of a cluster, by its number from 0, refuses connections.
+    pub(crate) fn is_stopped(&self, cluster: ClusterId, gateway: u16, now: Time) -> bool {
+        let name = self.name(cluster);
+        self.active(now).any(|fault| {
+            matches!(&fault.kind, FaultKind::StopGateway(it, number)
+                if it == name && number.is_none_or(|number| number == gateway))
+        })
+    }
+
+    /// Until when the agent of a cluster stands still, if it does.
+    pub(crate) fn paused_until(&self, cluster: ClusterId, now: Time) -> Option<Time> {
+        let name = self.name(cluster);
+        let pauses =
+            self.active(now).filter(|it| matches!(&it.kind, FaultKind::PauseAgent(it) if it == name));
+        pauses.filter_map(|fault| fault.until).max()
+    }
+
+    /// The part of the packets between two clusters that is lost, each way.
+    pub(crate) fn lost(&self, from: ClusterId, to: ClusterId, now: Time) -> f64 {
+        let parts = self.on_line(from, to, now).filter_map(|kind| match kind {
+            FaultKind::Loss { percent, .. } => Some(percent / 100.0),
+            _ => None,
+        });
+        parts.fold(0.0, f64::max)
+    }
+
+    fn on_line(&self, from: ClusterId, to: ClusterId, now: Time) -> impl Iterator<Item = &FaultKind> {
+        let (from, to) = (self.name(from), self.name(to));
+        self.active(now).map(|fault| &fault.kind).filter(move |kind| match kind {
+            FaultKind::Loss { between, and, .. } | FaultKind::LateLine { between, and, .. } => {
+                [between, and] == [from, to] || [and, between] == [from, to]
+            }
+            _ => false,
+        })
     }
 
     /// How late a cluster's news comes.
@@ -224,8 +264,13 @@ impl World {
     }
 
     /// The round trip between two clusters.
-    pub(crate) fn round_trip(&self, from: ClusterId, to: ClusterId) -> Duration {
-        self.distances.get(from.index() * self.grounds.len() + to.index()).copied().unwrap_or(NEAR)
+    pub(crate) fn round_trip(&self, from: ClusterId, to: ClusterId, now: Time) -> Duration {
+        let way = self.distances.get(from.index() * self.grounds.len() + to.index()).copied().unwrap_or(NEAR);
+        let late = self.on_line(from, to, now).filter_map(|kind| match kind {
+            FaultKind::LateLine { by, .. } => Some(*by),
+            _ => None,
+        });
+        way + late.max().unwrap_or_default()
     }
 
     /// The faults in force.
@@ -261,6 +306,8 @@ fn epochs(faults: &[Fault]) -> Vec<(Time, Vec<usize>)> {
 impl Ground {
     fn new(name: ClusterName, config: Arc<Config>) -> Self {
         let region = config.clusters.get(&name).map(|it| it.region.clone());
+        let gateways = config.clusters.get(&name).map_or(0, |it| it.east_west_gateways.len());
+        let gateways = u16::try_from(gateways).unwrap_or(u16::MAX);
         let count = config.services.values().map(|it| it.endpoints.len()).sum();
         let (mut services, mut endpoints) =
             (Vec::with_capacity(config.services.len()), Vec::with_capacity(count));
@@ -285,7 +332,7 @@ impl Ground {
             }
             services.push((service.clone(), start..number(endpoints.len())));
         }
-        Self { name, region, config, services, zones, endpoints }
+        Self { name, region, gateways, config, services, zones, endpoints }
     }
 
     fn key(&self, endpoint: EndpointId) -> Option<(&ServiceName, SocketAddr)> {

@@ -107,7 +107,7 @@ struct Signal {
 #[derive(Debug)]
 enum Command {
     SetPeers(PeerAddresses),
-    Traffic(ClusterName, Traffic, Time),
+    Report(Arc<str>, BTreeMap<ClusterName, Traffic>, Time),
     View(oneshot::Sender<Vec<PeerView>>),
 }
 
@@ -138,10 +138,11 @@ impl PeerClient {
         let _ = self.commands.send(Command::SetPeers(peers)).await;
     }
 
-    /// What the data traffic to `peer` was like in a window that ended `at`, counted from the configured origin. Reports
-    /// are dropped when the loop does not keep up: they only speed up what silence alone decides too.
-    pub fn traffic(&self, peer: ClusterName, traffic: Traffic, at: Time) {
-        let _ = self.commands.try_send(Command::Traffic(peer, traffic, at));
+    /// What one of our Envoys, `by`, reports of the data traffic to peers in a window that ended `at`, counted from the
+    /// configured origin: see [`Liveness::handle_report`]. Reports are dropped when the loop does not keep up: they only
+    /// speed up what silence alone decides too.
+    pub fn report(&self, by: Arc<str>, report: BTreeMap<ClusterName, Traffic>, at: Time) {
+        let _ = self.commands.try_send(Command::Report(by, report, at));
     }
 
     /// All peers and links, for display; nothing after shutdown.
@@ -231,7 +232,7 @@ impl Loop {
     fn obey(&mut self, command: Command) {
         match command {
             Command::SetPeers(peers) => self.set_peers(&peers),
-            Command::Traffic(peer, traffic, at) => self.core.handle_traffic(&peer, traffic, at, self.now()),
+            Command::Report(by, report, at) => self.core.handle_report(&by, &report, at, self.now()),
             // Whoever asked may have gone.
             Command::View(reply) => drop(reply.send(self.core.view(self.now()))),
         }

@@ -9,7 +9,7 @@ use super::{
     link::LinkContext,
 };
 use crate::{
-    liveness::{BEAT_INTERVAL, Echo, UNREACHABLE_AFTER},
+    liveness::{BEAT_INTERVAL, Echo, ROUGH_UNREACHABLE_AFTER, UNREACHABLE_AFTER},
     proto::{Beat, WatchRequest, peer_link_client::PeerLinkClient},
     rtt::SentBeats,
 };
@@ -193,11 +193,12 @@ impl Session<'_> {
         }
     }
 
-    /// Waits until nothing of any kind has come for so long that a new connection is the better hope.
+    /// Waits until nothing of any kind has come for so long that a new connection is the better hope. One is tried beside it
+    /// long before; on a line that loses packets this one may well come back first.
     async fn fell_silent(&self) {
         loop {
             let ear = *self.ear.borrow();
-            let ends = ear.answer.map_or(ear.first_by, |at| at + UNREACHABLE_AFTER);
+            let ends = ear.answer.map_or(ear.first_by, |at| at + ROUGH_UNREACHABLE_AFTER);
             if ends <= Instant::now() {
                 return;
             }

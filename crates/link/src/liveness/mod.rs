@@ -13,6 +13,9 @@
 //!   its last known status, for as long as a gateway answers.
 //! - After 300 ms of silence the peer is *suspect*. It becomes *unreachable* when data traffic
 //!   corroborates it (see [`Traffic`]), or after 0.9 s.
+//! - Where packets are lost, a beat that waits for a lost one is late, and requests wait in the same way. So data traffic
+//!   is not believed if two beats were missing when they were due in the 10 s before the silence; and if five were, the
+//!   line is *rough*: there a silence counts only after 2.5 s.
 //! - A peer that was never heard has a grace of 0.9 s. Only a beat makes a peer reachable, first or again.
 //! - It is back *quickly* if it returns within 5 s of the last contact, in the same life, and says that
 //!   none of its admits fell meanwhile.
@@ -40,7 +43,12 @@ pub use view::{LinkFailure, LinkState, LinkView, PeerView, Reach, Why};
 
 use crate::{PeerAddresses, RoundTrip};
 use peer::Peer;
-use std::{collections::BTreeMap, collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, PeerBoot, Time};
 
 /// How often a beat is sent. Three may be lost before anyone is suspected; a hundred links
@@ -51,6 +59,16 @@ pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
 /// Silence after which a peer is unreachable, whatever else is known. A dead region is to be declared within 1 s of
 /// its death: the last beat may have come just then, and a verdict of a busy machine comes late.
 pub const UNREACHABLE_AFTER: Duration = Duration::from_millis(900);
+/// The same on a rough line. With a fifth of all packets lost, a beat waits longer than this about once in ten hours, and
+/// longer than 0.9 s every other minute.
+pub const ROUGH_UNREACHABLE_AFTER: Duration = Duration::from_millis(2500);
+/// Beats that were missing when they were due count for so long.
+const LATE_FOR: Duration = Duration::from_secs(10);
+/// From so many of them on, data traffic is not believed to be unanswered for good. One may be the machine's.
+const LATE_DOUBTS: usize = 2;
+/// From so many of them on a line is rough. With a fifth of all packets lost there are as many in three seconds; a busy
+/// machine alone makes fewer.
+const LATE_ROUGH: usize = 5;
 /// Lateness of our own loop from which on we doubt ourselves: a scheduler's hiccup is shorter.
 pub const SELF_DOUBT_AFTER: Duration = Duration::from_millis(50);
 /// A peer that returns within this of the last contact may be restored without hold-down.
@@ -120,8 +138,6 @@ pub enum Wake {
     Unreachable,
     /// An agent has been silent behind its gateways.
     AgentSilent,
-    /// A success stops counting as recent.
-    Evidence,
     /// We stop doubting ourselves.
     Trust,
 }
@@ -232,11 +248,18 @@ impl Liveness {
         self.tell(name, Vec::new(), now);
     }
 
-    /// What the data traffic to a peer was like in a window that ended at `ended`.
-    pub fn handle_traffic(&mut self, name: &ClusterName, traffic: Traffic, ended: Time, now: Time) {
+    /// What one of our Envoys, `by`, reports of the data traffic to peers in a window that ended at `ended`. A peer that
+    /// the report leaves out had none that it knows of.
+    pub fn handle_report(
+        &mut self,
+        by: &Arc<str>,
+        report: &BTreeMap<ClusterName, Traffic>,
+        ended: Time,
+        now: Time,
+    ) {
         self.observe_clock(now);
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.traffic(traffic, ended);
+        for (name, peer) in &mut self.peers {
+            peer.traffic(by, report.get(name).copied().unwrap_or_default(), ended);
         }
         self.evaluate(now);
         self.rearm();

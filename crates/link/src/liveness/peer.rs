@@ -1,13 +1,18 @@
 //! One peer: the verdict over all its links.
 
 use super::{
-    AGENT_SILENT_AFTER, EXCUSED_RESTARTS, PeerEvent, QUICK_RETURN_WITHIN, RTT_TOLD_EVERY, SUSPECT_AFTER,
-    UNREACHABLE_AFTER, Wake,
+    AGENT_SILENT_AFTER, BEAT_INTERVAL, EXCUSED_RESTARTS, LATE_DOUBTS, LATE_FOR, LATE_ROUGH, PeerEvent,
+    QUICK_RETURN_WITHIN, ROUGH_UNREACHABLE_AFTER, RTT_TOLD_EVERY, SUSPECT_AFTER, UNREACHABLE_AFTER, Wake,
     evidence::{Evidence, Traffic},
     link::Link,
     view::{PeerView, Reach, Why},
 };
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_model::{ClusterName, PeerBoot, Time};
 
 /// Lives of a peer's agents that are remembered: its replicas, and the ones before a restart.
@@ -37,11 +42,13 @@ pub(super) struct Peer {
     /// The newest last.
     lives: Vec<Life>,
     evidence: Evidence,
+    /// When beats came that were late, one entry for each of them, the newest last.
+    late: VecDeque<Time>,
     rtt_told: Option<Time>,
 }
 
 impl Peer {
-    pub(super) const fn new(now: Time) -> Self {
+    pub(super) fn new(now: Time) -> Self {
         Self {
             links: BTreeMap::new(),
             reach: Reach::Unheard,
@@ -52,7 +59,8 @@ impl Peer {
             last_contact: None,
             agent_down: false,
             lives: Vec::new(),
-            evidence: Evidence::NONE,
+            evidence: Evidence::default(),
+            late: VecDeque::new(),
             rtt_told: None,
         }
     }
@@ -72,12 +80,41 @@ impl Peer {
     }
 
     fn contact(&mut self, now: Time, out: &mut Vec<PeerEvent>) {
+        if self.last_contact.is_some() {
+            self.note_late(now.since(self.silent_from), now);
+        }
         self.last_contact = Some(now);
         self.silent_from = now;
         self.restarts = 0;
         if self.reach == Reach::Suspect {
             self.turn(Reach::Reachable, now);
             out.push(PeerEvent::Cleared);
+        }
+    }
+
+    /// How many beats were late before the silence, as far as that counts.
+    fn late_beats(&self) -> usize {
+        self.late.iter().filter(|at| self.silent_from.since(**at) <= LATE_FOR).count()
+    }
+
+    fn is_rough(&self) -> bool {
+        self.late_beats() >= LATE_ROUGH
+    }
+
+    /// The silence that makes it unreachable, whatever else is known.
+    fn patience(&self) -> Duration {
+        if self.is_rough() { ROUGH_UNREACHABLE_AFTER } else { UNREACHABLE_AFTER }
+    }
+
+    /// Something came after `silence`: notes the beats that should have come before it. One silence alone, which may be a
+    /// fault that was mended, makes no rough line.
+    fn note_late(&mut self, silence: Duration, now: Time) {
+        let missed = (silence.as_millis() / BEAT_INTERVAL.as_millis()).saturating_sub(1);
+        for _ in 0..missed.min(LATE_ROUGH as u128 - 1) {
+            if self.late.len() == LATE_ROUGH {
+                self.late.pop_front();
+            }
+            self.late.push_back(now);
         }
     }
 
@@ -119,8 +156,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn traffic(&mut self, traffic: Traffic, at: Time) {
-        self.evidence.report(traffic, self.silent_from, at);
+    pub(super) fn traffic(&mut self, by: &Arc<str>, traffic: Traffic, at: Time) {
+        self.evidence.report(by, traffic, self.silent_from, at);
     }
 
     /// We were away for `lateness` until now: that time is no silence of theirs. An absence in which
@@ -154,9 +191,17 @@ impl Peer {
         }
         let why = match self.reach {
             Reach::Unheard if silence >= UNREACHABLE_AFTER => Why::NeverHeard,
-            Reach::Suspect if silence >= UNREACHABLE_AFTER => Why::Silent,
+            Reach::Suspect if silence >= self.patience() => {
+                if self.is_rough() {
+                    Why::SilentForLong
+                } else {
+                    Why::Silent
+                }
+            }
             Reach::Suspect
-                if self.evidence.corroborates(self.silent_from, now) && !fell_together(self.silent_from) =>
+                if self.late_beats() < LATE_DOUBTS
+                    && self.evidence.corroborates(self.silent_from)
+                    && !fell_together(self.silent_from) =>
             {
                 Why::Corroborated
             }
@@ -171,23 +216,18 @@ impl Peer {
     pub(super) fn wakes(&self, evaluated: Time) -> impl Iterator<Item = (Time, Wake)> {
         let (suspect, out, beatless) = match self.reach {
             Reach::Unreachable(_) => (None, None, None),
-            Reach::Unheard | Reach::Suspect => (None, Some(self.silent_from + UNREACHABLE_AFTER), None),
+            Reach::Unheard => (None, Some(self.silent_from + UNREACHABLE_AFTER), None),
+            Reach::Suspect => (None, Some(self.silent_from + self.patience()), None),
             Reach::Reachable => (
                 Some(self.silent_from + SUSPECT_AFTER),
                 None,
                 (!self.agent_down).then(|| self.beatless_from + AGENT_SILENT_AFTER),
             ),
         };
-        let refuted = self.evidence.refuted_until().filter(|_| self.reach == Reach::Suspect);
-        [
-            (suspect, Wake::Suspect),
-            (out, Wake::Unreachable),
-            (beatless, Wake::AgentSilent),
-            (refuted, Wake::Evidence),
-        ]
-        .into_iter()
-        .filter_map(|(at, wake)| Some((at?, wake)))
-        .filter(move |(at, _)| *at > evaluated)
+        [(suspect, Wake::Suspect), (out, Wake::Unreachable), (beatless, Wake::AgentSilent)]
+            .into_iter()
+            .filter_map(|(at, wake)| Some((at?, wake)))
+            .filter(move |(at, _)| *at > evaluated)
     }
 
     /// The round trip of its nearest beating link, once in a while.

@@ -60,6 +60,8 @@ pub enum Why {
     Corroborated,
     /// All its gateways were silent for 0.9 s.
     Silent,
+    /// All its gateways were silent for 2.5 s, on a line on which beats had come late before.
+    SilentForLong,
     /// It was not heard within the grace of 0.9 s after it was named.
     NeverHeard,
 }

@@ -4,7 +4,7 @@ use crate::{
     fleet::{NoAgent, Owner, PATIENCE, Watcher, cluster, pool, serve},
     proxy::{Proxy, Way},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_link::{
     LinkEvent, LinkState, PeerAddresses, PeerEvent, Reach, Traffic, Why,
     proto::peer_link_server::PeerLinkServer,
@@ -47,8 +47,9 @@ async fn a_loss_that_the_data_traffic_feels_too_is_corroborated() {
         let window = Duration::from_millis(50);
         loop {
             tokio::time::sleep(window).await;
-            let traffic = Traffic { window, attempts: 10, successes: 0 };
-            client.traffic(cluster("west"), traffic, Time::from_origin(origin.elapsed()));
+            let traffic = Traffic { window, attempts: 10, open: 10, successes: 0 };
+            let report = BTreeMap::from([(cluster("west"), traffic)]);
+            client.report(Arc::from("edge"), report, Time::from_origin(origin.elapsed()));
         }
     });
     assert_eq!(watcher.until_unreachable().await, PeerEvent::Unreachable { why: Why::Corroborated });

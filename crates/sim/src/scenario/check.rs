@@ -37,14 +37,14 @@ fn overlap(a: &Fault, b: &Fault) -> bool {
 /// Losses and partitions say the same thing twice at worst. What has a figure may say two different ones, and an agent that
 /// is gone does not go.
 fn contradict(a: &FaultKind, b: &FaultKind) -> bool {
-    use FaultKind::{BrownOut, ClockSkew, DropStatus, Flap, RestartAgent, SlowTelemetry};
+    use FaultKind::{BrownOut, ClockSkew, DropStatus, Flap, PauseAgent, RestartAgent, SlowTelemetry};
     match (a, b) {
         (BrownOut(a, part), BrownOut(b, other)) => a == b && part.total_cmp(other).is_ne(),
         (Flap(a, period), Flap(b, other)) => a == b && period != other,
         (SlowTelemetry(a, delay), SlowTelemetry(b, other)) => a == b && delay != other,
         (DropStatus(a, part), DropStatus(b, other)) => a == b && part.total_cmp(other).is_ne(),
         (ClockSkew(a, skew), ClockSkew(b, other)) => a == b && skew != other,
-        (RestartAgent(a), RestartAgent(b)) => a == b,
+        (RestartAgent(a), RestartAgent(b)) | (PauseAgent(a), PauseAgent(b)) => a == b,
         _ => false,
     }
 }

@@ -77,6 +77,18 @@ struct RawFault {
     ahead: Option<Spanned<String>>,
     behind: Option<Spanned<String>>,
     restart_agent: Option<Spanned<String>>,
+    pause_agent: Option<Spanned<String>>,
+    stop_gateway: Option<Spanned<String>>,
+    number: Option<u16>,
+    loss: Option<RawLine>,
+    late_line: Option<RawLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawLine {
+    between: Spanned<String>,
+    and: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -282,6 +294,10 @@ impl Reader<'_> {
             it.drop_status.is_some(),
             it.clock_skew.is_some(),
             it.restart_agent.is_some(),
+            it.pause_agent.is_some(),
+            it.stop_gateway.is_some(),
+            it.loss.is_some(),
+            it.late_line.is_some(),
         ];
         let at = self.duration(&it.at).map(Time::from_origin);
         let length = it.r#for.as_ref().map(|text| (text, self.duration(text)));
@@ -294,14 +310,16 @@ impl Reader<'_> {
         }
         if kinds.iter().filter(|there| **there).count() != 1 {
             let what = "a fault does exactly one thing";
-            let hint = "write one of lose, brownOut, flap, partition, slowTelemetry, dropStatus, clockSkew, restartAgent";
+            let hint = "write one of lose, brownOut, flap, partition, loss, lateLine, stopGateway, slowTelemetry, dropStatus, \
+                        clockSkew, restartAgent, pauseAgent";
             return self.wrong(raw, what, hint);
         }
-        let measured = it.brown_out.is_some() || it.drop_status.is_some();
+        let measured = it.brown_out.is_some() || it.drop_status.is_some() || it.loss.is_some();
+        let delayed = it.slow_telemetry.is_some() || it.late_line.is_some();
         let belongs = [
-            (it.percent.is_some(), measured, "percent", "brownOut or dropStatus"),
+            (it.percent.is_some(), measured, "percent", "brownOut, dropStatus or loss"),
             (it.period.is_some(), it.flap.is_some(), "period", "flap"),
-            (it.delay.is_some(), it.slow_telemetry.is_some(), "delay", "slowTelemetry"),
+            (it.delay.is_some(), delayed, "delay", "slowTelemetry or lateLine"),
             (
                 it.ahead.is_some() != it.behind.is_some(),
                 it.clock_skew.is_some(),
@@ -312,6 +330,9 @@ impl Reader<'_> {
         if let Some((_, _, field, kind)) = belongs.iter().find(|(there, kind, ..)| there != kind) {
             let what = format!("{field} belongs to {kind}, and {kind} needs it");
             return self.wrong(raw, what, format!("write both or neither, e.g. {kind} with {field}"));
+        }
+        if it.number.is_some() && it.stop_gateway.is_none() {
+            return self.wrong(raw, "number belongs to stopGateway", "leave it out, or stop a gateway");
         }
         let kind = self.kind(raw);
         let at = at?;
@@ -343,12 +364,27 @@ impl Reader<'_> {
             return Some(FaultKind::Flap(place?, length));
         }
         if let Some(RawPartition { from, to }) = &it.partition {
-            let (a, b) = (self.cluster(from), self.cluster(to));
-            let (a, b) = (a?, b?);
-            if a == b {
-                return self.wrong(to, "a cluster always reaches itself", "name two clusters");
+            let (from, to) = self.two(from, to)?;
+            return Some(FaultKind::Partition { from, to });
+        }
+        if let (Some(RawLine { between, and }), Some(percent)) = (&it.loss, &it.percent) {
+            let (line, percent) = (self.two(between, and), self.percent(percent));
+            let (between, and) = line?;
+            return Some(FaultKind::Loss { between, and, percent: percent? });
+        }
+        if let (Some(RawLine { between, and }), Some(delay)) = (&it.late_line, &it.delay) {
+            let (line, by) = (self.two(between, and), self.duration(delay));
+            let (between, and) = line?;
+            return Some(FaultKind::LateLine { between, and, by: by? });
+        }
+        if let Some(cluster) = &it.stop_gateway {
+            return Some(FaultKind::StopGateway(self.cluster(cluster)?, it.number));
+        }
+        if let Some(cluster) = &it.pause_agent {
+            if it.r#for.is_none() {
+                return self.wrong(raw, "a pause needs the time that it takes", "write e.g. for: 250ms");
             }
-            return Some(FaultKind::Partition { from: a, to: b });
+            return Some(FaultKind::PauseAgent(self.cluster(cluster)?));
         }
         if let (Some(cluster), Some(delay)) = (&it.slow_telemetry, &it.delay) {
             let (cluster, delay) = (self.cluster(cluster), self.duration(delay));
@@ -368,6 +404,16 @@ impl Reader<'_> {
             Some(cluster) if it.r#for.is_some() => Some(FaultKind::RestartAgent(self.cluster(cluster)?)),
             _ => self.wrong(raw, "a restart needs the time that it takes", "write e.g. for: 20s"),
         }
+    }
+
+    /// Two clusters that are not the same.
+    fn two(&mut self, one: &Spanned<String>, other: &Spanned<String>) -> Option<(ClusterName, ClusterName)> {
+        let (a, b) = (self.cluster(one), self.cluster(other));
+        let (a, b) = (a?, b?);
+        if a == b {
+            return self.wrong(other, "a cluster always reaches itself", "name two clusters");
+        }
+        Some((a, b))
     }
 
     fn place(&mut self, text: &Spanned<String>) -> Option<Place> {

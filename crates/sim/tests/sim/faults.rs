@@ -142,3 +142,45 @@ fn utilisation_is_told_for_pools_and_for_the_places_they_lie_in() {
     assert!((last.locations["region us-east"].rps - 200.0).abs() < 0.01, "{last:?}");
     assert_eq!(last.locations["zone us-east/us-east-1b"].utilisation, Some(1.0));
 }
+
+#[test]
+fn an_agent_that_stands_still_moves_nothing_and_for_a_moment_it_is_not_even_suspected() {
+    let pause = |time: &str| {
+        play(&format!("duration: 40s\n{DEMAND}faults: [{{at: 20s, for: {time}, pauseAgent: us-east}}]\n"))
+    };
+    let (short, long) = (pause("250ms"), pause("5s"));
+    assert_eq!(first(&short, "us-west", 20_000, "Suspect"), None);
+    assert!(first(&long, "us-west", 20_000, "peer us-east AgentDown").is_some());
+    for report in [short, long] {
+        assert!(report.moves.iter().all(|it| it.away + it.back == 0), "{:?}", report.moves);
+    }
+}
+
+#[test]
+fn gateways_that_stop_make_a_cluster_unreachable_and_a_later_line_does_not() {
+    let play =
+        |fault: &str| play(&format!("duration: 40s\n{DEMAND}faults: [{{at: 20s, for: 5s, {fault}}}]\n"));
+    let stopped = play("stopGateway: us-east");
+    assert!(first(&stopped, "us-west", 20_000, "peer us-east Unreachable").is_some());
+    assert_eq!(first(&stopped, "us-east", 20_000, "Unreachable"), None, "its own way out is open");
+    assert!(first(&play("stopGateway: us-east, number: 0"), "us-west", 20_000, "Unreachable").is_some());
+    assert_eq!(
+        first(&play("stopGateway: us-east, number: 1"), "us-west", 20_000, "peer"),
+        None,
+        "it has but one"
+    );
+    let late = play("lateLine: {between: us-west, and: us-east}, delay: 200ms");
+    assert_eq!(first(&late, "us-west", 20_000, "Unreachable"), None);
+}
+
+#[test]
+fn a_line_that_loses_packets_loses_the_same_ones_in_every_run() {
+    let play = |percent: u32| {
+        play(&format!(
+            "duration: 2m\n{DEMAND}faults: [{{at: 20s, for: 60s, loss: {{between: us-west, and: us-east}}, percent: {percent}}}]\n"
+        ))
+    };
+    assert_eq!(play(20).decisions, play(20).decisions);
+    assert!(first(&play(20), "us-west", 20_000, "peer us-east Suspect").is_some());
+    assert!(first(&play(100), "us-west", 20_000, "peer us-east Unreachable").is_some());
+}

@@ -168,17 +168,17 @@ fn faults_that_are_unclear_or_contradict_each_other_are_told() {
         (
             "nothing",
             fault("{at: 1s}"),
-            "s.yaml:4:3: a fault does exactly one thing\n  hint: write one of lose, brownOut, flap, partition, slowTelemetry, dropStatus, clockSkew, restartAgent",
+            "s.yaml:4:3: a fault does exactly one thing\n  hint: write one of lose, brownOut, flap, partition, loss, lateLine, stopGateway, slowTelemetry, dropStatus, clockSkew, restartAgent, pauseAgent",
         ),
         (
             "two",
             fault("{at: 1s, lose: zone/us-east-1a, flap: zone/us-east-1b, period: 1s}"),
-            "s.yaml:4:3: a fault does exactly one thing\n  hint: write one of lose, brownOut, flap, partition, slowTelemetry, dropStatus, clockSkew, restartAgent",
+            "s.yaml:4:3: a fault does exactly one thing\n  hint: write one of lose, brownOut, flap, partition, loss, lateLine, stopGateway, slowTelemetry, dropStatus, clockSkew, restartAgent, pauseAgent",
         ),
         (
             "stray figure",
             fault("{at: 1s, lose: zone/us-east-1a, percent: 3}"),
-            "s.yaml:4:3: percent belongs to brownOut or dropStatus, and brownOut or dropStatus needs it\n  hint: write both or neither, e.g. brownOut or dropStatus with percent",
+            "s.yaml:4:3: percent belongs to brownOut, dropStatus or loss, and brownOut, dropStatus or loss needs it\n  hint: write both or neither, e.g. brownOut, dropStatus or loss with percent",
         ),
         (
             "both ways",
@@ -194,6 +194,21 @@ fn faults_that_are_unclear_or_contradict_each_other_are_told() {
             "endless restart",
             fault("{at: 1s, restartAgent: us-east}"),
             "s.yaml:4:3: a restart needs the time that it takes\n  hint: write e.g. for: 20s",
+        ),
+        (
+            "endless pause",
+            fault("{at: 1s, pauseAgent: us-east}"),
+            "s.yaml:4:3: a pause needs the time that it takes\n  hint: write e.g. for: 250ms",
+        ),
+        (
+            "number of nothing",
+            fault("{at: 1s, lose: zone/us-east-1a, number: 1}"),
+            "s.yaml:4:3: number belongs to stopGateway\n  hint: leave it out, or stop a gateway",
+        ),
+        (
+            "a line to itself",
+            fault("{at: 1s, loss: {between: us-east, and: us-east}, percent: 20}"),
+            "s.yaml:4:42: a cluster always reaches itself\n  hint: name two clusters",
         ),
         (
             "two figures at once",
