@@ -7,6 +7,7 @@
 mod bench;
 mod bench_agent;
 mod bench_failover;
+mod bench_fleet;
 mod bench_probe;
 mod bench_xds;
 mod ci;
@@ -78,7 +79,7 @@ enum Command {
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
         /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
-        /// one with 10,000 services, `failover` for faults of a zone beside other proxies
+        /// one with 10,000 services, `fleet` for a hub with 1,000 agents and an agent with 100 peers, `failover` for faults of a zone beside other proxies
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -86,7 +87,8 @@ enum Command {
         /// Write the results into docs/benchmarks.md (`failover` only)
         #[arg(long)]
         write: bool,
-        /// Arguments of the benchmark, after `--` (`failover` only): --only NAMES, --faults NAMES, --rate N and more
+        /// Arguments of the benchmark, after `--`: `failover` takes --only NAMES, --faults NAMES, --rate N and more, `fleet`
+        /// --agents N, --peers N, --changes N, --seconds N and --away SECONDS
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -133,6 +135,9 @@ fn run(command: Command) -> Result<()> {
         Command::Soak(what) => soak::run(&root, &what),
         Command::Bench { name: Some(name), json, write, args } if name == bench_failover::NAME => {
             bench_failover::run(&root, &envoy::find(None, &root)?, json.as_deref(), write, &args)
+        }
+        Command::Bench { name: Some(name), json, write: false, args } if name == bench_fleet::NAME => {
+            bench_fleet::run(&root, json.as_deref(), &args)
         }
         Command::Bench { write, args, .. } if write || !args.is_empty() => {
             bail!("--write and arguments after `--` belong to `bench {}`", bench_failover::NAME)

@@ -2,9 +2,9 @@
 
 use super::{
     HubOptions,
-    client::Backoff,
     shown::{GatewaySecrets, Keys, Shown},
 };
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use std::{
 };
 use tidegate_link::{
     hub::{
-        JoinToken, Trust, TrustError,
+        JoinToken, Redial, Trust, TrustError,
         proto::{self, enrolment_client::EnrolmentClient},
     },
     identity::{
@@ -271,7 +271,7 @@ async fn join(
         request: keys.agent.request()?,
         gateway_request: keys.gateway.request()?,
     };
-    let mut backoff = Backoff::default();
+    let mut redial = Redial::default();
     let mut turns = addresses.iter().cycle();
     let answer = loop {
         let address = turns.next().ok_or(HubError::NoAddress)?;
@@ -285,7 +285,7 @@ async fn join(
         }
         tokio::select! {
             () = stop.cancelled() => return Err(HubError::Stopped),
-            () = backoff.wait() => {}
+            () = tokio::time::sleep(redial.failed(addresses.len(), rand::rng().random())) => {}
         }
     };
     let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;
