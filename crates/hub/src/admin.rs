@@ -2,11 +2,10 @@
 //! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
-    access::{Caller, Role},
     metrics,
     office::{Office, OfficeError, Resumed},
     run::HubError,
-    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, TokenView},
+    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView, TokenView},
 };
 use axum::{
     Extension, Json, Router,
@@ -17,6 +16,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
+use tidegate_link::access::{Caller, Role};
 use tidegate_model::ClusterName;
 use tokio::sync::Notify;
 
@@ -41,6 +41,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/rollout/resume", post(resume))
         .route("/api/v1/rollout/rollback", post(roll_back))
         .route("/api/v1/rollout/history", get(history))
+        .route("/api/v1/standby", get(standby))
         .route("/api/v1/reload", post(reload_source))
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/access", get(grants).post(give))
@@ -204,6 +205,19 @@ async fn roll_back(
 
 async fn history(State(shared): State<Shared>) -> Result<Json<Vec<HistoryView>>, Failure> {
     work(shared, |office| Ok(office.history_view()?)).await.map(Json)
+}
+
+async fn standby(State(shared): State<Shared>) -> Json<StandbyView> {
+    let (newest, epoch) = (shared.office.newest(), shared.office.epoch);
+    Json(StandbyView {
+        stands_by: false,
+        sequence: newest.sequence(),
+        version: newest.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
+        epoch,
+        copy: None,
+        copy_age_ms: None,
+        problem: None,
+    })
 }
 
 async fn reload_source(State(shared): State<Shared>) -> &'static str {

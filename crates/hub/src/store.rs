@@ -1,12 +1,15 @@
 //! What the hub keeps: one redb file in its state folder. Every change is one transaction that is synced before it is told.
 
-use crate::{access::Grant, tokens::TokenRecord, waves::Rollout};
+use crate::{tokens::TokenRecord, waves::Rollout};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, path::Path};
-use tidegate_link::hub::{Objects, PolicyObject};
+use tidegate_link::{
+    access::{Grant, Grants},
+    hub::{Objects, PolicyObject},
+};
 use tidegate_model::ClusterName;
 
 /// By number. Never changed; the oldest leave beyond [`MAX_AUDIT`].
@@ -32,6 +35,14 @@ pub(crate) const MAX_AUDIT: u64 = 200_000;
 pub(crate) const MAX_HEADS: u64 = 200;
 /// Unknown heads up to this sequence are replaced: an operator said so.
 const RESUMED_OVER: &str = "resumed_over";
+
+/// The epoch of the hub; counted up when it is promoted.
+const EPOCH: &str = "epoch";
+/// The epoch of a hub that was promoted since; 0 if none is known.
+const SUPERSEDED: &str = "superseded";
+
+/// The file in a state folder.
+pub(crate) const STORE: &str = "hub.redb";
 
 /// Under this name the rollout is kept.
 pub(crate) const ROLLOUT_NAME: &str = "rollout";
@@ -280,14 +291,43 @@ impl Store {
 
     /// Up to which sequence unknown policies at agents are replaced.
     pub(crate) fn resumed_over(&self) -> Result<u64, StoreError> {
-        let transaction = self.database.begin_read()?;
-        let numbers = transaction.open_table(NUMBERS)?;
-        Ok(numbers.get(RESUMED_OVER)?.map_or(0, |number| number.value()))
+        self.number(RESUMED_OVER)
     }
 
     pub(crate) fn resume_over(&self, sequence: u64) -> Result<(), StoreError> {
+        self.keep_number(RESUMED_OVER, sequence)
+    }
+
+    /// The epoch of the hub whose state this is.
+    pub(crate) fn epoch(&self) -> Result<u64, StoreError> {
+        self.number(EPOCH)
+    }
+
+    /// The hub of this state is promoted, with this epoch.
+    pub(crate) fn promoted(&self, epoch: u64, record: &AuditRecord) -> Result<(), StoreError> {
+        self.audit(std::slice::from_ref(record))?;
+        self.keep_number(SUPERSEDED, 0)?;
+        self.keep_number(EPOCH, epoch)
+    }
+
+    /// The epoch of a hub that was promoted since; 0 if none is known.
+    pub(crate) fn superseded(&self) -> Result<u64, StoreError> {
+        self.number(SUPERSEDED)
+    }
+
+    pub(crate) fn supersede(&self, newer: u64) -> Result<(), StoreError> {
+        self.keep_number(SUPERSEDED, newer)
+    }
+
+    fn number(&self, name: &str) -> Result<u64, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let numbers = transaction.open_table(NUMBERS)?;
+        Ok(numbers.get(name)?.map_or(0, |number| number.value()))
+    }
+
+    fn keep_number(&self, name: &str, number: u64) -> Result<(), StoreError> {
         let transaction = self.database.begin_write()?;
-        transaction.open_table(NUMBERS)?.insert(RESUMED_OVER, sequence)?;
+        transaction.open_table(NUMBERS)?.insert(name, number)?;
         Ok(transaction.commit()?)
     }
 
@@ -363,7 +403,7 @@ impl Store {
     }
 
     /// Who may ask from elsewhere, by the hash of the secret.
-    pub(crate) fn grants(&self) -> Result<BTreeMap<String, Grant>, StoreError> {
+    pub(crate) fn grants(&self) -> Result<Grants, StoreError> {
         let transaction = self.database.begin_read()?;
         let table = transaction.open_table(GRANTS)?;
         let read = table.iter()?.map(|entry| {

@@ -1,12 +1,12 @@
 //! Tokens for people elsewhere.
 
 use super::{Office, OfficeError};
-use crate::{
-    access::{Caller, Denied, Grant, GrantError, Role},
-    view::GrantView,
-};
+use crate::view::GrantView;
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_link::hub::{AccessToken, Secret};
+use tidegate_link::{
+    access::{Grant, GrantError, Role},
+    hub::{AccessToken, Secret},
+};
 
 impl Office {
     /// Gives somebody a token, which is told once.
@@ -61,10 +61,8 @@ impl Office {
     }
 
     /// Whose token it is. A store that fails knows nobody.
-    pub(crate) fn caller(&self, secret: &Secret) -> Result<Caller, Denied> {
+    pub(crate) fn known(&self, secret: &Secret) -> Option<Grant> {
         let grant = self.store.grant(&secret.hash());
-        let grant =
-            grant.inspect_err(|error| tracing::error!(%error, "tokens cannot be read")).ok().flatten();
-        Caller::of(grant, self.now())
+        grant.inspect_err(|error| tracing::error!(%error, "tokens cannot be read")).ok().flatten()
     }
 }

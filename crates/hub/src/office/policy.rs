@@ -169,7 +169,8 @@ impl Office {
         if objects == current.objects {
             return Ok(false);
         }
-        self.publish(&mut rolling, objects, read.commit.as_deref(), current.sequence() + 1, How::Waves, who)?;
+        let sequence = self.next_sequence(&current);
+        self.publish(&mut rolling, objects, read.commit.as_deref(), sequence, How::Waves, who)?;
         Ok(true)
     }
 
@@ -199,7 +200,8 @@ impl Office {
         let digest = digest(&objects);
         let content = || digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let version = commit.map_or_else(content, |commit| commit.chars().take(40).collect());
-        let head = Head { trust_domain: self.place.trust_domain.clone(), sequence, version, digest };
+        let (trust_domain, epoch) = (self.place.trust_domain.clone(), self.epoch);
+        let head = Head { trust_domain, sequence, version, digest, epoch };
         let signed = self.keys().signer.sign(&head);
         let prints: BTreeMap<_, _> =
             objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
@@ -293,6 +295,10 @@ impl Office {
         let keys = self.trust.borrow().policy_keys.clone();
         // What another key signed is for the agent to compare; nothing here can.
         let Ok(head) = held.open(&keys, &self.place.trust_domain) else { return Ok(Recalled::Nothing) };
+        if head.epoch > self.epoch {
+            let by = format!("policy {}, which the agent of {} holds,", head.sequence, hello.cluster);
+            return Err(self.supersede(head.epoch, &by)?.into());
+        }
         match self.store.head(head.sequence)? {
             Some(record) if record.head == held.head && !hello.resend => {
                 Ok(Recalled::Policy(head.sequence, record.objects))
@@ -302,6 +308,8 @@ impl Office {
             None if head.sequence + MAX_HEADS <= self.newest().sequence() => {
                 Ok(Recalled::Past(head.sequence))
             }
+            // What a hub handed out that was superseded is past, whatever its sequence.
+            _ if head.epoch < self.epoch => self.outdo(head.sequence).map(|()| Recalled::Past(head.sequence)),
             _ if self.adopt(&head, &held)? => self.recall(hello),
             _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Past(head.sequence)),
             _ => Ok(Recalled::Unknown(head.sequence)),

@@ -72,6 +72,7 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         certificate_ttl: Duration::from_secs(86_400),
         waves: WaveLimits::default(),
         copy: None,
+        standby_of: None,
     }
 }
 

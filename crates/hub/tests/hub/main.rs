@@ -249,7 +249,13 @@ async fn a_head_that_another_key_signed_says_nothing_to_the_hub() {
     let agent = join(&hub.address, &token, "us-east", &PrivateKey::generate().unwrap()).await.unwrap();
     let forger = PolicySigner::from_pkcs8(&PolicySigner::draw().unwrap()).unwrap();
     let trust_domain = agent.trust.bundle.trust_domain().clone();
-    let head = Head { trust_domain, sequence: 900, version: "x".to_owned(), digest: digest(&Objects::new()) };
+    let head = Head {
+        trust_domain,
+        sequence: 900,
+        version: "x".to_owned(),
+        digest: digest(&Objects::new()),
+        epoch: 0,
+    };
     let held = Some(forger.sign(&head).to_proto());
     let mut stream = agent.sync(&hub.address, hello("us-east", held)).await;
     assert!(stream.policy().await.full);

@@ -267,6 +267,9 @@ pub struct Head {
     /// The SHA-256 over all objects.
     #[prost(bytes = "vec", tag = "4")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Counts the hubs that were promoted, one after the other; 0 for the first. An agent never takes a lower one.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
 }
 /// Generated client implementations.
 pub mod enrolment_client {
