@@ -261,7 +261,7 @@ async fn give(
         query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let namespaces = namespaces.map(|it| it.split(',').map(str::to_owned).collect());
     let ttl = Duration::from_secs(ttl_s);
-    let made = work(shared, move |office| Ok(office.give(&name, role, namespaces, ttl, &caller.name)?));
+    let made = work(shared, move |office| office.give(&name, role, namespaces, ttl, &caller.name));
     Ok(Json(TokenView { token: made.await?.reveal(), ttl_s }))
 }
 
@@ -275,7 +275,7 @@ async fn take_away(
     Path(name): Path<String>,
 ) -> Result<Json<DoneView>, Failure> {
     let whose = name.clone();
-    if work(shared, move |office| Ok(office.take_away(&whose, &caller.name)?)).await? {
+    if work(shared, move |office| office.take_away(&whose, &caller.name)).await? {
         return Ok(Json(DoneView { done: format!("the token of {name} is revoked") }));
     }
     Err(Failure(StatusCode::NOT_FOUND, format!("{name} has no token; tidegate access list names who has")))

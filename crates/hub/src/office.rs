@@ -141,7 +141,7 @@ impl Office {
         epoch::refuse_superseded(epoch, store.superseded()?, &place.state)?;
         let now = clock.now();
         let keys = Keys::open(&place.state, place.brought.as_deref(), &place.trust_domain, now)?;
-        let trust = keys.trust(revoked(&store, now.as_secs())?, now)?;
+        let trust = keys.trust(revoked(&store, now.as_secs())?, store.grants()?, now)?;
         let identity = Identity::new(keys.hub_credentials(&trust, now)?, Refusals::default(), clock);
         let (handed, rolling) = policy::restore(&store, &trust)?;
         Ok(Self {
@@ -317,11 +317,13 @@ impl Office {
     /// A new certificate for the hub, and whom the fleet believes as it is now.
     pub(crate) fn renew_trust(&self) -> Result<(), HubError> {
         let (keys, now) = (self.keys(), self.identity.now());
-        let trust = keys.trust(revoked(&self.store, now.as_secs())?, now)?;
+        let trust = keys.trust(revoked(&self.store, now.as_secs())?, self.store.grants()?, now)?;
         self.identity.swap(keys.hub_credentials(&trust, now)?);
         self.trust.send_if_modified(|current| {
             // A list that says the same is signed anew each time, and no news.
-            let changed = current.bundle != trust.bundle || current.policy_keys != trust.policy_keys;
+            let changed = current.bundle != trust.bundle
+                || current.policy_keys != trust.policy_keys
+                || current.grants != trust.grants;
             if changed {
                 *current = Arc::new(trust);
             }

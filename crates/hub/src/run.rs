@@ -162,6 +162,8 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     }
     let place = place(&config.state_dir, config.authority.clone(), config.trust_domain.as_ref())?;
     let office = Arc::new(Office::open(place, config.certificate_ttl, config.waves, Arc::new(SystemClock))?);
+    // Whoever dials while the policy is read waits in the kernel's queue, instead of trying again much later.
+    let listener = bind(config.listen, "agents").await?;
     let reload = Arc::new(Notify::new());
     let source = config.policies.open(&config.state_dir, &reload);
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
@@ -170,7 +172,6 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     if let Some(copy) = &config.copy {
         copy::write(&office, &config.state_dir, &copy.folder)?;
     }
-    let listener = bind(config.listen, "agents").await?;
     let admin_listener = bind(config.admin, "administration").await?;
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves agents");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");

@@ -6,6 +6,7 @@ use rand::Rng as _;
 use std::{path::PathBuf, time::Duration};
 use tidegate_discovery::Given;
 use tidegate_link::{
+    access::Grants,
     hub::Redial,
     identity::{Credentials, Expect, Identity, connect},
 };
@@ -24,6 +25,8 @@ pub(super) struct Client {
     pub(super) held: Option<Held>,
     /// What the gateways are handed; `None` until there is a certificate for them.
     pub(super) secrets: watch::Sender<Option<GatewaySecrets>>,
+    /// Who of the people may ask.
+    pub(super) grants: watch::Sender<Grants>,
     pub(super) given: watch::Sender<Given>,
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
@@ -81,6 +84,7 @@ impl Client {
     /// From now on agent and gateways are who the member is.
     pub(super) fn swap(&self, credentials: Credentials) {
         self.identity.swap(credentials);
+        self.grants.send_replace(self.member.trust.grants.clone());
         let new = self.member.secrets();
         self.secrets.send_if_modified(|current| {
             let changed = *current != new;

@@ -98,7 +98,7 @@ pub(super) mod tests {
         let bundle = TrustBundle::new(domain, TrustBundle::certificates(&certificate).unwrap()).unwrap();
         let signer = PolicySigner::from_pkcs8(&PolicySigner::draw().unwrap()).unwrap();
         let policy_keys = vec![signer.public()];
-        (signer, Trust { bundle, policy_keys, revocations: Vec::new() })
+        (signer, Trust { bundle, policy_keys, revocations: Vec::new(), grants: Default::default() })
     }
 
     /// All of a policy with one object.

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 use tidegate_link::{
+    access::Grants,
     hub::{
         JoinToken, Redial, Trust, TrustError,
         proto::{self, enrolment_client::EnrolmentClient},
@@ -128,6 +129,8 @@ struct Kept {
     policy_keys: Vec<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revocations: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Grants::is_empty")]
+    grants: Grants,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,6 +182,7 @@ impl Member {
             revoked: trust.revoked,
             policy_keys: trust.policy_keys,
             revocations: trust.revocations,
+            grants: self.trust.grants.clone(),
         };
         let path = folder.join(FILE);
         let bytes = serde_json::to_vec(&kept).map_err(|error| HubError::file(&path, &error.into()))?;
@@ -201,9 +205,10 @@ impl Member {
                 error.column()
             ),
         })?;
-        let Kept { trust_domain, roots, revoked, policy_keys, revocations, .. } = kept;
-        let trust = proto::Trust { trust_domain, roots, revoked, policy_keys, revocations };
-        let trust = Trust::from_proto(&trust)?;
+        let Kept { trust_domain, roots, revoked, policy_keys, revocations, grants, .. } = kept;
+        let trust =
+            proto::Trust { trust_domain, roots, revoked, policy_keys, revocations, ..Default::default() };
+        let trust = Trust { grants, ..Trust::from_proto(&trust)? };
         Ok(Some(Self {
             cluster: kept.cluster,
             addresses: [kept.address].into_iter().chain(kept.more_addresses).collect(),

@@ -130,7 +130,7 @@ impl Kept {
     pub(super) fn credentials(&self) -> Result<Credentials, HubError> {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let ((keys, store), now) = (self.keys()?, SystemClock.now());
-        let trust = keys.trust(revoked(&store, now.as_secs())?, now)?;
+        let trust = keys.trust(revoked(&store, now.as_secs())?, store.grants()?, now)?;
         keys.hub_credentials(&trust, now)
     }
 

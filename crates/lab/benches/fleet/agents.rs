@@ -120,6 +120,7 @@ impl Agent {
             boot_id: u64::try_from(self.number)? + 1,
             held: self.held.as_ref().map(|(_, head)| head.clone()),
             resend: false,
+            parts: true,
         };
         say(&out, from_agent::What::Hello(hello)).await?;
         let mut fleet = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -166,6 +167,9 @@ impl Agent {
         out: &mpsc::Sender<FromAgent>,
     ) -> Result<()> {
         let Some(from_hub::What::Policy(policy)) = message.what else { return Ok(()) };
+        if policy.more {
+            return Ok(());
+        }
         let arrived = Instant::now();
         let head = policy.head.unwrap_or_default();
         let opened =
