@@ -7,6 +7,7 @@
 mod bench;
 mod bench_agent;
 mod bench_failover;
+mod bench_fleet;
 mod bench_load;
 mod bench_probe;
 mod bench_xds;
@@ -79,7 +80,8 @@ enum Command {
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
         /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
-        /// one with 10,000 services, `load` for the load of drills, `failover` for faults of a zone beside other proxies
+        /// one with 10,000 services, `fleet` for a hub with 1,000 agents and an agent with 100 peers, `load` for the load of
+        /// drills, `failover` for faults of a zone beside other proxies
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -87,8 +89,8 @@ enum Command {
         /// Write the results into docs/benchmarks.md (`failover` only)
         #[arg(long)]
         write: bool,
-        /// Arguments of the benchmark, after `--` (`failover`: --only NAMES, --faults NAMES, --rate N and more;
-        /// `load`: --rate N, --seconds N)
+        /// Arguments of the benchmark, after `--`: `failover` takes --only NAMES, --faults NAMES, --rate N and more, `fleet`
+        /// --agents N, --peers N, --changes N, --seconds N and --away SECONDS, `load` --rate N and --seconds N
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -138,6 +140,9 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench { name: Some(name), json, write: false, args } if name == bench_load::NAME => {
             bench_load::run(&root, json.as_deref(), &args)
+        }
+        Command::Bench { name: Some(name), json, write: false, args } if name == bench_fleet::NAME => {
+            bench_fleet::run(&root, json.as_deref(), &args)
         }
         Command::Bench { write, args, .. } if write || !args.is_empty() => {
             bail!("--write and arguments after `--` belong to `bench {}`", bench_failover::NAME)

@@ -1,6 +1,8 @@
-//! The admin address: health, readiness, metrics, and the JSON that the command line reads.
+//! The admin address: health, readiness, metrics, and the JSON that the command line reads. Who asks is known before anything here
+//! runs: at the own machine it is anybody, elsewhere it is by token.
 
 use crate::{
+    access,
     hub::Report,
     metrics,
     shifts::{ShiftQuery, ShiftView},
@@ -8,7 +10,7 @@ use crate::{
     view::{Explanation, Status},
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -17,6 +19,7 @@ use axum::{
 use serde::Deserialize;
 use std::sync::Arc;
 use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
+use tidegate_link::access::{Caller, Denied};
 use tidegate_model::ServiceName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -70,17 +73,33 @@ pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router
 }
 
 /// An error as JSON: what is wrong and what to do.
-struct Failure(StatusCode, String);
+enum Failure {
+    Error(StatusCode, String),
+    /// Somebody is not let.
+    Denied(Denied),
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        match self {
+            Self::Error(status, text) => (status, Json(serde_json::json!({ "error": text }))).into_response(),
+            Self::Denied(denied) => denied.into_response(),
+        }
     }
 }
 
 async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
     let busy = || {
-        Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping or overloaded; ask again".to_owned())
+        Failure::Error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the agent is stopping or overloaded; ask again".to_owned(),
+        )
     };
     let (answer, answered) = oneshot::channel();
     shared.asks.send(make(answer)).await.map_err(|_| busy())?;
@@ -101,16 +120,20 @@ async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure>
     Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
-    ask(&shared, Ask::Status).await.map(Json)
+async fn status(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Status>, Failure> {
+    Ok(Json(access::limited(ask(&shared, Ask::Status).await?, &caller)))
 }
 
 fn service_name(namespace: &str, name: &str) -> Result<ServiceName, Failure> {
-    ServiceName::new(namespace, name).map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))
+    ServiceName::new(namespace, name)
+        .map_err(|error| Failure::Error(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 fn unknown(service: &ServiceName) -> Failure {
-    Failure(
+    Failure::Error(
         StatusCode::NOT_FOUND,
         format!("no service {service} in this cluster's manifests; GET /api/v1/status lists them"),
     )
@@ -118,8 +141,10 @@ fn unknown(service: &ServiceName) -> Failure {
 
 async fn explain(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Json<Explanation>, Failure> {
+    caller.may_in(Some(&namespace))?;
     let service = service_name(&namespace, &name)?;
     let answer = ask(&shared, |answer| Ask::Explain(service.clone(), answer)).await?;
     answer.map(|explanation| Json(*explanation)).ok_or_else(|| unknown(&service))
@@ -135,24 +160,41 @@ async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> 
     Json(shared.timeline.after(query.after, PAGE))
 }
 
-async fn shifts(State(shared): State<Shared>) -> Result<Json<Vec<ShiftView>>, Failure> {
-    ask(&shared, Ask::Shifts).await.map(Json)
+async fn shifts(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<ShiftView>>, Failure> {
+    let mut views = ask(&shared, Ask::Shifts).await?;
+    views.retain(|it| access::sees(&caller, it.service.as_ref()));
+    Ok(Json(views))
 }
 
 async fn shift(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<ShiftQuery>, QueryRejection>,
 ) -> Result<Json<ShiftView>, Failure> {
-    let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
+    let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
     let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    caller.may_in(query.namespace())?;
+    tracing::info!(who = caller.name, ?query, "a shift is asked for");
     let answer = ask(&shared, |answer| Ask::Shift(Box::new(query), answer)).await?;
     answer.map(Json).map_err(bad)
 }
 
-async fn end_shift(State(shared): State<Shared>, Path(name): Path<String>) -> Result<&'static str, Failure> {
+async fn end_shift(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<&'static str, Failure> {
+    let in_force = ask(&shared, Ask::Shifts).await?.into_iter().find(|it| it.name == name);
+    if let Some(it) = in_force {
+        caller.may_in(it.service.as_ref().map(ServiceName::namespace))?;
+    }
+    tracing::info!(who = caller.name, shift = name, "the end of a shift is asked for");
     match ask(&shared, |answer| Ask::EndShift(name.clone(), answer)).await? {
         true => Ok("ended\n"),
-        false => Err(Failure(
+        false => Err(Failure::Error(
             StatusCode::NOT_FOUND,
             format!("no shift {name:?} is in force; GET /api/v1/shifts lists them"),
         )),
@@ -177,14 +219,18 @@ async fn contingency(
     State(shared): State<Shared>,
     Query(query): Query<ContingencyQuery>,
 ) -> Result<Json<Foresight>, Failure> {
-    let unready =
-        || Failure(StatusCode::SERVICE_UNAVAILABLE, "the agent has no manifests yet; ask again".to_owned());
+    let unready = || {
+        Failure::Error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the agent has no manifests yet; ask again".to_owned(),
+        )
+    };
     let state = ask(&shared, Ask::Fleet).await?.ok_or_else(unready)?;
     let names = query.lose.split(',').filter(|name| !name.is_empty());
     let lose: Result<Vec<_>, _> = names.map(|name| state.location(name)).collect();
     let lose = lose.map_err(|error| {
         let known = error.known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Failure(StatusCode::BAD_REQUEST, format!("{error}; its places are: {known}"))
+        Failure::Error(StatusCode::BAD_REQUEST, format!("{error}; its places are: {known}"))
     })?;
     let asked = match (lose.is_empty(), query.pairs) {
         (false, _) => Asked::Together(lose),
@@ -193,8 +239,9 @@ async fn contingency(
     };
     // Of a large fleet this is seconds of work, which neither the loop nor a thread of the runtime has to spare.
     let work = tokio::task::spawn_blocking(move || foresee(&state, &asked, query.clients));
-    let failed =
-        |_| Failure(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered".to_owned());
+    let failed = |_| {
+        Failure::Error(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered".to_owned())
+    };
     work.await.map(Json).map_err(failed)
 }
 
@@ -206,10 +253,12 @@ struct ReleaseQuery {
 
 async fn release(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     Query(query): Query<ReleaseQuery>,
 ) -> Result<&'static str, Failure> {
-    let bad = |error: String| Failure(StatusCode::BAD_REQUEST, error);
+    let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
     let service: ServiceName = query.service.parse().map_err(|error| bad(format!("{error}")))?;
+    caller.may_in(Some(service.namespace()))?;
     let target: Target = query.target.parse().map_err(|error| bad(format!("{error}")))?;
     match ask(&shared, |answer| Ask::Release(service.clone(), target, answer)).await? {
         true => Ok("released\n"),

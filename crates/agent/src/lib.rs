@@ -4,6 +4,7 @@
 //! [`core`], which decides; what comes out goes to the xDS store, the prober, the peers, the disk and the timeline.
 //! Readers ask the loop and get a copy; nothing else holds a lock around a decision.
 
+mod access;
 pub mod actions;
 mod admin;
 mod asked;

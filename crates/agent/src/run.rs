@@ -1,7 +1,7 @@
 //! Setting an agent up and taking it down: addresses, servers, the state folder, and who may ask for what.
 
 use crate::{
-    admin,
+    access, admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
@@ -29,7 +29,9 @@ use tidegate_discovery::{Folder, Snapshot, Updates};
 use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
     MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
-    identity::{Identity, Refusals},
+    access::{Door as PeopleDoor, Doorkeeper, local},
+    hub::Secret,
+    identity::{Identity, Refusals, TlsError},
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
@@ -54,8 +56,10 @@ pub struct AgentConfig {
     pub hub: Option<HubOptions>,
     /// Where gateways and, through them, peers connect.
     pub listen: Vec<Listen>,
-    /// Where people and their tools ask.
+    /// Where people and their tools ask. Loopback only.
     pub admin: SocketAddr,
+    /// Where they ask from elsewhere, by TLS and with tokens of the hub.
+    pub admin_tls: Option<SocketAddr>,
     /// Where state is kept.
     pub state_dir: PathBuf,
     /// The other replicas of this agent: their listen addresses.
@@ -79,6 +83,19 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// The admin address could be reached from elsewhere.
+    #[error(
+        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; --admin-tls does, by the tokens of a hub"
+    )]
+    Admin(SocketAddr),
+    /// Nobody could be known at the door for people elsewhere.
+    #[error(
+        "--admin-tls knows people by the tokens of a hub, and this agent has none\n  hint: --hub HOST:PORT, with --join TOKEN the first time"
+    )]
+    NoPeople,
+    /// TLS cannot be set up for them.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Gateways cannot be listened for.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -132,6 +149,12 @@ pub(crate) type Gateways = Arc<RwLock<BTreeMap<GatewayName, GatewayRole>>>;
 /// # Errors
 /// If an address cannot be bound, the manifests not be watched or the state folder not be used.
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
+    if !config.admin.ip().is_loopback() {
+        return Err(AgentError::Admin(config.admin));
+    }
+    if config.admin_tls.is_some() && config.hub.is_none() {
+        return Err(AgentError::NoPeople);
+    }
     let origin = Instant::now();
     let boot = PeerBoot(rand::random());
     let hosts = config.hosts.as_deref().map(Hosts::read).transpose()?.unwrap_or_default();
@@ -146,6 +169,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         bound.push((listen.clone(), listen.bind().await?));
     }
     let admin_listener = bind(config.admin, "administration").await?;
+    let people = match config.admin_tls {
+        Some(address) => Some(bind(address, "administration by TLS").await?),
+        None => None,
+    };
     let (ask_tx, asks) = mpsc::channel(64);
     let (cluster, (first, manifests), member) = match manifests(&config, boot, &ask_tx, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
@@ -195,7 +222,12 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         refusals: refusals.clone(),
     };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
-    let http = serve_admin(admin_listener, admin::router(ask_tx, Arc::clone(&timeline)), stop.clone());
+    let router = admin::router(ask_tx, Arc::clone(&timeline));
+    if let (Some(listener), Some(member)) = (people, &member) {
+        let door = people_door(listener, member, stop.clone())?;
+        tasks.spawn(door.serve(router.clone(), stop.clone()));
+    }
+    let http = serve_admin(admin_listener, router, stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
     let (keeper, state_writer) = Keeper::new(state);
@@ -381,12 +413,31 @@ impl Doors<'_> {
     }
 }
 
+/// Where people ask from elsewhere: known by the tokens that the hub told of last.
+fn people_door(
+    listener: TcpListener,
+    member: &Membership,
+    stop: CancellationToken,
+) -> Result<PeopleDoor, AgentError> {
+    let address = listener
+        .local_addr()
+        .map_err(|error| AgentError::Server { what: "administration by TLS", why: error.to_string() })?;
+    let grants = member.grants.clone();
+    let keeper = Doorkeeper {
+        identity: member.identity.clone(),
+        known: Arc::new(move |secret: &Secret| grants.borrow().get(&secret.hash()).cloned()),
+        needed: access::needed,
+    };
+    tracing::info!(%address, "serves people with tokens");
+    Ok(PeopleDoor::open(listener, address, keeper, stop)?)
+}
+
 async fn serve_admin(
     listener: TcpListener,
     router: axum::Router,
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
-    axum::serve(listener, router)
+    axum::serve(listener, router.layer(axum::middleware::from_fn(local)))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .map_err(|error| AgentError::Server { what: "administration", why: error.to_string() })

@@ -35,6 +35,9 @@ pub struct ShiftView {
     pub name: String,
     /// What traffic is moved away from, for people.
     pub away_from: String,
+    /// The service that it is for; `None` for all of the place.
+    #[serde(default)]
+    pub service: Option<ServiceName>,
     /// How much of it.
     pub percent: u32,
     /// How long it still lasts.
@@ -60,6 +63,7 @@ impl From<Shift> for ShiftView {
         Self {
             name,
             away_from: target.to_string(),
+            service: target.service,
             percent,
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             by: by.to_owned(),
@@ -71,6 +75,11 @@ impl From<Shift> for ShiftView {
 }
 
 impl ShiftQuery {
+    /// The namespace that it is limited to; `None` for a whole place.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.service.as_deref().map(|it| it.split_once('/').map_or(it, |(namespace, _)| namespace))
+    }
+
     /// The shift that is asked for, or what is wrong with it.
     pub(crate) fn shift(self, own_region: &Region) -> Result<Shift, String> {
         let target = self.target(own_region)?;

@@ -1,4 +1,4 @@
-//! Questions to an agent's admin address.
+//! Questions to the admin address of an agent or a hub.
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -15,12 +15,51 @@ const LIMIT: usize = 256 << 20;
 /// An agent that works answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Which agent is asked, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AgentDoor {
+    /// The agent's admin address: at its own machine --admin, elsewhere --admin-tls.
+    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
+    pub(crate) admin: SocketAddr,
+    #[command(flatten)]
+    pub(crate) token: Token,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Token {
+    /// A file with the token of `tidegate access grant`: then it is asked by TLS. TIDEGATE_TOKEN may hold the token itself.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl AgentDoor {
+    /// GETs `path` and reads the JSON.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json(self.admin, Method::GET, path, &self.token).await
+    }
+
+    /// POSTs to `path`.
+    pub(crate) async fn post(&self, path: &str) -> Result<()> {
+        request(self.admin, Method::POST, path, &self.token).await.map(drop)
+    }
+
+    /// POSTs to `path` and reads the JSON.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json(self.admin, Method::POST, path, &self.token).await
+    }
+
+    /// DELETEs `path`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
+        request(self.admin, Method::DELETE, path, &self.token).await.map(drop)
+    }
+}
+
 /// Which agent is asked, and in which form the answer is printed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The agent's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
-    pub(crate) admin: SocketAddr,
+    #[command(flatten)]
+    pub(crate) door: AgentDoor,
     /// The form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -40,13 +79,12 @@ pub(crate) struct HubDoor {
     /// The hub's admin address: at its own machine --admin, elsewhere --admin-tls.
     #[arg(long, value_name = "ADDR", env = "TIDEGATE_HUB_ADMIN", default_value = "127.0.0.1:18101")]
     admin: SocketAddr,
-    /// A file with the token of `tidegate access grant`: then the hub is asked by TLS. TIDEGATE_TOKEN may hold the token itself.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
-impl HubDoor {
-    fn token(&self) -> Result<Option<AccessToken>> {
+impl Token {
+    fn read(&self) -> Result<Option<AccessToken>> {
         let text = match &self.token_file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("the token in {} cannot be read", path.display()))?,
@@ -57,46 +95,29 @@ impl HubDoor {
         };
         Ok(Some(text.parse()?))
     }
+}
 
-    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
-        let body = request_as(self.admin, method, path, self.token()?.as_ref()).await?;
-        serde_json::from_slice(&body)
-            .with_context(|| format!("the answer of {} is not what this version expects", self.admin))
-    }
-
+impl HubDoor {
     /// GETs `path` and reads the JSON.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.json(Method::GET, path).await
+        json(self.admin, Method::GET, path, &self.token).await
     }
 
     /// POSTs to `path` and reads the JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.json(Method::POST, path).await
+        json(self.admin, Method::POST, path, &self.token).await
     }
 }
 
-/// GETs `path` and reads the JSON.
-pub(crate) async fn get<T: DeserializeOwned>(admin: SocketAddr, path: &str) -> Result<T> {
-    let body = request(admin, Method::GET, path).await?;
+async fn json<T: DeserializeOwned>(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    token: &Token,
+) -> Result<T> {
+    let body = request(admin, method, path, token).await?;
     serde_json::from_slice(&body)
         .with_context(|| format!("the answer of {admin}{path} is not what this version expects"))
-}
-
-/// POSTs to `path`.
-pub(crate) async fn post(admin: SocketAddr, path: &str) -> Result<()> {
-    request(admin, Method::POST, path).await.map(drop)
-}
-
-/// POSTs to `path` and reads the JSON.
-pub(crate) async fn ask<T: DeserializeOwned>(admin: SocketAddr, path: &str) -> Result<T> {
-    let body = request(admin, Method::POST, path).await?;
-    serde_json::from_slice(&body)
-        .with_context(|| format!("the answer of {admin} is not what this version expects"))
-}
-
-/// DELETEs `path`.
-pub(crate) async fn delete(admin: SocketAddr, path: &str) -> Result<()> {
-    request(admin, Method::DELETE, path).await.map(drop)
 }
 
 /// Text as a part of an address: everything but letters, digits and `-._~` as `%XX`.
@@ -108,17 +129,9 @@ pub(crate) fn encoded(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
-    request_as(admin, method, path, None).await
-}
-
-async fn request_as(
-    admin: SocketAddr,
-    method: Method,
-    path: &str,
-    token: Option<&AccessToken>,
-) -> Result<Bytes> {
-    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, token)).await;
+async fn request(admin: SocketAddr, method: Method, path: &str, token: &Token) -> Result<Bytes> {
+    let token = token.read()?;
+    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, token.as_ref())).await;
     let Ok(answer) = answer else {
         bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
     };
@@ -148,7 +161,7 @@ async fn exchange(
     match token {
         Some(token) => {
             let stream = dial_pinned(admin, token.pin).await.with_context(|| {
-                format!("the hub at {admin} cannot be asked by TLS\n  hint: is this its --admin-tls address?")
+                format!("{admin} cannot be asked by TLS\n  hint: is this its --admin-tls address?")
             })?;
             send(stream, request, admin).await
         }

@@ -27,9 +27,12 @@ pub(crate) struct Args {
     /// or replicas:HOST:PORT for other replicas of this agent; may be given several times.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18000")]
     listen: Vec<Listen>,
-    /// Health, readiness, metrics and the command line's questions. Whoever reaches it can let traffic back.
+    /// Health, readiness, metrics and the command line's questions; loopback only: whoever reaches it can move traffic.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:18001")]
     admin: SocketAddr,
+    /// The same for people elsewhere: by TLS of the fleet's authority, with the tokens that the hub gave (`tidegate access grant`).
+    #[arg(long, value_name = "ADDR")]
+    admin_tls: Option<SocketAddr>,
     /// Where verdicts and hold-downs are kept over a restart.
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
@@ -66,6 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         hub,
         listen: args.listen,
         admin: args.admin,
+        admin_tls: args.admin_tls,
         state_dir: args.state_dir,
         replicas: args.replicas,
         replicas_name: args.replicas_name,

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     let path = format!("/api/v1/explain/{}", args.service);
-    let explanation: Explanation = admin::get(args.options.admin, &path).await?;
+    let explanation: Explanation = args.options.door.get(&path).await?;
     match args.options.output {
         admin::Output::Json => say!("{}", serde_json::to_string_pretty(&explanation)?),
         admin::Output::Table => print(&explanation),
@@ -66,14 +66,13 @@ pub(crate) struct FailbackArgs {
     /// Where traffic may go back to: `"zone NAME"` of the agent's own cluster, or `"cluster NAME"`.
     #[arg(long, value_name = "TARGET")]
     to: Target,
-    /// The agent's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
-    admin: std::net::SocketAddr,
+    #[command(flatten)]
+    door: admin::AgentDoor,
 }
 
 pub(crate) async fn failback(args: &FailbackArgs) -> Result<ExitCode> {
     let target = args.to.to_string().replace(' ', "%20");
-    admin::post(args.admin, &format!("/api/v1/release?service={}&target={target}", args.service)).await?;
+    args.door.post(&format!("/api/v1/release?service={}&target={target}", args.service)).await?;
     say!(
         "{} may have its traffic for {} back; its ramp begins as soon as its health allows",
         args.to,

@@ -1,18 +1,42 @@
 //! `tidegate hub`.
 
-use crate::stop;
+use crate::{
+    admin::{HubDoor, Output},
+    cluster::Options,
+    stop,
+};
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
-use tidegate_hub::{HubConfig, PolicySource, StateCopy, WaveLimits};
+use tidegate_hub::{
+    HubConfig, PolicySource, StateCopy, WaveLimits,
+    view::{DoneView, StandbyView},
+};
 use tidegate_link::identity::TrustDomain;
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show whether a hub stands by for another one, and how old its copy is.
+    Status(Options),
+    /// Make a hub that stands by the hub. The one before must not write any more: if it still runs, stop it.
+    Promote(Promote),
+}
+
 #[derive(Debug, Parser)]
+pub(crate) struct Promote {
+    #[command(flatten)]
+    door: HubDoor,
+}
+
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group(clap::ArgGroup::new("source").args(["policies", "git"]).required(true)))]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Where its keys, its history and its audit log are kept.
-    #[arg(long, value_name = "DIR")]
-    state_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    state_dir: Option<PathBuf>,
     /// A folder of policy: `FleetCluster`, `FailoverPolicy`, `FailoverProfile`, `TrafficShift`.
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
@@ -56,6 +80,10 @@ pub(crate) struct Args {
     /// How often the copy is made anew; after a revocation it is at once.
     #[arg(long, value_name = "DURATION", default_value = "1m", requires = "copy_to")]
     copy_every: String,
+    /// Stand by for the hub that copies its state to this folder: keep it, send agents on, write nothing, until
+    /// `tidegate hub promote`.
+    #[arg(long, value_name = "DIR")]
+    standby_of: Option<PathBuf>,
     /// A wave of clusters that has taken a new policy (`FleetCluster.spec.rolloutWave`) is watched for so long before the next one
     /// is handed it.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
@@ -73,6 +101,40 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    match &args.command {
+        None => serve(args).await?,
+        Some(Command::Status(options)) => status(options).await?,
+        Some(Command::Promote(promote)) => {
+            let answer: DoneView = promote.door.ask("/api/v1/promote").await?;
+            say!("{}", answer.done);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(options: &Options) -> Result<()> {
+    let view: StandbyView = options.door.get("/api/v1/standby").await?;
+    if options.output == Output::Json {
+        say!("{}", serde_json::to_string_pretty(&view)?);
+        return Ok(());
+    }
+    let policy = format!("policy {}, version {}, epoch {}", view.sequence, view.version, view.epoch);
+    match (&view.copy, view.copy_age_ms) {
+        (Some(copy), Some(age)) => {
+            say!("stands by: {policy}; the copy in {copy} was the newest {} s ago", age / 1000);
+        }
+        _ => say!("is the hub: {policy}"),
+    }
+    if let Some(problem) = view.problem {
+        say!("{problem}");
+    }
+    Ok(())
+}
+
+async fn serve(args: Args) -> Result<()> {
+    let Some(state_dir) = args.state_dir else {
+        bail!("where is its state?\n  hint: --state-dir DIR");
+    };
     let policies = match (args.policies, args.git) {
         (Some(folder), _) => PolicySource::Folder(folder),
         (None, Some(url)) => PolicySource::Git {
@@ -90,7 +152,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let every = duration("--copy-every", &args.copy_every)?.max(Duration::from_secs(1));
     let config = HubConfig {
-        state_dir: args.state_dir,
+        state_dir,
         policies,
         listen: args.listen,
         admin: args.admin,
@@ -98,6 +160,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+        standby_of: args.standby_of,
         copy: args.copy_to.map(|folder| StateCopy { folder, every }),
         waves: WaveLimits {
             bake: duration("--wave-bake", &args.wave_bake)?,
@@ -105,8 +168,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             loss_ppm: args.wave_loss * 10_000,
         },
     };
-    tidegate_hub::run(config, stop::token(args.exit_with_stdin)).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(tidegate_hub::run(config, stop::token(args.exit_with_stdin)).await?)
 }
 
 /// A duration of the command line.

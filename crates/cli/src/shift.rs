@@ -3,7 +3,7 @@
 use crate::{admin, table};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 use tidegate_agent::ShiftView;
 use tidegate_model::{ClusterName, Region, ServiceName, Zone};
 
@@ -44,9 +44,8 @@ pub(crate) struct Away {
     /// Move it even from the last healthy place of a service.
     #[arg(long)]
     force: bool,
-    /// The agent's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    door: admin::AgentDoor,
 }
 
 #[derive(Debug, Parser)]
@@ -59,9 +58,8 @@ pub(crate) struct List {
 pub(crate) struct End {
     /// Its name, as `tidegate shift list` shows it.
     name: String,
-    /// The agent's admin address.
-    #[arg(long, value_name = "ADDR", env = "TIDEGATE_ADMIN", default_value = "127.0.0.1:18001")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    door: admin::AgentDoor,
 }
 
 pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
@@ -69,7 +67,7 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::Away(args) => away(args).await?,
         Command::List(args) => list(args).await?,
         Command::End(args) => {
-            admin::delete(args.admin, &format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
+            args.door.delete(&format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
             say!("{} has ended; the traffic comes back by the ramp", args.name);
         }
     }
@@ -89,7 +87,7 @@ async fn away(args: &Away) -> Result<()> {
     fields.extend(args.service.iter().map(|it| ("service", it.to_string())));
     let query: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}={}", admin::encoded(value))).collect();
-    let view: ShiftView = admin::ask(args.admin, &format!("/api/v1/shifts?{}", query.join("&"))).await?;
+    let view: ShiftView = args.door.ask(&format!("/api/v1/shifts?{}", query.join("&"))).await?;
     say!(
         "{} % of the traffic leaves {} for {:?}; end it with: tidegate shift end {}",
         view.percent,
@@ -104,7 +102,7 @@ async fn away(args: &Away) -> Result<()> {
 }
 
 async fn list(args: &List) -> Result<()> {
-    let views: Vec<ShiftView> = admin::get(args.options.admin, "/api/v1/shifts").await?;
+    let views: Vec<ShiftView> = args.options.door.get("/api/v1/shifts").await?;
     if args.options.output == admin::Output::Json {
         say!("{}", serde_json::to_string_pretty(&views)?);
         return Ok(());

@@ -13,7 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
-    let status: Status = admin::get(args.options.admin, "/api/v1/status").await?;
+    let status: Status = args.options.door.get("/api/v1/status").await?;
     match args.options.output {
         admin::Output::Json => say!("{}", serde_json::to_string_pretty(&status)?),
         admin::Output::Table => print(&status),

@@ -5,7 +5,7 @@
 mod files;
 mod print;
 
-use crate::admin::Output;
+use crate::admin::{AgentDoor, Output, Token};
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use files::Manifests;
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
     #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]
     admin: Option<SocketAddr>,
+    #[command(flatten)]
+    token: Token,
     /// What is lost: zone/REGION/ZONE, zone/ZONE, cluster/NAME or region/NAME. Given several times, all at once.
     /// Without it, each place of the fleet in turn.
     #[arg(long, value_name = "LOCATION")]
@@ -94,11 +96,8 @@ async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<
     if let Some(bad) = lose.chars().find(|it| !(it.is_ascii_alphanumeric() || "-_./,".contains(*it))) {
         bail!("no place has {bad:?} in its name");
     }
-    crate::admin::get(
-        admin,
-        &format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs),
-    )
-    .await
+    let door = AgentDoor { admin, token: args.token.clone() };
+    door.get(&format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs)).await
 }
 
 fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {

@@ -385,12 +385,12 @@ fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
 
     // Revoked, forged, of another authority, without TLS, or none at all.
     assert_eq!(ask(&admin, &["access", "revoke", "victor"]).code, Some(0));
-    refused(&viewer, &["rollout", "status"], "knows no such token");
+    refused(&viewer, &["rollout", "status"], "no such token is known here");
     let forged = place.at("forged");
     let (rest, pin) = secret.rsplit_once('.').unwrap();
     let (rest, own) = rest.rsplit_once('.').unwrap();
     fs::write(&forged, format!("{rest}.{}.{pin}", "00".repeat(32))).unwrap();
-    refused(&forged, &["rollout", "status"], "knows no such token");
+    refused(&forged, &["rollout", "status"], "no such token is known here");
     fs::write(&forged, format!("{rest}.{own}.{}", "00".repeat(32))).unwrap();
     refused(&forged, &["rollout", "status"], "cannot be asked by TLS");
     fs::write(&forged, "nothing").unwrap();

@@ -2,11 +2,10 @@
 //! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
-    access::{Caller, Role},
     metrics,
     office::{Office, OfficeError, Resumed},
     run::HubError,
-    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, TokenView},
+    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView, TokenView},
 };
 use axum::{
     Extension, Json, Router,
@@ -17,6 +16,7 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
+use tidegate_link::access::{Caller, Role};
 use tidegate_model::ClusterName;
 use tokio::sync::Notify;
 
@@ -41,6 +41,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/rollout/resume", post(resume))
         .route("/api/v1/rollout/rollback", post(roll_back))
         .route("/api/v1/rollout/history", get(history))
+        .route("/api/v1/standby", get(standby))
         .route("/api/v1/reload", post(reload_source))
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/access", get(grants).post(give))
@@ -206,6 +207,19 @@ async fn history(State(shared): State<Shared>) -> Result<Json<Vec<HistoryView>>,
     work(shared, |office| Ok(office.history_view()?)).await.map(Json)
 }
 
+async fn standby(State(shared): State<Shared>) -> Json<StandbyView> {
+    let (newest, epoch) = (shared.office.newest(), shared.office.epoch);
+    Json(StandbyView {
+        stands_by: false,
+        sequence: newest.sequence(),
+        version: newest.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
+        epoch,
+        copy: None,
+        copy_age_ms: None,
+        problem: None,
+    })
+}
+
 async fn reload_source(State(shared): State<Shared>) -> &'static str {
     shared.reload.notify_one();
     "reading the policy again\n"
@@ -247,7 +261,7 @@ async fn give(
         query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let namespaces = namespaces.map(|it| it.split(',').map(str::to_owned).collect());
     let ttl = Duration::from_secs(ttl_s);
-    let made = work(shared, move |office| Ok(office.give(&name, role, namespaces, ttl, &caller.name)?));
+    let made = work(shared, move |office| office.give(&name, role, namespaces, ttl, &caller.name));
     Ok(Json(TokenView { token: made.await?.reveal(), ttl_s }))
 }
 
@@ -261,7 +275,7 @@ async fn take_away(
     Path(name): Path<String>,
 ) -> Result<Json<DoneView>, Failure> {
     let whose = name.clone();
-    if work(shared, move |office| Ok(office.take_away(&whose, &caller.name)?)).await? {
+    if work(shared, move |office| office.take_away(&whose, &caller.name)).await? {
         return Ok(Json(DoneView { done: format!("the token of {name} is revoked") }));
     }
     Err(Failure(StatusCode::NOT_FOUND, format!("{name} has no token; tidegate access list names who has")))

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 use tidegate_link::{
+    access::Grants,
     hub::{PolicySigner, Trust},
     identity::{
         Authority, CertificateDer, Credentials, Party, PrivateKey, Serial, TrustBundle, TrustDomain,
@@ -56,6 +57,7 @@ impl Keys {
     pub(crate) fn trust(
         &self,
         revoked: impl IntoIterator<Item = Serial>,
+        grants: Grants,
         now: UnixTime,
     ) -> Result<Trust, HubError> {
         let roots = [self.authority.root().clone()].into_iter().chain(self.other_roots.iter().cloned());
@@ -63,7 +65,8 @@ impl Keys {
         let bundle = bundle.revoking(revoked.into_iter().collect())?;
         let listed = !bundle.revoked().is_empty() && bundle.roots().len() == 1;
         let list = if listed { self.authority.revocations(bundle.revoked(), now)? } else { None };
-        Ok(Trust { bundle, policy_keys: vec![self.signer.public()], revocations: list.unwrap_or_default() })
+        let (policy_keys, revocations) = (vec![self.signer.public()], list.unwrap_or_default());
+        Ok(Trust { bundle, policy_keys, revocations, grants })
     }
 
     /// A certificate for the hub itself. Its key is never written.

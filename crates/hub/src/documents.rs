@@ -31,9 +31,59 @@ pub(crate) struct Chosen {
     pub(crate) problems: Vec<Problem>,
 }
 
+/// What was read of files the last time, so that a change of one costs no look into the others.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    files: BTreeMap<String, Content>,
+    /// For the cluster that it stands in.
+    loader: Option<(ClusterName, Loader)>,
+}
+
+/// A file as it was read.
+#[derive(Debug)]
+struct Content {
+    text: String,
+    /// None if not all of its objects can be told.
+    listed: Option<Vec<Listed>>,
+}
+
+impl Reader {
+    /// Reads what is new.
+    fn read(&mut self, files: &[SourceFile]) {
+        let there: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.files.retain(|path, _| there.contains(path.as_str()));
+        for file in files {
+            if self.files.get(&file.path).is_none_or(|content| content.text != file.text) {
+                let content = Content { text: file.text.clone(), listed: inventory(file).ok() };
+                self.files.insert(file.path.clone(), content);
+            }
+        }
+    }
+
+    /// What is wrong with all of them together, as an agent would say it. What only a cluster can know (is there such a
+    /// service?) is a warning there, and not told here.
+    fn judge(&mut self, files: &[SourceFile]) -> Vec<Problem> {
+        let listed = || self.files.values().filter_map(|content| content.listed.as_ref()).flatten();
+        let cluster = listed().find_map(|it| it.object.as_ref()?.strip_prefix("FleetCluster ")?.parse().ok());
+        // Without a cluster there is nothing to stand in; the name is never shown.
+        let Some(cluster) = cluster.or_else(|| "none".parse().ok()) else { return Vec::new() };
+        let loader = match self.loader.take() {
+            Some((of, loader)) if of == cluster => loader,
+            _ => Loader::new(cluster.clone()),
+        };
+        let (_, loader) = self.loader.insert((cluster, loader));
+        let mut problems = loader.load(files).problems;
+        // Keys are never handed out, so the certificates of a fleet's gateways are in each cluster.
+        let is_elsewhere = |problem: &Problem| problem.message.starts_with("there is no Secret ");
+        problems.retain(|it| it.is_error() && !it.file.is_empty() && !is_elsewhere(it));
+        problems
+    }
+}
+
 /// Decides which version of each object is handed out; `previous` is what was so far.
-pub(crate) fn choose(read: &Read, previous: &Objects) -> Chosen {
-    let mut judged = judge(&read.files);
+pub(crate) fn choose(reader: &mut Reader, read: &Read, previous: &Objects) -> Chosen {
+    reader.read(&read.files);
+    let mut judged = reader.judge(&read.files);
     judged.extend(read.problems.iter().cloned());
     let wrong = Wrong::of(&judged);
     let mut problems = judged.clone();
@@ -43,7 +93,8 @@ pub(crate) fn choose(read: &Read, previous: &Objects) -> Chosen {
     let mut obscure: BTreeSet<&str> = BTreeSet::new();
     obscure.extend(read.problems.iter().filter(|it| it.is_error()).map(|it| it.file.as_str()));
     for file in &read.files {
-        let Ok(listed) = inventory(file) else {
+        let listed = reader.files.get(&file.path).and_then(|content| content.listed.as_ref());
+        let Some(listed) = listed else {
             obscure.insert(&file.path);
             continue;
         };
@@ -97,24 +148,6 @@ fn within_limits(objects: Objects, previous: &Objects, mut problems: Vec<Problem
     );
     problems.push(Problem::of_file("", message, hint));
     Chosen { objects: previous.clone(), problems }
-}
-
-/// What is wrong with all of them together, as an agent would say it. What only a cluster can know (is there such a
-/// service?) is a warning there, and not told here.
-fn judge(files: &[SourceFile]) -> Vec<Problem> {
-    let cluster = files.iter().find_map(any_cluster);
-    // Without a cluster there is nothing to stand in; the name is never shown.
-    let Some(cluster) = cluster.or_else(|| "none".parse().ok()) else { return Vec::new() };
-    let mut problems = Loader::new(cluster).load(files).problems;
-    // Keys are never handed out, so the certificates of a fleet's gateways are in each cluster.
-    let is_elsewhere = |problem: &Problem| problem.message.starts_with("there is no Secret ");
-    problems.retain(|it| it.is_error() && !it.file.is_empty() && !is_elsewhere(it));
-    problems
-}
-
-fn any_cluster(file: &SourceFile) -> Option<ClusterName> {
-    let listed = inventory(file).ok()?;
-    listed.iter().find_map(|it| it.object.as_ref()?.strip_prefix("FleetCluster ")?.parse().ok())
 }
 
 fn elsewhere(file: &SourceFile, object: &Listed) -> Problem {
@@ -214,6 +247,17 @@ pub(crate) fn below(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(read: &Read, previous: &Objects) -> Chosen {
+        let fresh = super::choose(&mut Reader::default(), read, previous);
+        // One that has read something else before decides the same.
+        let mut reader = Reader::default();
+        let other = SourceFile { path: "other.yaml".to_owned(), text: CLUSTERS.to_owned() };
+        super::choose(&mut reader, &Read { files: vec![other], ..Read::default() }, previous);
+        assert_eq!(super::choose(&mut reader, read, previous), fresh);
+        assert_eq!(super::choose(&mut reader, read, previous), fresh);
+        fresh
+    }
 
     const CLUSTERS: &str = "\
 apiVersion: tidegate.dev/v1alpha1

@@ -1,19 +1,20 @@
 //! The hub's desk: what it keeps and what it decides with that, between the streams and the store.
 
 mod access;
+mod epoch;
 mod policy;
 mod rollout;
 mod views;
 
+pub use epoch::Superseded;
 pub(crate) use policy::{Handed, Published, Recalled};
-pub(crate) use rollout::Resumed;
+pub(crate) use rollout::{Resumed, version};
 
 use crate::{
-    access::GrantError,
     authority::{Keys, draw_serial},
     fleet::Fleet,
     run::HubError,
-    store::{AuditRecord, CertificateRecord, Store, StoreError},
+    store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
     waves::WaveLimits,
 };
@@ -24,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_link::{
+    access::GrantError,
     hub::{JoinToken, Secret, Trust},
     identity::{
         AuthorityError, CertificateFacts, Clock, Identity, Issued, Party, Refusals, Serial, TrustDomain,
@@ -105,6 +107,9 @@ pub(crate) struct Office {
     pub(crate) identity: Identity,
     pub(crate) policy: watch::Sender<Arc<Handed>>,
     waves: WaveLimits,
+    /// Of the policies that it signs.
+    pub(crate) epoch: u64,
+    superseded: watch::Sender<Option<Superseded>>,
     /// Something changed that a copy of the state must not miss.
     pub(crate) copy_now: Notify,
     /// How often a rollout halted since the start.
@@ -131,10 +136,12 @@ impl Office {
         waves: WaveLimits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, HubError> {
-        let store = Store::open(&place.state.join("hub.redb"))?;
+        let store = Store::open(&place.state.join(STORE))?;
+        let epoch = store.epoch()?;
+        epoch::refuse_superseded(epoch, store.superseded()?, &place.state)?;
         let now = clock.now();
         let keys = Keys::open(&place.state, place.brought.as_deref(), &place.trust_domain, now)?;
-        let trust = keys.trust(revoked(&store, now.as_secs())?, now)?;
+        let trust = keys.trust(revoked(&store, now.as_secs())?, store.grants()?, now)?;
         let identity = Identity::new(keys.hub_credentials(&trust, now)?, Refusals::default(), clock);
         let (handed, rolling) = policy::restore(&store, &trust)?;
         Ok(Self {
@@ -142,6 +149,8 @@ impl Office {
             identity,
             policy: watch::Sender::new(Arc::new(handed)),
             waves,
+            epoch,
+            superseded: watch::Sender::new(None),
             copy_now: Notify::new(),
             halts: AtomicU64::new(0),
             rollout: Mutex::new(rolling),
@@ -308,11 +317,13 @@ impl Office {
     /// A new certificate for the hub, and whom the fleet believes as it is now.
     pub(crate) fn renew_trust(&self) -> Result<(), HubError> {
         let (keys, now) = (self.keys(), self.identity.now());
-        let trust = keys.trust(revoked(&self.store, now.as_secs())?, now)?;
+        let trust = keys.trust(revoked(&self.store, now.as_secs())?, self.store.grants()?, now)?;
         self.identity.swap(keys.hub_credentials(&trust, now)?);
         self.trust.send_if_modified(|current| {
             // A list that says the same is signed anew each time, and no news.
-            let changed = current.bundle != trust.bundle || current.policy_keys != trust.policy_keys;
+            let changed = current.bundle != trust.bundle
+                || current.policy_keys != trust.policy_keys
+                || current.grants != trust.grants;
             if changed {
                 *current = Arc::new(trust);
             }
@@ -348,7 +359,8 @@ pub(crate) fn make_token(
     Ok(NewToken { token: JoinToken { cluster: cluster.clone(), secret, pin }, ttl })
 }
 
-fn revoked(store: &Store, now: u64) -> Result<Vec<Serial>, StoreError> {
+/// The serials of certificates that were revoked and have not expired.
+pub(crate) fn revoked(store: &Store, now: u64) -> Result<Vec<Serial>, StoreError> {
     let all = store.certificates()?.into_iter();
     let revoked = all.filter(|(_, it)| it.revoked && it.not_after >= now);
     Ok(revoked.filter_map(|(serial, _)| serial.parse().ok()).collect())

@@ -1,13 +1,14 @@
 //! Setting a hub up and taking it down.
 
 use crate::{
+    access::needed,
     admin,
     authority::Keys,
     copy::{self, StateCopy},
-    door::{self, Door},
-    office::{KeyPlace, NewToken, Office, OfficeError, make_token, trust_domain},
+    office::{KeyPlace, NewToken, Office, OfficeError, Superseded, make_token, trust_domain},
     server::Server,
     source::{PolicySource, Source},
+    standby,
     store::{Store, StoreError},
     waves::WaveLimits,
 };
@@ -20,7 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_link::{
-    hub::HeadError,
+    access::{Door, Doorkeeper, local},
+    hub::{HeadError, Secret},
     identity::{
         AuthorityError, BundleError, Clock, Expect, IdentityError, SystemClock, TlsError, TrustDomain, accept,
     },
@@ -30,7 +32,7 @@ use tokio::{net::TcpListener, sync::Notify, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Streams that are open when the hub stops get so long to end.
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// And then so long to let go of the store.
 const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 /// The files of the authority are compared so often.
@@ -63,6 +65,8 @@ pub struct HubConfig {
     pub waves: WaveLimits,
     /// Where a copy of the state folder is kept, from which another hub can start.
     pub copy: Option<StateCopy>,
+    /// The folder that another hub copies its state to: this one stands by until it is promoted.
+    pub standby_of: Option<PathBuf>,
 }
 
 /// Why a hub cannot run, or cannot do something.
@@ -130,6 +134,9 @@ pub enum HubError {
     /// Something that was asked for is not done.
     #[error(transparent)]
     Office(#[from] OfficeError),
+    /// Another hub was promoted.
+    #[error(transparent)]
+    Superseded(#[from] Superseded),
     /// A server ended by itself.
     #[error("the {what} server failed: {why}")]
     Server {
@@ -148,21 +155,28 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     if !config.admin.ip().is_loopback() {
         return Err(HubError::Admin(config.admin));
     }
+    if let Some(folder) = config.standby_of.clone()
+        && standby::run(&config, folder, &stop).await? == standby::Ended::Stopped
+    {
+        return Ok(());
+    }
     let place = place(&config.state_dir, config.authority.clone(), config.trust_domain.as_ref())?;
     let office = Arc::new(Office::open(place, config.certificate_ttl, config.waves, Arc::new(SystemClock))?);
+    // Whoever dials while the policy is read waits in the kernel's queue, instead of trying again much later.
+    let listener = bind(config.listen, "agents").await?;
     let reload = Arc::new(Notify::new());
     let source = config.policies.open(&config.state_dir, &reload);
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
     let source = read(&office, source).await;
+    office.begin_epoch()?;
     if let Some(copy) = &config.copy {
         copy::write(&office, &config.state_dir, &copy.folder)?;
     }
-    let listener = bind(config.listen, "agents").await?;
     let admin_listener = bind(config.admin, "administration").await?;
     tracing::info!(address = %listener.local_addr().unwrap_or(config.listen), "serves agents");
     tracing::info!(address = %admin_listener.local_addr().unwrap_or(config.admin), "serves administration");
 
-    let held = Arc::downgrade(&office);
+    let (held, watched) = (Arc::downgrade(&office), Arc::clone(&office));
     let tasks = TaskTracker::new();
     let ended = stop.child_token();
     tasks.spawn(follow(Arc::clone(&office), source, Arc::clone(&reload), ended.clone()));
@@ -177,11 +191,11 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     if let Some(address) = config.admin_tls {
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);
-        let door = Door::open(listener, address, &office, ended.clone())?;
+        let door = Door::open(listener, address, keeper(&office), ended.clone())?;
         tracing::info!(%address, "serves people with tokens");
-        tasks.spawn(door.serve(router.clone(), office, ended.clone()));
+        tasks.spawn(door.serve(router.clone(), ended.clone()));
     }
-    let http = axum::serve(admin_listener, router.layer(from_fn(door::local)))
+    let http = axum::serve(admin_listener, router.layer(from_fn(local)))
         .with_graceful_shutdown(ended.clone().cancelled_owned());
     let mut grpc = tasks.spawn(grpc);
     let mut http = tasks.spawn(async move { http.await.map_err(|error| error.to_string()) });
@@ -192,9 +206,11 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     };
     let outcome = tokio::select! {
         () = stop.cancelled() => Ok(()),
+        superseded = watched.until_superseded() => Err(superseded.into()),
         result = &mut grpc => failed("agents'", result),
         result = &mut http => failed("administration", result),
     };
+    drop(watched);
     // Whatever ended one ends the rest.
     ended.cancel();
     tasks.close();
@@ -233,8 +249,23 @@ fn place(state: &Path, brought: Option<PathBuf>, wanted: Option<&TrustDomain>) -
     Ok(KeyPlace { state: state.to_owned(), brought, trust_domain })
 }
 
-async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, HubError> {
-    TcpListener::bind(address).await.map_err(|source| HubError::Bind { address, what, source })
+/// Whose listener ended a moment ago may not have let go of the address yet.
+pub(crate) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, HubError> {
+    let until = Instant::now() + RELEASE_LIMIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                sleep(SETTLE).await;
+            }
+            bound => return bound.map_err(|source| HubError::Bind { address, what, source }),
+        }
+    }
+}
+
+/// Who is let in from elsewhere.
+fn keeper(office: &Arc<Office>) -> Doorkeeper {
+    let (identity, office) = (office.identity.clone(), Arc::clone(office));
+    Doorkeeper { identity, known: Arc::new(move |secret: &Secret| office.known(secret)), needed }
 }
 
 fn serve_agents(

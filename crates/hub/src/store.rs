@@ -1,12 +1,17 @@
 //! What the hub keeps: one redb file in its state folder. Every change is one transaction that is synced before it is told.
 
-use crate::{access::Grant, tokens::TokenRecord, waves::Rollout};
+mod numbers;
+
+use crate::{tokens::TokenRecord, waves::Rollout};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, path::Path};
-use tidegate_link::hub::{Objects, PolicyObject};
+use tidegate_link::{
+    access::{Grant, Grants},
+    hub::{Objects, PolicyObject},
+};
 use tidegate_model::ClusterName;
 
 /// By number. Never changed; the oldest leave beyond [`MAX_AUDIT`].
@@ -30,8 +35,8 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 pub(crate) const MAX_AUDIT: u64 = 200_000;
 /// The most policies in the history.
 pub(crate) const MAX_HEADS: u64 = 200;
-/// Unknown heads up to this sequence are replaced: an operator said so.
-const RESUMED_OVER: &str = "resumed_over";
+/// The file in a state folder.
+pub(crate) const STORE: &str = "hub.redb";
 
 /// Under this name the rollout is kept.
 pub(crate) const ROLLOUT_NAME: &str = "rollout";
@@ -278,19 +283,6 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Up to which sequence unknown policies at agents are replaced.
-    pub(crate) fn resumed_over(&self) -> Result<u64, StoreError> {
-        let transaction = self.database.begin_read()?;
-        let numbers = transaction.open_table(NUMBERS)?;
-        Ok(numbers.get(RESUMED_OVER)?.map_or(0, |number| number.value()))
-    }
-
-    pub(crate) fn resume_over(&self, sequence: u64) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(NUMBERS)?.insert(RESUMED_OVER, sequence)?;
-        Ok(transaction.commit()?)
-    }
-
     /// Reads a token, asks what becomes of it, and keeps that: no other change comes in between.
     pub(crate) fn with_token<E>(
         &self,
@@ -363,7 +355,7 @@ impl Store {
     }
 
     /// Who may ask from elsewhere, by the hash of the secret.
-    pub(crate) fn grants(&self) -> Result<BTreeMap<String, Grant>, StoreError> {
+    pub(crate) fn grants(&self) -> Result<Grants, StoreError> {
         let transaction = self.database.begin_read()?;
         let table = transaction.open_table(GRANTS)?;
         let read = table.iter()?.map(|entry| {

@@ -38,7 +38,7 @@ enum Given {
     /// Something of before, of which nothing else is known.
     Past(u64),
     /// This, as the history knows it.
-    Policy(u64, BTreeMap<String, String>),
+    Policy(u64, Arc<BTreeMap<String, String>>),
     /// This, on this stream.
     Published(Arc<Published>),
     /// It holds a policy that this hub does not know, and is given nothing.
@@ -107,7 +107,7 @@ impl Session {
                         given = self.recall(hello)?;
                         self.told_apart(hello.boot_id, &given);
                     }
-                    given = self.policy(given, published, out).await?;
+                    given = self.policy(given, published, !hello.parts, out).await?;
                 }
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.hear(hello.boot_id, message)?,
@@ -127,6 +127,7 @@ impl Session {
     fn recall(&self, hello: &proto::Hello) -> Result<Given, Status> {
         let recalled = self.office.recall(hello).map_err(|error| super::server::failed(&error))?;
         Ok(match recalled {
+            Recalled::Same(newest) => Given::Published(newest),
             Recalled::Nothing => Given::Nothing,
             Recalled::Policy(sequence, prints) => Given::Policy(sequence, prints),
             Recalled::Past(sequence) => Given::Past(sequence),
@@ -137,7 +138,8 @@ impl Session {
     fn register(&self, hello: &proto::Hello, given: &Given) -> Result<(), Status> {
         let held = match given {
             Given::Policy(sequence, _) | Given::HeldBack(sequence) | Given::Past(sequence) => *sequence,
-            _ => 0,
+            Given::Published(held) => held.sequence(),
+            Given::Nothing => 0,
         };
         let why = held_back(given);
         let registered =
@@ -160,12 +162,18 @@ impl Session {
     }
 
     /// Leads the agent to a policy, from what it was given last.
-    async fn policy(&self, given: Given, published: Arc<Published>, out: &Out) -> Result<Given, Status> {
+    async fn policy(
+        &self,
+        given: Given,
+        published: Arc<Published>,
+        whole: bool,
+        out: &Out,
+    ) -> Result<Given, Status> {
         let held = match &given {
             Given::Nothing => None,
             Given::Past(sequence) if *sequence >= published.sequence() => return Ok(given),
             Given::Past(_) => None,
-            Given::Policy(sequence, prints) => Some((*sequence, prints)),
+            Given::Policy(sequence, prints) => Some((*sequence, &**prints)),
             Given::Published(before) => Some((before.sequence(), &before.prints)),
             Given::HeldBack(unknown) => {
                 // The agent sees by the lower sequence that this hub is behind, and says so too.
@@ -185,11 +193,14 @@ impl Session {
             Some(Ordering::Greater) => return Ok(given),
             _ => {}
         }
-        if let Some(message) = published.message(held) {
-            self.send(out, from_hub::What::Policy(message)).await?;
-            return Ok(Given::Published(published));
+        if published.head.is_none() {
+            return Ok(given);
         }
-        Ok(given)
+        // Made as it is taken: whoever reads slowly holds one part of it in memory, and not all.
+        for part in published.parts(held, whole) {
+            self.send(out, from_hub::What::Policy(part)).await?;
+        }
+        Ok(Given::Published(published))
     }
 
     async fn send(&self, out: &Out, what: from_hub::What) -> Result<(), Status> {

@@ -1,8 +1,8 @@
 //! What the hub shows: the JSON of its admin address, which the command line reads back. Ages are in milliseconds.
 
-use crate::access::Role;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use tidegate_link::access::Role;
 use tidegate_model::ClusterName;
 
 /// A cluster of the fleet.
@@ -204,6 +204,26 @@ pub struct GrantView {
     pub namespaces: Option<BTreeSet<String>>,
     /// When it ends, in seconds since 1970.
     pub expires_at: u64,
+}
+
+/// Whether a hub is the hub, or stands by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandbyView {
+    /// Whether it stands by for another one.
+    pub stands_by: bool,
+    /// The sequence of the newest policy that it knows.
+    pub sequence: u64,
+    /// Its version.
+    pub version: String,
+    /// The epoch that it would count up, or signs with.
+    pub epoch: u64,
+    /// The folder that the other hub copies to.
+    pub copy: Option<String>,
+    /// How long ago the other hub found that copy to be the newest.
+    pub copy_age_ms: Option<u64>,
+    /// Why the copy is not followed now.
+    pub problem: Option<String>,
 }
 
 /// What a command changed.

@@ -9,6 +9,10 @@
 //! Because the group is the child's own, Ctrl-C on the terminal reaches the lab alone, which then
 //! ends its children in order.
 
+mod usage;
+
+pub use usage::Usage;
+
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     ffi::OsString,
@@ -110,6 +114,15 @@ impl Child {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// If it has ended, or the system does not tell.
+    pub fn usage(&self) -> Result<Usage, ProcessError> {
+        let pid = self.pid().ok_or_else(|| self.system(io::Error::other("it has ended")))?;
+        Usage::of(pid).map_err(|cause| self.system(cause))
     }
 
     /// Its log.

@@ -1,5 +1,5 @@
 //! The links of a fleet: between agents (heartbeats and pool status, through the east-west gateways), between agents and the
-//! hub ([`hub`]), and who is who on them ([`identity`]).
+//! hub ([`hub`]), who is who on them ([`identity`]), and who of the people may ask what ([`access`]).
 //!
 //! A peer link is directed: the observer dials every gateway address of the owner ([`PeerClient`]) and learns whether the owner can be
 //! reached and what its pools are like; the owner answers ([`PeerServer`]) and learns nothing. Each agent is both.
@@ -10,6 +10,7 @@
 //! This crate decides nothing about traffic, and it does not know policy. Where clusters have identities ([`identity`]) links
 //! are mutual TLS with the gateway of the peer's cluster, which tells its agent who dialled; without, they are plain HTTP/2.
 
+pub mod access;
 mod board;
 mod client;
 pub mod hub;

@@ -5,33 +5,17 @@ use crate::admin::Ask;
 use rand::Rng as _;
 use std::{path::PathBuf, time::Duration};
 use tidegate_discovery::Given;
-use tidegate_link::identity::{Credentials, Expect, Identity, connect};
+use tidegate_link::{
+    access::Grants,
+    hub::Redial,
+    identity::{Credentials, Expect, Identity, connect},
+};
 use tidegate_model::PeerBoot;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// The first wait after a failure, and the longest: a hub that comes back finds all agents within it, and not all at once.
-const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 /// A stream that lasted so long was a good one: the next failure is a first one again.
 const GOOD: Duration = Duration::from_secs(10);
-
-/// Waits that double, by half more or less at random, up to a limit.
-#[derive(Debug)]
-pub(super) struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(WAITS.0)
-    }
-}
-
-impl Backoff {
-    pub(super) async fn wait(&mut self) {
-        let wait = self.0.mul_f64(rand::rng().random_range(0.5..=1.5));
-        self.0 = (self.0 * 2).min(WAITS.1);
-        tokio::time::sleep(wait).await;
-    }
-}
 
 /// All that the way to the hub needs.
 pub(super) struct Client {
@@ -41,6 +25,8 @@ pub(super) struct Client {
     pub(super) held: Option<Held>,
     /// What the gateways are handed; `None` until there is a certificate for them.
     pub(super) secrets: watch::Sender<Option<GatewaySecrets>>,
+    /// Who of the people may ask.
+    pub(super) grants: watch::Sender<Grants>,
     pub(super) given: watch::Sender<Given>,
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
@@ -53,7 +39,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let mut redial = Redial::default();
         let mut last = String::new();
         loop {
             let began = tokio::time::Instant::now();
@@ -66,7 +52,7 @@ impl Client {
                 Err(why) => why,
             };
             if began.elapsed() >= GOOD {
-                backoff = Backoff::default();
+                redial = Redial::default();
             }
             // The same words over and over would hide others.
             if why == last {
@@ -81,9 +67,10 @@ impl Client {
             }
             last = why;
             self.at = self.at.wrapping_add(1);
+            let wait = redial.failed(self.member.addresses.len(), rand::rng().random());
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = backoff.wait() => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -97,6 +84,7 @@ impl Client {
     /// From now on agent and gateways are who the member is.
     pub(super) fn swap(&self, credentials: Credentials) {
         self.identity.swap(credentials);
+        self.grants.send_replace(self.member.trust.grants.clone());
         let new = self.member.secrets();
         self.secrets.send_if_modified(|current| {
             let changed = *current != new;

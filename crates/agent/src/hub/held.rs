@@ -26,6 +26,10 @@ pub(crate) enum NotFollowed {
         "it has another policy {0} than this agent; it is not followed. Was an older state restored? Then: tidegate rollout resume"
     )]
     Fork(u64),
+    #[error(
+        "it is of epoch {theirs}, and another hub was promoted since (epoch {ours}); it is not followed. It must not write any more"
+    )]
+    Superseded { theirs: u64, ours: u64 },
     #[error(transparent)]
     Policy(#[from] PolicyError),
 }
@@ -37,6 +41,7 @@ impl NotFollowed {
             Self::Head(_) => "policy_not_believed",
             Self::Older { .. } => "policy_older",
             Self::Fork(_) => "policy_forked",
+            Self::Superseded { .. } => "policy_superseded",
             Self::Policy(_) => "policy_broken",
         }
     }
@@ -58,6 +63,10 @@ pub(crate) fn follow(
     let signed = SignedHead::from_proto(&message.head.clone().unwrap_or_default());
     let head = signed.open(&trust.policy_keys, trust.bundle.trust_domain())?;
     if let Some(held) = held {
+        let (theirs, ours) = (head.epoch, held.head.epoch);
+        if theirs < ours {
+            return Err(NotFollowed::Superseded { theirs, ours });
+        }
         let (theirs, ours) = (head.sequence, held.head.sequence);
         if theirs < ours {
             return Err(NotFollowed::Older { theirs, ours });
@@ -89,15 +98,19 @@ pub(super) mod tests {
         let bundle = TrustBundle::new(domain, TrustBundle::certificates(&certificate).unwrap()).unwrap();
         let signer = PolicySigner::from_pkcs8(&PolicySigner::draw().unwrap()).unwrap();
         let policy_keys = vec![signer.public()];
-        (signer, Trust { bundle, policy_keys, revocations: Vec::new() })
+        (signer, Trust { bundle, policy_keys, revocations: Vec::new(), grants: Default::default() })
     }
 
     /// All of a policy with one object.
     pub(crate) fn policy(signer: &PolicySigner, sequence: u64, text: &str) -> proto::Policy {
+        of_epoch(signer, 0, sequence, text)
+    }
+
+    fn of_epoch(signer: &PolicySigner, epoch: u64, sequence: u64, text: &str) -> proto::Policy {
         let object = PolicyObject { source: "a.yaml".to_owned(), line: 1, text: text.to_owned() };
         let objects = Objects::from([("A".to_owned(), object.clone())]);
         let trust_domain = "fleet.example".parse().unwrap();
-        let head = Head { trust_domain, sequence, version: "v".to_owned(), digest: digest(&objects) };
+        let head = Head { trust_domain, sequence, version: "v".to_owned(), digest: digest(&objects), epoch };
         let head = Some(signer.sign(&head).to_proto());
         proto::Policy { head, full: true, changed: vec![object.to_proto("A")], ..Default::default() }
     }
@@ -111,6 +124,9 @@ pub(super) mod tests {
         assert_eq!(next(&policy(&signer, 2, "y")), Err(NotFollowed::Older { theirs: 2, ours: 3 }));
         assert_eq!(next(&policy(&signer, 3, "y")), Err(NotFollowed::Fork(3)));
         assert_eq!(next(&policy(&signer, 9, "y")).unwrap().unwrap().objects["A"].text, "y");
+        let promoted = follow(Some(&three), &of_epoch(&signer, 1, 4, "p"), &trust).unwrap().unwrap();
+        let late = follow(Some(&promoted), &policy(&signer, 9, "x"), &trust);
+        assert_eq!(late, Err(NotFollowed::Superseded { theirs: 0, ours: 1 }));
         let (stranger, _) = hub();
         assert_eq!(next(&policy(&stranger, 9, "y")), Err(NotFollowed::Head(HeadError::Signature)));
         let mut forged = policy(&signer, 9, "y");

@@ -2,9 +2,9 @@
 
 use super::{
     HubOptions,
-    client::Backoff,
     shown::{GatewaySecrets, Keys, Shown},
 };
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -12,8 +12,9 @@ use std::{
     sync::Arc,
 };
 use tidegate_link::{
+    access::Grants,
     hub::{
-        JoinToken, Trust, TrustError,
+        JoinToken, Redial, Trust, TrustError,
         proto::{self, enrolment_client::EnrolmentClient},
     },
     identity::{
@@ -128,6 +129,8 @@ struct Kept {
     policy_keys: Vec<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revocations: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Grants::is_empty")]
+    grants: Grants,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,6 +182,7 @@ impl Member {
             revoked: trust.revoked,
             policy_keys: trust.policy_keys,
             revocations: trust.revocations,
+            grants: self.trust.grants.clone(),
         };
         let path = folder.join(FILE);
         let bytes = serde_json::to_vec(&kept).map_err(|error| HubError::file(&path, &error.into()))?;
@@ -201,9 +205,10 @@ impl Member {
                 error.column()
             ),
         })?;
-        let Kept { trust_domain, roots, revoked, policy_keys, revocations, .. } = kept;
-        let trust = proto::Trust { trust_domain, roots, revoked, policy_keys, revocations };
-        let trust = Trust::from_proto(&trust)?;
+        let Kept { trust_domain, roots, revoked, policy_keys, revocations, grants, .. } = kept;
+        let trust =
+            proto::Trust { trust_domain, roots, revoked, policy_keys, revocations, ..Default::default() };
+        let trust = Trust { grants, ..Trust::from_proto(&trust)? };
         Ok(Some(Self {
             cluster: kept.cluster,
             addresses: [kept.address].into_iter().chain(kept.more_addresses).collect(),
@@ -271,7 +276,7 @@ async fn join(
         request: keys.agent.request()?,
         gateway_request: keys.gateway.request()?,
     };
-    let mut backoff = Backoff::default();
+    let mut redial = Redial::default();
     let mut turns = addresses.iter().cycle();
     let answer = loop {
         let address = turns.next().ok_or(HubError::NoAddress)?;
@@ -285,7 +290,7 @@ async fn join(
         }
         tokio::select! {
             () = stop.cancelled() => return Err(HubError::Stopped),
-            () = backoff.wait() => {}
+            () = tokio::time::sleep(redial.failed(addresses.len(), rand::rng().random())) => {}
         }
     };
     let trust = Trust::from_proto(&answer.trust.clone().unwrap_or_default())?;

@@ -24,6 +24,7 @@ use held::Held;
 use std::{path::Path, sync::Arc};
 use tidegate_discovery::Given;
 use tidegate_link::{
+    access::Grants,
     hub::{JoinToken, proto},
     identity::{Identity, Refusals, SystemClock, TrustDomain},
 };
@@ -66,6 +67,8 @@ pub(crate) struct Membership {
     pub(crate) identity: Identity,
     /// What its gateways are handed.
     pub(crate) secrets: watch::Receiver<Option<GatewaySecrets>>,
+    /// Who of the people may ask.
+    pub(crate) grants: watch::Receiver<Grants>,
     /// What the hub hands out.
     pub(crate) given: watch::Receiver<Given>,
     /// To be told what became of it.
@@ -99,16 +102,30 @@ pub(crate) async fn open(
     }
     let given = watch::Sender::new(held.as_ref().map(Held::given).unwrap_or_default());
     let secrets = watch::Sender::new(member.secrets());
+    let grants = watch::Sender::new(member.trust.grants.clone());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
     let mut membership = Membership {
         cluster: member.cluster.clone(),
         identity: identity.clone(),
         secrets: secrets.subscribe(),
+        grants: grants.subscribe(),
         given: given.subscribe(),
         in_force: in_force_tx,
     };
-    let client =
-        Client { folder, member, identity, held, secrets, given, in_force, boot, asks, resend: false, at: 0 };
+    let client = Client {
+        folder,
+        member,
+        identity,
+        held,
+        secrets,
+        grants,
+        given,
+        in_force,
+        boot,
+        asks,
+        resend: false,
+        at: 0,
+    };
     tokio::spawn(client.run(stop.clone()));
     tokio::select! {
         () = stop.cancelled() => return Err(HubError::Stopped),

@@ -11,7 +11,7 @@ use crate::admin::Ask;
 use std::time::{Duration, Instant};
 use tidegate_link::{
     hub::{
-        MAX_MESSAGE_BYTES, PolicyError, Trust,
+        MAX_MESSAGE_BYTES, MAX_OBJECTS, PolicyError, Trust,
         proto::{self, FromAgent, fleet_client::FleetClient, from_agent, from_hub},
     },
     identity::PrivateKey,
@@ -40,6 +40,8 @@ struct Session<'c> {
     out: Out,
     told: Told,
     gateways: Gateways,
+    /// A policy of which not all parts have come.
+    parts: Option<proto::Policy>,
     said: Instant,
     renewal_tried: Option<Instant>,
 }
@@ -52,6 +54,7 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
         boot_id: client.boot.0,
         held: client.held.as_ref().map(|held| held.signed.to_proto()),
         resend: std::mem::take(&mut client.resend),
+        parts: true,
     };
     say(&out, from_agent::What::Hello(hello)).await?;
     let mut fleet = FleetClient::new(channel.clone())
@@ -71,6 +74,7 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
         out,
         told: Told::default(),
         gateways: Gateways::default(),
+        parts: None,
         said: Instant::now(),
         renewal_tried: None,
     };
@@ -95,6 +99,30 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
     }
 }
 
+/// Puts the parts of a policy together; it comes back with the last one.
+fn gather(
+    parts: &mut Option<proto::Policy>,
+    part: proto::Policy,
+) -> Result<Option<proto::Policy>, &'static str> {
+    let policy = match parts.take() {
+        None => part,
+        Some(mut first) if first.head == part.head => {
+            first.changed.extend(part.changed);
+            first.removed.extend(part.removed);
+            proto::Policy { more: part.more, ..first }
+        }
+        Some(_) => return Err("it began a policy and went on with another one"),
+    };
+    if policy.changed.len() > MAX_OBJECTS || policy.removed.len() > MAX_OBJECTS {
+        return Err("its policy has too many parts");
+    }
+    if policy.more {
+        *parts = Some(policy);
+        return Ok(None);
+    }
+    Ok(Some(policy))
+}
+
 async fn say(out: &Out, what: from_agent::What) -> Result<(), String> {
     let message = FromAgent { what: Some(what) };
     match timeout(PATIENCE, out.send(message)).await {
@@ -110,7 +138,10 @@ fn told(status: &tonic::Status) -> String {
 impl Session<'_> {
     fn hear(&mut self, message: proto::FromHub) -> Result<(), String> {
         match message.what {
-            Some(from_hub::What::Policy(policy)) => self.policy(&policy),
+            Some(from_hub::What::Policy(part)) => match gather(&mut self.parts, part)? {
+                Some(policy) => self.policy(&policy),
+                None => Ok(()),
+            },
             Some(from_hub::What::Trust(trust)) => self.trust(&trust),
             // Of a later version.
             None => Ok(()),
@@ -235,5 +266,28 @@ impl Session<'_> {
             self.client.member.renewed(keys, &answer.into_inner()).map_err(|error| error.to_string())?;
         self.use_member();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_in_parts_counts_with_the_last_one() {
+        let part = |head: u8, key: &str, more| proto::Policy {
+            head: Some(proto::SignedHead { head: vec![head], signature: Vec::new() }),
+            changed: vec![proto::Object { key: key.to_owned(), ..Default::default() }],
+            more,
+            ..Default::default()
+        };
+        let mut parts = None;
+        assert_eq!(gather(&mut parts, part(1, "a", true)), Ok(None));
+        assert_eq!(gather(&mut parts, part(1, "b", true)), Ok(None));
+        let whole = gather(&mut parts, part(1, "c", false)).unwrap().unwrap();
+        let keys: Vec<_> = whole.changed.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!((keys, whole.more, parts), (vec!["a", "b", "c"], false, None));
+        let mut parts = Some(part(1, "a", true));
+        assert!(gather(&mut parts, part(2, "b", false)).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Office;
 use crate::{
-    documents::{Read, choose},
+    documents::{Read, Reader, choose},
     rolled_back::RolledBack,
     run::HubError,
     store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store},
@@ -10,10 +10,11 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Arc, MutexGuard, PoisonError},
 };
 use tidegate_api::{Loader, SourceFile};
-use tidegate_link::hub::{Head, Objects, SignedHead, Trust, delta, digest, proto};
+use tidegate_link::hub::{Head, Objects, PolicyObject, SignedHead, Trust, digest, proto};
 use tidegate_model::ClusterName;
 
 /// A source that fails in ever new words fills no memory.
@@ -41,32 +42,105 @@ impl Published {
         self.head.as_ref().map_or(0, |(head, _)| head.sequence)
     }
 
-    /// What leads somebody here who holds `held` (sequence and fingerprints); all of it without.
-    pub(crate) fn message(&self, held: Option<(u64, &BTreeMap<String, String>)>) -> Option<proto::Policy> {
-        let (_, signed) = self.head.as_ref()?;
+    /// The fingerprint of an object, which is known if it is the same here.
+    fn print(&self, key: &str, object: &PolicyObject) -> String {
+        let known = self.prints.get(key).filter(|_| self.objects.get(key) == Some(object));
+        known.cloned().unwrap_or_else(|| object.fingerprint(key))
+    }
+
+    /// What leads somebody here who holds `held` (sequence and fingerprints), in parts; all of it without. An agent of
+    /// a version that knows no parts is given the `whole`.
+    pub(crate) fn parts<'p>(
+        &'p self,
+        held: Option<(u64, &'p BTreeMap<String, String>)>,
+        whole: bool,
+    ) -> Parts<'p> {
         let step = held.and_then(|(at, _)| self.steps.iter().find(|step| step.base_sequence == at));
-        if let Some(step) = step {
-            return Some(step.clone());
+        Parts {
+            of: self,
+            held,
+            step,
+            limit: if whole { usize::MAX } else { PART },
+            after: Some(Bound::Unbounded),
         }
-        let nothing = BTreeMap::new();
-        let (changed, removed) = delta(held.map_or(&nothing, |(_, prints)| prints), &self.objects);
+    }
+
+    /// The same as one message.
+    fn message(&self, held: (u64, &BTreeMap<String, String>)) -> Option<proto::Policy> {
+        let (_, signed) = self.head.as_ref()?;
+        let new = self.objects.iter().filter(|(key, _)| held.1.get(*key) != self.prints.get(*key));
+        let removed = held.1.keys().filter(|key| !self.objects.contains_key(*key));
         Some(proto::Policy {
             head: Some(signed.to_proto()),
-            full: held.is_none(),
-            base_sequence: held.map_or(0, |(sequence, _)| sequence),
-            changed,
-            removed,
+            base_sequence: held.0,
+            changed: new.map(|(key, object)| object.to_proto(key)).collect(),
+            removed: removed.cloned().collect(),
+            ..proto::Policy::default()
         })
     }
 }
 
+/// One part has so many bytes of objects. A connection keeps the memory of the largest message that it sent, and of a thousand
+/// agents each would keep all of the policy.
+const PART: usize = 32 << 10;
+
+/// A policy on its way to one agent, made as it is sent.
+pub(crate) struct Parts<'p> {
+    of: &'p Published,
+    held: Option<(u64, &'p BTreeMap<String, String>)>,
+    /// Ready for many.
+    step: Option<&'p proto::Policy>,
+    limit: usize,
+    /// Behind which object it goes on; `None` at the end.
+    after: Option<Bound<&'p String>>,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = proto::Policy;
+
+    fn next(&mut self) -> Option<proto::Policy> {
+        let from = self.after.take()?;
+        let (_, signed) = self.of.head.as_ref()?;
+        if let Some(step) = self.step {
+            return Some(step.clone());
+        }
+        let mut part = proto::Policy {
+            head: Some(signed.to_proto()),
+            full: self.held.is_none(),
+            base_sequence: self.held.map_or(0, |(sequence, _)| sequence),
+            ..proto::Policy::default()
+        };
+        if let (Bound::Unbounded, Some((_, prints))) = (from, self.held) {
+            part.removed = prints.keys().filter(|key| !self.of.objects.contains_key(*key)).cloned().collect();
+        }
+        let held = |key: &String| self.held.and_then(|(_, prints)| prints.get(key));
+        let mut bytes = 0;
+        for (key, object) in self.of.objects.range::<String, _>((from, Bound::Unbounded)) {
+            if held(key).is_some_and(|print| self.of.prints.get(key) == Some(print)) {
+                continue;
+            }
+            if bytes >= self.limit {
+                part.more = true;
+                return Some(part);
+            }
+            bytes += key.len() + object.source.len() + object.text.len();
+            part.changed.push(object.to_proto(key));
+            self.after = Some(Bound::Excluded(key));
+        }
+        self.after = None;
+        Some(part)
+    }
+}
+
 /// What an agent holds, as the hub remembers it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Recalled {
+    /// The newest policy.
+    Same(Arc<Published>),
     /// Nothing that a delta could start from.
     Nothing,
     /// This policy of the history: its sequence, and the fingerprints of its objects.
-    Policy(u64, BTreeMap<String, String>),
+    Policy(u64, Arc<BTreeMap<String, String>>),
     /// A policy of before what is handed out now: all of a newer one leads on.
     Past(u64),
     /// A policy of this hub's key that is not in its history: its state is older than what it once handed out.
@@ -106,6 +180,8 @@ pub(super) struct Rolling {
     pub(super) base: Option<Arc<Published>>,
     pub(super) waves: Waves,
     pub(super) rolled_back: RolledBack,
+    /// What was read of the source.
+    reader: Reader,
 }
 
 impl Rolling {
@@ -151,7 +227,7 @@ impl Office {
     pub(crate) fn take(&self, read: &Read, who: &str) -> Result<bool, HubError> {
         let mut rolling = self.rolling();
         let current = self.newest();
-        let chosen = choose(read, &current.objects);
+        let chosen = choose(&mut rolling.reader, read, &current.objects);
         let told: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
         {
             let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +245,8 @@ impl Office {
         if objects == current.objects {
             return Ok(false);
         }
-        self.publish(&mut rolling, objects, read.commit.as_deref(), current.sequence() + 1, How::Waves, who)?;
+        let sequence = self.next_sequence(&current);
+        self.publish(&mut rolling, objects, read.commit.as_deref(), sequence, How::Waves, who)?;
         Ok(true)
     }
 
@@ -195,14 +272,18 @@ impl Office {
         who: &str,
     ) -> Result<(), HubError> {
         let current = self.newest();
-        let waves = waves(&objects);
+        let waves = match clusters(&objects).eq(clusters(&current.objects)) {
+            true => rolling.waves.clone(),
+            false => waves(&objects),
+        };
         let digest = digest(&objects);
         let content = || digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let version = commit.map_or_else(content, |commit| commit.chars().take(40).collect());
-        let head = Head { trust_domain: self.place.trust_domain.clone(), sequence, version, digest };
+        let (trust_domain, epoch) = (self.place.trust_domain.clone(), self.epoch);
+        let head = Head { trust_domain, sequence, version, digest, epoch };
         let signed = self.keys().signer.sign(&head);
         let prints: BTreeMap<_, _> =
-            objects.iter().map(|(key, it)| (key.clone(), it.fingerprint(key))).collect();
+            objects.iter().map(|(key, it)| (key.clone(), current.print(key, it))).collect();
         let since: BTreeMap<_, _> = prints
             .iter()
             .map(|(key, print)| {
@@ -232,10 +313,10 @@ impl Office {
         let mut next = Published { head: Some((head, signed)), objects, prints, since, steps: Vec::new() };
         let base = self.base(&rollout, &current)?;
         if current.head.is_some() {
-            next.steps.extend(next.message(Some((current.sequence(), &current.prints))));
+            next.steps.extend(next.message((current.sequence(), &current.prints)));
         }
         if let Some(base) = base.as_ref().filter(|base| base.sequence() != current.sequence()) {
-            next.steps.extend(next.message(Some((base.sequence(), &base.prints))));
+            next.steps.extend(next.message((base.sequence(), &base.prints)));
         }
         rolling.rollout = Some(rollout);
         rolling.base = base;
@@ -293,20 +374,35 @@ impl Office {
         let keys = self.trust.borrow().policy_keys.clone();
         // What another key signed is for the agent to compare; nothing here can.
         let Ok(head) = held.open(&keys, &self.place.trust_domain) else { return Ok(Recalled::Nothing) };
+        if head.epoch > self.epoch {
+            let by = format!("policy {}, which the agent of {} holds,", head.sequence, hello.cluster);
+            return Err(self.supersede(head.epoch, &by)?.into());
+        }
+        let newest = self.newest();
+        if !hello.resend && newest.head.as_ref().is_some_and(|(_, own)| own.head == held.head) {
+            return Ok(Recalled::Same(newest));
+        }
         match self.store.head(head.sequence)? {
             Some(record) if record.head == held.head && !hello.resend => {
-                Ok(Recalled::Policy(head.sequence, record.objects))
+                Ok(Recalled::Policy(head.sequence, Arc::new(record.objects)))
             }
             Some(record) if record.head == held.head => Ok(Recalled::Nothing),
             // So old that the history has forgotten it.
             None if head.sequence + MAX_HEADS <= self.newest().sequence() => {
                 Ok(Recalled::Past(head.sequence))
             }
+            // What a hub handed out that was superseded is past, whatever its sequence.
+            _ if head.epoch < self.epoch => self.outdo(head.sequence).map(|()| Recalled::Past(head.sequence)),
             _ if self.adopt(&head, &held)? => self.recall(hello),
             _ if head.sequence <= self.store.resumed_over()? => Ok(Recalled::Past(head.sequence)),
             _ => Ok(Recalled::Unknown(head.sequence)),
         }
     }
+}
+
+/// The clusters that a policy names.
+fn clusters(objects: &Objects) -> impl Iterator<Item = (&String, &PolicyObject)> {
+    objects.iter().filter(|(key, _)| key.starts_with("FleetCluster "))
 }
 
 /// The waves of the clusters that a policy names.
@@ -350,6 +446,7 @@ pub(super) fn restore(store: &Store, trust: &Trust) -> Result<(Handed, Rolling),
         rollout: Some(rollout),
         base,
         rolled_back: store.kept(ROLLED_BACK)?.unwrap_or_default(),
+        reader: Reader::default(),
     };
     Ok((rolling.handed(), rolling))
 }

@@ -116,7 +116,12 @@ impl Office {
     }
 
     /// The policy is handed out once more, to all, with a sequence above all that were seen.
-    fn resume_over(&self, rolling: &mut Rolling, highest: u64, who: &str) -> Result<u64, HubError> {
+    pub(super) fn resume_over(
+        &self,
+        rolling: &mut Rolling,
+        highest: u64,
+        who: &str,
+    ) -> Result<u64, HubError> {
         let current = self.newest();
         let sequence = highest.max(current.sequence()) + 1;
         self.store.resume_over(highest)?;
@@ -216,6 +221,6 @@ impl Office {
 }
 
 /// The version of a policy of the history, which only a foreign key could have made unreadable.
-fn version(record: &HeadRecord) -> String {
+pub(crate) fn version(record: &HeadRecord) -> String {
     SignedHead { head: record.head.clone(), signature: Vec::new() }.version().unwrap_or_default()
 }

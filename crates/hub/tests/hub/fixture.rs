@@ -72,6 +72,7 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         certificate_ttl: Duration::from_secs(86_400),
         waves: WaveLimits::default(),
         copy: None,
+        standby_of: None,
     }
 }
 
@@ -210,7 +211,7 @@ impl Agent {
 
 pub(crate) fn hello(cluster: &str, held: Option<proto::SignedHead>) -> from_agent::What {
     let cluster = cluster.to_owned();
-    from_agent::What::Hello(proto::Hello { cluster, boot_id: 1, held, resend: false })
+    from_agent::What::Hello(proto::Hello { cluster, boot_id: 1, held, resend: false, parts: true })
 }
 
 impl Stream {

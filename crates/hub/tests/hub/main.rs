@@ -28,6 +28,37 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_policy_comes_in_parts_to_agents_that_take_them() {
+    let folder = prepared().await;
+    let more = |n: usize| policy("10s").replace("name: web", &format!("name: web-{n}"));
+    let all: Vec<String> = (0..400).map(more).collect();
+    fs::write(folder.path().join("policies/many.yaml"), all.join("---\n")).unwrap();
+    let token = token(folder.path(), "us-east", Duration::from_secs(600));
+    let hub = Hub::start(folder.path()).await;
+    let agent = join(&hub.address, &token, "us-east", &PrivateKey::generate().unwrap()).await.unwrap();
+    let mut stream = agent.sync(&hub.address, hello("us-east", None)).await;
+    let (mut parts, mut whole) = (0, proto::Policy::default());
+    loop {
+        let part = stream.policy().await;
+        assert!(part.full && part.changed.iter().map(|it| it.text.len()).sum::<usize>() < 64 << 10);
+        parts += 1;
+        whole.changed.extend(part.changed);
+        (whole.head, whole.full) = (part.head, true);
+        if !part.more {
+            break;
+        }
+    }
+    assert!(parts > 2 && whole.changed.len() == 403, "{parts} parts, {} objects", whole.changed.len());
+    apply(None, &whole, &agent.open(&whole)).unwrap();
+    // One of a version that knows no parts is given all at once.
+    let before = proto::Hello { cluster: "us-east".to_owned(), boot_id: 2, ..proto::Hello::default() };
+    let mut stream = agent.sync(&hub.address, from_agent::What::Hello(before)).await;
+    let policy = stream.policy().await;
+    assert!(!policy.more);
+    apply(None, &policy, &agent.open(&policy)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_wrong_reused_expired_or_of_another_cluster_are_refused_and_counted() {
     let folder = prepared().await;
     let good = token(folder.path(), "us-east", Duration::from_secs(600));
@@ -249,7 +280,13 @@ async fn a_head_that_another_key_signed_says_nothing_to_the_hub() {
     let agent = join(&hub.address, &token, "us-east", &PrivateKey::generate().unwrap()).await.unwrap();
     let forger = PolicySigner::from_pkcs8(&PolicySigner::draw().unwrap()).unwrap();
     let trust_domain = agent.trust.bundle.trust_domain().clone();
-    let head = Head { trust_domain, sequence: 900, version: "x".to_owned(), digest: digest(&Objects::new()) };
+    let head = Head {
+        trust_domain,
+        sequence: 900,
+        version: "x".to_owned(),
+        digest: digest(&Objects::new()),
+        epoch: 0,
+    };
     let held = Some(forger.sign(&head).to_proto());
     let mut stream = agent.sync(&hub.address, hello("us-east", held)).await;
     assert!(stream.policy().await.full);

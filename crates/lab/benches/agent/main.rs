@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
         // Every endpoint has been checked at least once before anything is measured.
         self.all_checked(&mut agent).await?;
         idle(&mut agent).await?;
-        let before = Usage::of(&agent)?;
+        let before = agent.usage()?;
         let checks = self.toys.checks.load(Ordering::Relaxed);
         let measured = Instant::now();
         let watched = (0..size.watched).map(|it| {
@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         });
         let applied = watch::run(edge, watched.collect(), self.options.span, Duration::ZERO).await?;
         let wall = measured.elapsed().as_secs_f64();
-        let after = Usage::of(&agent)?;
+        let after = agent.usage()?;
         report.agent_cpu = (after.cpu_s - before.cpu_s) / wall;
         report.checks_per_second =
             f64::from(u32::try_from(self.toys.checks.load(Ordering::Relaxed) - checks)?) / wall;
@@ -196,7 +196,7 @@ impl<'a> Bench<'a> {
         let from_up = Instant::now();
         serves(&mut envoy, edge, size.watched).await?;
         report.again_serves_s = from_up.elapsed().as_secs_f64();
-        report.restarted_mb = Usage::of(&agent)?.rss_mb;
+        report.restarted_mb = agent.usage()?.rss_mb;
         Ok(())
     }
 
@@ -271,10 +271,10 @@ async fn up(agent: &mut Child, admin: SocketAddr) -> Result<()> {
 async fn idle(child: &mut Child) -> Result<()> {
     let limit = Instant::now() + Duration::from_secs(30);
     loop {
-        let before = Usage::of(child)?.cpu_s;
+        let before = child.usage()?.cpu_s;
         tokio::time::sleep(Duration::from_secs(2)).await;
         child.check()?;
-        if Usage::of(child)?.cpu_s - before < 0.7 || Instant::now() > limit {
+        if child.usage()?.cpu_s - before < 0.7 || Instant::now() > limit {
             return Ok(());
         }
     }
@@ -296,40 +296,5 @@ async fn serves(envoy: &mut Child, edge: SocketAddr, watched: usize) -> Result<(
             bail!("nothing is served at {edge}; the end of the log:\n{}", envoy.tail());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// What a process uses, as Linux says it.
-struct Usage {
-    rss_mb: f64,
-    peak_mb: f64,
-    cpu_s: f64,
-}
-
-impl Usage {
-    fn of(child: &Child) -> Result<Self> {
-        let pid = child.pid().context("it has ended")?;
-        let status =
-            fs::read_to_string(format!("/proc/{pid}/status")).context("memory is read from /proc")?;
-        let kb = |name: &str| -> Option<f64> {
-            status
-                .lines()
-                .find_map(|it| it.strip_prefix(name))?
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse()
-                .ok()
-        };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // After the name, which ends at the last bracket: user and system time are the 12th and 13th field.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|it| it.parse::<f64>().ok()).sum();
-        let per_second = f64::from(u32::try_from(rustix::param::clock_ticks_per_second())?);
-        Ok(Self {
-            rss_mb: kb("VmRSS:").context("no VmRSS")? / 1024.0,
-            peak_mb: kb("VmHWM:").context("no VmHWM")? / 1024.0,
-            cpu_s: ticks / per_second,
-        })
     }
 }

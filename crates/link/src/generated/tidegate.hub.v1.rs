@@ -26,7 +26,7 @@ pub struct RenewRequest {
     pub gateway_request: ::prost::alloc::vec::Vec<u8>,
 }
 /// A certificate, and whom to believe.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Credentials {
     /// The certificate, then those of its authorities up to the root, DER.
     #[prost(bytes = "vec", repeated, tag = "1")]
@@ -39,7 +39,7 @@ pub struct Credentials {
     pub gateway_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// Whom to believe. Several roots and keys overlap while one replaces another.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trust {
     /// The trust domain.
     #[prost(string, tag = "1")]
@@ -57,6 +57,31 @@ pub struct Trust {
     /// the only root cannot sign one.
     #[prost(bytes = "vec", tag = "5")]
     pub revocations: ::prost::alloc::vec::Vec<u8>,
+    /// Who of the people may ask at an agent's door.
+    #[prost(message, repeated, tag = "6")]
+    pub grants: ::prost::alloc::vec::Vec<Grant>,
+}
+/// A token of somebody, by the hash of its secret.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grant {
+    /// The SHA-256 of the secret, hexadecimal.
+    #[prost(string, tag = "1")]
+    pub hash: ::prost::alloc::string::String,
+    /// Whose it is.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// viewer, operator or admin.
+    #[prost(string, tag = "3")]
+    pub role: ::prost::alloc::string::String,
+    /// Whether it is limited to the namespaces.
+    #[prost(bool, tag = "4")]
+    pub limited: bool,
+    /// What it is limited to.
+    #[prost(string, repeated, tag = "5")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it ends, in seconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub expires_at: u64,
 }
 /// What an agent says.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -96,6 +121,9 @@ pub struct Hello {
     /// Whether it wants all objects, because what it holds and a delta do not fit together.
     #[prost(bool, tag = "4")]
     pub resend: bool,
+    /// Whether it takes a policy in parts.
+    #[prost(bool, tag = "5")]
+    pub parts: bool,
 }
 /// What became of a policy in a cluster.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -225,6 +253,9 @@ pub struct Policy {
     /// Objects that are gone, as Kind NAMESPACE/NAME.
     #[prost(string, repeated, tag = "5")]
     pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether the next message goes on with the same policy. It counts with the last one.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
 }
 /// An object as it was written.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -267,6 +298,9 @@ pub struct Head {
     /// The SHA-256 over all objects.
     #[prost(bytes = "vec", tag = "4")]
     pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Counts the hubs that were promoted, one after the other; 0 for the first. An agent never takes a lower one.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
 }
 /// Generated client implementations.
 pub mod enrolment_client {

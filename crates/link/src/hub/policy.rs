@@ -155,7 +155,7 @@ mod tests {
 
     fn head(objects: &Objects) -> Head {
         let trust_domain = "fleet.example".parse().unwrap();
-        Head { trust_domain, sequence: 2, version: "v".to_owned(), digest: digest(objects) }
+        Head { trust_domain, sequence: 2, version: "v".to_owned(), digest: digest(objects), epoch: 0 }
     }
 
     #[test]

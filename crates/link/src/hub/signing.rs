@@ -29,6 +29,8 @@ pub struct Head {
     pub version: String,
     /// The SHA-256 over all objects: [`super::digest`].
     pub digest: [u8; 32],
+    /// Counts the hubs that were promoted, one after the other; 0 for the first. An agent never takes a lower one.
+    pub epoch: u64,
 }
 
 /// A head with its signature, as it travels and is kept.
@@ -83,7 +85,8 @@ impl SignedHead {
         if found != *trust_domain {
             return Err(HeadError::TrustDomain(found));
         }
-        Ok(Head { trust_domain: found, sequence: head.sequence, version: head.version, digest })
+        let (sequence, version, epoch) = (head.sequence, head.version, head.epoch);
+        Ok(Head { trust_domain: found, sequence, version, digest, epoch })
     }
 
     /// The version that it names, whoever signed it; `None` if it cannot be read. For people, never to decide by.
@@ -139,6 +142,7 @@ impl PolicySigner {
             sequence: head.sequence,
             version: head.version.clone(),
             digest: head.digest.to_vec(),
+            epoch: head.epoch,
         };
         let head = head.encode_to_vec();
         let signature = self.pair.sign(&[CONTEXT, &head].concat()).as_ref().to_vec();
@@ -161,8 +165,13 @@ mod tests {
         let signer = || PolicySigner::from_pkcs8(&PolicySigner::draw().unwrap()).unwrap();
         let (own, other) = (signer(), signer());
         let domain: TrustDomain = "fleet.example".parse().unwrap();
-        let head =
-            Head { trust_domain: domain.clone(), sequence: 3, version: "v3".to_owned(), digest: [7; 32] };
+        let head = Head {
+            trust_domain: domain.clone(),
+            sequence: 3,
+            version: "v3".to_owned(),
+            digest: [7; 32],
+            epoch: 1,
+        };
         let signed = own.sign(&head);
         assert_eq!(signed.open(&[other.public(), own.public()], &domain), Ok(head));
         assert_eq!(signed.open(&[other.public()], &domain), Err(HeadError::Signature));

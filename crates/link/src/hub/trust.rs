@@ -1,6 +1,7 @@
 //! Whom to believe, as the hub tells it.
 
 use super::{PolicyKey, proto};
+use crate::access::{Grant, Grants, MAX_GRANTS};
 use crate::identity::{BundleError, CertificateDer, IdentityError, Serial, TrustBundle};
 use std::collections::BTreeSet;
 
@@ -33,6 +34,8 @@ pub struct Trust {
     pub policy_keys: Vec<PolicyKey>,
     /// What is revoked, as a signed list (DER); empty if there is none.
     pub revocations: Vec<u8>,
+    /// Who of the people may ask at an agent's door.
+    pub grants: Grants,
 }
 
 impl Trust {
@@ -45,6 +48,7 @@ impl Trust {
             revoked: self.bundle.revoked().iter().map(ToString::to_string).collect(),
             policy_keys: self.policy_keys.iter().map(|key| key.to_vec()).collect(),
             revocations: self.revocations.clone(),
+            grants: self.grants.iter().map(|(hash, grant)| told(hash, grant)).collect(),
         }
     }
 
@@ -66,6 +70,27 @@ impl Trust {
         if trust.revocations.len() > MAX_LIST_BYTES {
             return Err(TrustError::Wrong("the list of revoked certificates is too long"));
         }
-        Ok(Self { bundle, policy_keys, revocations: trust.revocations.clone() })
+        let grants = trust.grants.iter().map(heard).collect::<Option<Grants>>();
+        let grants = grants.filter(|it| it.len() <= MAX_GRANTS);
+        let grants = grants.ok_or(TrustError::Wrong("a token of somebody is none, or there are too many"))?;
+        Ok(Self { bundle, policy_keys, revocations: trust.revocations.clone(), grants })
     }
+}
+
+fn told(hash: &str, grant: &Grant) -> proto::Grant {
+    proto::Grant {
+        hash: hash.to_owned(),
+        name: grant.name.clone(),
+        role: grant.role.to_string(),
+        limited: grant.namespaces.is_some(),
+        namespaces: grant.namespaces.iter().flatten().cloned().collect(),
+        expires_at: grant.expires_at,
+    }
+}
+
+/// A role of a later version is none.
+fn heard(grant: &proto::Grant) -> Option<(String, Grant)> {
+    let namespaces = grant.limited.then(|| grant.namespaces.iter().cloned().collect());
+    let (name, role) = (grant.name.clone(), grant.role.parse().ok()?);
+    Some((grant.hash.clone(), Grant { name, role, namespaces, expires_at: grant.expires_at }))
 }

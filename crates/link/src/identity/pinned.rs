@@ -34,8 +34,17 @@ impl SeenHub {
 /// # Errors
 /// If TLS cannot be set up.
 pub fn pinned_client(pin: Pin, clock: &Arc<dyn Clock>) -> Result<(Arc<ClientConfig>, SeenHub), TlsError> {
+    pinned(pin, clock, false)
+}
+
+/// The same, for doors where people ask: those of the hub and of agents.
+pub(super) fn pinned(
+    pin: Pin,
+    clock: &Arc<dyn Clock>,
+    or_agent: bool,
+) -> Result<(Arc<ClientConfig>, SeenHub), TlsError> {
     let seen = SeenHub::default();
-    let verifier = Pinned { pin, seen: seen.clone() };
+    let verifier = Pinned { pin, seen: seen.clone(), or_agent };
     let mut config = ClientConfig::builder_with_details(provider(), time(clock))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -50,6 +59,8 @@ pub fn pinned_client(pin: Pin, clock: &Arc<dyn Clock>) -> Result<(Arc<ClientConf
 struct Pinned {
     pin: Pin,
     seen: SeenHub,
+    /// Whether an agent is believed, too.
+    or_agent: bool,
 }
 
 impl Pinned {
@@ -70,7 +81,9 @@ impl Pinned {
         roots.add(root.clone().into_owned()).map_err(|error| refuse(Why::Chain(error.to_string())))?;
         chain(&roots, &facts, leaf, above, now).map_err(&refuse)?;
         match &facts.id {
-            Some(id) if id.party == Party::Hub => Ok(id.trust_domain.clone()),
+            Some(id) if id.party == Party::Hub || (self.or_agent && matches!(id.party, Party::Agent(_))) => {
+                Ok(id.trust_domain.clone())
+            }
             Some(_) => Err(refuse(Why::Party(Party::Hub.to_string()))),
             None => Err(refuse(Why::NoIdentity)),
         }

@@ -194,16 +194,16 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
     }
 }
 
-/// Dials a hub's door for people, which is known by the pin of its authority: a stream for HTTP/1.1.
+/// Dials the door for people of a hub or an agent, which is known by the pin of its authority: a stream for HTTP/1.1.
 ///
 /// # Errors
-/// If no connection comes about, or the hub is not believed.
+/// If no connection comes about, or the other side is not believed.
 pub async fn dial_pinned(
     address: SocketAddr,
     pin: super::Pin,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
     let clock: Arc<dyn super::Clock> = Arc::new(super::SystemClock);
-    let mut config = (*super::pinned_client(pin, &clock)?.0).clone();
+    let mut config = (*super::pinned::pinned(pin, &clock, true)?.0).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let broken = |error: &io::Error| DialError::Broken(format!("cannot reach {address}: {error}"));
     let dial = async {

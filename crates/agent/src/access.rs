@@ -1,0 +1,67 @@
+//! What a question to the agent needs, away from its own machine. Who asks is known by `tidegate_link::access`, by the tokens that
+//! the hub told of; they lie on disk with the identity, so they work while the hub is away. What belongs to a namespace is
+//! judged where it is known, by the handlers (`admin`).
+
+use crate::view::Status;
+use axum::http::Method;
+use tidegate_link::access::{Caller, Needed, Role};
+use tidegate_model::ServiceName;
+
+/// By method and path. `None` for what everybody may ask.
+pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
+    match (method, path) {
+        (&Method::GET, "/healthz" | "/readyz") => None,
+        // These tell of everything at once.
+        (&Method::GET, "/metrics" | "/api/v1/decisions" | "/api/v1/contingency") => {
+            Some(Needed::everywhere(Role::Viewer))
+        }
+        (&Method::GET, _) => Some(Needed::of(Role::Viewer)),
+        (&Method::POST, "/api/v1/shifts" | "/api/v1/release") => Some(Needed::of(Role::Operator)),
+        (&Method::DELETE, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
+        // Whatever is not named is an admin's.
+        _ => Some(Needed::everywhere(Role::Admin)),
+    }
+}
+
+/// Whether somebody sees what concerns this service; `None` is a place with all its services.
+pub(crate) fn sees(caller: &Caller, service: Option<&ServiceName>) -> bool {
+    service.is_none_or(|it| caller.may_in(Some(it.namespace())).is_ok())
+}
+
+/// The status as somebody may see it.
+pub(crate) fn limited(mut status: Status, caller: &Caller) -> Status {
+    if caller.namespaces.is_none() {
+        return status;
+    }
+    status.pools.retain(|it| sees(caller, Some(&it.service)));
+    status.plans.retain(|it| sees(caller, Some(&it.service)));
+    status.draining.retain(|it| sees(caller, Some(&it.service)));
+    status.shifts.retain(|it| sees(caller, it.service.as_ref()));
+    for shift in &mut status.shifts {
+        shift.refused.retain(|it| sees(caller, Some(it)));
+    }
+    // These are texts that may name anything.
+    status.problems.clear();
+    status.gateways.clear();
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_thought_of_needs_the_most() {
+        let admin = Some(Needed::everywhere(Role::Admin));
+        for (method, path) in [
+            (Method::POST, "/api/v1/new"),
+            (Method::PUT, "/api/v1/shifts"),
+            (Method::DELETE, "/api/v1/status"),
+            (Method::HEAD, "/api/v1/status"),
+        ] {
+            assert_eq!(needed(&method, path), admin, "{method} {path}");
+        }
+        assert_eq!(needed(&Method::DELETE, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        assert_eq!(needed(&Method::GET, "/readyz"), None);
+    }
+}
