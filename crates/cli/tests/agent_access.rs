@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::{Path, PathBuf}};
 use support::{
     command::{Ran, Running, run},
     hub::{ANY, Agent, Hub, Place, agent_command, bound},
@@ -61,12 +61,12 @@ impl Fleet {
         path
     }
 
-    fn ask(&self, token: &PathBuf, arguments: &[&str]) -> Ran {
+    fn ask(&self, token: &Path, arguments: &[&str]) -> Ran {
         let door = self.door.to_string();
         run([arguments, &["--admin", &door, "--token-file", token.to_str().unwrap()]].concat())
     }
 
-    fn shift(&self, token: &PathBuf, more: &[&str]) -> Ran {
+    fn shift(&self, token: &Path, more: &[&str]) -> Ran {
         self.ask(
             token,
             &[&["shift", "away", "--zone", "a", "--for", "5m", "--comment", "test"], more].concat(),
