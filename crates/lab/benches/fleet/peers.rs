@@ -64,9 +64,9 @@ pub(crate) async fn measure(
     drop(events);
     let mut reached = 0;
     while reached < peers {
-        match tokio::time::timeout(LIMIT, heard.recv()).await?.context("no observer is left")? {
-            LinkEvent::Liveness { event: tidegate_link::PeerEvent::Reachable { .. }, .. } => reached += 1,
-            _ => {}
+        let event = tokio::time::timeout(LIMIT, heard.recv()).await?.context("no observer is left")?;
+        if let LinkEvent::Liveness { event: tidegate_link::PeerEvent::Reachable { .. }, .. } = event {
+            reached += 1;
         }
     }
     tokio::spawn(async move { while heard.recv().await.is_some() {} });
