@@ -4,7 +4,11 @@
 
 mod support;
 
-use std::{fs, net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use support::{
     command::{Ran, Running, run},
     hub::{ANY, Agent, Hub, Place, agent_command, bound},
