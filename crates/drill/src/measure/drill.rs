@@ -94,7 +94,7 @@ pub fn costs(seen: &Observed<'_>) -> Costs {
     let bad = || own.iter().filter(|sample| is_bad(sample)).map(|sample| sample.due());
     let since = |at: Time| in_ms(after(at, fault));
     let (first_bad, last_bad) = (bad().min(), bad().max());
-    let recovered = recovery(own.iter().copied(), fault, mending);
+    let recovered = recovery(own.iter().copied(), |it| !is_bad(it), fault, mending);
     let end = cut_over_end(recovered, bad().filter(|at| *at < mending).max(), mending);
     let cut_over: Vec<&Sample> = own.iter().copied().filter(|sample| sample.due() < end).collect();
     let failed = |samples: &[&Sample]| count(samples, |it| !it.outcome.is_success());
@@ -113,7 +113,7 @@ pub fn costs(seen: &Observed<'_>) -> Costs {
         rto_ms: recovered.map(since),
         first_recovery_ms: first_good.map(since),
         stable_recovery_ms: seen.mended.and_then(|mended| {
-            recovery(seen.samples.iter(), mended, done).map(|at| in_ms(after(at, mended)))
+            recovery(seen.samples.iter(), |it| !is_bad(it), mended, done).map(|at| in_ms(after(at, mended)))
         }),
         cut_over_ms: since(end),
         error_rate: rate(failed(&cut_over), cut_over.len() as u64),
@@ -265,6 +265,17 @@ mod tests {
         assert_eq!((found.rto_ms, found.cut_over_ms, found.error_rate), (None, 10_000.0, 1.0));
         assert_eq!(found.stable_recovery_ms, Some(0.0));
         assert_eq!((found.last_bad_ms, found.first_recovery_ms), (Some(10_040.0), Some(10_050.0)));
+    }
+
+    /// A service that stands still and then answers all that waited has failed no request, and was away all the same.
+    #[test]
+    fn a_service_that_stands_still_is_not_there() {
+        let found = measured(&observed(|due| match due {
+            10_000..14_000 => (OK, 15_000 - due),
+            _ => (OK, 2),
+        }));
+        assert_eq!((found.failed, found.slow), (0, 400));
+        assert_eq!((found.rto_ms, found.last_bad_ms), (Some(3990.001), Some(3990.0)));
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub fn measure(incident: &Incident<'_>) -> Measures {
         .iter()
         .filter(|sample| sample.ended() >= fault && sample.due() < observed_until)
         .collect();
-    let recovered = recovery(own.iter().copied(), fault, fault_end);
+    let recovered = recovery(own.iter().copied(), |it| it.outcome.is_success(), fault, fault_end);
     let end = cut_over_end(incident, &own, recovered, fault_end);
     let in_cut_over: Vec<&Sample> = own.iter().copied().filter(|sample| sample.due() < end).collect();
     let latencies = latencies(&in_cut_over);

@@ -44,7 +44,8 @@ fn incident(samples: &[Sample]) -> Incident<'_> {
 }
 
 fn rto(samples: &[Sample], from: u64, until: u64) -> Option<u64> {
-    recovery(samples.iter(), at(from), at(until)).map(|found| micros_of(found) - from * 1000)
+    recovery(samples.iter(), |it| it.outcome.is_success(), at(from), at(until))
+        .map(|found| micros_of(found) - from * 1000)
 }
 
 fn micros_of(time: Time) -> u64 {
@@ -122,7 +123,7 @@ fn recovery_agrees_with_trying_every_window() {
         let starts: Vec<_> = starts.into_iter().filter(|start| *start <= 3_000_000).collect();
         let from = starts.iter().rposition(|start| !good(*start)).map_or(0, |bad| bad + 1);
         let expected = starts.get(from).copied().filter(|from| samples.iter().any(|s| s.due_us >= *from));
-        let found = recovery(samples.iter(), at(0), at(4000)).map(micros_of);
+        let found = recovery(samples.iter(), |it| it.outcome.is_success(), at(0), at(4000)).map(micros_of);
         assert_eq!(found, expected, "{samples:?}");
     }
 }
