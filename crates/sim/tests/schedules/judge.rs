@@ -12,6 +12,9 @@ use tidegate_sim::{Fault, FaultKind, Moves, Place, Report, Sample};
 /// silence on a rough line, and what news takes.
 const DETECTED_MS: u64 = 3_500;
 
+/// A sample shows the shares as they are at the end of its first step of 100 ms.
+const STEP_MS: u64 = 100;
+
 type Shares = BTreeMap<String, Share>;
 
 /// What does not hold, if something does not.
@@ -217,7 +220,7 @@ fn the_dead_get_nothing(schedule: &Schedule, report: &Report) -> Result<(), Stri
     for sample in report.samples.iter().filter(|it| it.at_ms >= SETTLED_MS) {
         for (who, shares) in &sample.shares {
             let (service, cluster) = (services(who), source(who));
-            let (since, now) = (time(sample.at_ms - DETECTED_MS), time(sample.at_ms));
+            let (since, now) = (time(sample.at_ms - DETECTED_MS), time(sample.at_ms + STEP_MS));
             let truth = Truth { faults: &schedule.scenario.faults, cluster, since, now };
             let Some(dead) = shares.keys().find(|it| truth.is_dead(it)).filter(|_| truth.can_act()) else {
                 continue;
