@@ -13,7 +13,7 @@ use super::{
 use crate::{
     board::Board,
     identity::{Identity, Serial},
-    liveness::{BEAT_INTERVAL, LinkFailure, SUSPECT_AFTER},
+    liveness::{LinkFailure, SUSPECT_AFTER},
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use rustls::ClientConfig;
@@ -48,13 +48,6 @@ pub(super) struct LinkContext {
 impl LinkContext {
     pub(super) fn now(&self) -> Time {
         Time::from_origin(self.origin.elapsed())
-    }
-
-    /// When all links beat next: in step, so that a hundred of them wake the process ten times a second and not a thousand.
-    pub(super) fn next_beat(&self) -> Instant {
-        let beats = self.origin.elapsed().as_nanos() / BEAT_INTERVAL.as_nanos() + 1;
-        // 2^32 beats are thirteen years.
-        self.origin + BEAT_INTERVAL * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
     /// Counts that a link was refused, and writes it down once in a while.

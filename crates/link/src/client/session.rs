@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidegate_model::PeerBoot;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, client::Grpc, transport::Channel};
@@ -131,8 +131,9 @@ impl Session<'_> {
             Ok(response) => response.into_inner(),
             Err(status) => return Ending::of(&status),
         };
-        let mut beats = interval_at(self.link.next_beat(), BEAT_INTERVAL);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut beats = interval(BEAT_INTERVAL);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.reset();
         loop {
             let beat = tokio::select! {
                 _ = beats.tick() => {
