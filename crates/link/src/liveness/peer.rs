@@ -186,11 +186,9 @@ impl Peer {
         out: &mut Vec<PeerEvent>,
     ) {
         let silence = now.since(self.silent_from);
-        if self.reach == Reach::Reachable {
-            if silence >= SUSPECT_AFTER {
-                self.turn(Reach::Suspect, now);
-                out.push(PeerEvent::Suspect);
-            }
+        if self.reach == Reach::Reachable && silence >= SUSPECT_AFTER {
+            self.turn(Reach::Suspect, now);
+            out.push(PeerEvent::Suspect);
         }
         let is_answering =
             self.reach == Reach::Reachable || (self.is_answered_for() && silence < SUSPECT_AFTER);

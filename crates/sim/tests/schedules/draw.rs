@@ -69,9 +69,12 @@ impl Schedule {
             let at = SETTLED_MS + turn * 2_000 + draw.below(2_000);
             if harmless { draw.harmless(shape, at, &mut text) } else { draw.any(shape, at, &mut text) }
         }
-        let scenario = Scenario::parse(&text, Path::new("schedule.yaml")).map_err(|error| error.to_string())?;
+        let scenario =
+            Scenario::parse(&text, Path::new("schedule.yaml")).map_err(|error| error.to_string())?;
         match shape.clusters().find(|(name, _)| restarts(&scenario, name) > 1) {
-            Some((name, _)) => Err(format!("the gateways of {name} are restarted twice, perhaps both at once")),
+            Some((name, _)) => {
+                Err(format!("the gateways of {name} are restarted twice, perhaps both at once"))
+            }
             None => Ok(Self { shape, text, scenario }),
         }
     }
