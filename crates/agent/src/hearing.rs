@@ -69,6 +69,6 @@ const fn why_text(why: Why) -> &'static str {
         Why::Corroborated => "its gateways are silent, and requests through them found no answer either",
         Why::Silent => "its gateways have been silent for 0.9 s",
         Why::SilentForLong => "its gateways have been silent for 2.5 s, on a line that loses packets",
-        Why::NeverHeard => "it was not heard within 0.9 s after it was named",
+        Why::NeverHeard => "neither it nor its gateways were heard within 0.9 s after it was named",
     }
 }

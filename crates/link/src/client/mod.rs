@@ -21,6 +21,7 @@ use link::LinkContext;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
 };
 use tidegate_model::{ClusterName, PeerBoot, Time};
@@ -189,20 +190,25 @@ impl Loop {
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let (shutdown, events) = (self.shutdown.clone(), self.events.clone());
+        // One timer for all: the deadline moves twenty times a second, and beats come a thousand times.
+        let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             let due = self.core.poll_timeout().map(|(at, _)| self.origin + at.since_origin());
+            if let Some(due) = due.filter(|due| *due != timer.deadline()) {
+                timer.as_mut().reset(due);
+            }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                () = &mut timer, if due.is_some() => {
                     // What was heard before the deadline counts, although it was not read yet.
-                    for _ in 0..SIGNALS {
-                        let Ok(signal) = self.signals.1.try_recv() else { break };
-                        self.hear(signal);
-                    }
+                    self.hear_more();
                     self.core.tick(self.now());
                 }
-                Some(signal) = self.signals.1.recv() => self.hear(signal),
+                Some(signal) = self.signals.1.recv() => {
+                    self.hear(signal);
+                    self.hear_more();
+                }
                 Some(command) = commands.recv() => self.obey(command),
                 permit = events.reserve(), if !self.outbox.is_empty() => {
                     let Ok(permit) = permit else { return };
@@ -217,6 +223,14 @@ impl Loop {
 
     fn now(&self) -> Time {
         Time::from_origin(self.origin.elapsed())
+    }
+
+    /// Reads what came already, so that a beat of all links is one turn of the loop.
+    fn hear_more(&mut self) {
+        for _ in 0..SIGNALS {
+            let Ok(signal) = self.signals.1.try_recv() else { break };
+            self.hear(signal);
+        }
     }
 
     fn hear(&mut self, signal: Signal) {

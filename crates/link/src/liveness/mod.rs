@@ -16,7 +16,10 @@
 //! - Where packets are lost, a beat that waits for a lost one is late, and requests wait in the same way. So data traffic
 //!   is not believed if two beats were missing when they were due in the 10 s before the silence; and if five were, the
 //!   line is *rough*: there a silence counts only after 2.5 s.
-//! - A peer that was never heard has a grace of 0.9 s. Only a beat makes a peer reachable, first or again.
+//! - A peer of which nothing was ever heard has a grace of 0.9 s. That we are new says nothing of it: while its gateways answer
+//!   in place of its agent it is not given up, and what was known of it before stands. When they fall silent it is judged as
+//!   any other, but for the word *suspect*.
+//! - Only a beat makes a peer reachable, first or again.
 //! - It is back *quickly* if it returns within 5 s of the last contact, in the same life, and says that
 //!   none of its admits fell meanwhile.
 //!
@@ -108,7 +111,7 @@ pub enum PeerEvent {
         /// By which rule.
         why: Why,
     },
-    /// Its gateways answer, its agent does not: its status is the last one known.
+    /// Its gateways answer, its agent does not: its status is the last one known, perhaps from before we started.
     AgentDown,
     /// Its agent is heard again behind the gateways that answered all the time.
     AgentBack,
@@ -332,7 +335,8 @@ impl Liveness {
         }
     }
 
-    /// What one peer's news led to. Its links are looked at here too, so that a link that comes back is told at once.
+    /// What one peer's news led to. Its links are looked at here too, so that a link that comes back is told at once. A
+    /// hundred links bring a thousand beats a second, so the others' deadlines are not looked at again.
     fn tell(&mut self, name: &ClusterName, events: Vec<PeerEvent>, now: Time) {
         self.outputs.extend(events.into_iter().map(|event| Output::Peer(name.clone(), event)));
         if now >= self.held_until
@@ -344,7 +348,9 @@ impl Liveness {
                 }
             }
         }
-        self.rearm();
+        let wakes = self.peers.get(name).into_iter().flat_map(|peer| peer.wakes(self.evaluated));
+        let earliest = wakes.map(|(at, wake)| (at.max(self.held_until), wake)).min();
+        self.due = self.due.map(|due| earliest.map_or(due, |earliest| due.min(earliest)));
     }
 
     /// A deadline that has passed without a [`Self::tick`] stays due: news of one peer must not delay another's verdict.

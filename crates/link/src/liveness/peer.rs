@@ -70,8 +70,14 @@ impl Peer {
         self.reach_since = now;
     }
 
+    /// Its gateways answer, or did until a moment ago; whether its agent was ever heard is another matter.
     const fn is_in_contact(&self) -> bool {
-        matches!(self.reach, Reach::Reachable | Reach::Suspect)
+        matches!(self.reach, Reach::Reachable | Reach::Suspect) || self.is_answered_for()
+    }
+
+    /// Only its gateways were heard yet, in place of its agent.
+    const fn is_answered_for(&self) -> bool {
+        matches!(self.reach, Reach::Unheard) && self.last_contact.is_some()
     }
 
     /// Since when a peer that is in contact has been silent; nothing of one that is not.
@@ -148,10 +154,10 @@ impl Peer {
         self.lives.push(Life { boot, falls });
     }
 
-    /// A gateway answered in place of the agent. That keeps a peer in contact, and establishes none:
-    /// what the peer has to offer only its agent can say.
+    /// A gateway answered in place of the agent. That keeps a peer from being given up, also one that was not heard yet: that
+    /// we are new says nothing of it. It brings none back: what the peer has to offer only its agent can say.
     pub(super) fn answer(&mut self, now: Time, out: &mut Vec<PeerEvent>) {
-        if self.is_in_contact() {
+        if !matches!(self.reach, Reach::Unreachable(_)) {
             self.contact(now, out);
         }
     }
@@ -180,49 +186,49 @@ impl Peer {
         out: &mut Vec<PeerEvent>,
     ) {
         let silence = now.since(self.silent_from);
-        if self.reach == Reach::Reachable {
-            if silence >= SUSPECT_AFTER {
-                self.turn(Reach::Suspect, now);
-                out.push(PeerEvent::Suspect);
-            } else if !self.agent_down && now.since(self.beatless_from) >= AGENT_SILENT_AFTER {
-                self.agent_down = true;
-                out.push(PeerEvent::AgentDown);
-            }
+        if self.reach == Reach::Reachable && silence >= SUSPECT_AFTER {
+            self.turn(Reach::Suspect, now);
+            out.push(PeerEvent::Suspect);
         }
-        let why = match self.reach {
-            Reach::Unheard if silence >= UNREACHABLE_AFTER => Why::NeverHeard,
-            Reach::Suspect if silence >= self.patience() => {
-                if self.is_rough() {
-                    Why::SilentForLong
-                } else {
-                    Why::Silent
-                }
-            }
-            Reach::Suspect
-                if self.late_beats() < LATE_DOUBTS
-                    && self.evidence.corroborates(self.silent_from)
-                    && !fell_together(self.silent_from) =>
-            {
-                Why::Corroborated
-            }
-            _ => return,
-        };
+        let is_answering =
+            self.reach == Reach::Reachable || (self.is_answered_for() && silence < SUSPECT_AFTER);
+        if is_answering && !self.agent_down && now.since(self.beatless_from) >= AGENT_SILENT_AFTER {
+            self.agent_down = true;
+            out.push(PeerEvent::AgentDown);
+        }
+        let Some(why) = self.given_up(silence, fell_together) else { return };
         self.turn(Reach::Unreachable(why), now);
         self.agent_down = false;
         out.push(PeerEvent::Unreachable { why });
     }
 
+    /// Why it is to be given up after this silence, if it is.
+    fn given_up(&self, silence: Duration, fell_together: impl FnOnce(Time) -> bool) -> Option<Why> {
+        if !self.is_in_contact() {
+            return (self.reach == Reach::Unheard && silence >= UNREACHABLE_AFTER).then_some(Why::NeverHeard);
+        }
+        if silence >= self.patience() {
+            return Some(if self.is_rough() { Why::SilentForLong } else { Why::Silent });
+        }
+        let is_corroborated = (self.reach == Reach::Suspect || silence >= SUSPECT_AFTER)
+            && self.late_beats() < LATE_DOUBTS
+            && self.evidence.corroborates(self.silent_from)
+            && !fell_together(self.silent_from);
+        is_corroborated.then_some(Why::Corroborated)
+    }
+
     /// The moments after `evaluated` at which time alone may change the verdict.
     pub(super) fn wakes(&self, evaluated: Time) -> impl Iterator<Item = (Time, Wake)> {
+        let given_up = || Some(self.silent_from + self.patience());
+        // That an agent is down is told once.
+        let beatless = (!self.agent_down).then(|| self.beatless_from + AGENT_SILENT_AFTER);
         let (suspect, out, beatless) = match self.reach {
             Reach::Unreachable(_) => (None, None, None),
-            Reach::Unheard => (None, Some(self.silent_from + UNREACHABLE_AFTER), None),
-            Reach::Suspect => (None, Some(self.silent_from + self.patience()), None),
-            Reach::Reachable => (
-                Some(self.silent_from + SUSPECT_AFTER),
-                None,
-                (!self.agent_down).then(|| self.beatless_from + AGENT_SILENT_AFTER),
-            ),
+            Reach::Suspect => (None, given_up(), None),
+            Reach::Unheard if !self.is_answered_for() => (None, given_up(), None),
+            // One that was not heard becomes no suspect, but what traffic says of it counts from there on.
+            Reach::Unheard => (Some(self.silent_from + SUSPECT_AFTER), given_up(), beatless),
+            Reach::Reachable => (Some(self.silent_from + SUSPECT_AFTER), None, beatless),
         };
         [(suspect, Wake::Suspect), (out, Wake::Unreachable), (beatless, Wake::AgentSilent)]
             .into_iter()

@@ -62,7 +62,7 @@ pub enum Why {
     Silent,
     /// All its gateways were silent for 2.5 s, on a line on which beats had come late before.
     SilentForLong,
-    /// It was not heard within the grace of 0.9 s after it was named.
+    /// Neither it nor a gateway of it was heard within the grace of 0.9 s after it was named.
     NeverHeard,
 }
 
@@ -70,7 +70,7 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase", tag = "reach", content = "why")]
 pub enum Reach {
-    /// Not heard yet; the grace has not passed.
+    /// Not heard yet; the grace has not passed, or its gateways answer in place of its agent.
     Unheard,
     /// Heard.
     Reachable,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_link::{
-    LinkEvent, PeerAddresses, PeerClient, PeerClientConfig, PeerEvent, PeerServer, StatusDelta,
+    LinkEvent, LinkState, PeerAddresses, PeerClient, PeerClientConfig, PeerEvent, PeerServer, StatusDelta,
     identity::Identity,
     proto::{
         Beat, StatusUpdate, WatchRequest,
@@ -168,12 +168,20 @@ impl Watcher {
 
     /// Until a link says that somebody was refused, with this in its words; no event tells that only the words changed.
     pub(crate) async fn until_refused(&self, words: &str) {
-        let refused = async {
-            while !self.client.view().await[0].links[0].state.to_string().contains(words) {
+        self.until_link(words, |state| state.to_string().contains(words)).await;
+    }
+
+    pub(crate) async fn until_beating(&self) {
+        self.until_link("beating", |state| *state == LinkState::Beating).await;
+    }
+
+    async fn until_link(&self, what: &str, is_so: impl Fn(&LinkState) -> bool) {
+        let becomes = async {
+            while !is_so(&self.client.view().await[0].links[0].state) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, refused).await.unwrap_or_else(|_| panic!("nobody says {words}"));
+        timeout(PATIENCE, becomes).await.unwrap_or_else(|_| panic!("no link says {what}"));
     }
 
     pub(crate) fn was_unreachable(&self) -> bool {

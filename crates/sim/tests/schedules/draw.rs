@@ -2,7 +2,7 @@
 
 use crate::fleets::{SERVICES, Shape};
 use std::{fmt::Write, path::Path};
-use tidegate_sim::{Fault, FaultKind, Scenario, ScenarioError};
+use tidegate_sim::{Fault, FaultKind, Scenario};
 
 /// All faults strike from here on; the fleet has settled before.
 pub(crate) const SETTLED_MS: u64 = 5_000;
@@ -46,7 +46,7 @@ impl Schedule {
         })
     }
 
-    fn draw(seed: u64, draw: &mut Draw) -> Result<Self, ScenarioError> {
+    fn draw(seed: u64, draw: &mut Draw) -> Result<Self, String> {
         let shapes: Vec<Shape> = Shape::all().collect();
         let shape = draw.one(&shapes);
         let mut text = format!("manifests: fleet\nduration: {DURATION_MS}ms\nseed: {seed}\ndemand:\n");
@@ -69,9 +69,26 @@ impl Schedule {
             let at = SETTLED_MS + turn * 2_000 + draw.below(2_000);
             if harmless { draw.harmless(shape, at, &mut text) } else { draw.any(shape, at, &mut text) }
         }
-        let scenario = Scenario::parse(&text, Path::new("schedule.yaml"))?;
-        Ok(Self { shape, text, scenario })
+        let scenario =
+            Scenario::parse(&text, Path::new("schedule.yaml")).map_err(|error| error.to_string())?;
+        match shape.clusters().find(|(name, _)| restarts(&scenario, name) > 1) {
+            Some((name, _)) => {
+                Err(format!("the gateways of {name} are restarted twice, perhaps both at once"))
+            }
+            None => Ok(Self { shape, text, scenario }),
+        }
     }
+}
+
+/// How often the gateways of a cluster are restarted in order. Two such restarts together may be no harmless fault.
+fn restarts(scenario: &Scenario, cluster: &str) -> usize {
+    let begins = |fault: &&Fault| match &fault.kind {
+        FaultKind::StopGateway(it, number) => {
+            it.as_str() == cluster && number.is_none_or(|number| number == 0) && is_harmless(fault)
+        }
+        _ => false,
+    };
+    scenario.faults.iter().filter(begins).count()
 }
 
 impl Draw {

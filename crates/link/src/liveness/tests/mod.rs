@@ -1,5 +1,8 @@
 //! The rules of the module's page, each in virtual time.
 
+mod doubt;
+mod traffic;
+
 use super::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -161,6 +164,7 @@ impl World {
 
 const FIRST: PeerEvent = PeerEvent::Reachable { quick: false, first: true };
 const SILENT: PeerEvent = PeerEvent::Unreachable { why: Why::Silent };
+const NEVER: PeerEvent = PeerEvent::Unreachable { why: Why::NeverHeard };
 const CORROBORATED: PeerEvent = PeerEvent::Unreachable { why: Why::Corroborated };
 
 /// A world in which all peers were heard; its last beats came at 1000 ms.
@@ -188,177 +192,6 @@ fn one_of_two_peers_is_judged_as_if_it_were_alone() {
     world.traffic("west", 9, 0);
     world.run(1000);
     assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
-}
-
-#[test]
-fn failing_traffic_makes_a_suspect_unreachable_at_once() {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    world.run(400);
-    world.traffic("west", 5, 0);
-    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1400, CORROBORATED)]);
-}
-
-#[test]
-fn traffic_corroborates_only_with_attempts_within_the_silence_and_no_recent_success() {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    world.run(40);
-    world.traffic("west", 5, 0); // Its window began before the silence.
-    world.run(210);
-    world.traffic("west", 5, 1); // From here on requests may count as unanswered.
-    world.run(100);
-    world.traffic("west", 5, 0);
-    world.run(100);
-    world.traffic("west", 5, 0);
-    world.run(600);
-    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1450, CORROBORATED)]);
-
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    world.run(400);
-    world.traffic("west", 0, 0);
-    world.run(1000);
-    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, SILENT)]);
-}
-
-#[test]
-fn requests_must_go_unanswered_for_200_ms_without_a_success_among_them() {
-    let reports = |successes: [u64; 4]| {
-        let mut world = settled(&[("west", 1)]);
-        world.set("west", Way::Swallows);
-        world.run(300);
-        for success in successes {
-            world.run(100);
-            world.traffic_in(100 * MS, "west", 5, success);
-        }
-        world.take_of("west")
-    };
-    assert_eq!(reports([0, 0, 0, 0]), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
-    assert_eq!(reports([0, 1, 0, 1]), [(1300, PeerEvent::Suspect)], "single windows without an answer");
-}
-
-#[test]
-fn two_reports_that_come_a_little_early_corroborate() {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    for after in [106, 96] {
-        world.run(after);
-        world.traffic_in(96 * MS, "west", 2, 0);
-    }
-    world.run(200);
-    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
-}
-
-/// When a report comes, by whom, and what it says of west: attempts and successes.
-type Reported<'a> = (u32, &'a str, Option<(u64, u64)>);
-
-/// West falls silent at 1000 ms. From then on these reports come, one after the other.
-fn silent_with(reports: &[Reported<'_>]) -> Vec<(u128, PeerEvent)> {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    for (at, by, of) in reports {
-        let past = u32::try_from(world.now.since_origin().as_millis()).unwrap() - 1000;
-        world.run(at - past);
-        let of: Vec<_> = of.iter().map(|(attempts, successes)| ("west", *attempts, *successes)).collect();
-        world.report(100 * MS, by, &of);
-    }
-    world.run(1000);
-    world.take_of("west")
-}
-
-#[test]
-fn a_report_that_leaves_a_blamed_peer_out_carries_the_blame_on() {
-    // Requests that wait for a connection are in no report.
-    let told = silent_with(&[(90, "edge", Some((2, 2))), (190, "edge", Some((1, 0))), (290, "edge", None)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
-}
-
-#[test]
-fn traffic_that_merely_ended_speaks_for_nothing() {
-    let told = silent_with(&[(150, "edge", None), (250, "edge", None), (350, "edge", Some((0, 0)))]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
-    // Nor does a blame that no report has carried on.
-    let told = silent_with(&[(150, "edge", Some((1, 0))), (460, "edge", None), (560, "edge", None)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
-}
-
-#[test]
-fn a_gateway_that_says_nothing_takes_back_no_evidence_of_another() {
-    let told = silent_with(&[
-        (110, "a", Some((1, 0))),
-        (150, "b", None),
-        (210, "a", Some((1, 0))),
-        (250, "b", None),
-    ]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
-}
-
-#[test]
-fn single_windows_of_several_gateways_are_not_added_up() {
-    let told = silent_with(&[(110, "a", Some((1, 0))), (200, "b", Some((1, 0))), (290, "c", Some((1, 0)))]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
-}
-
-#[test]
-fn a_success_of_any_gateway_counts_against_what_was_blamed_before_it() {
-    let blamed = |at| (at, "a", Some((3, 0)));
-    let told = silent_with(&[blamed(110), blamed(210), (260, "b", Some((1, 1))), blamed(310), blamed(410)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
-    let told = silent_with(&[blamed(110), (150, "b", Some((1, 1))), blamed(210), blamed(310), blamed(410)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1410, CORROBORATED)]);
-}
-
-#[test]
-fn answers_just_before_the_fault_delay_the_verdict_by_no_more_than_their_window() {
-    // The fault struck at 99 ms: the window that it struck has a success. What was open at its end found no answer, and
-    // what came later waited for connections.
-    let told = silent_with(&[(190, "edge", Some((3, 1))), (290, "edge", None), (390, "edge", None)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1390, CORROBORATED)]);
-    // It struck at 5 ms, in a window that had begun before the silence.
-    let told = silent_with(&[(90, "edge", Some((3, 2))), (190, "edge", None), (290, "edge", None)]);
-    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
-}
-
-#[test]
-fn on_a_line_that_loses_beats_a_silence_counts_only_after_two_seconds_and_a_half() {
-    let after_late = |late: u32, pause: u32| {
-        let mut world = settled(&[("west", 1)]);
-        for _ in 0..late {
-            world.set("west", Way::Swallows);
-            world.run(150);
-            world.set("west", Way::Echoes);
-            world.run(150);
-        }
-        world.run(pause);
-        let last = world.now.since_origin().as_millis() / 100 * 100;
-        world.set("west", Way::Swallows);
-        for _ in 0..40 {
-            world.run(100);
-            world.traffic_in(100 * MS, "west", 5, 0);
-        }
-        let told = world
-            .take_of("west")
-            .into_iter()
-            .find(|(_, it)| !matches!(it, PeerEvent::Suspect | PeerEvent::Cleared));
-        told.map(|(at, event)| (at - last, event)).unwrap()
-    };
-    let for_long = PeerEvent::Unreachable { why: Why::SilentForLong };
-    assert_eq!(after_late(5, 0), (2500, for_long.clone()));
-    assert_eq!(after_late(5, 8000), (2500, for_long));
-    assert_eq!(after_late(5, 12_000), (300, CORROBORATED), "it was rough, and is no more");
-    assert_eq!(after_late(2, 0), (900, SILENT), "traffic would wait as beats do");
-    assert_eq!(after_late(1, 0), (300, CORROBORATED));
-}
-
-#[test]
-fn traffic_alone_makes_no_peer_unreachable() {
-    let mut world = settled(&[("west", 1)]);
-    for _ in 0..50 {
-        world.run(50);
-        world.traffic("west", 100, 0);
-    }
-    assert_eq!(world.take(), []);
 }
 
 #[test]
@@ -400,10 +233,61 @@ fn a_gateway_without_agent_makes_no_peer_reachable() {
     assert_eq!(world.reach("west"), Reach::Unreachable(Why::Silent));
     assert_eq!(world.link("west", 0), LinkState::AgentDown("503".to_owned()));
 
+    // Nor one that was given up before it was heard at all.
     let mut world = World::new(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(950);
     world.set("west", Way::Answers503);
-    world.run(1500);
-    assert_eq!(world.take_of("west"), [(900, PeerEvent::Unreachable { why: Why::NeverHeard })]);
+    world.run(1000);
+    assert_eq!(world.take_of("west"), [(900, NEVER)]);
+}
+
+/// A world that starts with peers whose gateways answer in place of their agents; the last answers came at 1000 ms.
+fn started_without_agents(peers: &[(&str, u16)]) -> World {
+    let mut world = World::new(peers);
+    peers.iter().for_each(|(name, _)| world.set(name, Way::Answers503));
+    world.run(1000);
+    for (name, _) in peers {
+        assert_eq!(world.reach(name), Reach::Unheard);
+    }
+    assert!(world.take().iter().all(|(at, _, event)| (*at, event) == (300, &PeerEvent::AgentDown)));
+    world
+}
+
+#[test]
+fn an_agent_that_starts_does_not_give_up_a_peer_whose_gateways_answer_without_their_agent() {
+    let mut world = started_without_agents(&[("west", 1)]);
+    world.run(60_000);
+    assert_eq!(world.take(), []);
+    assert_eq!(world.link("west", 0), LinkState::AgentDown("503".to_owned()));
+    world.set("west", Way::Echoes);
+    world.run(100);
+    assert_eq!(world.take_of("west"), [(61_100, FIRST), (61_100, PeerEvent::AgentBack)]);
+}
+
+#[test]
+fn gateways_that_fall_silent_before_their_agent_was_heard_are_judged_as_any() {
+    let mut world = started_without_agents(&[("west", 2)]);
+    world.set("west", Way::Swallows);
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(1900, SILENT)]);
+
+    let mut world = started_without_agents(&[("west", 1)]);
+    world.set("west", Way::Swallows);
+    world.run(200);
+    world.traffic("west", 5, 0);
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(1300, CORROBORATED)]);
+
+    // Two of two may be our own network.
+    let mut world = started_without_agents(&[("west", 1), ("east", 1)]);
+    for name in ["west", "east"] {
+        world.set(name, Way::Swallows);
+    }
+    world.run(200);
+    world.traffic("west", 5, 0);
+    world.run(2000);
+    assert_eq!(world.take_of("west"), [(1900, SILENT)]);
 }
 
 #[test]
@@ -414,8 +298,7 @@ fn a_peer_that_was_never_heard_has_a_grace_of_900_ms() {
     world.run(3000);
     world.set("west", Way::Echoes);
     world.run(100);
-    let never = PeerEvent::Unreachable { why: Why::NeverHeard };
-    assert_eq!(world.take_of("west"), [(900, never), (3100, FIRST)]);
+    assert_eq!(world.take_of("west"), [(900, NEVER), (3100, FIRST)]);
 }
 
 #[test]
@@ -448,93 +331,6 @@ fn a_return_is_quick_within_5_s_in_the_same_life_with_admits_that_never_fell() {
     assert!(!back(5100, |_| ()));
     assert!(!back(1200, |world| world.falls = 1));
     assert!(!back(1200, |world| *world.boot.get_mut(&peer("west")).unwrap() = 2));
-}
-
-#[test]
-fn our_own_stop_is_no_silence_of_others() {
-    let mut world = settled(&[("west", 1), ("east", 1)]);
-    world.stop(10_000);
-    world.run(1000);
-    assert_eq!(world.take(), []);
-
-    // One of them died meanwhile: its silence counts from the moment of waking.
-    world.set("west", Way::Swallows);
-    world.stop(10_000);
-    world.run(2000);
-    assert_eq!(world.take_of("west"), [(22_300, PeerEvent::Suspect), (22_900, SILENT)]);
-}
-
-#[test]
-fn a_beat_that_is_read_first_after_a_stop_does_not_hide_the_stop() {
-    let mut world = settled(&[("west", 1), ("east", 1)]);
-    world.now = world.now + 10_000 * MS;
-    world.set("east", Way::Swallows);
-    world.beats();
-    assert_eq!(world.take(), []);
-    world.run(1500);
-    assert_eq!(world.take_of("east"), [(11_300, PeerEvent::Suspect), (11_900, SILENT)]);
-}
-
-#[test]
-fn a_late_loop_holds_and_then_decides() {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    world.run(200);
-    world.stop(160); // Awake again at 1360, after 50 ms that were due and 110 that were late.
-    world.run(2000);
-    assert_eq!(world.take_of("west"), [(1460, PeerEvent::Suspect), (2010, SILENT)]);
-}
-
-#[test]
-fn an_observer_that_is_always_late_still_comes_to_a_verdict() {
-    let mut world = settled(&[("west", 1)]);
-    world.set("west", Way::Swallows);
-    let mut awake_ms = 0;
-    while world.reach("west") == Reach::Reachable || world.reach("west") == Reach::Suspect {
-        world.stop(500);
-        world.run(150);
-        awake_ms += 200;
-        assert!(awake_ms < 4000);
-    }
-}
-
-#[test]
-fn two_of_two_that_fall_silent_together_are_not_believed_dead_on_our_own_traffic() {
-    let mut world = settled(&[("west", 1), ("east", 1)]);
-    world.set("west", Way::Swallows);
-    world.set("east", Way::Swallows);
-    for _ in 0..17 {
-        world.run(50);
-        world.traffic("west", 5, 0);
-        world.traffic("east", 5, 0);
-    }
-    let suspects: Vec<_> = world.take().into_iter().map(|(_, _, event)| event).collect();
-    assert_eq!(suspects, [PeerEvent::Suspect, PeerEvent::Suspect]);
-    world.run(100);
-    let told: Vec<_> = world.take().into_iter().map(|(at, _, event)| (at, event)).collect();
-    assert_eq!(told, [(1900, SILENT), (1900, SILENT)]);
-}
-
-#[test]
-fn peers_that_fall_silent_one_after_the_other_do_not_excuse_each_other() {
-    let mut world = settled(&[("west", 1), ("east", 1), ("south", 1)]);
-    world.set("west", Way::Swallows);
-    world.run(400);
-    world.set("east", Way::Swallows);
-    world.run(100);
-    world.traffic("west", 5, 0);
-    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
-}
-
-#[test]
-fn a_third_of_the_peers_is_no_reason_to_doubt_ourselves() {
-    let mut world = settled(&[("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1), ("f", 1)]);
-    for name in ["a", "b"] {
-        world.set(name, Way::Swallows);
-    }
-    world.run(350);
-    world.traffic("a", 5, 0);
-    assert_eq!(world.take_of("a"), [(1300, PeerEvent::Suspect), (1350, CORROBORATED)]);
 }
 
 #[test]
