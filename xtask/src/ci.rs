@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path, find_envoy: impl FnOnce() -> Result<PathBuf>) -> 
                 Ok(())
             }),
         ),
-        ("schedules", Box::new(|| soak::schedules(root, SCHEDULES, 1))),
+        ("schedules", Box::new(|| soak::schedules(root, SCHEDULES, 1, None))),
     ]);
     print!("\n{}", times(&outcome.taken));
     if let Some((step, error)) = outcome.failure {

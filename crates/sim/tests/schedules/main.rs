@@ -47,7 +47,7 @@ fn play(seed: u64, fleets: &BTreeMap<Shape, Fleet>) -> Result<(), String> {
     }
     held.map_err(|what| {
         format!(
-            "seed {seed}: {what}\nto play it alone: {ONE}={seed} cargo test --release -p tidegate-sim --test schedules\n{:?}\n{}",
+            "seed {seed}: {what}\nto play it alone: {ONE}={seed} cargo test -p tidegate-sim --test schedules\n{:?}\n{}",
             schedule.shape, schedule.text
         )
     })
@@ -65,7 +65,7 @@ fn random_schedules_of_faults_keep_what_must_hold() {
         play(seed, &fleets).unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
-    // Unoptimised, a schedule takes a fifth of a second and more; `cargo xtask ci` plays 10,000 of them optimised.
+    // `cargo xtask ci` plays 10,000 of them.
     let count = number(COUNT).unwrap_or(40);
     let first = number(FIRST).unwrap_or(1);
     let (next, started) = (AtomicU64::new(first), Instant::now());
