@@ -6,7 +6,6 @@
 
 use crate::{clock::Clock, course::Moments};
 use serde::{Deserialize, Serialize};
-use tidegate_model::Time;
 
 /// How far an agent's clock is ahead of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +170,7 @@ fn ms(us: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_model::Time;
 
     #[test]
     fn the_fastest_answer_says_the_offset_best() {

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 pub(super) enum Hands {
     /// The keeper is gone once its link is.
-    Commands(ExecFault, Option<Link>),
+    Commands(ExecFault, Option<Box<Link>>),
     Agents(Arc<Agents>),
 }
 
@@ -29,7 +29,7 @@ impl Hands {
             DrillFault::Exec(fault) => {
                 let orders = Orders::new(fault, setup.drill.expires_after);
                 let link = Link::start(&setup.keeper, &orders, events).await.map_err(RunError::Keeper)?;
-                Ok(Self::Commands(fault.clone(), Some(link)))
+                Ok(Self::Commands(fault.clone(), Some(Box::new(link))))
             }
             DrillFault::Agents(fault) => {
                 let order = Order::new(&setup.drill, fault, &setup.agents, id)?;
