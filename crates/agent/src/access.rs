@@ -12,12 +12,17 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
     match (method, path) {
         (&Method::GET, "/healthz" | "/readyz") => None,
         // These tell of everything at once.
-        (&Method::GET, "/metrics" | "/api/v1/decisions" | "/api/v1/contingency") => {
+        (&Method::GET, "/metrics" | "/api/v1/decisions" | "/api/v1/contingency" | "/api/v1/drills") => {
             Some(Needed::everywhere(Role::Viewer))
         }
         (&Method::GET, _) => Some(Needed::of(Role::Viewer)),
         (&Method::POST, "/api/v1/shifts" | "/api/v1/release") => Some(Needed::of(Role::Operator)),
         (&Method::DELETE, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
+        // A fault may be felt by whoever shares the place.
+        (&Method::POST, "/api/v1/drills") => Some(Needed::everywhere(Role::Operator)),
+        (&Method::DELETE, path) if path.starts_with("/api/v1/drills/") => {
+            Some(Needed::everywhere(Role::Operator))
+        }
         // Whatever is not named is an admin's.
         _ => Some(Needed::everywhere(Role::Admin)),
     }
@@ -40,7 +45,8 @@ pub(crate) fn limited(mut status: Status, caller: &Caller) -> Status {
     for shift in &mut status.shifts {
         shift.refused.retain(|it| sees(caller, Some(it)));
     }
-    // These are texts that may name anything.
+    // These may name anything.
+    status.drills.clear();
     status.problems.clear();
     status.gateways.clear();
     status
@@ -62,6 +68,9 @@ mod tests {
             assert_eq!(needed(&method, path), admin, "{method} {path}");
         }
         assert_eq!(needed(&Method::DELETE, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        for (method, path) in [(Method::POST, "/api/v1/drills"), (Method::DELETE, "/api/v1/drills/one")] {
+            assert_eq!(needed(&method, path), Some(Needed::everywhere(Role::Operator)), "{method} {path}");
+        }
         assert_eq!(needed(&Method::GET, "/readyz"), None);
     }
 }

@@ -1,8 +1,11 @@
 //! The admin address: health, readiness, metrics, and the JSON that the command line reads. Who asks is known before anything here
 //! runs: at the own machine it is anybody, elsewhere it is by token.
 
+mod drills;
+
 use crate::{
     access,
+    drills::{DrillQuery, DrillView, Fault, Refusal},
     hub::Report,
     metrics,
     shifts::{ShiftQuery, ShiftView},
@@ -45,6 +48,14 @@ pub(crate) enum Ask {
     Shifts(oneshot::Sender<Vec<ShiftView>>),
     /// Move traffic away. What comes back is the shift in force, or why it is not.
     Shift(Box<ShiftQuery>, oneshot::Sender<Result<ShiftView, String>>),
+    /// The faults of drills.
+    Drills(oneshot::Sender<Vec<DrillView>>),
+    /// Whether a drill may break something, as far as the loop can say at once; the fleet to judge the rest by.
+    MayDrill(Box<DrillQuery>, oneshot::Sender<Result<Box<(Fault, FleetState)>, Refusal>>),
+    /// Break something. What comes back is what runs, or why nothing does.
+    Drill(Box<Fault>, oneshot::Sender<Result<DrillView, Refusal>>),
+    /// End the fault of a drill. What comes back is whether there was one.
+    EndDrill(String, String, oneshot::Sender<bool>),
     /// End a shift. What comes back is whether there was one of that name.
     EndShift(String, oneshot::Sender<bool>),
 }
@@ -69,6 +80,9 @@ pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router
         .route("/api/v1/shifts", get(shifts).post(shift))
         // Declared ones are called NAMESPACE/NAME.
         .route("/api/v1/shifts/{*name}", delete(end_shift))
+        .route("/api/v1/drills", get(drills::list).post(drills::start))
+        .route("/api/v1/drills/{id}", delete(drills::end))
+        .route("/api/v1/time", get(drills::time))
         .with_state(Shared { asks, timeline })
 }
 

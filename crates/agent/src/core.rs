@@ -7,6 +7,7 @@ mod actions;
 mod asked;
 mod demand;
 mod draining;
+mod drills;
 mod facts;
 mod manifests;
 mod measures;
@@ -30,6 +31,7 @@ pub use ways::gateway_names;
 use crate::{
     actions::{Action, Actions},
     draining::{Draining, Flow},
+    drills::{Drills, Fault},
     passive::{Passive, Requests},
     replicas::Said,
     saved::{Resolved, SavedAgent},
@@ -153,6 +155,15 @@ pub enum Input {
     EndShift(String),
     /// What was done about shifts elsewhere.
     Actions(Vec<Action>),
+    /// A drill breaks something, at this agent.
+    Drill(Box<Fault>),
+    /// The fault of a drill ends.
+    EndDrill {
+        /// The drill.
+        id: String,
+        /// By whom or why, for people.
+        by: String,
+    },
     /// Time has passed.
     Tick,
 }
@@ -218,6 +229,8 @@ pub struct Core {
     scopes: Scopes,
     /// What left plans and may have requests in flight.
     draining: Draining,
+    /// The faults of drills.
+    drills: Drills,
     /// What requests find at endpoints.
     passive: Passive,
     /// What other replicas of this agent say.
@@ -230,8 +243,14 @@ impl Core {
     /// A core for the cluster `own` that starts at `now` with what was on disk.
     #[must_use]
     pub fn new(own: ClusterName, saved: Option<SavedAgent>, now: Time) -> Self {
-        let SavedAgent { engine: saved, sources, declared_shifts: declared, actions: known, resolved } =
-            saved.unwrap_or_default();
+        let SavedAgent {
+            engine: saved,
+            sources,
+            declared_shifts: declared,
+            actions: known,
+            resolved,
+            drills,
+        } = saved.unwrap_or_default();
         let mut actions = Actions::default();
         for action in known {
             // They were taken in once: none of them can be refused now.
@@ -259,6 +278,7 @@ impl Core {
             ready: false,
             scopes: Scopes::default(),
             draining: Draining::default(),
+            drills: Drills::restored(drills, now),
             passive: Passive::default(),
             replicas: replicas::Replicas::default(),
             unsaved: false,
@@ -323,6 +343,7 @@ impl Core {
             Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) | Input::Actions(_) => {
                 self.handle_shift(input, now, &mut output);
             }
+            Input::Drill(_) | Input::EndDrill { .. } => self.handle_drill(input, now, &mut output),
             Input::Tick => {
                 if let Some(engine) = &mut self.engine {
                     let effects = engine.tick(now);
@@ -330,6 +351,7 @@ impl Core {
                 }
             }
         }
+        self.expire_drills(now, &mut output);
         self.forget_replicas(now, &mut output);
         self.judge_errors(now, &mut output);
         self.translate(now, &mut output);
@@ -345,7 +367,8 @@ impl Core {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
         let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
         let (draining, replicas) = (self.draining.deadline(), self.replicas.deadline());
-        let parts = [draining, self.passive.deadline(), self.scopes.deadline(), replicas];
+        let drills = self.drills.deadline();
+        let parts = [draining, self.passive.deadline(), self.scopes.deadline(), replicas, drills];
         [engine, start].into_iter().chain(parts).flatten().min()
     }
 
@@ -412,6 +435,7 @@ impl Core {
             xds.extend(self.scopes.service(&service, &self.config, engine, &self.draining, now));
         }
         xds.extend(self.scopes.unserved(&self.sources, now));
+        xds.extend(self.scopes.faults(&self.sources, &self.drills));
         // What routes name comes before them.
         xds.append(&mut output.xds);
         output.xds = xds;

@@ -85,7 +85,7 @@ fn behind(kind: ResourceType, name: &str, config: &Config) -> Vec<String> {
             let known = config.gateways.contains_key(&gateway);
             if known { vec![format!("Gateway {gateway}")] } else { Vec::new() }
         }
-        ResourceType::Secret | ResourceType::Runtime => Vec::new(),
+        ResourceType::Secret | ResourceType::Runtime | ResourceType::Extension => Vec::new(),
     }
 }
 

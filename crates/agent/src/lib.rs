@@ -12,6 +12,7 @@ mod certificates;
 mod checks;
 pub mod core;
 pub mod draining;
+mod drills;
 mod entrance;
 mod gateways;
 pub mod hearing;
@@ -34,6 +35,7 @@ mod translate;
 mod unserved;
 pub mod view;
 
+pub use drills::{DrillKind, DrillView, Fault};
 pub use entrance::{EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate};
 pub use hub::{HubError, HubOptions};
 pub use names::HostsError;

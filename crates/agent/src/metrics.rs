@@ -209,6 +209,7 @@ mod tests {
             pools: Vec::new(),
             plans: Vec::new(),
             shifts: Vec::new(),
+            drills: Vec::new(),
             draining: vec![DrainView {
                 service: "shop/web".parse().unwrap(),
                 source: "us-east/a".into(),

@@ -17,7 +17,7 @@ mod merge;
 pub use folder::StateDir;
 pub(crate) use keeper::Keeper;
 
-use crate::actions::Action;
+use crate::{actions::Action, drills::Fault};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +46,9 @@ pub struct SavedAgent {
     /// Where the names of other clusters' gateways led last.
     #[serde(default)]
     pub resolved: Resolved,
+    /// The faults of drills, with what remains of each.
+    #[serde(default)]
+    pub drills: Vec<Fault>,
 }
 
 /// Where names lead.
@@ -70,6 +73,9 @@ pub enum AgentPart {
         /// See [`SavedAgent::resolved`].
         #[serde(default)]
         resolved: Resolved,
+        /// See [`SavedAgent::drills`].
+        #[serde(default)]
+        drills: Vec<Fault>,
     },
 }
 
@@ -95,7 +101,10 @@ impl AgentPart {
                     part.stop();
                 }
             }
-            Self::Agent { actions, .. } => {
+            Self::Agent { actions, drills, .. } => {
+                for fault in drills {
+                    fault.remaining = fault.remaining.saturating_sub(by);
+                }
                 for shift in actions.iter_mut().filter_map(|action| action.shift.as_mut()) {
                     shift.remaining = shift.remaining.saturating_sub(by);
                 }
@@ -107,8 +116,8 @@ impl AgentPart {
 impl SavedAgent {
     /// The same in parts.
     pub fn into_parts(self) -> impl Iterator<Item = AgentPart> {
-        let Self { engine, sources, declared_shifts, actions, resolved } = self;
-        let rest = AgentPart::Agent { sources, declared_shifts, actions, resolved };
+        let Self { engine, sources, declared_shifts, actions, resolved, drills } = self;
+        let rest = AgentPart::Agent { sources, declared_shifts, actions, resolved, drills };
         engine.into_parts().map(AgentPart::Engine).chain([rest])
     }
 
@@ -118,7 +127,8 @@ impl SavedAgent {
         let mut saved = Self::default();
         parts(&mut |part| match part {
             AgentPart::Engine(part) => engine.take(part),
-            AgentPart::Agent { sources, declared_shifts, actions, resolved } => {
+            AgentPart::Agent { sources, declared_shifts, actions, resolved, drills } => {
+                saved.drills = drills;
                 saved.resolved = resolved;
                 saved.actions = actions;
                 saved.sources = sources;

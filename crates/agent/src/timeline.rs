@@ -20,7 +20,7 @@ pub struct Record {
     pub seq: u64,
     /// When, by this machine's wall clock, in microseconds since 1970.
     pub unix_micros: u64,
-    /// `endpointChanged`, `poolChanged`, `planChanged`, `locationChanged`, `shiftChanged`, `peerChanged`,
+    /// `endpointChanged`, `poolChanged`, `planChanged`, `locationChanged`, `shiftChanged`, `drillChanged`, `peerChanged`,
     /// `replicaChanged`, `manifestsChanged` or `refused`.
     pub kind: &'static str,
     /// The service it is about.

@@ -6,14 +6,17 @@
 //! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels, and with
 //! them which services cannot be served. Only what changed is made anew.
 
-use crate::{draining::Draining, pacing::Pacing, unserved::Unserved};
+mod broken;
+
+use crate::{draining::Draining, drills::Drills, pacing::Pacing, unserved::Unserved};
+use broken::Broken;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::Duration,
 };
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
-use tidegate_engine::{Engine, Source};
+use tidegate_engine::{Engine, ShiftTarget, Source};
 use tidegate_envoy::{
     self as envoy, EndpointHealth, EndpointView, Entrance, RemoteCluster, Resource, ZoneEndpoints,
 };
@@ -41,6 +44,8 @@ pub(crate) struct Scopes {
     has_eastwest: bool,
     /// Which services cannot be served by whom.
     unserved: Unserved,
+    /// What drills break.
+    broken: Broken,
     gateways: BTreeMap<GatewayName, BTreeSet<(ResourceType, String)>>,
 }
 
@@ -160,7 +165,8 @@ impl Scopes {
         now: Time,
     ) -> Vec<Change> {
         let fleet = engine.fleet();
-        let zones = zone_endpoints(engine, name);
+        let real = zone_endpoints(engine, name);
+        let zones = &self.broken.zones(name, fleet, &real);
         let plans = engine.plans(name).filter(|plan| self.looked.contains(&plan.source.locality.zone));
         let plans: Vec<_> = plans.collect();
         let made = Made {
@@ -192,15 +198,16 @@ impl Scopes {
             self.clusters.insert(name.clone(), made);
         }
         if self.has_eastwest {
-            changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, &zones)));
+            changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, zones)));
         }
         let made = self.clusters.get(name);
         let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(Made::serves_grpc);
+        let remotes = &self.broken.clusters(name, &self.remotes);
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
-            let view = EndpointView { zones: &zones, clusters: &self.remotes, secure: self.secure, draining };
+            let view = EndpointView { zones, clusters: remotes, secure: self.secure, draining };
             let places = [edge(source), passed_on(source, true), passed_on(source, false)];
             let [direct, through, without] = places;
             let here = EndpointView { clusters: &BTreeMap::new(), ..view };
@@ -220,7 +227,7 @@ impl Scopes {
                 }
             }
             if serves_grpc {
-                changes.push(set(grpc(source), envoy::grpc_endpoints(plan, &zones)));
+                changes.push(set(grpc(source), envoy::grpc_endpoints(plan, &real)));
             }
         }
         changes
@@ -264,6 +271,17 @@ impl Scopes {
             [true, false].into_iter().for_each(|tunnels| self.unserved.ensure(passed_on(zone, tunnels)));
         }
         self.unserved.news(now)
+    }
+
+    /// What drills break at gateways, as far as that changed.
+    pub(crate) fn faults(&mut self, sources: &BTreeSet<Source>, drills: &Drills) -> Vec<Change> {
+        let looked = sources.iter().filter(|source| self.looked.contains(&source.locality.zone));
+        self.broken.news(looked, drills).into_iter().map(|(zone, fault)| set(edge(&zone), fault)).collect()
+    }
+
+    /// What gateways find an address in place of; the services are to be told anew.
+    pub(crate) fn set_black_holes(&mut self, holes: Vec<(ShiftTarget, SocketAddr)>) {
+        self.broken.holes = holes;
     }
 
     /// A service that is gone.

@@ -2,7 +2,7 @@
 //!
 //! Shares are in 1/10000, admit and reach are parts of one, times are in milliseconds.
 
-use crate::{core::Core, shifts::ShiftView};
+use crate::{core::Core, drills::DrillView, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
@@ -34,6 +34,9 @@ pub struct Status {
     /// The shifts in force.
     #[serde(default)]
     pub shifts: Vec<ShiftView>,
+    /// The faults of drills that this agent carries out.
+    #[serde(default)]
+    pub drills: Vec<DrillView>,
     /// What left a plan a moment ago, and what is still in flight there.
     #[serde(default)]
     pub draining: Vec<DrainView>,

@@ -10,7 +10,7 @@ use crate::{
     nearest,
     problem::Problem,
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, Region, ServiceName, Zone};
 
 /// A drill, checked as far as it can be by itself.
@@ -62,6 +62,37 @@ pub enum DrillTarget {
 pub enum DrillFault {
     /// The user's own commands. From the command line only: whoever may write resources must not run programs by them.
     Exec(ExecFault),
+    /// What agents carry out.
+    Agents(AgentFault),
+}
+
+/// A fault that agents carry out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFault {
+    /// What is done.
+    pub kind: AgentFaultKind,
+    /// To how much of it, 1 to 100.
+    pub percent: u32,
+    /// Only to requests that say that they belong to the drill.
+    pub marked_only: bool,
+}
+
+/// What agents do to a drill's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentFaultKind {
+    /// Traffic is moved away.
+    Shift,
+    /// It counts as dead; no endpoint is touched.
+    Verdict,
+    /// Gateways find an address that swallows packets where endpoints were: this one and those after it, or one that no network
+    /// carries.
+    BlackHole(Option<SocketAddr>),
+    /// Gateways answer requests with this status.
+    Abort(u16),
+    /// Gateways let requests wait.
+    Delay(Duration),
+    /// Gateways answer a part of the requests with 503.
+    Brownout,
 }
 
 /// Commands that break and mend; the first word is the program, relative to where `tidegate` was started.

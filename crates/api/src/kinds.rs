@@ -4,6 +4,7 @@
 
 mod class;
 mod drill;
+mod drill_fault;
 mod drill_schedule;
 mod drill_target;
 mod failover;

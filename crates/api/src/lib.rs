@@ -42,8 +42,8 @@ pub use config::{
     ServicePolicy, ShiftExpiry, TlsVersion, TrafficShift, Upstream,
 };
 pub use drill::{
-    Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps, DrillTarget, ExecFault, Measure,
-    Objective, Unit, read_drill,
+    AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,
+    DrillTarget, ExecFault, Measure, Objective, Unit, read_drill,
 };
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

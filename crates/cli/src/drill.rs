@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::{
     ffi::OsString,
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -79,6 +80,9 @@ pub(crate) struct RunArgs {
     /// Stop and mend when more than this percentage of the requests of the last five seconds failed
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100), conflicts_with = "file")]
     guard_error_rate: Option<u32>,
+    /// The admin address of an agent that carries out the fault, or has a part in the recovery; once for each agent, replicas too
+    #[arg(long = "agent", value_name = "ADDR", requires = "file")]
+    agents: Vec<SocketAddr>,
     /// A PEM file with the certificates to trust [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -135,6 +139,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
         trust: args.ca.clone().map_or(Trust::System, Trust::File),
         headers: args.header.clone(),
         keeper: keeper_command()?,
+        agents: args.agents.clone(),
         unix_seconds: now.as_secs(),
     };
     let mut shown = drill_report::Shown::new();

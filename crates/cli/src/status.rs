@@ -53,6 +53,10 @@ fn print(status: &Status) {
             say!("{refused}");
         }
     }
+    for drill in &status.drills {
+        let left = Duration::from_secs(drill.remaining_ms.div_ceil(1000));
+        say!("\ndrill {} of {}: {}, for {left:?} more", drill.id, drill.by, drill.what);
+    }
     if !status.draining.is_empty() {
         let mut draining = table::new(&["SERVICE", "FROM", "LEAVES", "REMAINING", "IN FLIGHT"]);
         for it in &status.draining {

@@ -32,7 +32,7 @@ fn agree(what: &str, found_ms: f64, own_ms: f64) {
 #[test]
 fn a_drill_of_haproxy_measures_what_an_own_client_measures() {
     let balanced = Balanced::start();
-    let client = Client::start(balanced.address, Duration::from_millis(10));
+    let client = Client::start(balanced.address, "test", Duration::from_millis(10));
     let page = balanced.path("report.html");
     let ran = tidegate_drill()
         .args(["--target", &balanced.url(), "--rate", "200"])

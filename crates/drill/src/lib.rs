@@ -19,6 +19,7 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod run;
+pub mod timeline;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -22,6 +22,7 @@ use crate::{
     proximity::{Distances, RoundTrips},
     service::{Boards, EndpointView, Outcome, RemotePoolView, RemoteZones, SavedService, ServiceState},
     shift::{Shift, Shifts},
+    verdict::Verdicts,
 };
 use deadlines::Deadlines;
 pub use event::{Decision, Effects, Event};
@@ -58,6 +59,8 @@ pub struct Fleet {
     pub(crate) out: BTreeMap<Location, Arc<str>>,
     /// The shifts in force.
     pub(crate) shifts: Shifts,
+    /// The verdicts that drills tell.
+    pub(crate) verdicts: Verdicts,
 }
 
 impl Fleet {
@@ -148,6 +151,7 @@ impl Engine {
                 views: BTreeMap::new(),
                 out,
                 shifts: Shifts::default(),
+                verdicts: Verdicts::default(),
             },
             services: BTreeMap::new(),
             remote_pools,
@@ -274,6 +278,16 @@ impl Engine {
             }
             Event::Shift(shift) => self.start_shift(shift, now, &mut effects),
             Event::ShiftEnded(name) => self.end_shift(&name, now, &mut effects),
+            Event::Verdict { name, target, why } => {
+                if self.fleet.verdicts.tell(name, target, why) {
+                    self.update_all(now, &mut effects);
+                }
+            }
+            Event::VerdictEnded(name) => {
+                if self.fleet.verdicts.end(&name) {
+                    self.update_all(now, &mut effects);
+                }
+            }
             Event::ReplicaObserved { replica, verdicts, at } => {
                 self.replica_observed(replica, verdicts, at, now, &mut effects);
             }

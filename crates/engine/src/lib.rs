@@ -29,6 +29,7 @@ mod service;
 mod shift;
 mod small;
 mod steer;
+mod verdict;
 mod waterfall;
 
 pub use capacity::{Budget, Capacity, Load, Spread};

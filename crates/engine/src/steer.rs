@@ -125,6 +125,7 @@ impl Steering {
             && self.recheck.is_none()
             && fleet.out.is_empty()
             && fleet.shifts.about(service).next().is_none()
+            && fleet.verdicts.about(service).next().is_none()
     }
 
     pub(crate) fn succeeded(&mut self, locality: Locality, at: Time) {
@@ -143,7 +144,7 @@ impl Steering {
     ) {
         let shifts: Vec<&Shift> = fleet.shifts.about(service).collect();
         self.in_effect.retain(|target| fleet.shifts.has(target));
-        self.drain(fleet, places, &shifts, now);
+        self.drain(service, fleet, places, &shifts, now);
         for shift in &shifts {
             // A part of the traffic stays, so it drains nothing.
             let spares = shift.percent < 100 || shift.force;
@@ -169,11 +170,20 @@ impl Steering {
         self.aways.retain(|(cluster, locality), _| cluster != own || is_there(&locality.zone));
     }
 
-    fn drain(&mut self, fleet: &Fleet, places: &[PoolPlace], shifts: &[&Shift], now: Time) {
+    fn drain(
+        &mut self,
+        service: &ServiceName,
+        fleet: &Fleet,
+        places: &[PoolPlace],
+        shifts: &[&Shift],
+        now: Time,
+    ) {
         self.recheck = None;
         for place in places.iter().filter(|place| place.cluster == fleet.own) {
             let zone = &place.locality;
-            let Some((location, why)) = fleet.out.iter().find(|(it, _)| place.is_in(it)) else {
+            let told = fleet.verdicts.about(service).find(|(it, _)| place.is_in(it));
+            let found = || fleet.out.iter().find(|(it, _)| place.is_in(it));
+            let Some((location, why)) = told.or_else(found) else {
                 self.drained.remove(zone);
                 continue;
             };
@@ -183,7 +193,8 @@ impl Steering {
             {
                 continue;
             }
-            match self.successes.get(zone).filter(|at| now.since(**at) < RECENT) {
+            let is_recent = |at: &&Time| told.is_none() && now.since(**at) < RECENT;
+            match self.successes.get(zone).filter(is_recent) {
                 Some(at) => self.recheck = self.recheck.into_iter().chain([*at + RECENT]).min(),
                 None => {
                     self.drained.insert(zone.clone(), Arc::clone(why));

@@ -13,6 +13,7 @@
 //! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
 //! | a service's health: CDS, LDS, RDS and RTDS | [`health_cluster`], [`health_listener`], [`health_routes`], [`health_runtime`] | |
+//! | ECDS `tidegate-fault-N`: what a drill breaks | [`gateway_fault`], [`without_fault`] | |
 //! | SDS `tidegate/identity`, `tidegate/trust` | [`identity_secret`], [`trust_secret`] | the same |
 //! | SDS `certificate/NAMESPACE/NAME` | [`certificate_secret`] | |
 //! | bootstrap | [`bootstrap`] | [`bootstrap`] |
@@ -30,6 +31,7 @@ mod counters;
 mod drain;
 mod endpoints;
 mod extra;
+mod faults;
 mod grpc;
 mod health;
 mod https;
@@ -55,6 +57,7 @@ pub use endpoints::{
     edge_endpoints,
 };
 pub use extra::{Replaced, process_arguments, with_extra};
+pub use faults::{DRILL_HEADER, FAULT_SLOTS, FaultKind, GatewayFault, gateway_fault, without_fault};
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use health::{
     HEALTH_PREFIX, health_cluster, health_listener, health_routes, health_runtime, routed_services, serves,

@@ -1,7 +1,7 @@
 //! LDS: where a gateway listens and how it treats connections, before a route is looked for.
 
 use crate::{
-    access_log, https,
+    access_log, faults, https,
     limits::{buffer, limited},
     proto::{address, ads, any, duration, flag, set_header, text, uint},
     resource::{Resource, listener_name},
@@ -70,7 +70,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
             ..Default::default()
         }),
         http2_protocol_options: Some(http2(options.max_concurrent_streams.unwrap_or(100))),
-        http_filters: vec![session::filter(), router()],
+        http_filters: faults::filters().chain([session::filter(), router()]).collect(),
         local_reply_config: Some(LocalReplyConfig {
             // Nobody to serve it, shed, or a limit reached: the gateway's own 503s that pass by themselves.
             mappers: vec![ResponseMapper {

@@ -3,8 +3,8 @@
 use crate::proto::AnyType;
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::{
-    cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
-    route::v3::RouteConfiguration,
+    cluster::v3::Cluster, core::v3::TypedExtensionConfig, endpoint::v3::ClusterLoadAssignment,
+    listener::v3::Listener, route::v3::RouteConfiguration,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::Secret;
 use envoy_types::pb::google::protobuf::Any;
@@ -45,6 +45,10 @@ impl Resource {
 
     pub(crate) fn routes(message: &RouteConfiguration) -> Self {
         Self::new(ResourceType::Route, message.name.clone(), message)
+    }
+
+    pub(crate) fn extension(message: &TypedExtensionConfig) -> Self {
+        Self::new(ResourceType::Extension, message.name.clone(), message)
     }
 
     pub(crate) fn secret(message: &Secret) -> Self {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-/// A type of xDS resource. `Ord` is the push order: clusters first, runtime last.
+/// A type of xDS resource. `Ord` is the push order: clusters first, what filters are told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum ResourceType {
     /// `envoy.config.cluster.v3.Cluster` (CDS)
@@ -21,12 +21,21 @@ pub enum ResourceType {
     Secret,
     /// `envoy.service.runtime.v3.Runtime` (RTDS)
     Runtime,
+    /// `envoy.config.core.v3.TypedExtensionConfig` (ECDS)
+    Extension,
 }
 
 impl ResourceType {
     /// Every type, in push order.
-    pub const ALL: [Self; 6] =
-        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret, Self::Runtime];
+    pub const ALL: [Self; 7] = [
+        Self::Cluster,
+        Self::Endpoint,
+        Self::Listener,
+        Self::Route,
+        Self::Secret,
+        Self::Runtime,
+        Self::Extension,
+    ];
 
     /// The type URL that requests, responses and `Any` carry.
     pub fn type_url(self) -> &'static str {
@@ -37,6 +46,7 @@ impl ResourceType {
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Self::Runtime => "type.googleapis.com/envoy.service.runtime.v3.Runtime",
+            Self::Extension => "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         }
     }
 
@@ -61,13 +71,14 @@ impl fmt::Display for ResourceType {
             Self::Route => "route",
             Self::Secret => "secret",
             Self::Runtime => "runtime",
+            Self::Extension => "extension",
         })
     }
 }
 
 /// One `T` for each resource type.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PerType<T>([T; 6]);
+pub(crate) struct PerType<T>([T; 7]);
 
 impl<T> PerType<T> {
     pub(crate) fn new(make: impl Fn(ResourceType) -> T) -> Self {

@@ -30,13 +30,14 @@ use crate::store::View;
 use crate::watch::Marks;
 use track::{Absence, Track};
 
-const DELETION_ORDER: [ResourceType; 6] = [
+const DELETION_ORDER: [ResourceType; 7] = [
     ResourceType::Listener,
     ResourceType::Route,
     ResourceType::Cluster,
     ResourceType::Endpoint,
     ResourceType::Secret,
     ResourceType::Runtime,
+    ResourceType::Extension,
 ];
 
 /// A response, not yet in the words of one of the variants.

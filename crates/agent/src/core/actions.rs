@@ -130,7 +130,7 @@ impl Core {
         self.actions.stamp(unix_ms, &self.origin)
     }
 
-    fn unix_ms(&self, now: Time) -> Option<u64> {
+    pub(super) fn unix_ms(&self, now: Time) -> Option<u64> {
         let (since_1970, at) = self.wall?;
         u64::try_from((since_1970 + now.since(at)).as_millis()).ok()
     }

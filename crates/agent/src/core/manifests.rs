@@ -80,6 +80,7 @@ impl Core {
             }
             self.engine = Some(engine);
             tell_all = true;
+            self.resume_drills(now, output);
             self.tell_replicas(now, output);
         }
         let sources = self.sources.clone();

@@ -12,7 +12,15 @@ impl Core {
         let engine = self.engine.as_ref()?.save(now);
         let (sources, declared_shifts) = (self.sources.clone(), self.declared.clone());
         let actions = self.actions.all(now).collect();
-        Some(SavedAgent { engine, sources, declared_shifts, actions, resolved: self.resolved.clone() })
+        let drills = self.drills.at(now).collect();
+        Some(SavedAgent {
+            engine,
+            sources,
+            declared_shifts,
+            actions,
+            resolved: self.resolved.clone(),
+            drills,
+        })
     }
 
     /// What changed since it was taken last, as it stands at `now`: the oldest, at most `limit` parts and one. With `all`,
@@ -25,6 +33,7 @@ impl Core {
             declared_shifts: self.declared.clone(),
             actions: self.actions.all(now).collect(),
             resolved: self.resolved.clone(),
+            drills: self.drills.at(now).collect(),
         });
         rest.into_iter().chain(parts).collect()
     }

@@ -38,7 +38,7 @@ impl Core {
 
     pub(super) fn handle_shift(&mut self, input: Input, now: Time, output: &mut Output) {
         match input {
-            Input::WallClock(since_1970) => self.wall = Some((since_1970, now)),
+            Input::WallClock(since_1970) => self.set_wall_clock(since_1970, now),
             Input::Shift(shift) => self.start_shift(shift, now, output),
             Input::EndShift(name) => self.end_shifts(&name, now, output),
             Input::Actions(actions) => self.hear_actions(actions, now, output),

@@ -26,9 +26,9 @@ impl Core {
             output.publish = Some(Publish::Changed(changed.into_iter().map(of).collect()));
         }
         if !self.ready {
-            output
-                .records
-                .retain(|record| matches!(record.kind, "peerChanged" | "replicaChanged" | "shiftChanged"));
+            output.records.retain(|record| {
+                matches!(record.kind, "peerChanged" | "replicaChanged" | "shiftChanged" | "drillChanged")
+            });
         } else if !was_ready {
             let plans = engine.services().flat_map(|service| engine.plans(service));
             output.records = plans

@@ -5,11 +5,13 @@ use crate::{
     admin::Ask,
     certificates::out_of_date,
     core::Input,
+    drills::{DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
     hub::Report,
     shifts::{ShiftQuery, ShiftView},
     view::{PeerStatus, Status, refusal_counts},
 };
+use tidegate_engine::FleetState;
 use tidegate_link::PeerView;
 use tidegate_model::ClusterName;
 
@@ -34,10 +36,7 @@ impl Shell {
             }
             Ask::Fleet(answer) => {
                 let now = self.now();
-                let seen = self
-                    .core
-                    .engine()
-                    .map(|engine| Box::new(tidegate_engine::FleetState::seen_by(engine, now)));
+                let seen = self.core.engine().map(|engine| Box::new(FleetState::seen_by(engine, now)));
                 let _ = answer.send(seen);
             }
             Ask::Release(service, target, answer) => {
@@ -52,6 +51,21 @@ impl Shell {
             }
             Ask::Shift(query, answer) => {
                 let _ = answer.send(self.shift(*query).await);
+            }
+            Ask::Drills(answer) => {
+                let _ = answer.send(self.core.drill_views(self.now()));
+            }
+            Ask::MayDrill(query, answer) => {
+                let _ = answer.send(self.may_drill(*query));
+            }
+            Ask::Drill(fault, answer) => {
+                let _ = answer.send(self.drill(*fault).await);
+            }
+            Ask::EndDrill(id, by, answer) => {
+                let known = self.core.drill_views(self.now()).iter().any(|drill| drill.id == id);
+                self.tell_time().await;
+                self.handle(Input::EndDrill { id, by }).await;
+                let _ = answer.send(known);
             }
             Ask::EndShift(name, answer) => {
                 let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
@@ -78,6 +92,24 @@ impl Shell {
         }
     }
 
+    fn may_drill(&self, query: DrillQuery) -> Result<Box<(Fault, FleetState)>, Refusal> {
+        let now = self.now();
+        let unready = || Refusal::Harm("the agent has no manifests yet; ask again".to_owned());
+        let (engine, region) = self.core.engine().zip(self.core.region()).ok_or_else(unready)?;
+        let fault = query.fault(self.core.own(), region).map_err(Refusal::Unread)?;
+        self.core.against_drill(&fault, now)?;
+        Ok(Box::new((fault, FleetState::seen_by(engine, now))))
+    }
+
+    async fn drill(&mut self, fault: Fault) -> Result<DrillView, Refusal> {
+        self.tell_time().await;
+        self.core.against_drill(&fault, self.now())?;
+        let id = fault.id.clone();
+        self.handle(Input::Drill(Box::new(fault))).await;
+        let running = self.core.drill_views(self.now()).into_iter().find(|drill| drill.id == id);
+        running.ok_or_else(|| Refusal::Harm(format!("drill {id} was refused")))
+    }
+
     fn status(&self, links: &[PeerView]) -> Status {
         let now = self.now();
         Status {
@@ -96,6 +128,7 @@ impl Shell {
             pools: self.core.pool_views(now),
             plans: self.core.plan_views(),
             shifts: self.core.shift_views(now),
+            drills: self.core.drill_views(now),
             draining: self.core.drain_views(now),
             peers: self.peers(links),
             replicas: self.replicas.as_ref().map(|(link, _)| link.stats().into()).unwrap_or_default(),

@@ -1,11 +1,12 @@
 //! `Drill`: a fault on purpose, measured.
 
 use super::{
+    drill_fault,
     drill_target::{self, url},
     places::Mentions,
 };
 use crate::{
-    drill::{self, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps, ExecFault},
+    drill::{self, Drill, DrillGuard, DrillLoad, DrillProtocol, DrillSteps, ExecFault},
     fields::{Fields, Issues, Wrong},
     object::Meta,
     read, time,
@@ -13,8 +14,6 @@ use crate::{
 };
 use std::time::Duration;
 
-/// A fault that somebody has to sit through, at most.
-const MAX_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -24,9 +23,6 @@ const MAX_GUARDS: usize = 16;
 const MAX_URLS: usize = 64;
 const MAX_OBJECTIVES: usize = 32;
 const MAX_WORDS: usize = 64;
-/// Faults of the design that agents carry out, which nobody does yet.
-const OF_AGENTS: [&str; 6] = ["Shift", "Abort", "Delay", "Brownout", "BlackHole", "Verdict"];
-
 /// What a `Drill` says.
 #[derive(Debug, PartialEq)]
 pub(crate) struct DrillSpec {
@@ -51,7 +47,7 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
         "say what breaks it and for how long at most: `fault: {type: Exec, expiresAfter: 2m, exec: {...}}`";
     let fault = spec.required_map("fault", hint, issues);
     let fault_at = fault.as_ref().map_or(spec.at, |fault| fault.at);
-    let fault = fault.and_then(|fault| read_fault(fault, issues));
+    let fault = fault.and_then(|fault| drill_fault::read(fault, issues));
     let steps = spec.map("steps", issues).map_or_else(DrillSteps::default, |steps| read_steps(steps, issues));
     let load = spec.map("load", issues).map_or_else(DrillLoad::default, |load| read_load(load, issues));
     let guards = spec.maps_up_to(MAX_GUARDS, "guards", issues);
@@ -82,35 +78,7 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
     Some(DrillSpec { drill, fault_at, target_at, mentions })
 }
 
-fn read_fault(mut fault: Fields<'_>, issues: &mut Issues) -> Option<(DrillFault, Duration)> {
-    let hint = "write type: Exec; it runs commands of your own from the command line";
-    let kind = fault.required_value("type", hint, issues, kind);
-    let hint = "a fault ends also when nobody is left to end it: add `expiresAfter: 2m`";
-    let expiry = fault.required_value("expiresAfter", hint, issues, read::duration(SECOND..=MAX_EXPIRY));
-    let hint = "add `exec: {start: [./break.sh], mend: [./mend.sh]}`";
-    // Without a kind that is known there is no saying what it needs.
-    let exec = match kind {
-        Some(_) => fault.required_map("exec", hint, issues).and_then(|exec| read_exec(exec, issues)),
-        None => fault.node("exec").and(None),
-    };
-    fault.finish(issues);
-    Some((DrillFault::Exec(exec?), expiry?.value))
-}
-
-fn kind(node: &Node) -> Result<(), Wrong> {
-    let written = read::text(node)?;
-    if written == "Exec" {
-        return Ok(());
-    }
-    let hint = if OF_AGENTS.contains(&written.as_str()) {
-        "not supported yet: faults that agents carry out; write type: Exec"
-    } else {
-        "write type: Exec"
-    };
-    Err(Wrong::new("a kind of fault", hint))
-}
-
-fn read_exec(mut exec: Fields<'_>, issues: &mut Issues) -> Option<ExecFault> {
+pub(super) fn read_exec(mut exec: Fields<'_>, issues: &mut Issues) -> Option<ExecFault> {
     let hint = "a list of words, the program first: `start: [./break.sh]`";
     let start = command(&mut exec, "start", hint, issues);
     let hint = "what is broken must be mended: `mend: [./mend.sh]`";

@@ -20,15 +20,12 @@ pub(super) fn check(
     let drills: BTreeMap<&str, &DrillSpec> =
         of_kind(objects, Spec::drill).map(|(_, spec)| (spec.drill.name.as_str(), spec)).collect();
     for (object, spec) in of_kind(objects, Spec::drill) {
-        let DrillFault::Exec(_) = spec.drill.fault;
         let hint = "whoever may write resources must not run programs by them: take it out of the fleet's manifests \
                     and run `tidegate drill run FILE`";
-        problems.push(problem_in(
-            object,
-            spec.fault_at,
-            "a fault of type Exec runs from the command line only",
-            hint,
-        ));
+        if let DrillFault::Exec(_) = spec.drill.fault {
+            let message = "a fault of type Exec runs from the command line only";
+            problems.push(problem_in(object, spec.fault_at, message, hint));
+        }
         let unknown = match &spec.drill.target {
             DrillTarget::Service(name) if !services.contains(name) => {
                 let names: Vec<String> = services.names().map(ToString::to_string).collect();

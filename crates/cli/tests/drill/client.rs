@@ -17,6 +17,7 @@ pub(crate) struct Asked {
     /// When it was sent, since 1970: on a busy machine some time after it was due.
     pub(crate) sent: Duration,
     pub(crate) good: bool,
+    pub(crate) took: Duration,
 }
 
 pub(crate) struct Client {
@@ -25,7 +26,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn start(address: SocketAddr, interval: Duration) -> Self {
+    /// Asks for this host, so often.
+    pub(crate) fn start(address: SocketAddr, host: &'static str, interval: Duration) -> Self {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let asking = thread::spawn(move || {
@@ -41,8 +43,9 @@ impl Client {
                 let asked = Arc::clone(&asked);
                 running.push(thread::spawn(move || {
                     let sent = unix + start.elapsed();
-                    let good = ask(address).unwrap_or(false);
-                    asked.lock().unwrap().push(Asked { sent, good });
+                    let good = ask(address, host).unwrap_or(false);
+                    let took = (unix + start.elapsed()).saturating_sub(sent);
+                    asked.lock().unwrap().push(Asked { sent, good, took });
                 }));
             }
             for thread in running {
@@ -62,10 +65,11 @@ impl Client {
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<bool> {
+fn ask(address: SocketAddr, host: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")?;
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.starts_with("HTTP/1.1 200"))

@@ -18,6 +18,7 @@ use crate::{
     course::Ending,
     measure::{Costs, Observed, costs, in_ms},
     run::{Record, command::Ran},
+    timeline::AgentsPart,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -60,6 +61,9 @@ pub struct Report {
     pub objectives: Vec<Judged>,
     /// The commands, as they ended.
     pub commands: Vec<Ran>,
+    /// What agents told of the recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<AgentsPart>,
     /// The requests over time.
     pub series: Series,
     /// How well the generator itself kept its times.
@@ -172,6 +176,7 @@ impl Report {
             costs,
             objectives,
             commands: record.commands.clone(),
+            agents: record.agents.clone(),
             series: Series::new(&record.samples, origin, moments.done.unwrap_or(origin)),
             generator: punctuality(record),
         }

@@ -63,6 +63,7 @@ fn record() -> Record {
         ending: Ending::Completed,
         mend_error: None,
         commands: vec![ran("./break.sh", "stopped <web-1> & \"web-2\"\n"), ran("./mend.sh", "")],
+        agents: None,
         samples,
         tally: None,
     }
@@ -167,6 +168,19 @@ fn check(value: &serde_json::Value) {
 fn the_json_keeps_to_its_schema_and_the_schema_notices_what_does_not() {
     let good = serde_json::to_value(report()).unwrap();
     check(&good);
+    let part = crate::timeline::AgentPart {
+        agent: "127.0.0.1:18001".to_owned(),
+        clock_ahead_ms: Some(-3.5),
+        uncertainty_ms: Some(0.4),
+        detect_ms: Some(300.0),
+        decide_ms: None,
+        moves: 1,
+        moves_back: 2,
+        stable_failback_ms: None,
+        error: Some("gone".to_owned()),
+    };
+    let agents = crate::timeline::AgentsPart { agents: vec![part], ..Default::default() };
+    check(&serde_json::to_value(Report { agents: Some(agents), ..report() }).unwrap());
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas/drill-report.json");
     let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for (at, bad) in [

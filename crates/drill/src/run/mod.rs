@@ -1,27 +1,34 @@
-//! Running a drill whose fault is the user's own commands: the thin shell around [`crate::course`].
+//! Running a drill: the thin shell around [`crate::course`].
 //!
 //! The loop here takes in what happened (commands that ended, guards that fired, people, time), hands it to the course and does
-//! what that says. The commands run in a process of their own (see [`keeper`]), which mends if this one is gone.
+//! what that says. The user's commands run in a process of their own (see [`keeper`]), which mends if this one is gone; agents
+//! end a fault of theirs by themselves.
 
+mod agents;
+mod check;
 pub mod command;
 mod guard;
+mod hands;
 pub mod keeper;
 mod link;
 mod probe;
 
 use crate::{
     clock::Clock,
-    course::{Course, Effect, Ending, Event, Moments, Phase, Plan},
-    generator::{Generator, Keep, MAX_KEPT, Spec, Tally, Target, Trust, Wire, unique_id},
+    course::{Course, Effect, Ending, Event, Moments, Phase},
+    generator::{Generator, Keep, MAX_KEPT, Spec, Tally, Target, Trust, unique_id},
     load::Sample,
+    timeline::AgentsPart,
 };
+pub use check::{RunError, check};
+use check::{guard_targets, targets, urls};
 use command::Ran;
 use guard::ErrorRate;
-use keeper::{Orders, Told};
-use link::Link;
+use hands::Hands;
+use keeper::Told;
 use probe::Probe;
-use std::{ffi::OsString, io, time::Duration};
-use tidegate_api::{Drill, DrillFault, DrillGuard, DrillProtocol, DrillTarget, ExecFault};
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use tidegate_api::{Drill, DrillGuard};
 use tidegate_model::Time;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -43,39 +50,10 @@ pub struct Setup {
     pub headers: Vec<(String, String)>,
     /// The program and arguments that start a keeper ([`keeper::keep`]).
     pub keeper: Vec<OsString>,
+    /// The admin addresses of the agents that carry out its fault, or have a part in the recovery.
+    pub agents: Vec<SocketAddr>,
     /// Now, in seconds since 1970.
     pub unix_seconds: u64,
-}
-
-/// A drill that cannot be run as it is written. Nothing was started.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It breaks something that commands cannot be measured on.
-    #[error(
-        "a fault of type Exec breaks what answers at a URL, not {0}\n  hint: write `target: {{url: https://shop.example/}}`"
-    )]
-    Target(String),
-    /// Not now.
-    #[error("the drill's window {0}\n  hint: choose another spec.window")]
-    Window(&'static str),
-    /// More requests than are kept.
-    #[error(
-        "the drill sends {0} requests, and at most {MAX_KEPT} are kept\n  hint: lower load.rateRps, or shorten the steps"
-    )]
-    TooMany(u64),
-    /// An objective that nobody can tell here.
-    #[error(
-        "{0} is measured by agents, which a drill of a URL does not ask\n  hint: use rto, lastBad or stableRecovery"
-    )]
-    Objective(&'static str),
-    /// A load or guard that cannot be asked.
-    #[error(transparent)]
-    Load(#[from] crate::generator::GeneratorError),
-    /// The keeper did not start.
-    #[error(
-        "cannot start the process that mends when this one is gone: {0}\n  hint: nothing was broken; try again"
-    )]
-    Keeper(#[source] io::Error),
 }
 
 /// How a drill stands, for people.
@@ -114,6 +92,8 @@ pub struct Record {
     pub mend_error: Option<String>,
     /// The commands, as they ended.
     pub commands: Vec<Ran>,
+    /// What agents told of the recovery; `None` if none was asked.
+    pub agents: Option<AgentsPart>,
     /// The requests.
     pub samples: Vec<Sample>,
     /// The sums of the requests; `None` if none were sent.
@@ -131,20 +111,17 @@ pub async fn run(
     progress: impl FnMut(&Progress),
 ) -> Result<Record, RunError> {
     let plan = check(&setup)?;
-    let DrillFault::Exec(fault) = &setup.drill.fault;
     let (events, happened) = mpsc::channel(WAITING);
-    let orders = Orders::new(fault, setup.drill.expires_after);
-    let link = Link::start(&setup.keeper, &orders, events.clone()).await.map_err(RunError::Keeper)?;
+    let id = unique_id();
     let clock = Clock::start();
-    let fault = fault.clone();
+    let hands = Hands::new(&setup, &id, clock, events.clone()).await?;
     let shell = Shell {
         course: Course::new(plan),
         clock,
-        id: unique_id(),
+        id,
         setup,
-        fault,
+        hands,
         events,
-        link: Some(link),
         load: None,
         seen: 0,
         failed: 0,
@@ -154,66 +131,6 @@ pub async fn run(
         tasks: JoinSet::new(),
     };
     Ok(shell.run(happened, stop, progress).await)
-}
-
-/// Whether a drill can be run as it is written.
-///
-/// # Errors
-/// Why not.
-pub fn check(setup: &Setup) -> Result<Plan, RunError> {
-    let drill = &setup.drill;
-    if !matches!(drill.target, DrillTarget::Url(_)) {
-        return Err(RunError::Target(format!("{:?}", drill.target)));
-    }
-    if let Some((from, until)) = drill.window {
-        if setup.unix_seconds >= until {
-            return Err(RunError::Window("is in the past"));
-        }
-        if setup.unix_seconds < from {
-            return Err(RunError::Window("has not begun"));
-        }
-    }
-    if let Some(objective) = drill.objectives.iter().find(|it| it.measure.is_of_agents()) {
-        return Err(RunError::Objective(objective.measure.name()));
-    }
-    let steps = drill.steps;
-    // Commands take their time, and the load goes on meanwhile: mending may be tried more than once.
-    let DrillFault::Exec(fault) = &drill.fault;
-    let lasts = steps.steady + steps.fault + steps.observe + fault.timeout * crate::course::MEND_TRIES;
-    let requests = u64::from(drill.load.rate_rps) * lasts.as_secs();
-    if requests > MAX_KEPT as u64 {
-        return Err(RunError::TooMany(requests));
-    }
-    for target in targets(setup).iter().chain(&guard_targets(setup)) {
-        Probe::new(target).map_err(crate::generator::GeneratorError::from)?;
-    }
-    Ok(Plan { steady: steps.steady, fault: steps.fault, observe: steps.observe })
-}
-
-fn urls(drill: &Drill) -> Vec<String> {
-    match &drill.target {
-        DrillTarget::Url(url) if drill.load.urls.is_empty() => vec![url.clone()],
-        _ => drill.load.urls.clone(),
-    }
-}
-
-fn targets(setup: &Setup) -> Vec<Target> {
-    let wire = match setup.drill.load.protocol {
-        DrillProtocol::Http1 => Wire::Http1,
-        DrillProtocol::Http2 => Wire::Http2,
-        DrillProtocol::Grpc => Wire::Grpc,
-    };
-    let target =
-        |url| Target { wire, trust: setup.trust.clone(), headers: setup.headers.clone(), ..Target::get(url) };
-    urls(&setup.drill).into_iter().map(target).collect()
-}
-
-fn guard_targets(setup: &Setup) -> Vec<Target> {
-    let urls = setup.drill.guards.iter().filter_map(|guard| match guard {
-        DrillGuard::HttpCheck { url, .. } => Some(url),
-        DrillGuard::ErrorRate { .. } => None,
-    });
-    urls.map(|url| Target { trust: setup.trust.clone(), ..Target::get(url) }).collect()
 }
 
 /// What comes in.
@@ -230,10 +147,8 @@ struct Shell {
     clock: Clock,
     id: String,
     setup: Setup,
-    fault: ExecFault,
+    hands: Hands,
     events: mpsc::Sender<Input>,
-    /// Gone when the keeper is.
-    link: Option<Link>,
     load: Option<Generator>,
     /// Samples that were looked at, and how many of them failed.
     seen: usize,
@@ -294,10 +209,10 @@ impl Shell {
                 self.on(Event::Mended(result)).await;
             }
             Input::KeeperGone => {
-                self.link = None;
+                self.hands.lose_keeper();
                 match self.course.phase() {
                     // It cannot say any more how that went.
-                    Phase::Mending => self.mend_here(),
+                    Phase::Mending => self.hands.mend(&mut self.tasks, &self.events).await,
                     _ => self.on(Event::Guard("the process that keeps the fault is gone".to_owned())).await,
                 }
             }
@@ -319,34 +234,13 @@ impl Shell {
                 self.send(Input::Event(Event::Judged(judged)));
             }
             Effect::Break => {
-                if !self.say("break").await {
+                if !self.hands.start(&mut self.tasks, &self.events).await {
                     self.send(Input::KeeperGone);
                 }
             }
-            Effect::Mend => {
-                if !self.say("mend").await {
-                    self.mend_here();
-                }
-            }
+            Effect::Mend => self.hands.mend(&mut self.tasks, &self.events).await,
             Effect::Verify => self.verify(),
         }
-    }
-
-    /// Whether the keeper could be told.
-    async fn say(&mut self, word: &str) -> bool {
-        match &mut self.link {
-            Some(link) => link.say(word).await.is_ok(),
-            None => false,
-        }
-    }
-
-    fn mend_here(&mut self) {
-        let (words, limit, events) = (self.fault.mend.clone(), self.fault.timeout, self.events.clone());
-        self.tasks.spawn(async move {
-            let ran = command::run(&words, limit).await;
-            // Nobody listens once the drill is over.
-            let _ = events.send(Input::Told(Told::Mended(ran))).await;
-        });
     }
 
     fn send(&mut self, input: Input) {
@@ -360,8 +254,16 @@ impl Shell {
         let targets: Vec<Target> =
             targets(&self.setup).into_iter().chain(guard_targets(&self.setup)).collect();
         let (timeout, events) = (self.setup.drill.load.timeout, self.events.clone());
+        let agents = self.hands.agents();
         self.tasks.spawn(async move {
-            let checked = probe::answers(&targets, timeout).await;
+            let checked = match agents {
+                Some(agents) => agents.check().await,
+                None => Ok(()),
+            };
+            let checked = match checked {
+                Ok(()) => probe::answers(&targets, timeout).await,
+                no => no,
+            };
             let _ = events.send(Input::Event(Event::Checked(checked))).await;
         });
     }
@@ -447,11 +349,8 @@ impl Shell {
             None => None,
         };
         let mended = self.course.moments().fault.is_none() || self.course.moments().mended.is_some();
-        if let Some(link) = self.link.take() {
-            // A keeper that hears no farewell tries to mend by itself.
-            link.end(mended).await;
-        }
         let moments = struck(self.course.moments(), self.started);
+        let agents = self.hands.end(mended, moments).await;
         let (samples, tally) = run.map_or_else(|| (Vec::new(), None), |run| (run.samples, Some(run.tally)));
         Record {
             id: self.id,
@@ -462,6 +361,7 @@ impl Shell {
             ending: self.course.ending().unwrap_or(Ending::Completed),
             mend_error: self.course.mend_error().map(str::to_owned),
             commands: self.commands,
+            agents,
             samples,
             tally,
         }

@@ -8,7 +8,7 @@ use crate::{
     plan::{Plan, Shares, Source, Target},
     policy::Policy,
     pool::EndpointFacts,
-    shift::{Shift, ShiftDecision},
+    shift::{Shift, ShiftDecision, ShiftTarget},
 };
 use serde::Serialize;
 use std::{
@@ -150,6 +150,17 @@ pub enum Event {
     Shift(Shift),
     /// The shifts of this name end.
     ShiftEnded(String),
+    /// A drill says that a place is dead: the own pools there, of one service or of all, are decided about as if it were.
+    Verdict {
+        /// By which it is ended; a later one of the same name replaces it.
+        name: String,
+        /// What is dead.
+        target: ShiftTarget,
+        /// Why, for people.
+        why: Arc<str>,
+    },
+    /// The verdict of this name ends.
+    VerdictEnded(String),
     /// Another replica of this agent told all that its checks found.
     ReplicaObserved {
         /// Its name.

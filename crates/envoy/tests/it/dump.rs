@@ -3,12 +3,12 @@
 
 use envoy_types::pb::envoy::{
     config::{
-        cluster::v3::Cluster, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
-        route::v3::RouteConfiguration,
+        cluster::v3::Cluster, core::v3::TypedExtensionConfig, endpoint::v3::ClusterLoadAssignment,
+        listener::v3::Listener, route::v3::RouteConfiguration,
     },
     extensions::{
         filters::{
-            http::{router::v3::Router, stateful_session::v3::StatefulSession},
+            http::{fault::v3::HttpFault, router::v3::Router, stateful_session::v3::StatefulSession},
             network::http_connection_manager::v3::HttpConnectionManager,
         },
         retry::{
@@ -34,6 +34,7 @@ pub(crate) fn text(resource: &Resource) -> String {
         ResourceType::Listener => tree::<Listener>(&resource.body),
         ResourceType::Route => tree::<RouteConfiguration>(&resource.body),
         ResourceType::Runtime => tree::<Runtime>(&resource.body),
+        ResourceType::Extension => tree::<TypedExtensionConfig>(&resource.body),
         ResourceType::Secret => panic!("no secrets here"),
     };
     let mut lines = vec![resource.name.clone()];
@@ -95,6 +96,7 @@ fn unpacked(head: &str, parts: &[Tree]) -> Tree {
     let message = match url.rsplit('.').next().unwrap() {
         "HttpConnectionManager" => tree::<HttpConnectionManager>(&bytes),
         "HttpProtocolOptions" => tree::<HttpProtocolOptions>(&bytes),
+        "HTTPFault" => tree::<HttpFault>(&bytes),
         "Router" => tree::<Router>(&bytes),
         "StatefulSession" => tree::<StatefulSession>(&bytes),
         "PreviousHostsPredicate" => tree::<PreviousHostsPredicate>(&bytes),

@@ -22,6 +22,7 @@ mod real {
     mod bootstrap;
     mod demand;
     mod draining;
+    mod drills;
     mod eastwest;
     mod faults;
     mod gateway;

@@ -1,0 +1,128 @@
+//! Whether a drill can be run as it is written, and what it asks.
+
+use super::{
+    Probe, Setup,
+    agents::{MEND_LIMIT, Order},
+};
+use crate::{
+    course::Plan,
+    generator::{MAX_KEPT, Target, Wire},
+};
+use std::io;
+use tidegate_api::{Drill, DrillFault, DrillGuard, DrillProtocol, DrillTarget};
+
+/// A drill that cannot be run as it is written. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It breaks something that commands cannot be measured on.
+    #[error(
+        "a fault of type Exec breaks what answers at a URL, not {0}\n  hint: write `target: {{url: https://shop.example/}}`"
+    )]
+    Target(String),
+    /// It breaks something that agents cannot be told of.
+    #[error(
+        "agents break a service, a zone, a cluster or a region, not {0}\n  hint: name one of these as spec.target"
+    )]
+    AgentTarget(String),
+    /// Nobody to tell.
+    #[error(
+        "a fault of this type is carried out by agents, and none is named\n  hint: add --agent ADDR for each agent's admin address"
+    )]
+    NoAgent,
+    /// Nothing to ask.
+    #[error("what agents break is measured at URLs, and the drill has none\n  hint: add spec.load.urls")]
+    Urls,
+    /// Not now.
+    #[error("the drill's window {0}\n  hint: choose another spec.window")]
+    Window(&'static str),
+    /// More requests than are kept.
+    #[error(
+        "the drill sends {0} requests, and at most {MAX_KEPT} are kept\n  hint: lower load.rateRps, or shorten the steps"
+    )]
+    TooMany(u64),
+    /// An objective that nobody can tell here.
+    #[error(
+        "{0} is measured by agents, which a drill of a URL does not ask\n  hint: use rto, lastBad or stableRecovery"
+    )]
+    Objective(&'static str),
+    /// A load or guard that cannot be asked.
+    #[error(transparent)]
+    Load(#[from] crate::generator::GeneratorError),
+    /// The keeper did not start.
+    #[error(
+        "cannot start the process that mends when this one is gone: {0}\n  hint: nothing was broken; try again"
+    )]
+    Keeper(#[source] io::Error),
+}
+
+/// Whether a drill can be run as it is written.
+///
+/// # Errors
+/// Why not.
+pub fn check(setup: &Setup) -> Result<Plan, RunError> {
+    let drill = &setup.drill;
+    match &drill.fault {
+        DrillFault::Exec(_) if !matches!(drill.target, DrillTarget::Url(_)) => {
+            return Err(RunError::Target(format!("{:?}", drill.target)));
+        }
+        DrillFault::Exec(_) => {}
+        DrillFault::Agents(fault) => {
+            Order::new(drill, fault, &setup.agents, "")?;
+            if drill.load.urls.is_empty() {
+                return Err(RunError::Urls);
+            }
+        }
+    }
+    if let Some((from, until)) = drill.window {
+        if setup.unix_seconds >= until {
+            return Err(RunError::Window("is in the past"));
+        }
+        if setup.unix_seconds < from {
+            return Err(RunError::Window("has not begun"));
+        }
+    }
+    if let Some(objective) = drill.objectives.iter().find(|it| it.measure.is_of_agents()) {
+        return Err(RunError::Objective(objective.measure.name()));
+    }
+    let steps = drill.steps;
+    // Commands take their time, and the load goes on meanwhile: mending may be tried more than once.
+    let mending = match &drill.fault {
+        DrillFault::Exec(fault) => fault.timeout,
+        DrillFault::Agents(_) => MEND_LIMIT,
+    };
+    let lasts = steps.steady + steps.fault + steps.observe + mending * crate::course::MEND_TRIES;
+    let requests = u64::from(drill.load.rate_rps) * lasts.as_secs();
+    if requests > MAX_KEPT as u64 {
+        return Err(RunError::TooMany(requests));
+    }
+    for target in targets(setup).iter().chain(&guard_targets(setup)) {
+        Probe::new(target).map_err(crate::generator::GeneratorError::from)?;
+    }
+    Ok(Plan { steady: steps.steady, fault: steps.fault, observe: steps.observe })
+}
+
+pub(super) fn urls(drill: &Drill) -> Vec<String> {
+    match &drill.target {
+        DrillTarget::Url(url) if drill.load.urls.is_empty() => vec![url.clone()],
+        _ => drill.load.urls.clone(),
+    }
+}
+
+pub(super) fn targets(setup: &Setup) -> Vec<Target> {
+    let wire = match setup.drill.load.protocol {
+        DrillProtocol::Http1 => Wire::Http1,
+        DrillProtocol::Http2 => Wire::Http2,
+        DrillProtocol::Grpc => Wire::Grpc,
+    };
+    let target =
+        |url| Target { wire, trust: setup.trust.clone(), headers: setup.headers.clone(), ..Target::get(url) };
+    urls(&setup.drill).into_iter().map(target).collect()
+}
+
+pub(super) fn guard_targets(setup: &Setup) -> Vec<Target> {
+    let urls = setup.drill.guards.iter().filter_map(|guard| match guard {
+        DrillGuard::HttpCheck { url, .. } => Some(url),
+        DrillGuard::ErrorRate { .. } => None,
+    });
+    urls.map(|url| Target { trust: setup.trust.clone(), ..Target::get(url) }).collect()
+}
