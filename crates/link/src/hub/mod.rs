@@ -4,6 +4,7 @@
 //! sockets here: the hub's side is the crate `hub`, the agent's a module of the crate `agent`.
 
 mod policy;
+mod report;
 mod signing;
 mod token;
 mod trust;
@@ -16,6 +17,7 @@ pub mod proto {
 }
 
 pub use policy::{MAX_OBJECTS, MAX_POLICY_BYTES, Objects, PolicyError, PolicyObject, apply, delta, digest};
+pub use report::{ReportError, ReportSignature, SignedReport, canonical, key_id, key_pem, keys_of_pem};
 pub use signing::{Head, HeadError, PolicyKey, PolicySigner, SignedHead};
 pub use token::{AccessToken, AccessTokenError, JoinToken, Secret, TokenError};
 pub use trust::{Trust, TrustError};
