@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -58,10 +58,27 @@ impl HubDoor {
         Ok(Some(text.parse()?))
     }
 
+    /// At this address, with a token in this file if there is one.
+    pub(crate) const fn at(admin: SocketAddr, token_file: Option<PathBuf>) -> Self {
+        Self { admin, token_file }
+    }
+
     async fn json<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T> {
-        let body = request_as(self.admin, method, path, self.token()?.as_ref()).await?;
+        let body = request_as(self.admin, method, path, Bytes::new(), self.token()?.as_ref()).await?;
         serde_json::from_slice(&body)
             .with_context(|| format!("the answer of {} is not what this version expects", self.admin))
+    }
+
+    /// GETs `path`.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let body = request_as(self.admin, Method::GET, path, Bytes::new(), self.token()?.as_ref()).await?;
+        Ok(String::from_utf8(body.into())?)
+    }
+
+    /// POSTs a text to `path`.
+    pub(crate) async fn send_text(&self, path: &str, text: String) -> Result<String> {
+        let body = request_as(self.admin, Method::POST, path, text.into(), self.token()?.as_ref()).await?;
+        Ok(String::from_utf8(body.into())?)
     }
 
     /// GETs `path` and reads the JSON.
@@ -109,16 +126,17 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 async fn request(admin: SocketAddr, method: Method, path: &str) -> Result<Bytes> {
-    request_as(admin, method, path, None).await
+    request_as(admin, method, path, Bytes::new(), None).await
 }
 
 async fn request_as(
     admin: SocketAddr,
     method: Method,
     path: &str,
+    body: Bytes,
     token: Option<&AccessToken>,
 ) -> Result<Bytes> {
-    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, token)).await;
+    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, body, token)).await;
     let Ok(answer) = answer else {
         bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
     };
@@ -137,6 +155,7 @@ async fn exchange(
     admin: SocketAddr,
     method: Method,
     path: &str,
+    body: Bytes,
     token: Option<&AccessToken>,
 ) -> Result<(http::StatusCode, Bytes)> {
     let request = Request::builder().method(method).uri(path).header("host", admin.to_string());
@@ -144,7 +163,7 @@ async fn exchange(
         Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
         None => request,
     };
-    let request = request.body(Empty::<Bytes>::new())?;
+    let request = request.body(Full::new(body))?;
     match token {
         Some(token) => {
             let stream = dial_pinned(admin, token.pin).await.with_context(|| {
@@ -163,7 +182,7 @@ async fn exchange(
 
 async fn send(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     admin: SocketAddr,
 ) -> Result<(http::StatusCode, Bytes)> {
     let path = request.uri().path().to_owned();

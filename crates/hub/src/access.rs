@@ -19,7 +19,7 @@ const MAX_NAMESPACES: usize = 100;
 pub enum Role {
     /// See.
     Viewer,
-    /// Resume and roll back, read the source again.
+    /// Resume and roll back, read the source again, hand over reports of drills.
     Operator,
     /// Let clusters in and put them out, and give tokens to others.
     Admin,
@@ -181,6 +181,11 @@ pub(crate) fn needed(post: bool, path: &str) -> Option<(Role, bool)> {
             Some((Role::Viewer, false))
         }
         (false, "/metrics" | "/api/v1/audit") => Some((Role::Viewer, true)),
+        (false, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
+            Some((Role::Viewer, false))
+        }
+        (false, path) if path.starts_with("/api/v1/drill-reports/") => Some((Role::Viewer, false)),
+        (true, "/api/v1/drill-reports") => Some((Role::Operator, false)),
         (true, "/api/v1/reload") => Some((Role::Operator, false)),
         (true, "/api/v1/rollout/resume" | "/api/v1/rollout/rollback") => Some((Role::Operator, true)),
         // Whatever is not named is an admin's.

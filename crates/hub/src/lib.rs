@@ -12,6 +12,7 @@ mod condition;
 mod copy;
 mod documents;
 mod door;
+mod drills;
 mod fleet;
 mod metrics;
 mod office;
@@ -27,6 +28,7 @@ mod waves;
 
 pub use access::{GrantError, NoRole, Role};
 pub use copy::StateCopy;
+pub use drills::ReportRefusal;
 pub use office::{NewToken, OfficeError};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;
