@@ -57,7 +57,7 @@ fn page(report: &Report, seal: Option<Seal<'_>>) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<title>Drill {name}: {word}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <main>\n<p class=\"s\">Drill report</p>\n<h1>{name}</h1>\n\
          <p><span class=\"verdict {class}\">{word}</span> {}</p>\n",
