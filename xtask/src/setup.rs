@@ -9,7 +9,7 @@ struct Package {
     present: &'static [&'static str],
 }
 
-/// Only what tests use today: for fetching Envoy, for networks with cut links, for drills.
+/// Only what tests use today: for fetching Envoy, for networks with cut links, for drills and their pages.
 const PACKAGES: &[Package] = &[
     Package { name: "python3", present: &["python3", "--version"] },
     Package { name: "python3-pip", present: &["python3", "-m", "pip", "--version"] },
@@ -17,6 +17,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "nftables", present: &["nft", "-v"] },
     Package { name: "nginx", present: &["/usr/sbin/nginx", "-v"] },
     Package { name: "haproxy", present: &["/usr/sbin/haproxy", "-v"] },
+    Package { name: "chromium", present: &["chromium", "--version"] },
 ];
 
 /// Installs what is missing.

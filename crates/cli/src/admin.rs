@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -98,6 +98,23 @@ impl Token {
 }
 
 impl HubDoor {
+    /// At this address, with a token in this file if there is one.
+    pub(crate) const fn at(admin: SocketAddr, token_file: Option<PathBuf>) -> Self {
+        Self { admin, token: Token { token_file } }
+    }
+
+    /// GETs `path`.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let body = request(self.admin, Method::GET, path, &self.token).await?;
+        Ok(String::from_utf8(body.into())?)
+    }
+
+    /// POSTs a text to `path`.
+    pub(crate) async fn send_text(&self, path: &str, text: String) -> Result<String> {
+        let body = request_with(self.admin, Method::POST, path, text.into(), &self.token).await?;
+        Ok(String::from_utf8(body.into())?)
+    }
+
     /// GETs `path` and reads the JSON.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         json(self.admin, Method::GET, path, &self.token).await
@@ -130,8 +147,18 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 async fn request(admin: SocketAddr, method: Method, path: &str, token: &Token) -> Result<Bytes> {
+    request_with(admin, method, path, Bytes::new(), token).await
+}
+
+async fn request_with(
+    admin: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    token: &Token,
+) -> Result<Bytes> {
     let token = token.read()?;
-    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, token.as_ref())).await;
+    let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, body, token.as_ref())).await;
     let Ok(answer) = answer else {
         bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
     };
@@ -150,6 +177,7 @@ async fn exchange(
     admin: SocketAddr,
     method: Method,
     path: &str,
+    body: Bytes,
     token: Option<&AccessToken>,
 ) -> Result<(http::StatusCode, Bytes)> {
     let request = Request::builder().method(method).uri(path).header("host", admin.to_string());
@@ -157,7 +185,7 @@ async fn exchange(
         Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
         None => request,
     };
-    let request = request.body(Empty::<Bytes>::new())?;
+    let request = request.body(Full::new(body))?;
     match token {
         Some(token) => {
             let stream = dial_pinned(admin, token.pin).await.with_context(|| {
@@ -176,7 +204,7 @@ async fn exchange(
 
 async fn send(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     admin: SocketAddr,
 ) -> Result<(http::StatusCode, Bytes)> {
     let path = request.uri().path().to_owned();

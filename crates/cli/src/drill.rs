@@ -1,6 +1,6 @@
 //! `tidegate drill`.
 
-use crate::{drill_report, stop};
+use crate::{admin::HubDoor, cluster::Options, drill_hub, drill_report, drill_schedule, drill_signed, stop};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
@@ -28,6 +28,22 @@ const SPARE: Duration = Duration::from_secs(60);
 pub(crate) enum Command {
     /// Break something on purpose by commands of your own, measure the recovery, mend it.
     Run(Box<RunArgs>),
+    /// List the drills whose reports the hub keeps.
+    List(drill_hub::ListArgs),
+    /// Show what a drill cost, and who signed that.
+    Show(drill_hub::ShowArgs),
+    /// Write the report of a drill, signed by the hub.
+    Report(drill_hub::ReportArgs),
+    /// Show how a drill's runs went over time, and whether the newest is a regression.
+    Trend(drill_hub::TrendArgs),
+    /// List which drills run by themselves next, and what became of those that were due.
+    Schedule(Options),
+    /// Say who signed a report when; exit code 1 if anything of it was changed, or the key is another.
+    Verify(drill_signed::VerifyArgs),
+    /// Print the public key that the hub signs reports with.
+    Key(drill_hub::KeyArgs),
+    /// Hand a report to the hub that could not be handed over when the drill ended.
+    HandOver(drill_hub::HandOverArgs),
     /// Mends when the drill that started it is gone; started by `drill run` alone.
     #[command(hide = true)]
     Keeper,
@@ -98,6 +114,12 @@ pub(crate) struct RunArgs {
     /// Write the report into this file too; its end says the form: .html, .json, .xml (JUnit) or .md
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
+    /// The admin address of a hub that signs the report and keeps it; elsewhere its --admin-tls
+    #[arg(long, value_name = "ADDR")]
+    hub: Option<SocketAddr>,
+    /// A file with the token of `tidegate access grant`; TIDEGATE_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE", requires = "hub")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -121,6 +143,14 @@ fn header(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => drill(*args).await,
+        Command::List(args) => drill_hub::list(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Show(args) => drill_hub::show(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => drill_hub::report(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Trend(args) => drill_hub::trend(&args).await,
+        Command::Schedule(options) => drill_schedule::run(&options).await.map(|()| ExitCode::SUCCESS),
+        Command::Verify(args) => drill_signed::verify(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::Key(args) => drill_hub::key(&args).await.map(|()| ExitCode::SUCCESS),
+        Command::HandOver(args) => drill_hub::hand_over_file(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Keeper => {
             keeper::keep().await.context("this command is started by `tidegate drill run` alone")?;
             Ok(ExitCode::SUCCESS)
@@ -150,10 +180,19 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
     };
     let report = Report::new(&record, repeated);
     shown.end(&report);
+    let checked = match args.hub {
+        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token_file.clone()), &report).await,
+        None => None,
+    };
+    // A page has room for the signature; JSON keeps its schema.
+    let text = |form: drill_report::Form| match &checked {
+        Some(checked) if form == drill_report::Form::Html => checked.text(form),
+        _ => form.text(&report),
+    };
     for (path, form) in args.report.iter().zip(forms) {
-        fs::write(path, form.text(&report)?).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, text(form)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    say!("{}", args.output.text(&report)?.trim_end());
+    say!("{}", text(args.output)?.trim_end());
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -9,7 +9,7 @@
 //! anything else. A mend command that fails is tried again [`MEND_TRIES`] times in all. Mending is believed when the target
 //! answers well again, not when the command says so.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tidegate_model::Time;
 
@@ -88,7 +88,7 @@ pub enum Effect {
 }
 
 /// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "how", content = "why")]
 pub enum Ending {
     /// All its parts ran.

@@ -8,6 +8,7 @@
 //! | [`run`] | the shell around it: commands, guards, load |
 //! | [`generator`] | open-loop load on a thread of its own, to any server, by HTTP/1, HTTP/2 and gRPC |
 //! | [`load`] | open-loop load within a runtime, for fleets in the same process |
+//! | [`trend`] | pure functions from the runs of a drill to regressions |
 //! | [`measure`] | pure functions from requests and plan changes to RTO, errors, percentiles, moves |
 //!
 //! Deliberately absent: the fleet on one machine (crate `lab`, which uses this one), and any decision about traffic.
@@ -20,6 +21,7 @@ pub mod measure;
 pub mod report;
 pub mod run;
 pub mod timeline;
+pub mod trend;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

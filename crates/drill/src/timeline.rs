@@ -45,7 +45,7 @@ pub struct AgentTold {
 }
 
 /// What agents told of a drill.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentsPart {
     /// From the fault to the first agent's noticing, in milliseconds; `None` if none noticed anything.
@@ -61,7 +61,7 @@ pub struct AgentsPart {
 }
 
 /// What one agent told.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPart {
     /// Its admin address.

@@ -11,6 +11,11 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
             Some(Needed::of(Role::Viewer))
         }
         (true, "/metrics" | "/api/v1/audit") => Some(Needed::everywhere(Role::Viewer)),
+        (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
+            Some(Needed::of(Role::Viewer))
+        }
+        (true, path) if path.starts_with("/api/v1/drill-reports/") => Some(Needed::of(Role::Viewer)),
+        (false, "/api/v1/drill-reports") => Some(Needed::of(Role::Operator)),
         (false, "/api/v1/reload") => Some(Needed::of(Role::Operator)),
         (false, "/api/v1/rollout/resume" | "/api/v1/rollout/rollback") => {
             Some(Needed::everywhere(Role::Operator))

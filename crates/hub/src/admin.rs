@@ -2,7 +2,7 @@
 //! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
-    metrics,
+    drills, metrics,
     office::{Office, OfficeError, Resumed},
     run::HubError,
     view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView, TokenView},
@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 const PAGE: usize = 1000;
 
 #[derive(Clone)]
-struct Shared {
-    office: Arc<Office>,
+pub(crate) struct Shared {
+    pub(crate) office: Arc<Office>,
     reload: Arc<Notify>,
 }
 
@@ -46,6 +46,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/access", get(grants).post(give))
         .route("/api/v1/access/{name}/revoke", post(take_away))
+        .merge(drills::routes())
         .with_state(Shared { office, reload })
 }
 
@@ -66,6 +67,7 @@ impl From<HubError> for Failure {
                 | OfficeError::Tokens
                 | OfficeError::NothingToResume
                 | OfficeError::Grant(_)
+                | OfficeError::Report(_)
                 | OfficeError::NoSuchPolicy(_)
                 | OfficeError::SamePolicy(_)),
             ) => Self(StatusCode::BAD_REQUEST, office.to_string()),
@@ -75,7 +77,7 @@ impl From<HubError> for Failure {
 }
 
 /// The store syncs to disk, which no thread of the runtime has to wait for.
-async fn work<T: Send + 'static>(
+pub(crate) async fn work<T: Send + 'static>(
     shared: Shared,
     job: impl FnOnce(&Office) -> Result<T, HubError> + Send + 'static,
 ) -> Result<T, Failure> {

@@ -11,6 +11,7 @@ mod authority;
 mod condition;
 mod copy;
 mod documents;
+mod drills;
 mod fleet;
 mod metrics;
 mod office;
@@ -26,6 +27,7 @@ pub mod view;
 mod waves;
 
 pub use copy::StateCopy;
+pub use drills::ReportRefusal;
 pub use office::{NewToken, OfficeError, Superseded};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;

@@ -12,6 +12,7 @@ pub(crate) use rollout::{Resumed, version};
 
 use crate::{
     authority::{Keys, draw_serial},
+    drills::ReportRefusal,
     fleet::Fleet,
     run::HubError,
     store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
@@ -63,6 +64,9 @@ pub enum OfficeError {
     /// The token is not given.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// The report of a drill is not kept, or not found.
+    #[error(transparent)]
+    Report(#[from] ReportRefusal),
     /// There is nothing to resume.
     #[error(
         "no rollout has halted, nothing was rolled back, and no connected agent holds a policy that this hub does not know; there is nothing to resume"
@@ -168,12 +172,17 @@ impl Office {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keys(&self) -> Arc<Keys> {
+    /// Which fleet it is the hub of.
+    pub(crate) fn trust_domain(&self) -> &TrustDomain {
+        &self.place.trust_domain
+    }
+
+    pub(crate) fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Seconds since 1970.
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.identity.now().as_secs()
     }
 

@@ -5,6 +5,7 @@ use crate::{
     admin,
     authority::Keys,
     copy::{self, StateCopy},
+    drills,
     office::{KeyPlace, NewToken, Office, OfficeError, Superseded, make_token, trust_domain},
     server::Server,
     source::{PolicySource, Source},
@@ -185,6 +186,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         tasks.spawn(copy::follow(Arc::clone(&office), config.state_dir, copy, ended.clone()));
     }
     tasks.spawn(roll(Arc::clone(&office), ended.clone()));
+    tasks.spawn(drills::follow(Arc::clone(&office), ended.clone()));
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
     let router = admin::router(Arc::clone(&office), reload);

@@ -2,7 +2,11 @@
 
 mod numbers;
 
-use crate::{tokens::TokenRecord, waves::Rollout};
+use crate::{
+    drills::{DRILL_REPORTS, DRILLS},
+    tokens::TokenRecord,
+    waves::Rollout,
+};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -107,7 +111,7 @@ pub(crate) struct CertificateRecord {
 
 #[derive(Debug)]
 pub(crate) struct Store {
-    database: Database,
+    pub(crate) database: Database,
 }
 
 impl Store {
@@ -122,6 +126,8 @@ impl Store {
         transaction.open_table(NUMBERS)?;
         transaction.open_table(ROLLOUT)?;
         transaction.open_table(GRANTS)?;
+        transaction.open_table(DRILLS)?;
+        transaction.open_table(DRILL_REPORTS)?;
         transaction.commit()?;
         Ok(Self { database })
     }
@@ -131,7 +137,7 @@ impl Store {
         let from = self.database.begin_read()?;
         let copy = Database::create(path)?;
         let to = copy.begin_write()?;
-        for table in [AUDIT, HEADS] {
+        for table in [AUDIT, HEADS, DRILLS, DRILL_REPORTS] {
             let mut into = to.open_table(table)?;
             for entry in from.open_table(table)?.iter()? {
                 let (key, value) = entry?;
@@ -418,11 +424,11 @@ impl Store {
     }
 }
 
-fn encode<T: Serialize>(table: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn encode<T: Serialize>(table: &'static str, value: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|error| StoreError::Content { table, why: error.to_string() })
 }
 
-fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+pub(crate) fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|error| StoreError::Content { table, why: error.to_string() })
 }
 

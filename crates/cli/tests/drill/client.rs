@@ -17,6 +17,7 @@ pub(crate) struct Asked {
     /// When it was sent, since 1970: on a busy machine some time after it was due.
     pub(crate) sent: Duration,
     pub(crate) good: bool,
+    #[allow(dead_code, reason = "not every test asks how long it took")]
     pub(crate) took: Duration,
 }
 

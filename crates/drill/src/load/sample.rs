@@ -1,7 +1,7 @@
 //! What became of each request, kept small.
 
 use crate::clock::micros;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
@@ -55,6 +55,21 @@ impl fmt::Display for Outcome {
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let of = |text: &str| text.parse::<u16>().ok();
+        let known = [Self::Timeout, Self::Connect, Self::Broken, Self::Overload];
+        let read = match text.strip_prefix("grpc-") {
+            Some(status) => of(status).map(Self::Grpc),
+            None => {
+                known.into_iter().find(|it| it.to_string() == text).or_else(|| of(&text).map(Self::Status))
+            }
+        };
+        read.ok_or_else(|| D::Error::custom(format!("{text:?} is not what becomes of a request")))
     }
 }
 

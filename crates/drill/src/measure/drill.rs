@@ -3,7 +3,7 @@
 use super::{SLOW, WINDOW, in_ms, recovery};
 use crate::load::{Outcome, Sample};
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, collections::HashMap, io, io::BufRead, time::Duration};
 use tidegate_model::Time;
 
@@ -30,7 +30,7 @@ pub struct Observed<'a> {
 }
 
 /// What a drill cost. Times in milliseconds, parts from 0 to 1; `None` where it did not come to that.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Costs {
     /// From the fault to the first bad request.
@@ -70,7 +70,7 @@ pub struct Costs {
 }
 
 /// Latency of the requests that were sent, failed ones too, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latency {
     /// How many.

@@ -19,15 +19,45 @@ pre{white-space:pre-wrap;background:#f3f4f6;padding:.5rem;margin:.3rem 0}\
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,tr,pre{break-inside:avoid}\
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
+/// What stands before the signed report within a page.
+const SIGNED: &str = "<script type=\"application/json\" id=\"signed-report\">";
+
+/// A signed report, to be kept within a page: programs find in it what people see around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal<'s> {
+    /// Who signed it when, for people.
+    pub said: &'s str,
+    /// The signed report as JSON without any `<`.
+    pub json: &'s str,
+}
+
 /// The report as an HTML page.
 #[must_use]
 pub fn html(report: &Report) -> String {
+    page(report, None)
+}
+
+/// The same with the report as it was signed in it; [`signed_in`] finds it.
+#[must_use]
+pub fn sealed_html(report: &Report, seal: Seal<'_>) -> String {
+    page(report, Some(seal))
+}
+
+/// The signed report within a page; `None` if there is not exactly one.
+#[must_use]
+pub fn signed_in(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once(SIGNED)?;
+    let (json, rest) = rest.split_once("</script>")?;
+    (!rest.contains(SIGNED)).then_some(json)
+}
+
+fn page(report: &Report, seal: Option<Seal<'_>>) -> String {
     let (class, word) = if report.passed { ("passed", "✔ passed") } else { ("failed", "✘ failed") };
     let name = escaped(&report.drill);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
          <link rel=\"icon\" href=\"data:,\">\n<title>Drill {name}: {word}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <main>\n<p class=\"s\">Drill report</p>\n<h1>{name}</h1>\n\
          <p><span class=\"verdict {class}\">{word}</span> {}</p>\n",
@@ -58,12 +88,21 @@ pub fn html(report: &Report) -> String {
     let _ = writeln!(
         page,
         "<h2>How far to trust it</h2>\n<p>The generator sent the median request {} late, the 99th percentile {}, the latest {} \
-         (of {}). Latency counts from when a request was due, so this is in it.</p>\n</main>\n</body>\n</html>",
+         (of {}). Latency counts from when a request was due, so this is in it.</p>",
         super::duration(late.late_p50_ms),
         super::duration(late.late_p99_ms),
         super::duration(late.late_max_ms),
         late.due
     );
+    if let Some(Seal { said, json }) = seal {
+        let _ = writeln!(
+            page,
+            "<h2>Signature</h2>\n<p>The report is {}. <code>tidegate drill verify</code> says whether this page is what was \
+             signed.</p>\n{SIGNED}{json}</script>",
+            escaped(said)
+        );
+    }
+    page.push_str("</main>\n</body>\n</html>\n");
     page
 }
 

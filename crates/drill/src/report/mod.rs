@@ -9,7 +9,7 @@ mod series;
 mod svg;
 
 pub use chart::{latency_chart, requests_chart};
-pub use html::html;
+pub use html::{Seal, html, sealed_html, signed_in};
 pub use junit::junit;
 pub use markdown::markdown;
 pub use series::{Bin, Series};
@@ -20,19 +20,19 @@ use crate::{
     run::{Record, command::Ran},
     timeline::AgentsPart,
 };
-use serde::Serialize;
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, time::Duration};
 use tidegate_api::{DrillProtocol, DrillTarget, Measure, Objective, Unit};
 use tidegate_model::Time;
 
 /// The report of one drill. What agents' timelines add comes as a field `agents` of its own; without agents there is none.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// `tidegate.dev/v1alpha1`.
-    pub api_version: &'static str,
+    pub api_version: Cow<'static, str>,
     /// `DrillReport`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Unique; the request ids begin with it.
     pub id: String,
     /// The drill, as `NAMESPACE/NAME`.
@@ -71,19 +71,19 @@ pub struct Report {
 }
 
 /// How was asked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
     /// Requests per second.
     pub rate_rps: u32,
     /// HTTP1, HTTP2 or GRPC.
-    pub protocol: &'static str,
+    pub protocol: Cow<'static, str>,
     /// After so long a request was given up.
     pub timeout_ms: f64,
 }
 
 /// When things happened, in milliseconds since the load began.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Moments {
     /// The command that breaks was started.
@@ -99,13 +99,13 @@ pub struct Moments {
 }
 
 /// An objective, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Judged {
     /// As it is written: `rto <= 5s`.
     pub objective: String,
     /// The measure.
-    pub measure: &'static str,
+    pub measure: Cow<'static, str>,
     /// What it was, for people.
     pub measured: String,
     /// Whether it kept to it. What was not measured did not.
@@ -113,7 +113,7 @@ pub struct Judged {
 }
 
 /// How late requests were sent.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Punctuality {
     /// Requests that were due.
@@ -143,19 +143,19 @@ impl Report {
         let origin = moments.steady.unwrap_or(Time::ZERO);
         let since = |at: Option<Time>| at.map(|at| in_ms(at.since(origin)));
         Self {
-            api_version: "tidegate.dev/v1alpha1",
-            kind: "DrillReport",
+            api_version: "tidegate.dev/v1alpha1".into(),
+            kind: "DrillReport".into(),
             id: record.id.clone(),
             drill: drill.name.clone(),
             target: told(&drill.target),
             urls: record.urls.clone(),
             load: Load {
                 rate_rps: drill.load.rate_rps,
-                protocol: match drill.load.protocol {
+                protocol: Cow::Borrowed(match drill.load.protocol {
                     DrillProtocol::Http1 => "HTTP1",
                     DrillProtocol::Http2 => "HTTP2",
                     DrillProtocol::Grpc => "GRPC",
-                },
+                }),
                 timeout_ms: in_ms(drill.load.timeout),
             },
             started_at: moments
@@ -258,7 +258,7 @@ fn judge(objective: Objective, costs: Option<&Costs>) -> Judged {
     };
     Judged {
         objective: objective.to_string(),
-        measure: objective.measure.name(),
+        measure: objective.measure.name().into(),
         measured,
         passed: found.is_some_and(|found| found <= objective.at_most),
     }
@@ -284,7 +284,7 @@ fn value(measure: Measure, costs: &Costs) -> Option<f64> {
 }
 
 /// Milliseconds as people read them: `0 ms`, `87.3 ms`, `4.25 s`.
-fn duration(ms: f64) -> String {
+pub(crate) fn duration(ms: f64) -> String {
     crate::measure::Millis(Duration::from_secs_f64(ms.max(0.0) / 1e3)).to_string()
 }
 
@@ -293,7 +293,9 @@ fn maybe(ms: Option<f64>) -> String {
     ms.map_or_else(|| "never".to_owned(), duration)
 }
 
-fn percent(part: f64) -> String {
+/// A part, 0 to 1, in percent.
+#[must_use]
+pub fn percent(part: f64) -> String {
     format!("{:.3} %", part * 100.0)
 }
 

@@ -4,7 +4,7 @@ use crate::{
     load::{Outcome, Sample},
     measure::{SLOW, latency},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidegate_model::Time;
 
 /// As many bins as a picture shows apart.
@@ -13,7 +13,7 @@ const MAX_BINS: u64 = 240;
 const WIDTHS: [u64; 12] = [100, 200, 250, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 300_000, 600_000];
 
 /// The requests over time, by when they were due.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Series {
     /// The width of a bin in milliseconds.
@@ -23,7 +23,7 @@ pub struct Series {
 }
 
 /// One stretch of time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bin {
     /// Requests that were answered well, in time.

@@ -139,6 +139,21 @@ fn a_page_stands_alone_and_quotes_what_is_not_its_own() {
 }
 
 #[test]
+fn a_report_reads_back_as_it_was_written_and_a_page_holds_it_signed() {
+    let report = report();
+    let json = serde_json::to_string(&report).unwrap();
+    let read: Report = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    assert_eq!(html(&read), html(&report), "what is drawn from it is the same to the byte");
+    let seal = Seal { said: "signed by <somebody>", json: "{\"report\":1}" };
+    let page = sealed_html(&read, seal);
+    assert_eq!(signed_in(&page), Some("{\"report\":1}"));
+    assert!(page.contains("signed by &lt;somebody&gt;"));
+    assert_eq!(signed_in(&html(&report)), None);
+    assert_eq!(signed_in(&(page.clone() + &page)), None, "which of two counts?");
+}
+
+#[test]
 fn a_drill_that_never_began_has_a_report_too() {
     let record = Record {
         moments: course::Moments::default(),

@@ -5,6 +5,7 @@
 
 mod policy;
 mod redial;
+mod report;
 mod signing;
 mod token;
 mod trust;
@@ -18,6 +19,7 @@ pub mod proto {
 
 pub use policy::{MAX_OBJECTS, MAX_POLICY_BYTES, Objects, PolicyError, PolicyObject, apply, delta, digest};
 pub use redial::Redial;
+pub use report::{ReportError, ReportSignature, SignedReport, canonical, key_id, key_pem, keys_of_pem};
 pub use signing::{Head, HeadError, PolicyKey, PolicySigner, SignedHead};
 pub use token::{AccessToken, AccessTokenError, JoinToken, Secret, TokenError};
 pub use trust::{Trust, TrustError};

@@ -134,6 +134,11 @@ impl PolicySigner {
         key
     }
 
+    /// Signs bytes that begin with a context of their own.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(bytes).as_ref().to_vec()
+    }
+
     /// Signs a head.
     #[must_use]
     pub fn sign(&self, head: &Head) -> SignedHead {
