@@ -13,6 +13,8 @@ use tidegate_api::{GatewayRole, ServicePolicy};
 use tidegate_envoy::{DRILL_HEADER, FaultKind, GatewayFault, Resource, gateway_fault, without_fault};
 
 const LATE: Duration = Duration::from_millis(200);
+/// Envoy counts from when its loop last looked at the clock: a delay may be some milliseconds short.
+const SHORT: Duration = Duration::from_millis(20);
 
 fn fault(kind: FaultKind, percent: u32, marked: Option<&str>) -> GatewayFault {
     let service = Some("shop/web".parse().unwrap());
@@ -64,10 +66,10 @@ async fn broken(envoy: &Path) {
 
     let delay = fault(FaultKind::Delay(LATE), 100, Some("d1"));
     gateway.update(with([without_fault(0), gateway_fault(1, &delay)])).await;
-    let late = |answers: &[Answer]| answers.iter().filter(|answer| answer.took >= LATE).count();
+    let late = |answers: &[Answer]| answers.iter().filter(|answer| answer.took + SHORT >= LATE).count();
     let marked = many(&gateway, 5, &[(DRILL_HEADER, "d1")]).await;
     assert_eq!((late(&marked), with_status(&marked, 200)), (5, 5), "it is late and right");
-    assert!(marked.iter().all(|answer| answer.took < LATE + Duration::from_millis(300)));
+    assert!(marked.iter().all(|answer| answer.took < LATE + Duration::from_secs(1)));
     assert_eq!(late(&many(&gateway, 20, &[]).await), 0, "what is not marked is not touched");
     assert_eq!(late(&many(&gateway, 20, &[(DRILL_HEADER, "d2")]).await), 0, "nor another drill's");
 
