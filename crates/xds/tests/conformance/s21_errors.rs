@@ -50,7 +50,7 @@ async fn a_request_beyond_the_size_limit_ends_the_stream() {
 async fn a_type_that_is_not_served_is_passed_over() {
     let server = Server::start(&[(EDS, "a", "1")]);
     let mut client = Delta::connect(&server).await;
-    for url in ["type.googleapis.com/envoy.service.runtime.v3.Runtime", "", "nonsense"] {
+    for url in ["type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration", "", "nonsense"] {
         client.subscribe(url, &["a"]).await;
     }
     client.subscribe(EDS, &["a"]).await;
