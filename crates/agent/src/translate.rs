@@ -52,8 +52,10 @@ pub(crate) struct Scopes {
 /// What the clusters of a service were made from.
 #[derive(Debug, PartialEq)]
 struct Made {
-    /// Of the zones with sources.
+    /// Those from which somebody looks.
     zones: BTreeSet<Zone>,
+    /// Whether there is one for east-west gateways.
+    eastwest: bool,
     upstream: Upstream,
 }
 
@@ -171,6 +173,7 @@ impl Scopes {
         let plans: Vec<_> = plans.collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
+            eastwest: self.has_eastwest,
             upstream: Upstream {
                 farthest: self.farthest,
                 secure: self.secure,
@@ -249,7 +252,7 @@ impl Scopes {
         if self.turn.as_ref() == Some(name) || self.pacing.allows(name, is_calm(engine, name, now), now) {
             return wanted;
         }
-        Made { zones: wanted.zones, upstream: made.upstream.clone() }
+        Made { upstream: made.upstream.clone(), ..wanted }
     }
 
     /// The service whose clusters may change now, if one waits for that; [`Self::service`] changes them.

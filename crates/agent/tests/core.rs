@@ -210,6 +210,22 @@ fn a_gateway_in_a_new_zone_is_answered_only_once_its_plans_are_made() {
 }
 
 #[test]
+fn an_east_west_gateway_that_comes_later_is_told_of_every_service() {
+    let mut core = Core::new("east".parse().unwrap(), None, ms(0));
+    let (before, after) = WEB
+        .split_once("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: ew")
+        .unwrap();
+    let without = format!("{before}{}", after.split_once("---\n").unwrap().1);
+    let output = core.handle(Input::Manifests(config(&[FLEET, &without])), ms(0));
+    assert!(!output.scopes.unwrap().iter().any(|scope| scope.as_str() == "eastwest"));
+    look(&mut core, ms(5));
+    let output = core.handle(Input::Manifests(config(&[FLEET, WEB])), ms(10));
+    assert!(resources(&output, ResourceType::Cluster).contains(&"eastwest: shop/web".to_owned()));
+    assert!(resources(&output, ResourceType::Endpoint).contains(&"eastwest: shop/web@local".to_owned()));
+    assert!(output.scopes.unwrap().iter().any(|scope| scope.as_str() == "eastwest"));
+}
+
+#[test]
 fn a_health_change_touches_no_cluster_and_no_listener() {
     let mut core = settled();
     let output = check(&mut core, 1, false, ms(100));
