@@ -36,6 +36,9 @@ pub(crate) struct DrillQuery {
     via: Option<SocketAddr>,
     expires: Option<String>,
     by: Option<String>,
+    /// Whether it is only asked for whether it may begin.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
 }
 
 /// A fault that runs.

@@ -1,6 +1,6 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, held::Held, join::Member, session, shown::GatewaySecrets};
+use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets};
 use crate::admin::Ask;
 use rand::Rng as _;
 use std::{path::PathBuf, time::Duration};
@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
     pub(super) asks: mpsc::Sender<Ask>,
+    /// Answers what is asked of drills.
+    pub(super) desk: Desk,
     /// Whether the hub is asked for all of the policy, because a delta did not fit.
     pub(super) resend: bool,
     /// Which of the addresses is tried.
