@@ -5,7 +5,7 @@ use crate::{
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
-    hub::{self, HubError, HubOptions, Membership},
+    hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     names::{Hosts, HostsError, Names},
@@ -175,8 +175,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     let (ask_tx, asks) = mpsc::channel(64);
     let timeline = Arc::new(Timeline::default());
-    let door = (&ask_tx, &timeline);
-    let (cluster, (first, manifests), member) = match manifests(&config, boot, door, &stop).await {
+    let (hub_left, way) = Way::new(&ask_tx, &timeline);
+    let (cluster, (first, manifests), member) = match manifests(&config, boot, way, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
         Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
         found => found?,
@@ -266,6 +266,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         generation: 0,
         given: 0,
         in_force,
+        hub_left,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
@@ -305,7 +306,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 async fn manifests(
     config: &AgentConfig,
     boot: PeerBoot,
-    (asks, timeline): (&mpsc::Sender<admin::Ask>, &Arc<Timeline>),
+    way: Way,
     stop: &CancellationToken,
 ) -> Result<(ClusterName, (Snapshot, Updates), Option<Membership>), AgentError> {
     let paths = config.manifests.clone();
@@ -314,8 +315,7 @@ async fn manifests(
         return Ok((cluster.clone(), Folder::watch(paths, cluster, stop.clone())?, None));
     };
     let (state, named) = (&config.state_dir, config.cluster.as_ref());
-    let door = (asks.clone(), Arc::clone(timeline));
-    let member = hub::open(state, options, named, boot, door, stop.clone()).await?;
+    let member = hub::open(state, options, named, boot, way, stop.clone()).await?;
     let cluster = member.cluster.clone();
     let followed = Folder::watch_beside(paths, Some(member.given.clone()), cluster.clone(), stop.clone())?;
     Ok((cluster, followed, Some(member)))

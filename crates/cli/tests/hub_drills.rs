@@ -18,7 +18,7 @@ use support::{
     command::{Ran, Running, finish, run, tidegate},
     envoy,
     hub::Hub,
-    pair::{EAST, Pair, get},
+    pair::{EAST, Pair, Side, WEST, get},
     wait_until,
 };
 
@@ -258,4 +258,58 @@ fn a_hub_that_is_killed_leaves_no_fault_and_the_next_one_says_how_it_ended() {
     let listed = pair.hub.json(&["drill", "list"]);
     let found = listed.as_array().unwrap().iter().find(|it| it["id"] == id.as_str()).unwrap();
     assert!(found["why"].as_str().unwrap().contains("the hub stops"), "{found}");
+}
+
+#[test]
+fn a_peer_link_or_the_way_to_the_hub_is_cut_for_a_while_and_no_request_fails() {
+    let test = "a_peer_link_or_the_way_to_the_hub_is_cut_for_a_while_and_no_request_fails";
+    let Some(pair) = whole(test) else { return };
+    let steps = "steady: 1s, fault: 5s, observe: 4s";
+    let cut = |target: &str| {
+        let text = manifest("cut", "type: BlackHole", "60s", steps, Some(pair.east.edge));
+        text.replace(&format!("target: {{cluster: {EAST}}}"), &format!("target: {{{target}}}"))
+    };
+    let peer = |side: &Side| side.status()["peers"][0]["state"].as_str().unwrap().to_owned();
+    let no_failure = |ran: &Ran| {
+        let said = report(ran);
+        assert_eq!(
+            (ran.code, &said["passed"], &said["costs"]["failed"]),
+            (Some(0), &true.into(), &0.into()),
+            "{ran:?}"
+        );
+        said
+    };
+    // The agents of the east hear nothing of the west; those of the west hear the east as before.
+    let mut command = by_hub(&pair, "link", &cut(&format!("peerLink: {{from: {EAST}, to: {WEST}}}")));
+    let running = std::thread::spawn(move || finish(&mut command));
+    until_broken(&pair);
+    wait_until("the peer to be out of reach", || (peer(&pair.east) == "Unreachable").then_some(()));
+    assert_eq!(peer(&pair.west), "Reachable");
+    assert!(faults(pair.west.agent.admin).is_empty(), "it has no part in it");
+    let said = no_failure(&running.join().unwrap());
+    println!("the link was missed after {} ms", said["agents"]["detectMs"]);
+    wait_until("the peer to be back", || (peer(&pair.east) == "Reachable").then_some(()));
+
+    // The way to the hub: nothing moves.
+    let connected = || {
+        let clusters = pair.hub.json(&["cluster", "list"]);
+        let east = clusters.as_array().unwrap().iter().find(|it| it["cluster"] == EAST).cloned();
+        east.unwrap()["connected"] == true
+    };
+    let text = cut("hub: true");
+    let ran = finish(&mut by_hub(&pair, "hub", &text));
+    assert!(ran.code == Some(1) && ran.stderr.contains("--agent ADDR"), "{ran:?}");
+    let mut command = drill(&pair, "hub", &text);
+    command.args(["--agent", &pair.east.agent.admin.to_string()]);
+    let running = std::thread::spawn(move || finish(&mut command));
+    until_broken(&pair);
+    wait_until("the hub to miss the east", || (!connected()).then_some(()));
+    let said = no_failure(&running.join().unwrap());
+    assert_eq!(said["agents"]["agents"][0]["moves"], 0, "{said:#}");
+    wait_until("the east to be back", || connected().then_some(()));
+
+    // It is only cut.
+    let text = cut("hub: true").replace("type: BlackHole", ABORT);
+    let ran = finish(drill(&pair, "abort", &text).args(["--agent", &pair.east.agent.admin.to_string()]));
+    assert!(ran.code == Some(1) && ran.stderr.contains("is only cut"), "{ran:?}");
 }

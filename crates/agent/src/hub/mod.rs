@@ -45,6 +45,25 @@ pub(crate) fn joined(state: &Path) -> Result<Option<(ClusterName, TrustDomain)>,
     Ok(member.map(|it| (it.cluster, it.trust.bundle.trust_domain().clone())))
 }
 
+/// What the rest of the agent and its way to the hub have of each other.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// The loop.
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) timeline: Arc<Timeline>,
+    /// Whether a drill keeps the agent away from the hub.
+    pub(crate) left: watch::Receiver<bool>,
+}
+
+impl Way {
+    /// The way, and who says that a drill keeps the agent away from the hub.
+    pub(crate) fn new(asks: &mpsc::Sender<Ask>, timeline: &Arc<Timeline>) -> (watch::Sender<bool>, Self) {
+        let away = watch::Sender::new(false);
+        let way = Self { asks: asks.clone(), timeline: Arc::clone(timeline), left: away.subscribe() };
+        (away, way)
+    }
+}
+
 /// The cluster and the life of an agent, by which it is known whichever way it is asked.
 pub(crate) fn agent_name(cluster: &ClusterName, boot: PeerBoot) -> Arc<str> {
     format!("{cluster}/{:016x}", boot.0).into()
@@ -92,7 +111,7 @@ pub(crate) async fn open(
     options: HubOptions,
     cluster: Option<&ClusterName>,
     boot: PeerBoot,
-    (asks, timeline): (mpsc::Sender<Ask>, Arc<Timeline>),
+    Way { asks, timeline, left }: Way,
     stop: CancellationToken,
 ) -> Result<Membership, HubError> {
     let folder = state.join(FOLDER);
@@ -126,6 +145,7 @@ pub(crate) async fn open(
     let desk = Desk::new(Shared { asks: asks.clone(), timeline, agent });
     let client = Client {
         desk,
+        left,
         folder,
         member,
         identity,

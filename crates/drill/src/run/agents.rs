@@ -59,6 +59,10 @@ impl Order {
         if agents.is_empty() {
             return Err(RunError::NoAgent);
         }
+        let is_way = matches!(drill.target, DrillTarget::PeerLink(..) | DrillTarget::Hub);
+        if is_way && fault.kind != AgentFaultKind::BlackHole(None) {
+            return Err(RunError::OnlyCut);
+        }
         let mut fields = vec![("id", id.to_owned())];
         fields.extend(target(&drill.target)?);
         let (kind, more) = match fault.kind {
@@ -90,6 +94,8 @@ fn target(target: &DrillTarget) -> Result<Vec<(&'static str, String)>, RunError>
         }
         DrillTarget::Cluster(name) => vec![("cluster", name.to_string())],
         DrillTarget::Region(name) => vec![("region", name.to_string())],
+        DrillTarget::PeerLink(from, to) => vec![("linkFrom", from.to_string()), ("linkTo", to.to_string())],
+        DrillTarget::Hub => vec![("hub", "true".to_owned())],
         other => return Err(RunError::AgentTarget(format!("{other:?}"))),
     })
 }

@@ -21,9 +21,14 @@ pub enum RunError {
     Target(String),
     /// It breaks something that agents cannot be told of.
     #[error(
-        "agents break a service, a zone, a cluster or a region, not {0}\n  hint: name one of these as spec.target"
+        "agents break a service, a zone, a cluster, a region, a peer link or the way to the hub, not {0}\n  hint: name one of these as spec.target"
     )]
     AgentTarget(String),
+    /// A peer link, or the way to the hub.
+    #[error(
+        "a peer link, or the way to the hub, is only cut: nothing is heard on it any more\n  hint: write `fault: {{type: BlackHole, expiresAfter: 60s}}`, without via"
+    )]
+    OnlyCut,
     /// Nobody to tell.
     #[error(
         "a fault of this type is carried out by agents, and none is named\n  hint: let a hub run it: --hub ADDR; or add --agent ADDR for each agent's admin address"
