@@ -44,7 +44,7 @@ pub(super) struct Client {
 /// Comes back once it is so; never, once nobody can say it any more.
 async fn until(left: &mut watch::Receiver<bool>, so: bool) {
     if left.wait_for(|it| *it == so).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
