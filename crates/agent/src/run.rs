@@ -5,7 +5,7 @@ use crate::{
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
-    hub::{self, HubError, HubOptions, Membership},
+    hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     names::{Hosts, HostsError, Names},
@@ -174,7 +174,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         None => None,
     };
     let (ask_tx, asks) = mpsc::channel(64);
-    let (cluster, (first, manifests), member) = match manifests(&config, boot, &ask_tx, &stop).await {
+    let timeline = Arc::new(Timeline::default());
+    let (hub_left, way) = Way::new(&ask_tx, &timeline);
+    let (cluster, (first, manifests), member) = match manifests(&config, boot, way, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
         Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
         found => found?,
@@ -187,7 +189,6 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (xds_tx, xds_events) = mpsc::channel(QUEUE);
     let (link_tx, link_events) = mpsc::channel(QUEUE);
     let (found_tx, found) = mpsc::channel(1);
-    let timeline = Arc::new(Timeline::default());
     let gateways: Gateways = Arc::new(RwLock::new(core::roles(&first.config)));
 
     let store = Store::new();
@@ -222,7 +223,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         refusals: refusals.clone(),
     };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
-    let router = admin::router(ask_tx, Arc::clone(&timeline));
+    let agent = hub::agent_name(&cluster, boot);
+    let router = admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent });
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));
@@ -264,6 +266,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         generation: 0,
         given: 0,
         in_force,
+        hub_left,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
@@ -303,7 +306,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 async fn manifests(
     config: &AgentConfig,
     boot: PeerBoot,
-    asks: &mpsc::Sender<admin::Ask>,
+    way: Way,
     stop: &CancellationToken,
 ) -> Result<(ClusterName, (Snapshot, Updates), Option<Membership>), AgentError> {
     let paths = config.manifests.clone();
@@ -312,7 +315,7 @@ async fn manifests(
         return Ok((cluster.clone(), Folder::watch(paths, cluster, stop.clone())?, None));
     };
     let (state, named) = (&config.state_dir, config.cluster.as_ref());
-    let member = hub::open(state, options, named, boot, asks.clone(), stop.clone()).await?;
+    let member = hub::open(state, options, named, boot, way, stop.clone()).await?;
     let cluster = member.cluster.clone();
     let followed = Folder::watch_beside(paths, Some(member.given.clone()), cluster.clone(), stop.clone())?;
     Ok((cluster, followed, Some(member)))

@@ -103,6 +103,11 @@ impl HubDoor {
         Self { admin, token: Token { token_file } }
     }
 
+    /// DELETEs `path` and reads the JSON.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json(self.admin, Method::DELETE, path, &self.token).await
+    }
+
     /// GETs `path`.
     pub(crate) async fn text(&self, path: &str) -> Result<String> {
         let body = request(self.admin, Method::GET, path, &self.token).await?;

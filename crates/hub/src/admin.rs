@@ -2,7 +2,8 @@
 //! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
-    drills, metrics,
+    drills::{self, DrillRefusal},
+    metrics,
     office::{Office, OfficeError, Resumed},
     run::HubError,
     view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView, TokenView},
@@ -62,6 +63,7 @@ impl IntoResponse for Failure {
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         match &error {
+            HubError::Office(OfficeError::Drill(refusal)) => refused(refusal),
             HubError::Office(
                 office @ (OfficeError::Ttl
                 | OfficeError::Tokens
@@ -74,6 +76,20 @@ impl From<HubError> for Failure {
             other => Self(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
     }
+}
+
+/// 404: there is none. 409: not now. 400: not at all.
+pub(crate) fn refused(refusal: &DrillRefusal) -> Failure {
+    let status = match refusal {
+        DrillRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+        DrillRefusal::Running { .. }
+        | DrillRefusal::Away(_)
+        | DrillRefusal::Nobody
+        | DrillRefusal::Old(_) => StatusCode::CONFLICT,
+        DrillRefusal::NotMended(_) => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Failure(status, refusal.to_string())
 }
 
 /// The store syncs to disk, which no thread of the runtime has to wait for.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use tidegate_drill::course::Phase;
 use tidegate_link::access::Role;
 use tidegate_model::ClusterName;
 
@@ -336,4 +337,40 @@ pub struct DrillRunView {
     pub at: String,
     /// Why it was not started; `None` if it was.
     pub skipped: Option<String>,
+    /// The drill that was started, under which its report is kept.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// How it ended, if the hub that ran it died.
+    #[serde(default)]
+    pub ended: Option<String>,
+}
+
+/// How a drill stands that the hub runs, or ran last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillProgressView {
+    /// Unique.
+    pub id: String,
+    /// `NAMESPACE/NAME`.
+    pub drill: String,
+    /// Who began it.
+    pub by: String,
+    /// Grows with each change.
+    pub number: u64,
+    /// Where it is; `None` before it has begun.
+    pub phase: Option<Phase>,
+    /// Since the load began.
+    pub elapsed_ms: u64,
+    /// Until the phase ends by itself.
+    pub left_ms: Option<u64>,
+    /// Requests that ended.
+    pub ended: u64,
+    /// Requests of them that failed.
+    pub failed: u64,
+    /// Why the fault could not be mended, the last time, if so.
+    pub mend_error: Option<String>,
+    /// Whether it is over, and its report kept.
+    pub done: bool,
+    /// Why its report is not kept, if so.
+    pub problem: Option<String>,
 }

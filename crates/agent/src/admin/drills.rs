@@ -1,4 +1,4 @@
-//! Faults of drills at the admin address.
+//! Faults of drills at the admin address, and the same for the hub, which asks over its stream (`hub::drills`).
 
 use super::{Ask, Failure, Shared, ask};
 use crate::{
@@ -11,41 +11,66 @@ use axum::{
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use tidegate_link::access::Caller;
 
-/// What an agent's clock says.
+/// What an agent's clock says, and who it is.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Now {
+pub(crate) struct Now {
     /// Microseconds since 1970, by the clock that the timeline's records have.
     unix_micros: u64,
+    /// Its cluster and its life: the same by whichever way it is asked.
+    agent: Arc<str>,
+    /// The number of its last record; 0 before the first.
+    last: u64,
 }
 
-pub(super) async fn time() -> Json<Now> {
-    Json(Now { unix_micros: unix_micros(wall_clock()) })
+pub(crate) fn now(shared: &Shared) -> Now {
+    let (agent, last) = (Arc::clone(&shared.agent), shared.timeline.last());
+    Now { unix_micros: unix_micros(wall_clock()), agent, last }
+}
+
+pub(super) async fn time(State(shared): State<Shared>) -> Json<Now> {
+    Json(now(&shared))
+}
+
+pub(crate) async fn faults(shared: &Shared) -> Result<Vec<DrillView>, Failure> {
+    ask(shared, Ask::Drills).await
 }
 
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Vec<DrillView>>, Failure> {
-    ask(&shared, Ask::Drills).await.map(Json)
+    faults(&shared).await.map(Json)
 }
 
-/// 400: it cannot be read. 404: nothing of the target is known, or here. 409: it would do harm.
 pub(super) async fn start(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     query: Result<Query<DrillQuery>, QueryRejection>,
 ) -> Result<Json<DrillView>, Failure> {
     let Query(query) = query.map_err(|error| Failure::Error(StatusCode::BAD_REQUEST, error.body_text()))?;
-    tracing::info!(who = caller.name, ?query, "the fault of a drill is asked for");
+    begin(&shared, &caller.name, query).await.map(Json)
+}
+
+/// Begins a fault, or only says whether it would. 400: it cannot be read. 404: nothing of the target is known, or here. 409: it
+/// would do harm.
+pub(crate) async fn begin(shared: &Shared, who: &str, query: DrillQuery) -> Result<DrillView, Failure> {
+    let only_asked = query.dry_run;
+    if !only_asked {
+        tracing::info!(who, ?query, "the fault of a drill is asked for");
+    }
     let query = Box::new(query);
-    let may = ask(&shared, |answer| Ask::MayDrill(query, answer)).await?;
+    let may = ask(shared, |answer| Ask::MayDrill(query, answer)).await?;
     let (fault, fleet) = *may.map_err(refused)?;
     let judged = fault.clone();
     let work = tokio::task::spawn_blocking(move || headroom(fleet, &judged)).await;
     let failed =
         |_| Failure::Error(StatusCode::INTERNAL_SERVER_ERROR, "the headroom could not be judged".to_owned());
     work.map_err(failed)?.map_err(refused)?;
-    ask(&shared, |answer| Ask::Drill(Box::new(fault), answer)).await?.map(Json).map_err(refused)
+    if only_asked {
+        return Ok(fault.into());
+    }
+    ask(shared, |answer| Ask::Drill(Box::new(fault), answer)).await?.map_err(refused)
 }
 
 fn refused(refusal: Refusal) -> Failure {
@@ -69,13 +94,18 @@ pub(super) async fn end(
     Path(id): Path<String>,
     Query(query): Query<EndQuery>,
 ) -> Result<&'static str, Failure> {
-    tracing::info!(who = caller.name, drill = id, "the end of a drill's fault is asked for");
     let by = query.by.unwrap_or_else(|| "by a word at the admin address".to_owned());
-    match ask(&shared, |answer| Ask::EndDrill(id.clone(), by, answer)).await? {
-        true => Ok("ended\n"),
-        false => Err(Failure::Error(
-            StatusCode::NOT_FOUND,
-            format!("no fault of drill {id:?} runs here; GET /api/v1/drills lists them"),
-        )),
+    mend(&shared, &caller.name, id, by).await.map(|()| "ended\n")
+}
+
+/// Ends the fault of a drill. 404: there is none.
+pub(crate) async fn mend(shared: &Shared, who: &str, id: String, by: String) -> Result<(), Failure> {
+    tracing::info!(who, drill = id, "the end of a drill's fault is asked for");
+    if ask(shared, |answer| Ask::EndDrill(id.clone(), by, answer)).await? {
+        return Ok(());
     }
+    Err(Failure::Error(
+        StatusCode::NOT_FOUND,
+        format!("no fault of drill {id:?} runs here; GET /api/v1/drills lists them"),
+    ))
 }

@@ -127,8 +127,17 @@ pub(crate) fn certificate(state: &Path, gateway: &str, out: &Path) {
 
 impl Pair {
     pub(crate) fn start(envoy: &Path, more: &[&str]) -> Self {
+        Self::start_with(envoy, more, free())
+    }
+
+    /// With endpoints that serve on both sides.
+    pub(crate) fn start_whole(envoy: &Path, more: &[&str]) -> Self {
+        Self::start_with(envoy, more, backend::start("127.0.0.1"))
+    }
+
+    fn start_with(envoy: &Path, more: &[&str], endpoint: SocketAddr) -> Self {
         let place = Place::new();
-        let (east, west) = ((free(), free(), free()), (free(), free(), backend::start("127.0.0.1")));
+        let (east, west) = ((free(), free(), endpoint), (free(), free(), backend::start("127.0.0.1")));
         let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: fleet, namespace: shop}\nspec:\n  \
             targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]\n  healthCheck: {active: {type: TCP, interval: 1s}}\n";
         place.write(

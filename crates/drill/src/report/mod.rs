@@ -224,6 +224,8 @@ fn told(target: &DrillTarget) -> String {
 
 fn seen(record: &Record, repeated: Option<u64>) -> Option<Observed<'_>> {
     let it = record.moments;
+    // Without requests nothing of them was measured.
+    record.urls.first()?;
     Some(Observed {
         steady: it.steady?,
         fault: it.fault?,
