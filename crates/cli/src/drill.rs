@@ -1,6 +1,10 @@
 //! `tidegate drill`.
 
-use crate::{admin::HubDoor, cluster::Options, drill_hub, drill_report, drill_schedule, drill_signed, stop};
+use crate::{
+    admin::{HubDoor, Token},
+    cluster::Options,
+    drill_hub, drill_report, drill_schedule, drill_signed, stop,
+};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
@@ -117,9 +121,8 @@ pub(crate) struct RunArgs {
     /// The admin address of a hub that signs the report and keeps it; elsewhere its --admin-tls
     #[arg(long, value_name = "ADDR")]
     hub: Option<SocketAddr>,
-    /// A file with the token of `tidegate access grant`; TIDEGATE_TOKEN may hold the token itself
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -181,7 +184,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
     let report = Report::new(&record, repeated);
     shown.end(&report);
     let checked = match args.hub {
-        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token_file.clone()), &report).await,
+        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token.clone()), &report).await,
         None => None,
     };
     // A page has room for the signature; JSON keeps its schema.
