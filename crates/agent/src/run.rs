@@ -4,7 +4,7 @@ use crate::{
     access, admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
-    entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
+    entrance::{self, Doors, Listen, ListenError},
     hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -30,7 +30,6 @@ use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
     MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
     access::{Door as PeopleDoor, Doorkeeper, local},
-    hub::Secret,
     identity::{Identity, Refusals, TlsError},
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
@@ -361,61 +360,6 @@ async fn guard(
     result
 }
 
-/// Where gateways come in, before it is known who they are.
-struct Doors<'a> {
-    bound: Vec<(Listen, Bound)>,
-    xds: &'a XdsServer,
-    peers: &'a PeerServer,
-    replicas: Option<&'a Replicas>,
-    gateways: &'a Gateways,
-    refusals: Option<Refusals>,
-}
-
-impl Doors<'_> {
-    /// The servers of all of them. Nothing is served where it must not be.
-    fn open(
-        self,
-        state: &Path,
-        member: Option<&Membership>,
-        stop: &CancellationToken,
-    ) -> Result<impl Future<Output = Result<(), AgentError>> + use<>, AgentError> {
-        let refusals = self.refusals.unwrap_or_default();
-        let gatekeeper = member.map(|member| {
-            let domain = member.identity.current().bundle.trust_domain().clone();
-            let authority = EnvoyAuthority::open(state, domain, member.cluster.clone())?;
-            Gatekeeper::new(&authority, &member.identity, &member.cluster, refusals.clone())
-        });
-        let gatekeeper = gatekeeper.transpose()?;
-        let callers = Callers { gateways: Arc::clone(self.gateways), refusals };
-        let services = Services {
-            xds: self.xds.clone(),
-            peers: self.peers.clone(),
-            replicas: self.replicas.cloned(),
-            callers,
-        };
-        let mut served = Vec::new();
-        let doors: Vec<(Door, Bound)> = self
-            .bound
-            .into_iter()
-            .map(|(listen, bound)| Ok((listen.door(member.is_some())?, bound)))
-            .collect::<Result<_, ListenError>>()?;
-        let reached = member.is_none() || doors.iter().any(|(door, _)| *door == Door::Replicas);
-        if self.replicas.is_some() && !reached {
-            return Err(ListenError::NoReplicas.into());
-        }
-        for (door, bound) in doors {
-            tracing::info!(
-                address = %bound.address(),
-                tls = member.is_some() && matches!(door, Door::Gateways | Door::Replicas),
-                "serves {}",
-                if door == Door::Replicas { "replicas" } else { "xDS, load reports and peer links" }
-            );
-            served.push(entrance::serve(bound, door, services.clone(), gatekeeper.clone(), stop.clone()));
-        }
-        Ok(async move { futures::future::try_join_all(served).await.map(drop) })
-    }
-}
-
 /// Where people ask from elsewhere: known by the tokens that the hub told of last.
 fn people_door(
     listener: TcpListener,
@@ -428,10 +372,10 @@ fn people_door(
     let grants = member.grants.clone();
     let keeper = Doorkeeper {
         identity: member.identity.clone(),
-        known: Arc::new(move |secret: &Secret| grants.borrow().get(&secret.hash()).cloned()),
+        known: Arc::new(move |kept_as: &str| grants.borrow().get(kept_as).cloned()),
         needed: access::needed,
     };
-    tracing::info!(%address, "serves people with tokens");
+    tracing::info!(%address, "serves people with tokens and certificates");
     Ok(PeopleDoor::open(listener, address, keeper, stop)?)
 }
 

@@ -1,8 +1,9 @@
 //! `tidegate drill`.
 
 use crate::{
-    admin::HubDoor, cluster::Options, drill_hub, drill_remote, drill_report, drill_schedule, drill_signed,
-    stop,
+    admin::{HubDoor, Token},
+    cluster::Options,
+    drill_hub, drill_remote, drill_report, drill_schedule, drill_signed, stop,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -126,9 +127,8 @@ pub(crate) struct RunArgs {
     /// unless --agent names them
     #[arg(long, value_name = "ADDR")]
     hub: Option<SocketAddr>,
-    /// A file with the token of `tidegate access grant`; TIDEGATE_TOKEN may hold the token itself
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -188,7 +188,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
         && args.agents.is_empty()
         && matches!(from_file(path)?.fault, DrillFault::Agents(_))
     {
-        return by_hub(&args, &HubDoor::at(hub, args.token_file.clone()), path, &forms).await;
+        return by_hub(&args, &HubDoor::at(hub, args.token.clone()), path, &forms).await;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let drill = match &args.file {
@@ -215,7 +215,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
     let report = Report::new(&record, repeated);
     shown.end(&report);
     let checked = match args.hub {
-        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token_file.clone()), &report).await,
+        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token.clone()), &report).await,
         None => None,
     };
     told(&args, &forms, &report, checked.as_ref())

@@ -1,7 +1,7 @@
 //! `tidegate drill run --hub` of a drill that the hub runs, and `tidegate drill stop`.
 
 use crate::{
-    admin::{HubDoor, encoded},
+    admin::{HubDoor, Token, encoded},
     drill_hub,
     drill_report::Shown,
     drill_signed::Checked,
@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use tidegate_drill::run::{Progress, line, mend};
 use tidegate_hub::view::{DoneView, DrillProgressView};
 
@@ -28,14 +28,13 @@ pub(crate) struct StopArgs {
     /// The admin address of an agent that carries it out; once for each agent, where there is no hub
     #[arg(long = "agent", value_name = "ADDR", conflicts_with = "hub")]
     agents: Vec<SocketAddr>,
-    /// A file with the token of `tidegate access grant`; TIDEGATE_TOKEN may hold the token itself
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 pub(crate) async fn stop(args: &StopArgs) -> Result<()> {
     if let Some(hub) = args.hub {
-        let door = HubDoor::at(hub, args.token_file.clone());
+        let door = HubDoor::at(hub, args.token.clone());
         let view: DoneView = door.delete(&format!("/api/v1/drills/{}", encoded(&args.id))).await?;
         say!("{}", view.done);
         return Ok(());

@@ -19,6 +19,7 @@ use crate::{
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
     waves::WaveLimits,
 };
+pub(crate) use access::Asked;
 use policy::Rolling;
 use std::{
     path::{Path, PathBuf},

@@ -23,7 +23,7 @@ use std::{
 };
 use tidegate_link::{
     access::{Door, Doorkeeper, local},
-    hub::{HeadError, Secret},
+    hub::HeadError,
     identity::{
         AuthorityError, BundleError, Clock, Expect, IdentityError, SystemClock, TlsError, TrustDomain, accept,
     },
@@ -200,7 +200,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);
         let door = Door::open(listener, address, keeper(&office), ended.clone())?;
-        tracing::info!(%address, "serves people with tokens");
+        tracing::info!(%address, "serves people with tokens and certificates");
         tasks.spawn(door.serve(router.clone(), ended.clone()));
     }
     let http = axum::serve(admin_listener, router.layer(from_fn(local)))
@@ -274,7 +274,7 @@ pub(crate) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpL
 /// Who is let in from elsewhere.
 fn keeper(office: &Arc<Office>) -> Doorkeeper {
     let (identity, office) = (office.identity.clone(), Arc::clone(office));
-    Doorkeeper { identity, known: Arc::new(move |secret: &Secret| office.known(secret)), needed }
+    Doorkeeper { identity, known: Arc::new(move |kept_as: &str| office.known(kept_as)), needed }
 }
 
 fn serve_agents(

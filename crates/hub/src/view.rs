@@ -197,7 +197,7 @@ pub struct TokenView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantView {
-    /// Whose token it is.
+    /// Whose token or certificate it is.
     pub name: String,
     /// What may be done with it.
     pub role: Role,
@@ -205,6 +205,17 @@ pub struct GrantView {
     pub namespaces: Option<BTreeSet<String>>,
     /// When it ends, in seconds since 1970.
     pub expires_at: u64,
+    /// Whether it is granted to a certificate, and not to a token.
+    #[serde(default)]
+    pub by_certificate: bool,
+}
+
+/// A certificate of somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateView {
+    /// With those of its authorities up to the root, PEM.
+    pub certificate: String,
 }
 
 /// Whether a hub is the hub, or stands by.

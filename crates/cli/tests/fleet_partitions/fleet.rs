@@ -161,7 +161,7 @@ impl Fleet {
             fleet.start_agent(cluster, &["--join", token.trim()]);
             for gateway in ["edge"].iter().chain(fleet.east_wests_of(cluster)) {
                 let (state, out) = (fleet.place.at(cluster), fleet.place.at(&format!("{cluster}-{gateway}")));
-                certificate(&state, &format!("infra/{gateway}"), &out);
+                certificate(&state, &format!("infra/{gateway}"), &out, &[]);
                 fleet.start_gateway(cluster, gateway);
             }
         }
