@@ -95,7 +95,7 @@ impl<K: Ord + Hash + Clone + Send + 'static> Prober<K> {
         stats.set_limit(limit);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shell = Shell {
-            schedule: Schedule::new(),
+            schedule: Schedule::new(Instant::now()),
             mailbox: Arc::clone(&targets),
             verdicts,
             stats: Arc::clone(&stats),

@@ -30,7 +30,9 @@ pub(crate) type Ticket = u64;
 /// All targets, the queue of their next checks, and the verdicts that nobody took yet.
 pub(crate) struct Schedule<K> {
     entries: Slots<K, Entry>,
-    queue: BTreeSet<(Instant, Ticket)>,
+    queue: BTreeSet<(Micros, Ticket)>,
+    /// What times are counted from.
+    began: Instant,
     hosts: Hosts,
     groups: Groups,
     /// Tickets that waited for room at their host and may try again; each is due.
@@ -42,6 +44,12 @@ pub(crate) struct Schedule<K> {
     /// How the target that came last is checked: mostly the next one's checks are the same.
     last_how: Option<Arc<How>>,
 }
+
+/// A time in microseconds since the schedule began: half as large as an [`Instant`], of which each target has two.
+type Micros = u64;
+
+/// Instead of the time at which a target is due, while it is being checked.
+const UNDER_WAY: Micros = Micros::MAX;
 
 /// What a check needs to know of a target.
 #[derive(Clone, Debug)]
@@ -70,10 +78,10 @@ struct Entry {
     /// Only of those that have siblings: nobody else's is asked for.
     latency: Option<Box<Latency>>,
     standing: Standing,
-    /// When it is due; `None` while it is being checked.
-    due: Option<Instant>,
+    /// When it is due, or [`UNDER_WAY`].
+    due: Micros,
     /// When its last check started.
-    started: Instant,
+    started: Micros,
     /// Whether its checks were spread over the interval already.
     spread: bool,
     /// Boxed: a verdict waits for a moment, and an entry stays.
@@ -101,8 +109,9 @@ pub(crate) struct Done {
 }
 
 impl<K: Ord + Hash + Clone> Schedule<K> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(began: Instant) -> Self {
         Self {
+            began,
             entries: Slots::default(),
             queue: BTreeSet::new(),
             hosts: Hosts::default(),
@@ -198,8 +207,8 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
             tracker,
             latency: None,
             standing,
-            due: Some(due),
-            started: now,
+            due: self.micros(due),
+            started: self.micros(now),
             spread: false,
             untold,
         };
@@ -209,7 +218,7 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         if waits {
             self.untold.push_back(ticket);
         }
-        self.queue.insert((due, ticket));
+        self.queue.insert((self.micros(due), ticket));
         if let Some(siblings) = &target.how.siblings {
             self.groups.join(siblings, target.config().interval, ticket, now);
         }
@@ -218,8 +227,8 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
 
     fn remove(&mut self, ticket: Ticket) -> Option<Entry> {
         let (_, entry) = self.entries.remove(ticket)?;
-        if let Some(due) = entry.due {
-            self.queue.remove(&(due, ticket));
+        if entry.due != UNDER_WAY {
+            self.queue.remove(&(entry.due, ticket));
         }
         if let Some(siblings) = &entry.target.how.siblings {
             self.groups.leave(siblings, ticket);
@@ -253,28 +262,37 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         }
     }
 
+    fn micros(&self, at: Instant) -> Micros {
+        micros(at.saturating_duration_since(self.began))
+    }
+
+    fn instant(&self, at: Micros) -> Instant {
+        self.began + Duration::from_micros(at)
+    }
+
     /// When something is to be done: a target to be checked, or siblings to be judged.
     pub(crate) fn next_due(&self, with_checks: bool) -> Option<Instant> {
-        let checks = self.queue.first().map(|(due, _)| *due).filter(|_| with_checks);
+        let checks = self.queue.first().map(|(due, _)| self.instant(*due)).filter(|_| with_checks);
         [checks, self.groups.next_due()].into_iter().flatten().min()
     }
 
     /// Takes a target that is due: the caller checks it and says what it found with [`Self::finish`].
     pub(crate) fn start_due(&mut self, now: Instant) -> Option<Due> {
+        let at = self.micros(now);
         loop {
             let ticket = match self.ready.pop_front() {
                 Some(ticket) => ticket,
                 None => {
-                    let &(due, ticket) = self.queue.first().filter(|(due, _)| *due <= now)?;
+                    let &(due, ticket) = self.queue.first().filter(|(due, _)| *due <= at)?;
                     self.queue.remove(&(due, ticket));
                     ticket
                 }
             };
             let Some(entry) = self.entries.get_mut(ticket) else { continue };
             if self.hosts.enter(entry.target.address.ip(), ticket) {
-                let late = entry.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-                entry.due = None;
-                entry.started = now;
+                let late = Duration::from_micros(at.saturating_sub(entry.due));
+                entry.due = UNDER_WAY;
+                entry.started = at;
                 return Some(Due { ticket, target: entry.target.clone(), late });
             }
         }
@@ -289,6 +307,7 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
                 break;
             }
         }
+        let at = self.micros(now);
         let Some(entry) = self.entries.get_mut(done.ticket) else { return };
         if entry.target.how.siblings.is_some()
             && let (Some(latency), Ok(()) | Err(Failure::Timeout(..))) = (done.latency, &done.result)
@@ -297,15 +316,15 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         }
         let step = entry.tracker.on_result(entry.target.config(), done.result);
         let due = match step.next {
-            NextCheck::Now => now,
+            NextCheck::Now => at,
             NextCheck::After(interval) => {
                 let spread = std::mem::replace(&mut entry.spread, true);
                 let delay =
                     if spread { next_delay(interval, random) } else { second_delay(interval, random) };
-                now.max(entry.started + delay)
+                at.max(entry.started + micros(delay))
             }
         };
-        entry.due = Some(due);
+        entry.due = due;
         self.queue.insert((due, done.ticket));
         if let Some(verdict) = step.verdict_changed {
             // Whatever it was before, it is judged anew.
@@ -375,6 +394,11 @@ impl<K: Ord + Hash + Clone> Schedule<K> {
         let (verdict, first) = *self.entries.get_mut(ticket)?.untold.take()?;
         Some(Verdict { key: self.entries.key(ticket)?.clone(), verdict, first })
     }
+}
+
+/// For half a million years.
+fn micros(duration: Duration) -> Micros {
+    Micros::try_from(duration.as_micros()).unwrap_or(UNDER_WAY - 1)
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ fn at(start: Instant, seconds: f64) -> Instant {
 #[test]
 fn a_target_is_checked_at_once_then_within_the_interval_then_every_interval() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     assert_eq!(check_due(&mut schedule, start, &Ok(())), [1]);
     let second = schedule.next_due(true).unwrap();
@@ -61,7 +61,7 @@ fn a_target_is_checked_at_once_then_within_the_interval_then_every_interval() {
 #[test]
 fn the_recheck_after_a_failure_comes_at_once() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     assert_eq!(check_due(&mut schedule, start, &Err(Failure::Refused)), [1, 1]);
     assert_eq!(verdicts(&mut schedule), [("a", false, true)]);
@@ -70,7 +70,7 @@ fn the_recheck_after_a_failure_comes_at_once() {
 #[test]
 fn an_unchanged_target_keeps_its_state_and_its_place() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     check_due(&mut schedule, start, &Ok(()));
     verdicts(&mut schedule);
@@ -85,7 +85,7 @@ fn an_unchanged_target_keeps_its_state_and_its_place() {
 #[test]
 fn a_change_touches_what_it_names() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1)), ("b", target(2)), ("c", target(3))]), start);
     check_due(&mut schedule, at(start, 0.1), &Ok(()));
     verdicts(&mut schedule);
@@ -102,7 +102,7 @@ fn a_change_touches_what_it_names() {
 #[test]
 fn a_new_configuration_starts_at_once_from_the_last_verdict() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     let old = schedule.start_due(start).unwrap();
     schedule.finish(done(&old, Ok(())), start, MIDDLE);
@@ -118,7 +118,7 @@ fn a_new_configuration_starts_at_once_from_the_last_verdict() {
 #[test]
 fn another_address_is_another_target() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     check_due(&mut schedule, start, &Ok(()));
     schedule.reconcile(set([("a", target(2))]), start);
@@ -130,7 +130,7 @@ fn another_address_is_another_target() {
 #[test]
 fn a_result_for_a_target_that_is_gone_is_dropped() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1)), ("b", target(2))]), start);
     let due = schedule.start_due(start).unwrap();
     schedule.reconcile(set([]), start);
@@ -142,7 +142,7 @@ fn a_result_for_a_target_that_is_gone_is_dropped() {
 #[test]
 fn a_slow_receiver_gets_the_newest_verdict_of_each_target() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1)), ("b", target(2))]), start);
     check_due(&mut schedule, at(start, 1.0), &Ok(()));
     check_due(&mut schedule, at(start, 3.0), &Err(Failure::Refused));
@@ -152,7 +152,7 @@ fn a_slow_receiver_gets_the_newest_verdict_of_each_target() {
 #[test]
 fn a_late_check_is_not_caught_up_with() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     schedule.reconcile(set([("a", target(1))]), start);
     check_due(&mut schedule, start, &Ok(()));
     assert_eq!(check_due(&mut schedule, at(start, 60.0), &Ok(())), [1]);
@@ -198,7 +198,7 @@ const QUICK: Duration = Duration::from_millis(2);
 #[test]
 fn a_slow_sibling_is_told_as_down_within_ten_seconds_and_as_up_within_ten_of_its_recovery() {
     let now = Cell::new(Instant::now());
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(now.get());
     schedule.reconcile(siblings(LatencyRule::default()).into(), now.get());
     let ups = ["a", "b", "c", "d"].map(|key| (key, ProbeVerdict::Up));
     assert_eq!(pass(&mut schedule, &now, 20, QUICK, true), ups);
@@ -213,7 +213,7 @@ fn a_slow_sibling_is_told_as_down_within_ten_seconds_and_as_up_within_ten_of_its
 #[test]
 fn what_was_measured_by_a_prober_that_was_held_up_ejects_nobody() {
     let now = Cell::new(Instant::now());
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(now.get());
     schedule.reconcile(siblings(LatencyRule::default()).into(), now.get());
     assert_eq!(pass(&mut schedule, &now, 60, SLOW, false).len(), 4);
     assert_eq!(schedule.ejected(), 0);
@@ -222,7 +222,7 @@ fn what_was_measured_by_a_prober_that_was_held_up_ejects_nobody() {
 #[test]
 fn who_is_compared_no_more_is_back_and_is_not_checked_out_of_turn() {
     let now = Cell::new(Instant::now());
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(now.get());
     schedule.reconcile(siblings(LatencyRule::default()).into(), now.get());
     pass(&mut schedule, &now, 30, SLOW, true);
     assert_eq!(schedule.ejected(), 1);
@@ -237,7 +237,7 @@ fn who_is_compared_no_more_is_back_and_is_not_checked_out_of_turn() {
 #[test]
 fn an_ejected_target_that_fails_its_checks_is_down_for_that_and_no_longer_ejected() {
     let now = Cell::new(Instant::now());
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(now.get());
     schedule.reconcile(siblings(LatencyRule::default()).into(), now.get());
     pass(&mut schedule, &now, 30, SLOW, true);
     let later = now.get() + SECOND;
@@ -253,7 +253,7 @@ fn an_ejected_target_that_fails_its_checks_is_down_for_that_and_no_longer_ejecte
 #[test]
 fn one_host_has_room_for_its_limit_and_the_rest_follow_as_it_answers() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     let limit = usize::try_from(PER_HOST_LIMIT).unwrap();
     let keys = 0..limit * 2;
     let at_one_host = |key: &usize| (*key, target(u16::try_from(*key).unwrap()));
@@ -275,7 +275,7 @@ fn one_host_has_room_for_its_limit_and_the_rest_follow_as_it_answers() {
 #[test]
 fn who_is_known_from_before_is_checked_later_than_who_is_not_and_within_an_interval() {
     let start = Instant::now();
-    let mut schedule = Schedule::new();
+    let mut schedule = Schedule::new(start);
     let known = |port| Target { known: Some(true), ..target(port) };
     schedule.reconcile(set([("a", known(1)), ("b", known(2)), ("c", target(3)), ("d", target(4))]), start);
     // The first of each kind at once, then each kind at its own pace.
