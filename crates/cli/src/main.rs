@@ -74,7 +74,7 @@ enum Command {
     #[command(subcommand)]
     Shift(shift::Command),
     /// Run the hub of a fleet: who belongs to it, policy out, status in.
-    Hub(hub::Args),
+    Hub(Box<hub::Args>),
     /// Let clusters into the fleet of a hub, show them, put one out.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
             Command::Replay(args) => replay::run(&args),
             Command::Simulate(args) => simulate::run(&args),
             Command::Shift(command) => shift::run(&command).await,
-            Command::Hub(args) => hub::run(args).await,
+            Command::Hub(args) => hub::run(*args).await,
             Command::Cluster(command) => cluster::run(&command).await,
             Command::Rollout(command) => rollout::run(&command).await,
             Command::Access(command) => access::run(&command).await,

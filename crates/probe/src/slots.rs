@@ -33,10 +33,7 @@ impl<K, T> Default for Slots<K, T> {
 
 /// The slot's number and the life that a ticket is for.
 const fn parts(ticket: Ticket) -> (usize, u32) {
-    // Both halves fit by construction.
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of what `ticket` put together")]
-    let parts = ((ticket & 0xffff_ffff) as usize, (ticket >> 32) as u32);
-    parts
+    ((ticket & 0xffff_ffff) as usize, (ticket >> 32) as u32)
 }
 
 fn ticket(slot: u32, life: u32) -> Ticket {
