@@ -109,8 +109,9 @@ impl FleetCluster {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
-    /// Its endpoints in this cluster, from all its slices, each address once.
-    pub endpoints: BTreeMap<SocketAddr, Endpoint>,
+    /// Its endpoints in this cluster, from all its slices, each address once. Those that are described alike, as the healthy
+    /// ones on a node are, share their description.
+    pub endpoints: BTreeMap<SocketAddr, Arc<Endpoint>>,
     /// How many endpoints its workloads want, if all of them say so.
     #[serde(default)]
     pub replicas: Option<u32>,
@@ -128,7 +129,7 @@ pub struct Service {
 }
 
 /// An endpoint as its slice describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// The zone it lies in.

@@ -16,7 +16,7 @@ pub(crate) struct SliceSpec {
     pub(crate) service: ServiceName,
     pub(crate) ports: Box<[SlicePort]>,
     pub(crate) ports_at: Pos,
-    pub(crate) endpoints: Box<[(IpAddr, Endpoint)]>,
+    pub(crate) endpoints: Box<[(IpAddr, Arc<Endpoint>)]>,
 }
 
 /// A port of a slice.
@@ -95,7 +95,7 @@ fn read_family(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Family> {
 fn read_endpoint(
     mut endpoint: Fields<'_>,
     family: Option<Family>,
-    into: &mut Vec<(IpAddr, Endpoint)>,
+    into: &mut Vec<(IpAddr, Arc<Endpoint>)>,
     issues: &mut Issues,
 ) {
     let whole = issues.bad;
@@ -125,6 +125,7 @@ fn read_endpoint(
         }
         return;
     }
+    let described = Arc::new(Endpoint { zone: zone.value, ready, terminating, node, node_ready: true });
     for address in addresses {
         let fits = if address.value.is_ipv4() { Family::V4 } else { Family::V6 };
         if family.is_some_and(|family| family != fits) {
@@ -132,10 +133,7 @@ fn read_endpoint(
             issues.omit(address.at, format!("{} is not of the slice's addressType", address.value), hint);
             continue;
         }
-        into.push((
-            address.value,
-            Endpoint { zone: zone.value.clone(), ready, terminating, node: node.clone(), node_ready: true },
-        ));
+        into.push((address.value, Arc::clone(&described)));
     }
 }
 

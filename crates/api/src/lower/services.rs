@@ -242,8 +242,8 @@ fn endpoints(
     slices: &[Arc<Object>],
     broken: &BTreeSet<Arc<str>>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<SocketAddr, Endpoint> {
-    let mut found: Vec<(SocketAddr, &Endpoint)> = Vec::new();
+) -> BTreeMap<SocketAddr, Arc<Endpoint>> {
+    let mut found: Vec<(SocketAddr, &Arc<Endpoint>)> = Vec::new();
     for object in slices {
         let Some(slice) = object.spec.slice() else { continue };
         match port_of(spec, slice) {
@@ -258,9 +258,11 @@ fn endpoints(
     // The same endpoint may be in two slices while Kubernetes moves it from one to the other: the first is taken.
     found.sort_by_key(|(address, _)| *address);
     found.dedup_by_key(|(address, _)| *address);
-    let with_node = |(address, endpoint): (SocketAddr, &Endpoint)| {
+    let with_node = |(address, endpoint): (SocketAddr, &Arc<Endpoint>)| {
         let node_ready = endpoint.node.as_ref().is_none_or(|node| !broken.contains(node));
-        (address, Endpoint { node_ready, ..endpoint.clone() })
+        let same = endpoint.node_ready == node_ready;
+        let with = || Arc::new(Endpoint { node_ready, ..(**endpoint).clone() });
+        (address, if same { Arc::clone(endpoint) } else { with() })
     };
     // From a sorted list a map is made without room to spare.
     found.into_iter().map(with_node).collect()

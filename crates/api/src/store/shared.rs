@@ -1,6 +1,7 @@
-//! Texts that many objects have in common, kept once: namespaces, services, zones and nodes.
+//! What many objects have in common, kept once: namespaces, services, zones, nodes, and how endpoints are described.
 
 use crate::{
+    config::Endpoint,
     kinds::Spec,
     object::{Object, ObjectKey},
 };
@@ -15,6 +16,7 @@ pub(super) struct Shared {
     texts: BTreeSet<Arc<str>>,
     services: BTreeSet<ServiceName>,
     zones: BTreeSet<Zone>,
+    endpoints: BTreeSet<Arc<Endpoint>>,
     /// How many there were after the last sweep.
     swept: usize,
 }
@@ -30,25 +32,34 @@ impl Shared {
             Spec::Slice(spec) => {
                 spec.service = known(&mut self.services, &spec.service);
                 for (_, endpoint) in &mut spec.endpoints {
-                    endpoint.zone = known(&mut self.zones, &endpoint.zone);
-                    if let Some(node) = &mut endpoint.node {
-                        *node = known(&mut self.texts, node);
-                    }
+                    *endpoint = self.described(endpoint);
                 }
             }
             _ => {}
         }
     }
 
+    fn described(&mut self, endpoint: &Arc<Endpoint>) -> Arc<Endpoint> {
+        if let Some(known) = self.endpoints.get(endpoint) {
+            return Arc::clone(known);
+        }
+        let zone = known(&mut self.zones, &endpoint.zone);
+        let node = endpoint.node.as_ref().map(|node| known(&mut self.texts, node));
+        let described = Arc::new(Endpoint { zone, node, ..**endpoint });
+        self.endpoints.insert(Arc::clone(&described));
+        described
+    }
+
     /// Forgets what may not be used any more, once it may be half of all: what is still used is only kept twice then.
     pub(super) fn sweep(&mut self) {
-        let Self { texts, services, zones, swept } = self;
-        if texts.len() + services.len() + zones.len() > SMALL.max(2 * *swept) {
+        let Self { texts, services, zones, endpoints, swept } = self;
+        if texts.len() + services.len() + zones.len() + endpoints.len() > SMALL.max(2 * *swept) {
+            endpoints.retain(|endpoint| Arc::strong_count(endpoint) > 1);
             texts.retain(|text| Arc::strong_count(text) > 1);
             // Of names it is not seen whether they are used: they are found again as they are read.
             services.clear();
             zones.clear();
-            *swept = texts.len();
+            *swept = texts.len() + endpoints.len();
         }
     }
 }
