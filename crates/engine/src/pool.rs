@@ -141,7 +141,7 @@ pub(crate) struct SavedPool {
     governor: SavedGovernor,
     mark: SavedMark,
     frozen: Option<u32>,
-    endpoints: BTreeMap<SocketAddr, SavedEndpoint>,
+    endpoints: SmallMap<SocketAddr, SavedEndpoint>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +188,7 @@ impl SavedPool {
             governor: told.governor.clone(),
             mark: SavedMark(frozen.unwrap_or(0)),
             frozen,
-            endpoints: BTreeMap::new(),
+            endpoints: SmallMap::new(),
         }
     }
 

@@ -91,8 +91,8 @@ struct Told {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SavedService {
-    pools: BTreeMap<Zone, SavedPool>,
-    remotes: BTreeMap<ClusterName, SavedGovernor>,
+    pools: SmallMap<Zone, SavedPool>,
+    remotes: SmallMap<ClusterName, SavedGovernor>,
     #[serde(default)]
     steering: SavedSteering,
     #[serde(default)]

@@ -5,7 +5,11 @@
 //! has tens of thousands of such maps. Not for what grows with the number of services, nor for what comes and goes one
 //! by one: to insert moves what comes after.
 
-use std::borrow::Borrow;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+use std::{borrow::Borrow, fmt, marker::PhantomData};
 
 /// Entries in the order of their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,9 +129,47 @@ impl<K: Ord, V> FromIterator<(K, V)> for SmallMap<K, V> {
     }
 }
 
+impl<K: Serialize, V: Serialize> Serialize for SmallMap<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for SmallMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<K, V>(PhantomData<(K, V)>);
+
+        impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
+            type Value = SmallMap<K, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut map = SmallMap::new();
+                while let Some((key, value)) = entries.next_entry()? {
+                    map.insert(key, value);
+                }
+                Ok(map)
+            }
+        }
+
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_written_and_read_as_a_map() {
+        let map: SmallMap<u8, char> = [(1, 'a'), (2, 'b')].into_iter().collect();
+        let text = serde_json::to_string(&map).unwrap();
+        assert_eq!(text, r#"{"1":"a","2":"b"}"#);
+        assert_eq!(serde_json::from_str::<SmallMap<u8, char>>(r#"{"2":"b","1":"a"}"#).unwrap(), map);
+    }
 
     #[test]
     fn entries_are_in_order_and_the_last_of_a_key_counts() {
