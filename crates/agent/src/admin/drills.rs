@@ -4,6 +4,8 @@ use super::{Ask, Failure, Shared, ask};
 use crate::{
     drills::{DrillQuery, DrillView, Refusal, headroom},
     shell::{unix_micros, wall_clock},
+    traffic::TrafficView,
+    view::InForceView,
 };
 use axum::{
     Extension, Json,
@@ -12,6 +14,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tidegate_link::access::Caller;
+use tidegate_model::ServiceName;
 
 /// What an agent's clock says.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,34 @@ pub(super) async fn time() -> Json<Now> {
 
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Vec<DrillView>>, Failure> {
     ask(&shared, Ask::Drills).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrafficQuery {
+    /// Without it, of all.
+    service: Option<String>,
+}
+
+pub(super) async fn traffic(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Query(TrafficQuery { service }): Query<TrafficQuery>,
+) -> Result<Json<TrafficView>, Failure> {
+    let service: Option<ServiceName> =
+        service.map(|it| it.parse()).transpose().map_err(|error: tidegate_model::NameError| {
+            Failure::Error(StatusCode::BAD_REQUEST, error.to_string())
+        })?;
+    caller.may_in(service.as_ref().map(ServiceName::namespace))?;
+    ask(&shared, |answer| Ask::Traffic(service, answer)).await.map(Json)
+}
+
+pub(super) async fn in_force(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<InForceView>, Failure> {
+    caller.may_in(None)?;
+    ask(&shared, Ask::InForce).await.map(Json)
 }
 
 /// 400: it cannot be read. 404: nothing of the target is known, or here. 409: it would do harm.
