@@ -1,6 +1,10 @@
 //! Telling agents what to break, that it is over, and asking them what they saw: their admin addresses, over HTTP/1.
 
-use super::{RunError, command::Ran};
+use super::{
+    RunError,
+    command::Ran,
+    watch::{Watch, in_force},
+};
 use crate::{
     clock::{Clock, micros},
     course::Moments,
@@ -10,7 +14,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -40,6 +44,7 @@ pub(super) struct Order {
     agents: Vec<SocketAddr>,
     /// The query, without the id.
     query: String,
+    drill: Drill,
 }
 
 impl Order {
@@ -72,7 +77,7 @@ impl Order {
         fields.push(("by", format!("drill run of {}", drill.name)));
         let query =
             fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>();
-        Ok(Self { id: id.to_owned(), agents, query: query.join("&") })
+        Ok(Self { id: id.to_owned(), agents, query: query.join("&"), drill: drill.clone() })
     }
 }
 
@@ -90,7 +95,7 @@ fn target(target: &DrillTarget) -> Result<Vec<(&'static str, String)>, RunError>
 }
 
 /// Everything but letters, digits and `-._~` as `%XX`.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),
@@ -107,6 +112,8 @@ pub(super) struct Agents {
     over: Mutex<bool>,
     /// What was known of each before the fault: its clock, and the last decision.
     before: Mutex<BTreeMap<SocketAddr, (Option<Offset>, u64)>>,
+    /// What they tell of traffic since then.
+    watch: Mutex<Option<Watch>>,
 }
 
 #[derive(Deserialize)]
@@ -127,7 +134,13 @@ struct Now {
 
 impl Agents {
     pub(super) fn new(order: Order, clock: Clock) -> Self {
-        Self { order, clock, over: Mutex::new(false), before: Mutex::new(BTreeMap::new()) }
+        Self {
+            order,
+            clock,
+            over: Mutex::new(false),
+            before: Mutex::new(BTreeMap::new()),
+            watch: Mutex::new(None),
+        }
     }
 
     /// Before anything is broken: every agent answers.
@@ -138,6 +151,7 @@ impl Agents {
             let last = self.events(*agent, 0).await?.last().map_or(0, |event| event.seq);
             before.insert(*agent, (clock, last));
         }
+        *self.watch.lock().await = Some(Watch::start(&self.order.agents, &self.order.drill));
         Ok(())
     }
 
@@ -148,7 +162,7 @@ impl Agents {
         if *over {
             return ran.end(Some("came too late: it was mended already".to_owned()));
         }
-        let Order { id, agents, query } = &self.order;
+        let Order { id, agents, query, .. } = &self.order;
         let (mut told, mut unknown) = (0, None);
         for agent in agents {
             let path = format!("/api/v1/drills?id={}&{query}", encoded(id));
@@ -185,14 +199,22 @@ impl Agents {
     /// What they saw.
     pub(super) async fn told(&self, moments: Moments) -> AgentsPart {
         let before = self.before.lock().await;
+        let watch = self.watch.lock().await.take();
         let mut told = Vec::new();
         for agent in &self.order.agents {
             let (clock, last) = before.get(agent).copied().unwrap_or((None, 0));
             let after = self.offset(*agent).await;
             let events = self.events(*agent, last).await;
-            told.push(AgentTold { agent: agent.to_string(), before: clock, after, events });
+            told.push(AgentTold {
+                agent: agent.to_string(),
+                before: clock,
+                after,
+                events,
+                in_force: in_force(*agent, PATIENCE).await,
+                traffic: watch.as_ref().map(|watch| watch.of(*agent)).unwrap_or_default(),
+            });
         }
-        agents_part(&told, &self.clock, moments)
+        agents_part(&told, &self.order.drill.target, &self.clock, moments)
     }
 
     async fn offset(&self, agent: SocketAddr) -> Option<Offset> {
@@ -244,6 +266,17 @@ async fn mend(agent: SocketAddr, id: &str) -> Result<(), String> {
 /// The words of a refusal.
 fn why(status: StatusCode, body: &[u8]) -> String {
     serde_json::from_slice::<Failure>(body).map_or_else(|_| status.to_string(), |failure| failure.error)
+}
+
+/// The answer to a question about one thing.
+pub(super) async fn question<T: DeserializeOwned>(
+    agent: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<T, String> {
+    let (status, body) = ask(agent, Method::GET, path, limit).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| format!("the agent at {agent} answered {status}, which cannot be read: {error}"))
 }
 
 async fn ask(

@@ -4,8 +4,17 @@
 //! its time several times, and the fastest answer counts. It was made somewhere between question and answer, so its offset is taken from
 //! the middle, and half of the round trip is the uncertainty (Cristian, 1989). Where the offset moved meanwhile, by so much more.
 
+mod breakdown;
+mod traffic;
+
+pub use breakdown::{DecisionLine, GatewayAck};
+pub use traffic::{Capacity, InForce, PoolTraffic, PoolUse, Told, ToldPool, ToldTarget, TrafficPart};
+
 use crate::{clock::Clock, course::Moments};
+use breakdown::Seen;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidegate_api::DrillTarget;
 
 /// How far an agent's clock is ahead of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +26,8 @@ pub struct Offset {
 }
 
 /// A record of an agent's timeline, as far as it is needed here.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Event {
     /// Its number.
     pub seq: u64,
@@ -26,8 +35,29 @@ pub struct Event {
     pub unix_micros: u64,
     /// `poolChanged`, `planChanged` and so on.
     pub kind: String,
+    /// The service it is about.
+    pub service: Option<String>,
+    /// Of a plan: its source.
+    pub source: Option<String>,
+    /// Of a plan: the shares before, in 1/10000 by target.
+    pub before: BTreeMap<String, u32>,
+    /// Of a plan: the shares now.
+    pub after: BTreeMap<String, u32>,
+    /// The zone, the endpoint, the peer, and what became of it.
+    pub zone: Option<String>,
+    /// See `zone`.
+    pub endpoint: Option<String>,
+    /// See `zone`.
+    pub peer: Option<String>,
+    /// See `zone`.
+    pub state: Option<String>,
+    /// Of an ACK: the gateway.
+    pub gateway: Option<String>,
+    /// Of an ACK: the version.
+    pub version: Option<String>,
+    /// Of an ACK: the number of the newest record whose decision it carried.
+    pub decision: Option<u64>,
     /// Why, for people.
-    #[serde(default)]
     pub reason: String,
 }
 
@@ -42,6 +72,10 @@ pub struct AgentTold {
     pub after: Option<Offset>,
     /// Its records since before the fault, or why there are none.
     pub events: Result<Vec<Event>, String>,
+    /// What is in force there; `None` if it did not say.
+    pub in_force: Option<InForce>,
+    /// What it told of traffic, each second, in order.
+    pub traffic: Vec<Told>,
 }
 
 /// What agents told of a drill.
@@ -54,14 +88,46 @@ pub struct AgentsPart {
     pub decide_ms: Option<f64>,
     /// The times above may be so much more or less, in milliseconds: the clock of the agent that was first.
     pub uncertainty_ms: Option<f64>,
+    /// From the first plan that changed to the first gateway that had it.
+    #[serde(default)]
+    pub push_first_ms: Option<f64>,
+    /// From there to when every gateway that was told had it.
+    #[serde(default)]
+    pub push_last_ms: Option<f64>,
+    /// From when every gateway had it to the last request that still went to what was broken; 0 if that was before.
+    #[serde(default)]
+    pub drain_ms: Option<f64>,
+    /// That may have been so much earlier: the time between two reports of a gateway, and the clock.
+    #[serde(default)]
+    pub drain_uncertainty_ms: Option<f64>,
+    /// From mending to the first plan that changed, of all agents.
+    #[serde(default)]
+    pub first_failback_ms: Option<f64>,
     /// From mending to the last plan that changed, of all agents.
     pub stable_failback_ms: Option<f64>,
+    /// How often the traffic of one service and source moved, away and back, from the fault to the end: the most of any. Steps of a
+    /// ramp are one move. `None` if no agent told.
+    #[serde(default)]
+    pub moves: Option<u64>,
+    /// How busy the busiest pool was that stood in, while the fault was on: a part of what its healthy endpoints can take; `None` if
+    /// no capacity is declared.
+    #[serde(default)]
+    pub utilisation: Option<f64>,
     /// Each of them.
     pub agents: Vec<AgentPart>,
+    /// Who served over time.
+    #[serde(default)]
+    pub traffic: Option<TrafficPart>,
+    /// What they decided and why, in order, from the fault on.
+    #[serde(default)]
+    pub decisions: Vec<DecisionLine>,
+    /// Decisions that are not in the list because there was no more room.
+    #[serde(default)]
+    pub decisions_left_out: u64,
 }
 
 /// What one agent told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPart {
     /// Its admin address.
@@ -78,10 +144,43 @@ pub struct AgentPart {
     pub moves: u64,
     /// Plans that changed after it.
     pub moves_back: u64,
+    /// From the fault to the first gateway that had the first plan that changed.
+    #[serde(default)]
+    pub push_first_ms: Option<f64>,
+    /// From the fault to when all gateways that were told had it.
+    #[serde(default)]
+    pub push_last_ms: Option<f64>,
+    /// Each of its gateways that had it.
+    #[serde(default)]
+    pub gateways: Vec<GatewayAck>,
+    /// From the fault to the last request before mending that still went to what was broken, as far as this agent's gateways
+    /// reported; `None` if none did, or they never left.
+    #[serde(default)]
+    pub drain_ms: Option<f64>,
+    /// It may have been so much earlier.
+    #[serde(default)]
+    pub drain_uncertainty_ms: Option<f64>,
+    /// From mending to the first plan that changed.
+    #[serde(default)]
+    pub first_failback_ms: Option<f64>,
     /// From mending to the last plan that changed.
     pub stable_failback_ms: Option<f64>,
+    /// What is in force there.
+    #[serde(default)]
+    pub in_force: Option<InForce>,
     /// Why it told nothing.
     pub error: Option<String>,
+}
+
+impl AgentPart {
+    /// Its cluster and address, as far as they are known.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.in_force {
+            Some(it) => format!("{} at {}", it.cluster, self.agent),
+            None => self.agent.clone(),
+        }
+    }
 }
 
 /// The offset by several questions, each as (asked, its time, answered), in microseconds since 1970; the first and the last by our clock.
@@ -105,59 +204,79 @@ fn both(before: Option<Offset>, after: Option<Offset>) -> Option<Offset> {
 
 /// What they told, on the drill's clock.
 #[must_use]
-pub fn agents_part(told: &[AgentTold], clock: &Clock, moments: Moments) -> AgentsPart {
-    let agents: Vec<AgentPart> = told.iter().map(|told| part(told, clock, moments)).collect();
+pub fn agents_part(told: &[AgentTold], target: &DrillTarget, clock: &Clock, moments: Moments) -> AgentsPart {
+    let all: Vec<&InForce> = told.iter().filter_map(|it| it.in_force.as_ref()).collect();
+    let agents: Vec<AgentPart> = told.iter().map(|told| part(told, target, &all, clock, moments)).collect();
     let first = agents.iter().filter(|it| it.detect_ms.is_some());
     let first = first.min_by(|a, b| a.detect_ms.unwrap_or(0.0).total_cmp(&b.detect_ms.unwrap_or(0.0)));
+    let least = |of: fn(&AgentPart) -> Option<f64>| agents.iter().filter_map(of).min_by(f64::total_cmp);
+    let most = |of: fn(&AgentPart) -> Option<f64>| agents.iter().filter_map(of).max_by(f64::total_cmp);
+    let after = |one: Option<f64>, other: Option<f64>| one.zip(other).map(|(a, b)| (a - b).max(0.0));
     let detect_ms = first.and_then(|it| it.detect_ms);
-    let decided = agents.iter().filter_map(|it| it.decide_ms).min_by(f64::total_cmp);
+    let decided = least(|it| it.decide_ms);
+    let (push_first, push_last) = (least(|it| it.push_first_ms), most(|it| it.push_last_ms));
+    let slowest = agents.iter().filter(|it| it.drain_ms.is_some());
+    let slowest = slowest.max_by(|a, b| a.drain_ms.unwrap_or(0.0).total_cmp(&b.drain_ms.unwrap_or(0.0)));
+    let traffic = traffic::traffic(told, target, clock, moments);
+    let stood_in = traffic.iter().flat_map(|it| &it.utilisation).filter(|it| !it.broken);
+    let (decisions, decisions_left_out) = breakdown::decisions(told, clock, moments);
     AgentsPart {
         detect_ms,
-        decide_ms: decided.zip(detect_ms).map(|(decided, noticed)| (decided - noticed).max(0.0)),
+        decide_ms: after(decided, detect_ms),
         uncertainty_ms: first.and_then(|it| it.uncertainty_ms),
-        stable_failback_ms: agents.iter().filter_map(|it| it.stable_failback_ms).max_by(f64::total_cmp),
+        push_first_ms: after(push_first, decided),
+        push_last_ms: after(push_last, push_first),
+        drain_ms: after(slowest.and_then(|it| it.drain_ms), push_last),
+        drain_uncertainty_ms: slowest.and_then(|it| it.drain_uncertainty_ms),
+        first_failback_ms: least(|it| it.first_failback_ms),
+        stable_failback_ms: most(|it| it.stable_failback_ms),
+        moves: breakdown::moves(told, clock, moments),
+        utilisation: stood_in.filter_map(|it| it.most).max_by(f64::total_cmp),
         agents,
+        traffic,
+        decisions,
+        decisions_left_out,
     }
 }
 
-fn part(told: &AgentTold, clock: &Clock, moments: Moments) -> AgentPart {
+fn part(
+    told: &AgentTold,
+    target: &DrillTarget,
+    all: &[&InForce],
+    clock: &Clock,
+    moments: Moments,
+) -> AgentPart {
     let offset = both(told.before, told.after);
     let none = Vec::new();
     let (events, error) = match &told.events {
         Ok(events) => (events, None),
         Err(why) => (&none, Some(why.clone())),
     };
-    let ahead = offset.map_or(0, |it| it.ahead_us);
-    let slack = offset.map_or(0, |it| it.uncertainty_us);
-    let fault = moments.fault.map(|at| clock.unix_micros(at));
-    let at = |event: &Event| i64::try_from(event.unix_micros).unwrap_or(i64::MAX).saturating_sub(ahead);
-    // After the fault for certain, or so little before that clocks may be wrong.
-    let since = |moment: Option<u64>, event: &Event| {
-        let moment = i64::try_from(moment?).ok()?;
-        let since = at(event) - moment;
-        (since >= -slack).then(|| ms(since.max(0)))
-    };
-    let until_mending = |event: &&Event| {
-        let mending = moments.mending.map(|at| clock.unix_micros(at)).and_then(|at| i64::try_from(at).ok());
-        mending.is_none_or(|mending| at(event) < mending)
-    };
-    let mended = moments.mended.map(|at| clock.unix_micros(at));
-    let plans = || events.iter().filter(|event| event.kind == "planChanged");
-    let away = || plans().filter(until_mending).filter_map(|event| since(fault, event));
-    let back = || plans().filter(|event| !until_mending(event)).filter_map(|event| since(mended, event));
-    let notices =
-        ["poolChanged", "endpointChanged", "peerChanged", "locationChanged", "shiftChanged", "planChanged"];
-    let noticed = events.iter().filter(|event| notices.contains(&event.kind.as_str())).filter(until_mending);
+    let seen = Seen::new(events, offset, clock, moments);
+    let away = || seen.away().filter_map(|event| seen.since_fault(event));
+    let back = || seen.back().filter_map(|event| seen.since_mended(event));
+    let gateways = seen.gateways();
+    let drain = told.in_force.as_ref().and_then(|own| {
+        let is_broken = traffic::broken(target, own, all);
+        traffic::drain(told, &is_broken, clock, moments)
+    });
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     AgentPart {
         agent: told.agent.clone(),
         clock_ahead_ms: offset.map(|it| ms(it.ahead_us)),
         uncertainty_ms: offset.map(|it| ms(it.uncertainty_us)),
-        detect_ms: noticed.filter_map(|event| since(fault, event)).min_by(f64::total_cmp),
+        detect_ms: seen.noticed().filter_map(|event| seen.since_fault(event)).min_by(f64::total_cmp),
         decide_ms: away().min_by(f64::total_cmp),
         moves: count(away().count()),
         moves_back: count(back().count()),
+        push_first_ms: gateways.iter().map(|it| it.first_ms).min_by(f64::total_cmp),
+        push_last_ms: gateways.iter().map(|it| it.first_ms).max_by(f64::total_cmp),
+        gateways,
+        drain_ms: drain.map(|(at, _)| ms(at)),
+        drain_uncertainty_ms: drain.map(|(_, slack)| ms(slack)),
+        first_failback_ms: back().min_by(f64::total_cmp),
         stable_failback_ms: back().max_by(f64::total_cmp),
+        in_force: told.in_force.clone(),
         error,
     }
 }
@@ -168,60 +287,4 @@ fn ms(us: i64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tidegate_model::Time;
-
-    #[test]
-    fn the_fastest_answer_says_the_offset_best() {
-        // The agent is 5 s ahead.
-        let asked = [(1_000_000, 6_004_000, 1_010_000), (2_000_000, 7_000_900, 2_002_000)];
-        assert_eq!(offset(&asked), Some(Offset { ahead_us: 4_999_900, uncertainty_us: 1000 }));
-        assert_eq!(offset(&[]), None);
-    }
-
-    #[test]
-    fn times_of_an_agent_are_told_on_the_drills_clock_with_their_uncertainty() {
-        let clock = Clock::start();
-        let at = Time::from_millis;
-        let moments = Moments {
-            fault: Some(at(1000)),
-            mending: Some(at(5000)),
-            mended: Some(at(5100)),
-            ..Moments::default()
-        };
-        // Its clock is 2 s ahead.
-        let event = |seq, ms: u64, kind: &str| Event {
-            seq,
-            unix_micros: clock.unix_micros(at(ms + 2000)),
-            kind: kind.to_owned(),
-            reason: String::new(),
-        };
-        let events = vec![
-            event(1, 500, "planChanged"),
-            event(2, 1000, "drillChanged"),
-            event(3, 1300, "poolChanged"),
-            event(4, 1350, "planChanged"),
-            event(5, 6100, "planChanged"),
-            event(6, 9100, "planChanged"),
-        ];
-        let clock_at = |ahead_us| Some(Offset { ahead_us, uncertainty_us: 400 });
-        let told = AgentTold {
-            agent: "a".to_owned(),
-            before: clock_at(2_000_000),
-            after: clock_at(2_001_500),
-            events: Ok(events),
-        };
-        let silent =
-            AgentTold { agent: "b".to_owned(), before: None, after: None, events: Err("gone".to_owned()) };
-        let part = agents_part(&[told, silent], &clock, moments);
-        assert_eq!((part.detect_ms, part.decide_ms), (Some(300.0), Some(50.0)));
-        assert_eq!(
-            (part.uncertainty_ms, part.stable_failback_ms),
-            (Some(1.5), Some(4000.0)),
-            "the clock moved"
-        );
-        assert_eq!((part.agents[0].moves, part.agents[0].moves_back), (1, 2));
-        assert_eq!(part.agents[1].error.as_deref(), Some("gone"));
-    }
-}
+mod tests;
