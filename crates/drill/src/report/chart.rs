@@ -145,7 +145,7 @@ impl<'a> Drawing<'a> {
         let mut x = RIGHT;
         for (class, label) in entries.iter().rev() {
             #[expect(clippy::cast_precision_loss, reason = "labels are short")]
-            let width = label.len() as f64 * 6.8 + 34.0;
+            let width = label.len() as f64 * 6.8 + 42.0;
             x -= width;
             if class.starts_with('p') || *class == "max" {
                 self.svg.line(class, (x, 16.0), (x + 22.0, 16.0));

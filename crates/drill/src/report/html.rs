@@ -12,7 +12,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0}h2{font-size:1.1rem;margin:1
 .passed{border-color:#00664b;color:#00664b}.failed{border-color:#a33c00;color:#a33c00}\
 p{margin:.4rem 0}.s{color:#374151}figure{margin:.6rem 0}figure svg{display:block;width:100%;height:auto}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;\
-border-bottom:1px solid #d1d5db;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}th.n{text-align:right}.log td.n{padding-right:1rem;white-space:nowrap}.log td+td{padding-right:1rem}\
+border-bottom:1px solid #d1d5db;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}th.n{text-align:right}.two td.n{min-width:6rem}.log td.n{padding-right:1rem;white-space:nowrap}.log td+td{padding-right:1rem}\
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 2rem}\
 pre{white-space:pre-wrap;background:#f3f4f6;padding:.5rem;margin:.3rem 0}\
 @media(max-width:600px){body{padding:.7rem;font-size:15px}figure{overflow-x:auto}figure svg{min-width:36rem}}\

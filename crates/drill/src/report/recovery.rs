@@ -43,7 +43,7 @@ pub fn waterfall_chart(report: &Report) -> Option<String> {
         &[("w-detect", "detect"), ("w-decide", "decide"), ("w-push", "push"), ("w-drain", "drain")],
     );
     // Room on the right for what is said of the longest bar.
-    let x = |ms: f64| BARS + (RIGHT - BARS - 130.0) * (ms / longest).clamp(0.0, 1.0);
+    let x = |ms: f64| BARS + (RIGHT - BARS - 190.0) * (ms / longest).clamp(0.0, 1.0);
     let (top, bottom) = (64.0, 64.0 + ROW * float(rows.len()));
     let step = STEPS_MS.into_iter().find(|step| longest / step <= 8.0).unwrap_or(7_200_000.0);
     for tick in 0..=8 {
@@ -52,6 +52,13 @@ pub fn waterfall_chart(report: &Report) -> Option<String> {
             svg.line("grid", (x(at), top), (x(at), bottom));
             svg.text("s", x(at), bottom + 16.0, Anchor::Middle, &milliseconds(at));
         }
+    }
+    let mut last = f64::MIN;
+    for (at, label) in &marks {
+        svg.line("edge", (x(*at), top - 6.0), (x(*at), bottom));
+        let above = x(*at) < last + 120.0;
+        svg.text("s", x(*at) + 3.0, if above { top - 20.0 } else { top - 8.0 }, Anchor::Start, label);
+        last = x(*at);
     }
     for (index, row) in rows.iter().enumerate() {
         let y = top + ROW * float(index);
@@ -62,16 +69,9 @@ pub fn waterfall_chart(report: &Report) -> Option<String> {
             svg.area(class, x(*from), y + 5.0, (x(*until) - x(*from)).max(1.5), ROW - 10.0);
             end = f64::max(end, x(*until));
         }
-        svg.text("s", end + 6.0, y + 17.0, Anchor::Start, &row.said);
+        svg.text("h", end + 6.0, y + 17.0, Anchor::Start, &row.said);
     }
     svg.line("axis", (BARS, top), (BARS, bottom));
-    let mut row = f64::MIN;
-    for (at, label) in &marks {
-        svg.line("edge", (x(*at), top - 6.0), (x(*at), bottom));
-        let above = x(*at) < row + 120.0;
-        svg.text("s", x(*at) + 3.0, if above { top - 20.0 } else { top - 8.0 }, Anchor::Start, label);
-        row = x(*at);
-    }
     let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.name, row.said)).collect();
     Some(svg.finish(bottom + 30.0, "waterfall", "The recovery, stage by stage", &told.join("; ")))
 }
@@ -100,10 +100,8 @@ fn stages(agents: &AgentsPart) -> Option<Vec<Row>> {
     let mut at = 0.0;
     let mut rows = Vec::new();
     let slack = agents.uncertainty_ms.map(|it| format!(" ± {}", milliseconds(it))).unwrap_or_default();
-    let drain_slack = agents
-        .drain_uncertainty_ms
-        .map(|it| format!(", up to {} less", milliseconds(it)))
-        .unwrap_or_default();
+    let drain_slack =
+        agents.drain_uncertainty_ms.map(|it| format!(", or {} less", milliseconds(it))).unwrap_or_default();
     for (name, class, took, said) in [
         ("detect", "w-detect", Some(detected), &slack),
         ("decide", "w-decide", agents.decide_ms, &String::new()),
@@ -166,7 +164,7 @@ pub fn shares_chart(report: &Report) -> Option<String> {
             if share > 0.0 {
                 drawing.svg.area(class, from, y, to - from + 0.4, bottom - y);
             }
-            if share > widest.0 {
+            if share > widest.0 && from + width(&pool.pool) + 12.0 < RIGHT {
                 widest = (share, from, f64::midpoint(y, bottom));
             }
             below[bin] += share;
@@ -176,7 +174,7 @@ pub fn shares_chart(report: &Report) -> Option<String> {
     drawing.moments();
     for ((share, x, y), name) in labels {
         // A name stands in its area where there is room for it.
-        if share >= 12.0 && x + width(&name) + 12.0 < RIGHT {
+        if share >= 12.0 {
             drawing.svg.text("in", x + 6.0, y + 4.0, Anchor::Start, &name);
         }
     }
