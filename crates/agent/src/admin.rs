@@ -1,7 +1,7 @@
 //! The admin address: health, readiness, metrics, and the JSON that the command line reads. Who asks is known before anything here
 //! runs: at the own machine it is anybody, elsewhere it is by token.
 
-mod drills;
+pub(crate) mod drills;
 
 use crate::{
     access,
@@ -28,7 +28,7 @@ use tidegate_model::ServiceName;
 use tokio::sync::{mpsc, oneshot};
 
 /// One answer to `/api/v1/decisions` holds at most so many records.
-const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 
 /// A question to the loop that owns the state.
 #[derive(Debug)]
@@ -66,13 +66,15 @@ pub(crate) enum Ask {
 }
 
 #[derive(Clone)]
-struct Shared {
-    asks: mpsc::Sender<Ask>,
-    timeline: Arc<Timeline>,
+pub(crate) struct Shared {
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) timeline: Arc<Timeline>,
+    /// Its cluster and its life.
+    pub(crate) agent: Arc<str>,
 }
 
 /// The routes of the admin address.
-pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router {
+pub(crate) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -91,14 +93,24 @@ pub(crate) fn router(asks: mpsc::Sender<Ask>, timeline: Arc<Timeline>) -> Router
         .route("/api/v1/traffic", get(drills::traffic))
         .route("/api/v1/in-force", get(drills::in_force))
         .route("/api/v1/time", get(drills::time))
-        .with_state(Shared { asks, timeline })
+        .with_state(shared)
 }
 
 /// An error as JSON: what is wrong and what to do.
-enum Failure {
+pub(crate) enum Failure {
     Error(StatusCode, String),
     /// Somebody is not let.
     Denied(Denied),
+}
+
+impl Failure {
+    /// The status and what is wrong.
+    pub(crate) fn parts(self) -> (StatusCode, String) {
+        match self {
+            Self::Error(status, text) => (status, text),
+            Self::Denied(denied) => (StatusCode::FORBIDDEN, denied.to_string()),
+        }
+    }
 }
 
 impl From<Denied> for Failure {

@@ -181,6 +181,10 @@ pub struct Output {
     pub changed_targets: Vec<(ProbeKey, Option<probe::Target>)>,
     /// The gateways of the other clusters, if they changed.
     pub peers: Option<BTreeMap<ClusterName, Vec<SocketAddr>>>,
+    /// The clusters of which a drill lets nothing be heard, if they changed.
+    pub cut: Option<BTreeSet<ClusterName>>,
+    /// Whether a drill keeps the agent away from its hub, if that changed.
+    pub leaves_hub: Option<bool>,
     /// The gateways of this cluster, if they changed.
     pub gateways: Option<BTreeMap<GatewayName, GatewayRole>>,
     /// The statuses of the own pools, if they changed.

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_engine::{Plan, Target};
+use tidegate_engine::{Plan, Shares, Target};
 use tidegate_model::{ServiceName, Time, Zone};
 
 /// How long what is pinned is counted.
@@ -40,8 +40,8 @@ type Caller = (ServiceName, Zone);
 /// What drains.
 #[derive(Debug, Default)]
 pub(crate) struct Draining {
-    /// Whom each plan uses.
-    used: BTreeMap<ServiceName, Vec<(Zone, Vec<Target>)>>,
+    /// Whom each plan uses; the shares are those of the plan itself, not a copy.
+    used: BTreeMap<ServiceName, Box<[(Zone, Shares)]>>,
     leaving: BTreeMap<Caller, BTreeMap<Target, Leaving>>,
     /// When to look at a caller's targets next; one who has none any more is passed over.
     due: BTreeSet<(Time, Caller)>,
@@ -113,9 +113,8 @@ impl Draining {
         allowed: &dyn Fn(&Target) -> bool,
         now: Time,
     ) {
-        let uses = |plan: &Plan| plan.shares.iter().map(|(target, _)| target.clone()).collect();
-        let after: Vec<(Zone, Vec<Target>)> =
-            plans.map(|plan| (plan.source.locality.zone.clone(), uses(plan))).collect();
+        let after: Box<[(Zone, Shares)]> =
+            plans.map(|plan| (plan.source.locality.zone.clone(), plan.shares.clone())).collect();
         let before = match self.used.get(service) {
             Some(before) if *before == after => return,
             _ => self.used.insert(service.clone(), after.clone()).unwrap_or_default(),
@@ -126,15 +125,15 @@ impl Draining {
                 self.leaving.remove(&caller);
                 continue;
             };
-            for target in old.into_iter().filter(|it| !new.contains(it) && allowed(it)) {
+            for target in old.keys().filter(|it| !new.contains_key(it) && allowed(it)) {
                 let leaving =
                     Leaving { since: now, until: now + timeout, gateways: BTreeMap::new(), started: None };
                 self.due.insert((leaving.until, caller.clone()));
                 self.begun += 1;
-                self.leaving.entry(caller.clone()).or_default().insert(target, leaving);
+                self.leaving.entry(caller.clone()).or_default().insert(target.clone(), leaving);
             }
             if let Some(leaving) = self.leaving.get_mut(&caller) {
-                leaving.retain(|target, _| !new.contains(target) && allowed(target));
+                leaving.retain(|target, _| !new.contains_key(target) && allowed(target));
                 if leaving.is_empty() {
                     self.leaving.remove(&caller);
                 }

@@ -13,10 +13,15 @@ pub(crate) use view::DrillQuery;
 pub use view::DrillView;
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
-use tidegate_engine::ShiftTarget;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    time::Duration,
+};
+use tidegate_engine::{Location, ShiftTarget};
 use tidegate_envoy::{FAULT_SLOTS, FaultKind, GatewayFault};
-use tidegate_model::Time;
+use tidegate_model::{ClusterName, Time};
 
 /// The longest a fault may last: longer than any recovery that a drill watches.
 pub(crate) const MAX_EXPIRY: Duration = Duration::from_secs(3600);
@@ -35,6 +40,10 @@ pub enum DrillKind {
     Shift,
     /// This cluster's gateways find an address that swallows packets where its endpoints were: this one and those after it.
     BlackHole(SocketAddr),
+    /// The agents of this cluster hear nothing of the target: their peer links to it are given up.
+    CutLink(ClusterName),
+    /// The agents of the target stay away from the hub.
+    LeaveHub,
     /// The gateways there answer requests with this status.
     Abort(u16),
     /// The gateways there let requests wait for so long.
@@ -78,7 +87,11 @@ impl Fault {
             DrillKind::Abort(status) => FaultKind::Abort(status),
             DrillKind::Brownout => FaultKind::Abort(BROWNOUT),
             DrillKind::Delay(by) => FaultKind::Delay(by),
-            DrillKind::Verdict | DrillKind::Shift | DrillKind::BlackHole(_) => return None,
+            DrillKind::Verdict
+            | DrillKind::Shift
+            | DrillKind::BlackHole(_)
+            | DrillKind::CutLink(_)
+            | DrillKind::LeaveHub => return None,
         };
         let marked = self.marked_only.then(|| self.id.clone());
         Some(GatewayFault { kind, service: self.target.service.clone(), percent: self.percent, marked })
@@ -93,6 +106,8 @@ impl fmt::Display for Fault {
         match &self.kind {
             DrillKind::Verdict => write!(f, "{target} counts as dead"),
             DrillKind::Shift => write!(f, "{percent} % of the traffic leaves {target}"),
+            DrillKind::CutLink(from) => write!(f, "agents of cluster {from} hear nothing of {target}"),
+            DrillKind::LeaveHub => write!(f, "agents of {target} stay away from the hub"),
             DrillKind::BlackHole(via) => {
                 write!(f, "gateways find {via} in place of the endpoints of {target}")
             }
@@ -191,6 +206,21 @@ impl Drills {
         self.running
             .values()
             .filter_map(|running| Some((running.slot?, &running.fault.target, running.fault.at_gateways()?)))
+    }
+
+    /// The clusters of which nothing is to be heard.
+    pub(crate) fn cut_links(&self) -> BTreeSet<ClusterName> {
+        let cut = self.running.values().filter(|it| matches!(it.fault.kind, DrillKind::CutLink(_)));
+        let to = cut.filter_map(|it| match &it.fault.target.location {
+            Location::Cluster(to) => Some(to.clone()),
+            _ => None,
+        });
+        to.collect()
+    }
+
+    /// Whether the hub is to be stayed away from.
+    pub(crate) fn leaves_hub(&self) -> bool {
+        self.running.values().any(|it| it.fault.kind == DrillKind::LeaveHub)
     }
 
     /// What gateways find an address in place of.

@@ -106,8 +106,8 @@ fn objects_of(policy: &Value) -> BTreeSet<String> {
 fn object(origin: &Origin) -> Option<String> {
     match origin {
         Origin::Default => None,
-        Origin::File { object, file, .. } | Origin::Profile { object, file, .. } => {
-            Some(format!("{object} at {file}"))
+        Origin::File { place, .. } | Origin::Profile { place, .. } => {
+            Some(format!("{} at {}", place.object, place.file))
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     access, admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
-    entrance::{self, Bound, Callers, Door, EnvoyAuthority, Gatekeeper, Listen, ListenError, Services},
-    hub::{self, HubError, HubOptions, Membership},
+    entrance::{self, Doors, Listen, ListenError},
+    hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     names::{Hosts, HostsError, Names},
@@ -22,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -32,7 +32,6 @@ use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
     MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
     access::{Door as PeopleDoor, Doorkeeper, local},
-    hub::Secret,
     identity::{Identity, Refusals, TlsError},
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
@@ -176,7 +175,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         None => None,
     };
     let (ask_tx, asks) = mpsc::channel(64);
-    let (cluster, (first, manifests), member) = match manifests(&config, boot, &ask_tx, &stop).await {
+    let timeline = Arc::new(Timeline::default());
+    let (hub_left, way) = Way::new(&ask_tx, &timeline);
+    let (cluster, (first, manifests), member) = match manifests(&config, boot, way, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
         Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
         found => found?,
@@ -189,7 +190,6 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (xds_tx, xds_events) = mpsc::channel(QUEUE);
     let (link_tx, link_events) = mpsc::channel(QUEUE);
     let (found_tx, found) = mpsc::channel(1);
-    let timeline = Arc::new(Timeline::default());
     let gateways: Gateways = Arc::new(RwLock::new(core::roles(&first.config)));
 
     let store = Store::new();
@@ -224,7 +224,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         refusals: refusals.clone(),
     };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
-    let router = admin::router(ask_tx, Arc::clone(&timeline));
+    let agent = hub::agent_name(&cluster, boot);
+    let router = admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent });
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));
@@ -266,6 +267,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         generation: 0,
         given: 0,
         in_force,
+        hub_left,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
@@ -307,7 +309,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
 async fn manifests(
     config: &AgentConfig,
     boot: PeerBoot,
-    asks: &mpsc::Sender<admin::Ask>,
+    way: Way,
     stop: &CancellationToken,
 ) -> Result<(ClusterName, (Snapshot, Updates), Option<Membership>), AgentError> {
     let paths = config.manifests.clone();
@@ -316,7 +318,7 @@ async fn manifests(
         return Ok((cluster.clone(), Folder::watch(paths, cluster, stop.clone())?, None));
     };
     let (state, named) = (&config.state_dir, config.cluster.as_ref());
-    let member = hub::open(state, options, named, boot, asks.clone(), stop.clone()).await?;
+    let member = hub::open(state, options, named, boot, way, stop.clone()).await?;
     let cluster = member.cluster.clone();
     let followed = Folder::watch_beside(paths, Some(member.given.clone()), cluster.clone(), stop.clone())?;
     Ok((cluster, followed, Some(member)))
@@ -362,61 +364,6 @@ async fn guard(
     result
 }
 
-/// Where gateways come in, before it is known who they are.
-struct Doors<'a> {
-    bound: Vec<(Listen, Bound)>,
-    xds: &'a XdsServer,
-    peers: &'a PeerServer,
-    replicas: Option<&'a Replicas>,
-    gateways: &'a Gateways,
-    refusals: Option<Refusals>,
-}
-
-impl Doors<'_> {
-    /// The servers of all of them. Nothing is served where it must not be.
-    fn open(
-        self,
-        state: &Path,
-        member: Option<&Membership>,
-        stop: &CancellationToken,
-    ) -> Result<impl Future<Output = Result<(), AgentError>> + use<>, AgentError> {
-        let refusals = self.refusals.unwrap_or_default();
-        let gatekeeper = member.map(|member| {
-            let domain = member.identity.current().bundle.trust_domain().clone();
-            let authority = EnvoyAuthority::open(state, domain, member.cluster.clone())?;
-            Gatekeeper::new(&authority, &member.identity, &member.cluster, refusals.clone())
-        });
-        let gatekeeper = gatekeeper.transpose()?;
-        let callers = Callers { gateways: Arc::clone(self.gateways), refusals };
-        let services = Services {
-            xds: self.xds.clone(),
-            peers: self.peers.clone(),
-            replicas: self.replicas.cloned(),
-            callers,
-        };
-        let mut served = Vec::new();
-        let doors: Vec<(Door, Bound)> = self
-            .bound
-            .into_iter()
-            .map(|(listen, bound)| Ok((listen.door(member.is_some())?, bound)))
-            .collect::<Result<_, ListenError>>()?;
-        let reached = member.is_none() || doors.iter().any(|(door, _)| *door == Door::Replicas);
-        if self.replicas.is_some() && !reached {
-            return Err(ListenError::NoReplicas.into());
-        }
-        for (door, bound) in doors {
-            tracing::info!(
-                address = %bound.address(),
-                tls = member.is_some() && matches!(door, Door::Gateways | Door::Replicas),
-                "serves {}",
-                if door == Door::Replicas { "replicas" } else { "xDS, load reports and peer links" }
-            );
-            served.push(entrance::serve(bound, door, services.clone(), gatekeeper.clone(), stop.clone()));
-        }
-        Ok(async move { futures::future::try_join_all(served).await.map(drop) })
-    }
-}
-
 /// Where people ask from elsewhere: known by the tokens that the hub told of last.
 fn people_door(
     listener: TcpListener,
@@ -429,10 +376,10 @@ fn people_door(
     let grants = member.grants.clone();
     let keeper = Doorkeeper {
         identity: member.identity.clone(),
-        known: Arc::new(move |secret: &Secret| grants.borrow().get(&secret.hash()).cloned()),
+        known: Arc::new(move |kept_as: &str| grants.borrow().get(kept_as).cloned()),
         needed: access::needed,
     };
-    tracing::info!(%address, "serves people with tokens");
+    tracing::info!(%address, "serves people with tokens and certificates");
     Ok(PeopleDoor::open(listener, address, keeper, stop)?)
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Shell {
     pub(crate) generation: u64,
     /// The number of what the hub handed out.
     pub(crate) given: u64,
+    /// Who tells the way to the hub that a drill keeps the agent away from it.
+    pub(crate) hub_left: watch::Sender<bool>,
     /// Who tells the hub what became of it.
     pub(crate) in_force: Option<watch::Sender<InForce>>,
     pub(crate) problems: Vec<String>,
@@ -169,7 +171,18 @@ impl Shell {
     async fn carry_out(&mut self, output: Output) {
         self.retract_from_replicas(&output);
         let Output {
-            xds, scopes, targets, changed_targets, peers, gateways, publish, actions, records, ..
+            xds,
+            scopes,
+            targets,
+            changed_targets,
+            peers,
+            gateways,
+            publish,
+            actions,
+            records,
+            cut,
+            leaves_hub,
+            ..
         } = output;
         let pushed = !xds.is_empty() && self.store.apply(xds) > 0;
         // After their content: a scope that is declared is answered from.
@@ -187,6 +200,12 @@ impl Shell {
         }
         if let Some(peers) = peers {
             self.peer_client.set_peers(peers).await;
+        }
+        if let Some(cut) = cut {
+            self.peer_client.cut(cut).await;
+        }
+        if let Some(leaves) = leaves_hub {
+            self.hub_left.send_replace(leaves);
         }
         if let Some(statuses) = publish {
             match statuses {

@@ -13,6 +13,7 @@ use broken::Broken;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
@@ -27,7 +28,9 @@ use tidegate_xds::{Change, ResourceType, Scope};
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
     /// What a service's clusters were made from. Nothing else changes a cluster: it would wipe ejections.
-    clusters: BTreeMap<ServiceName, Made>,
+    clusters: BTreeMap<ServiceName, Arc<Made>>,
+    /// What was made last: mostly the next one is made from the same.
+    made: Option<Arc<Made>>,
     /// Services whose clusters are to change, and the one whose turn it is.
     pacing: Pacing,
     turn: Option<ServiceName>,
@@ -183,7 +186,7 @@ impl Scopes {
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
         let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
-        if self.clusters.get(name) != Some(&made) {
+        if self.clusters.get(name).is_none_or(|before| **before != made) {
             if self.has_eastwest {
                 changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
             }
@@ -198,6 +201,9 @@ impl Scopes {
             } else if let Some(before) = self.clusters.get(name).filter(|before| before.serves_grpc()) {
                 changes.extend(before.zones.iter().flat_map(|zone| without_grpc(name, zone)));
             }
+            let same = self.made.take().filter(|last| **last == made);
+            let made = same.unwrap_or_else(|| Arc::new(made));
+            self.made = Some(Arc::clone(&made));
             self.clusters.insert(name.clone(), made);
         }
         if self.has_eastwest {
@@ -205,7 +211,7 @@ impl Scopes {
         }
         let made = self.clusters.get(name);
         let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
-        let serves_grpc = made.is_some_and(Made::serves_grpc);
+        let serves_grpc = made.is_some_and(|made| made.serves_grpc());
         let remotes = &self.broken.clusters(name, &self.remotes);
         for plan in plans {
             let source = &plan.source.locality.zone;
@@ -239,7 +245,7 @@ impl Scopes {
     /// What the clusters of a service are made from now: a change of its limits, or of distances, waits for its time. What it speaks does not:
     /// with the wrong protocol nothing works.
     fn paced(&mut self, name: &ServiceName, wanted: Made, engine: &Engine, now: Time) -> Made {
-        let waits = |made: &&Made| {
+        let waits = |made: &&Arc<Made>| {
             let (before, after) = (&made.upstream, &wanted.upstream);
             let Upstream { limits, farthest, .. } = before;
             let but_these = Upstream { limits: limits.clone(), farthest: *farthest, ..after.clone() };

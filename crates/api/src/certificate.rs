@@ -142,12 +142,12 @@ impl Config {
                 () if certificate.not_before > now => ("does not hold before", certificate.not_before),
                 () => return None,
             };
-            let Origin::File { object, file, line } = &certificate.origin else { return None };
+            let Origin::File { place, line } = &certificate.origin else { return None };
             Some(Problem {
-                file: file.to_string(),
+                file: place.file.to_string(),
                 line: *line,
                 column: 1,
-                object: Some(object.to_string()),
+                object: Some(place.object.to_string()),
                 severity: Severity::Warning,
                 message: format!("the certificate {what} {}; clients refuse it", time::text(at)),
                 hint: "replace tls.crt and tls.key; gateways take the new ones over without a restart"

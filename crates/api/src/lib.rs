@@ -23,6 +23,7 @@ mod nearest;
 mod object;
 mod plain;
 mod problem;
+mod rare;
 mod read;
 mod regex;
 mod routing;
@@ -53,6 +54,7 @@ pub use inventory::{Listed, inventory};
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile, Update};
 pub use nearest::{hint as nearest_hint, nearest_first};
 pub use problem::{Problem, Severity};
+pub use rare::{Blank, Rare};
 pub use routing::{
     Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,
     PathChange, PathMatch, Redirect, Rewrite, RouteKind, RouteMatch, Session, SessionKind, StreamRoute,

@@ -8,7 +8,7 @@ use crate::{
     yaml::{Node, Pos, Value},
 };
 use std::sync::{Arc, OnceLock};
-use tidegate_engine::Origin;
+use tidegate_engine::{Origin, WrittenIn};
 
 /// What makes two objects the same object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ impl std::fmt::Display for ObjectKey {
 pub(crate) struct Object {
     pub(crate) key: ObjectKey,
     /// The key as text, once somebody asked for it: most objects are never named to anybody.
-    title: OnceLock<Arc<str>>,
+    place: OnceLock<Arc<WrittenIn>>,
     /// The file, or the resource that it was read from.
     pub(crate) file: Arc<str>,
     pub(crate) at: Pos,
@@ -45,7 +45,7 @@ pub(crate) struct Object {
 impl PartialEq for Object {
     /// Whether both say the same at the same place.
     fn eq(&self, other: &Self) -> bool {
-        let Self { key, title: _, file, at, created, spec } = self;
+        let Self { key, place: _, file, at, created, spec } = self;
         *key == other.key
             && *file == other.file
             && *at == other.at
@@ -57,12 +57,18 @@ impl PartialEq for Object {
 impl Object {
     /// The key as text, shared by all origins that name it.
     pub(crate) fn title(&self) -> &Arc<str> {
-        self.title.get_or_init(|| self.key.to_string().into())
+        &self.place().object
+    }
+
+    /// Where it was read, shared by all origins that name it.
+    pub(crate) fn place(&self) -> &Arc<WrittenIn> {
+        let place = || WrittenIn { object: self.key.to_string().into(), file: Arc::clone(&self.file) };
+        self.place.get_or_init(|| Arc::new(place()))
     }
 
     /// Where a field of this object was written.
     pub(crate) fn origin(&self, at: Pos) -> Origin {
-        Origin::File { object: Arc::clone(self.title()), file: Arc::clone(&self.file), line: at.line }
+        Origin::File { place: Arc::clone(self.place()), line: at.line }
     }
 
     /// Gateway API's order of precedence: the oldest, then the first by name. An object without a creation time
@@ -173,8 +179,8 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
         fields.finish(issues);
     }
     let (file, created) = (Arc::clone(&issues.file), meta.created.map(String::into_boxed_str));
-    let title = OnceLock::new();
-    let object = spec.map(|spec| Object { key: key.clone(), title, file, at: node.at, created, spec });
+    let place = OnceLock::new();
+    let object = spec.map(|spec| Object { key: key.clone(), place, file, at: node.at, created, spec });
     Head::Named(key, object.map(Arc::new))
 }
 

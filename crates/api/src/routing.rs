@@ -1,9 +1,17 @@
 //! What the routes of a gateway say: which requests there are, who serves them, and what is changed on the way.
 //! `HTTPRoute` and `GRPCRoute` become the same here.
 
-use crate::config::Gateway;
+use crate::{
+    config::Gateway,
+    rare::{Blank, Rare},
+};
 use serde::{Deserialize, Serialize};
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use tidegate_engine::Origin;
 use tidegate_model::ServiceName;
 
@@ -17,10 +25,10 @@ pub struct HttpRoute {
     /// What its requests are.
     #[serde(default)]
     pub kind: RouteKind,
-    /// The names of the listeners that serve it; never empty.
-    pub listeners: BTreeSet<String>,
-    /// The host names, already narrowed to those of the listeners; empty matches all.
-    pub hostnames: BTreeSet<String>,
+    /// The names of the listeners that serve it; never empty. Most routes of a gateway share one set.
+    pub listeners: Arc<BTreeSet<String>>,
+    /// The host names, already narrowed to those of the listeners, in order and each once; empty matches all.
+    pub hostnames: Box<[String]>,
     /// The rules.
     pub rules: Vec<HttpRule>,
     /// Where it was written.
@@ -64,7 +72,7 @@ pub struct HttpRule {
     pub backends: Vec<Backend>,
     /// What is changed on the way.
     #[serde(default)]
-    pub filters: Filters,
+    pub filters: Rare<Filters>,
     /// The whole request, retries included; `None` is the gateway's default, zero is no limit.
     pub timeout: Option<Duration>,
     /// One try at a backend; `None` and zero are no limit of its own.
@@ -108,7 +116,7 @@ pub struct Backend {
     pub weight: u32,
     /// What is changed on the way to it and back, after what the rule changes.
     #[serde(default)]
-    pub headers: HeaderFilters,
+    pub headers: Rare<HeaderFilters>,
 }
 
 /// Which requests a rule is for: all conditions hold.
@@ -218,6 +226,20 @@ pub struct Filters {
     pub rewrite: Option<Rewrite>,
     /// Services that get a copy of the request, whose answer nobody waits for.
     pub mirrors: Vec<Mirror>,
+}
+
+impl Blank for Filters {
+    fn blank() -> &'static Self {
+        static BLANK: LazyLock<Filters> = LazyLock::new(Filters::default);
+        &BLANK
+    }
+}
+
+impl Blank for HeaderFilters {
+    fn blank() -> &'static Self {
+        static BLANK: LazyLock<HeaderFilters> = LazyLock::new(HeaderFilters::default);
+        &BLANK
+    }
 }
 
 /// A redirect. What it does not say stays as it was asked for.

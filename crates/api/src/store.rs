@@ -300,7 +300,16 @@ impl Store {
             told |= put(&mut self.of_sources, path, problems);
         }
         self.shared.sweep();
+        self.close_up(changed.len());
         (changed, told)
+    }
+
+    /// A tree that grows in the order of its keys has half-empty nodes; made of what is sorted, they are full. Done when most
+    /// of it is new.
+    fn close_up(&mut self, changed: usize) {
+        if 2 * changed > self.objects.len() {
+            self.objects = std::mem::take(&mut self.objects).into_iter().collect();
+        }
     }
 
     fn decide_one(&mut self, key: &ObjectKey) -> bool {

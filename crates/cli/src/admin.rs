@@ -7,8 +7,19 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
-use tidegate_link::{hub::AccessToken, identity::dial_pinned};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tidegate_link::{
+    hub::AccessToken,
+    identity::{
+        CertificateFacts, Clock as _, Credentials, Identity, Party, Pin, PrivateKey, Refusals, SystemClock,
+        TrustBundle, dial_pinned,
+    },
+};
 
 /// An answer may be so long: 10,000 services with their plans stay well below.
 const LIMIT: usize = 256 << 20;
@@ -31,6 +42,28 @@ pub(crate) struct Token {
     /// A file with the token of `tidegate access grant`: then it is asked by TLS. TIDEGATE_TOKEN may hold the token itself.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// A file with the certificate of `tidegate access certificate`, in place of a token.
+    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with = "token_file")]
+    client_cert: Option<PathBuf>,
+    /// The file with its key.
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+}
+
+/// What is shown of who asks.
+enum Shown {
+    Token(AccessToken),
+    /// The authority that the certificate is of knows the other side, too.
+    Certificate(Box<Identity>, Pin),
+}
+
+impl Shown {
+    const fn pin(&self) -> Pin {
+        match self {
+            Self::Token(token) => token.pin,
+            Self::Certificate(_, pin) => *pin,
+        }
+    }
 }
 
 impl AgentDoor {
@@ -84,7 +117,10 @@ pub(crate) struct HubDoor {
 }
 
 impl Token {
-    fn read(&self) -> Result<Option<AccessToken>> {
+    fn read(&self) -> Result<Option<Shown>> {
+        if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
+            return certificate_of(certificate, key).map(Some);
+        }
         let text = match &self.token_file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("the token in {} cannot be read", path.display()))?,
@@ -93,14 +129,48 @@ impl Token {
                 Err(_) => return Ok(None),
             },
         };
-        Ok(Some(text.parse()?))
+        Ok(Some(Shown::Token(text.parse()?)))
     }
 }
 
+fn certificate_of(certificate: &Path, key: &Path) -> Result<Shown> {
+    const HINT: &str = "\n  hint: tidegate access certificate makes both files";
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("{} cannot be read{HINT}", path.display()))
+    };
+    let chain = TrustBundle::certificates(&read(certificate)?)?;
+    let Some(root) = chain.last().cloned() else {
+        bail!("{} holds no certificate{HINT}", certificate.display())
+    };
+    let facts = CertificateFacts::read(&chain[0])?;
+    let Some(id) = facts.id.filter(|id| matches!(id.party, Party::Person(_))) else {
+        bail!("{} is not the certificate of somebody but of {}{HINT}", certificate.display(), facts.names);
+    };
+    if facts.not_after.as_secs() <= SystemClock.now().as_secs() {
+        bail!("{} has expired{HINT}", certificate.display());
+    }
+    let pin = CertificateFacts::read(&root)?.key;
+    let bundle = TrustBundle::new(id.trust_domain, [root])?;
+    let credentials = Credentials::new(chain, &PrivateKey::from_pem(&read(key)?)?, bundle)?;
+    let identity = Identity::new(credentials, Refusals::default(), Arc::new(SystemClock));
+    Ok(Shown::Certificate(Box::new(identity), pin))
+}
+
 impl HubDoor {
-    /// At this address, with a token in this file if there is one.
-    pub(crate) const fn at(admin: SocketAddr, token_file: Option<PathBuf>) -> Self {
-        Self { admin, token: Token { token_file } }
+    /// At this address, by this who.
+    pub(crate) const fn at(admin: SocketAddr, token: Token) -> Self {
+        Self { admin, token }
+    }
+
+    /// POSTs bytes to `path` and reads the JSON.
+    pub(crate) async fn send<T: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<T> {
+        let body = request_with(self.admin, Method::POST, path, bytes.into(), &self.token).await?;
+        read_json(&body, self.admin, path)
+    }
+
+    /// DELETEs `path` and reads the JSON.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        json(self.admin, Method::DELETE, path, &self.token).await
     }
 
     /// GETs `path`.
@@ -133,7 +203,11 @@ async fn json<T: DeserializeOwned>(
     token: &Token,
 ) -> Result<T> {
     let body = request(admin, method, path, token).await?;
-    serde_json::from_slice(&body)
+    read_json(&body, admin, path)
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8], admin: SocketAddr, path: &str) -> Result<T> {
+    serde_json::from_slice(body)
         .with_context(|| format!("the answer of {admin}{path} is not what this version expects"))
 }
 
@@ -178,20 +252,32 @@ async fn exchange(
     method: Method,
     path: &str,
     body: Bytes,
-    token: Option<&AccessToken>,
+    shown: Option<&Shown>,
 ) -> Result<(http::StatusCode, Bytes)> {
     let request = Request::builder().method(method).uri(path).header("host", admin.to_string());
-    let request = match token {
-        Some(token) => request.header("authorization", format!("Bearer {}", token.reveal())),
-        None => request,
+    let (request, own) = match shown {
+        Some(Shown::Token(token)) => {
+            (request.header("authorization", format!("Bearer {}", token.reveal())), None)
+        }
+        Some(Shown::Certificate(own, _)) => (request, Some(&**own)),
+        None => (request, None),
     };
     let request = request.body(Full::new(body))?;
-    match token {
-        Some(token) => {
-            let stream = dial_pinned(admin, token.pin).await.with_context(|| {
+    match shown {
+        Some(shown) => {
+            let stream = dial_pinned(admin, shown.pin(), own).await.with_context(|| {
                 format!("{admin} cannot be asked by TLS\n  hint: is this its --admin-tls address?")
             })?;
-            send(stream, request, admin).await
+            let answer = send(stream, request, admin).await;
+            // In TLS 1.3 the client hears that its certificate is refused when it reads for the first time.
+            match own {
+                Some(_) => answer.with_context(|| {
+                    format!(
+                        "{admin} ended the connection\n  hint: its log says so if it refused the certificate"
+                    )
+                }),
+                None => answer,
+            }
         }
         None => {
             let stream = tokio::net::TcpStream::connect(admin).await.with_context(|| {

@@ -1,6 +1,10 @@
 //! `tidegate drill`.
 
-use crate::{admin::HubDoor, cluster::Options, drill_hub, drill_report, drill_schedule, drill_signed, stop};
+use crate::{
+    admin::{HubDoor, Token},
+    cluster::Options,
+    drill_hub, drill_remote, drill_report, drill_schedule, drill_signed, stop,
+};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
@@ -16,9 +20,9 @@ use tidegate_api::{
     SourceFile, parse_duration, read_drill,
 };
 use tidegate_drill::{
-    generator::Trust,
+    generator::{Trust, unique_id},
     report::Report,
-    run::{self, Setup, keeper},
+    run::{self, Setup, keeper, line},
 };
 
 /// What a fault without `--expires-after` lasts longer than its step: commands and their limit have room in it.
@@ -28,6 +32,8 @@ const SPARE: Duration = Duration::from_secs(60);
 pub(crate) enum Command {
     /// Break something on purpose by commands of your own, measure the recovery, mend it.
     Run(Box<RunArgs>),
+    /// Stop a drill and mend what it broke, at once: one that the hub runs, or the fault of any that agents carry out.
+    Stop(drill_remote::StopArgs),
     /// List the drills whose reports the hub keeps.
     List(drill_hub::ListArgs),
     /// Show what a drill cost, and who signed that.
@@ -54,6 +60,9 @@ pub(crate) struct RunArgs {
     /// A file with one `Drill`; or say with the options below what it would say
     #[arg(required_unless_present = "target", conflicts_with_all = ["target", "fault_exec", "mend_exec"])]
     file: Option<PathBuf>,
+    /// What it is called, NAMESPACE/NAME: its runs are compared by that [default: command-line/drill]
+    #[arg(long, value_name = "NAME", value_parser = drill_name, conflicts_with = "file")]
+    name: Option<String>,
     /// What is asked, before, while and after it is broken
     #[arg(long, value_name = "URL", requires_all = ["fault_exec", "mend_exec"])]
     target: Option<String>,
@@ -114,12 +123,12 @@ pub(crate) struct RunArgs {
     /// Write the report into this file too; its end says the form: .html, .json, .xml (JUnit) or .md
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
-    /// The admin address of a hub that signs the report and keeps it; elsewhere its --admin-tls
+    /// The admin address of a hub that signs the report and keeps it; elsewhere its --admin-tls. It runs a drill by agents itself
+    /// unless --agent names them
     #[arg(long, value_name = "ADDR")]
     hub: Option<SocketAddr>,
-    /// A file with the token of `tidegate access grant`; TIDEGATE_TOKEN may hold the token itself
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -134,6 +143,20 @@ fn time(text: &str) -> Result<Duration, String> {
     found.ok_or_else(|| "write a number with its unit: 500ms, 30s, 2m".to_owned())
 }
 
+fn drill_name(text: &str) -> Result<String, String> {
+    let plain = |part: &str| {
+        (1..=253).contains(&part.len())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+    };
+    match text.split_once('/') {
+        Some((space, name)) if plain(space) && plain(name) => Ok(text.to_owned()),
+        _ => {
+            Err("write NAMESPACE/NAME, of lowercase letters, digits, '-' and '.': shop/lose-a-backend"
+                .to_owned())
+        }
+    }
+}
+
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write 'NAME: VALUE'")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -143,6 +166,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => drill(*args).await,
+        Command::Stop(args) => drill_remote::stop(&args).await.map(|()| ExitCode::SUCCESS),
         Command::List(args) => drill_hub::list(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Show(args) => drill_hub::show(&args).await.map(|()| ExitCode::SUCCESS),
         Command::Report(args) => drill_hub::report(&args).await.map(|()| ExitCode::SUCCESS),
@@ -160,16 +184,26 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 
 async fn drill(args: RunArgs) -> Result<ExitCode> {
     let forms = args.report.iter().map(|path| drill_report::Form::of(path)).collect::<Result<Vec<_>>>()?;
+    if let (Some(hub), Some(path)) = (args.hub, &args.file)
+        && args.agents.is_empty()
+        && matches!(from_file(path)?.fault, DrillFault::Agents(_))
+    {
+        return by_hub(&args, &HubDoor::at(hub, args.token.clone()), path, &forms).await;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let drill = match &args.file {
+        Some(path) => from_file(path)?,
+        None => from_options(&args)?,
+    };
     let setup = Setup {
-        drill: match &args.file {
-            Some(path) => from_file(path)?,
-            None => from_options(&args)?,
-        },
+        id: unique_id(),
+        by: format!("drill run of {}", drill.name),
+        alone: false,
+        drill,
         trust: args.ca.clone().map_or(Trust::System, Trust::File),
         headers: args.header.clone(),
         keeper: keeper_command()?,
-        agents: args.agents.clone(),
+        agents: args.agents.iter().copied().map(line::admin).collect(),
         unix_seconds: now.as_secs(),
     };
     let mut shown = drill_report::Shown::new();
@@ -181,16 +215,43 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
     let report = Report::new(&record, repeated);
     shown.end(&report);
     let checked = match args.hub {
-        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token_file.clone()), &report).await,
+        Some(hub) => drill_hub::hand_over(&HubDoor::at(hub, args.token.clone()), &report).await,
         None => None,
     };
+    told(&args, &forms, &report, checked.as_ref())
+}
+
+/// Lets a hub run it.
+async fn by_hub(
+    args: &RunArgs,
+    door: &HubDoor,
+    path: &PathBuf,
+    forms: &[drill_report::Form],
+) -> Result<ExitCode> {
+    if args.ca.is_some() || !args.header.is_empty() || args.access_log.is_some() {
+        bail!(
+            "--ca, --header and --access-log are of a drill that runs here, and this one runs at the hub\n  hint: leave them out, or name the agents: --agent ADDR"
+        );
+    }
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let checked = drill_remote::run(door, text).await?;
+    told(args, forms, &checked.report, Some(&checked))
+}
+
+/// Writes the report in all its forms.
+fn told(
+    args: &RunArgs,
+    forms: &[drill_report::Form],
+    report: &Report,
+    checked: Option<&drill_signed::Checked>,
+) -> Result<ExitCode> {
     // A page has room for the signature; JSON keeps its schema.
-    let text = |form: drill_report::Form| match &checked {
+    let text = |form: drill_report::Form| match checked {
         Some(checked) if form == drill_report::Form::Html => checked.text(form),
-        _ => form.text(&report),
+        _ => form.text(report),
     };
     for (path, form) in args.report.iter().zip(forms) {
-        fs::write(path, text(form)?).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, text(*form)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     say!("{}", text(args.output)?.trim_end());
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -244,7 +305,7 @@ fn from_options(args: &RunArgs) -> Result<Drill> {
         over: Duration::from_secs(5),
     });
     Ok(Drill {
-        name: "command-line/drill".to_owned(),
+        name: args.name.clone().unwrap_or_else(|| "command-line/drill".to_owned()),
         target: DrillTarget::Url(url.clone()),
         fault: DrillFault::Exec(ExecFault {
             start: shell(start),

@@ -115,7 +115,7 @@ async fn drills(door: &HubDoor, drill: Option<&str>, limit: u32) -> Result<Vec<D
 }
 
 /// What is kept, with its signature as the hub believes it now.
-async fn kept(door: &HubDoor, id: &str) -> Result<Checked> {
+pub(crate) async fn kept(door: &HubDoor, id: &str) -> Result<Checked> {
     let text = door.text(&format!("/api/v1/drill-reports/{}", encoded(id))).await?;
     let keys = keys(door).await?;
     Signed::read(&text)?.check(&keys).context("the hub gave a report that is not what it signed")

@@ -37,7 +37,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let mut rows = table::new(&["DUE (UTC)", "SCHEDULE", "DRILL", "WHAT CAME OF IT"]);
     for it in view.runs {
-        let what = it.skipped.map_or_else(|| "started".to_owned(), |why| format!("skipped: {why}"));
+        let what = match (it.skipped, it.ended, it.id) {
+            (Some(why), ..) => format!("skipped: {why}"),
+            (None, Some(how), id) => format!("{}: {how}", id.unwrap_or_default()),
+            (None, None, Some(id)) => format!("started: {id}"),
+            (None, None, None) => "started".to_owned(),
+        };
         rows.add_row([it.at, it.schedule, it.drill, what]);
     }
     say!("\n{rows}");

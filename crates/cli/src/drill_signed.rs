@@ -1,6 +1,10 @@
 //! Signed reports of drills: reading one from JSON or from a page, and `tidegate drill verify`.
 
-use crate::{admin::HubDoor, drill_hub, drill_report::Form};
+use crate::{
+    admin::{HubDoor, Token},
+    drill_hub,
+    drill_report::Form,
+};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::value::RawValue;
@@ -21,9 +25,8 @@ pub(crate) struct VerifyArgs {
     /// The admin address of the hub that is asked for its key
     #[arg(long, value_name = "ADDR")]
     hub: Option<SocketAddr>,
-    /// A file with the token of `tidegate access grant`, for a hub elsewhere
-    #[arg(long, value_name = "FILE", requires = "hub")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    token: Token,
 }
 
 /// A report as it was signed, which nobody has checked yet.
@@ -93,7 +96,7 @@ pub(crate) async fn verify(args: &VerifyArgs) -> Result<()> {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             keys_of_pem(&text).with_context(|| path.display().to_string())?
         }
-        (None, Some(hub)) => drill_hub::keys(&HubDoor::at(hub, args.token_file.clone())).await?,
+        (None, Some(hub)) => drill_hub::keys(&HubDoor::at(hub, args.token.clone())).await?,
         (None, None) => bail!("whose signature is believed? give --key FILE or --hub ADDR"),
     };
     let checked = read_file(args, &keys).with_context(|| args.file.display().to_string())?;

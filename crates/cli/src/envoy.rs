@@ -2,6 +2,7 @@
 
 mod bound;
 mod process;
+mod renewal;
 
 use crate::{envoy_certificate, stop};
 use anyhow::{Context, Result, bail};
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Make the certificate by which the Envoys of a gateway come to an agent that has joined a hub, over TCP.
     Certificate(envoy_certificate::Certificate),
+    /// Renew that certificate in time, for Envoys that are not run by `tidegate envoy run`, which does it itself.
+    Renew(renewal::Renew),
     #[command(hide = true)]
     Bound(bound::Bound),
 }
@@ -172,6 +175,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Run(run) => supervise(run).await,
         Command::Certificate(args) => envoy_certificate::make(&args),
+        Command::Renew(args) => renewal::run(&args).await,
         Command::Bound(bound) => bound::become_it(&bound),
     }
 }
@@ -182,6 +186,9 @@ async fn supervise(run: Run) -> Result<ExitCode> {
     let spec = &started.spec;
     let mut child = start(&binary(run.envoy), &started)?;
     tracing::info!(pid = child.id(), node = spec.node_id, admin = %spec.admin, "Envoy started");
+    if let Some(tls) = &spec.agent_tls {
+        tokio::spawn(renewal::keep(tls.folder.clone(), spec.agents.clone(), stop.clone()));
+    }
     tokio::select! {
         ended = child.wait() => {
             let status = ended?;

@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 use tidegate_agent::envoy_certificate;
-use tidegate_envoy::{AGENT_ROOT, AgentTls, GATEWAY_PEM, GATEWAY_SDS, gateway_sds};
+use tidegate_envoy::{AGENT_ROOT, AGENT_SDS, AgentTls, GATEWAY_PEM, GATEWAY_SDS, agent_sds, gateway_sds};
 use tidegate_link::identity::{
-    CertificateFacts, Clock, Party, SpiffeId, SystemClock, TrustBundle, write_public, write_secret,
+    CertificateDer, CertificateFacts, Clock, Credentials, Party, PrivateKey, SpiffeId, SystemClock,
+    TrustBundle, write_public, write_secret,
 };
-use tidegate_model::GatewayName;
+use tidegate_model::{ClusterName, GatewayName};
 
 #[derive(Debug, Parser)]
 pub(crate) struct Certificate {
@@ -31,7 +32,8 @@ pub(crate) struct Certificate {
     /// Where that folder will lie on the Envoys' hosts [default: where it is written]
     #[arg(long, value_name = "DIR")]
     mounted_at: Option<PathBuf>,
-    /// How long it is good for, as 720h. Made again into the same folder, Envoy takes the new one without a restart.
+    /// How long it is good for, as 720h. `tidegate envoy run` and `tidegate envoy renew` replace it in time by another one that
+    /// is good for as long; made again into the same folder, Envoy takes it too without a restart.
     #[arg(long, value_name = "DURATION", default_value = "8760h")]
     ttl: String,
 }
@@ -48,7 +50,9 @@ pub(crate) fn make(args: &Certificate) -> Result<ExitCode> {
     };
     let file = |name: &str| (out.join(name), format!("{} cannot be written", out.join(name).display()));
     let (path, failed) = file(AGENT_ROOT);
-    write_public(&path, certificate.root.as_bytes()).context(failed)?;
+    write_public(&path, certificate.roots.as_bytes()).context(failed)?;
+    let (path, failed) = file(AGENT_SDS);
+    write_public(&path, agent_sds(&at).to_string().as_bytes()).context(failed)?;
     let (path, failed) = file(GATEWAY_SDS);
     write_public(&path, gateway_sds(&at).to_string().as_bytes()).context(failed)?;
     // The last one: Envoy looks when it is replaced.
@@ -60,22 +64,61 @@ pub(crate) fn make(args: &Certificate) -> Result<ExitCode> {
 
 /// How the Envoys of `gateway` and their agent know each other, from such a folder.
 pub(crate) fn read(folder: &Path, gateway: &GatewayName) -> Result<AgentTls> {
-    let path = folder.join(GATEWAY_PEM);
-    let hint = "\n  hint: tidegate envoy certificate makes the folder, on the host of the agent";
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("{} cannot be read{hint}", path.display()))?;
-    let chain = TrustBundle::certificates(&text)?;
-    let Some(own) = chain.first() else { bail!("{} holds no certificate{hint}", path.display()) };
-    let facts = CertificateFacts::read(own)?;
-    let Some(SpiffeId { trust_domain, party: Party::Envoy(cluster, named) }) = facts.id else {
-        bail!("{} is not the certificate of a gateway's Envoys but of {}{hint}", path.display(), facts.names);
+    let (cluster, trust_domain) = {
+        let shown = Shown::read(folder)?;
+        if shown.gateway != *gateway {
+            bail!(
+                "{} is of gateway {}, not {gateway}{HINT}",
+                folder.join(GATEWAY_PEM).display(),
+                shown.gateway
+            );
+        }
+        if shown.credentials.facts.not_after.as_secs() <= SystemClock.now().as_secs() {
+            bail!("{} has expired{HINT}", folder.join(GATEWAY_PEM).display());
+        }
+        (shown.cluster, shown.credentials.bundle.trust_domain().clone())
     };
-    if named != *gateway {
-        bail!("{} is of gateway {named}, not {gateway}{hint}", path.display());
-    }
-    if facts.not_after.as_secs() <= SystemClock.now().as_secs() {
-        bail!("{} has expired{hint}", path.display());
+    let sds = folder.join(AGENT_SDS);
+    if !sds.exists() {
+        bail!("{} is not there: an older version made the folder{HINT}", sds.display());
     }
     let agent = SpiffeId { trust_domain, party: Party::Agent(cluster) }.to_string();
     Ok(AgentTls { folder: fs::canonicalize(folder)?, agent })
+}
+
+const HINT: &str = "\n  hint: tidegate envoy certificate makes the folder, on the host of the agent";
+
+/// What such a folder holds.
+pub(crate) struct Shown {
+    pub(crate) cluster: ClusterName,
+    pub(crate) gateway: GatewayName,
+    /// What is shown, and by which roots the agent is known.
+    pub(crate) credentials: Credentials,
+    /// The root of what is shown.
+    pub(crate) root: Option<CertificateDer<'static>>,
+}
+
+impl Shown {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let text = |name: &str| {
+            let path = folder.join(name);
+            fs::read_to_string(&path).with_context(|| format!("{} cannot be read{HINT}", path.display()))
+        };
+        let path = folder.join(GATEWAY_PEM);
+        let pem = text(GATEWAY_PEM)?;
+        let chain = TrustBundle::certificates(&pem)?;
+        let Some(own) = chain.first() else { bail!("{} holds no certificate{HINT}", path.display()) };
+        let facts = CertificateFacts::read(own)?;
+        let Some(SpiffeId { trust_domain, party: Party::Envoy(cluster, gateway) }) = facts.id else {
+            bail!(
+                "{} is not the certificate of a gateway's Envoys but of {}{HINT}",
+                path.display(),
+                facts.names
+            );
+        };
+        let bundle = TrustBundle::new(trust_domain, TrustBundle::certificates(&text(AGENT_ROOT)?)?)?;
+        let root = chain.last().cloned();
+        let credentials = Credentials::new(chain, &PrivateKey::from_pem(&pem)?, bundle)?;
+        Ok(Self { cluster, gateway, credentials, root })
+    }
 }

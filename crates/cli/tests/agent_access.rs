@@ -143,7 +143,7 @@ fn people_elsewhere_may_what_their_tokens_say_also_without_the_hub() {
     denied(&fleet.ask(&forged, &["status"]), "no such token is known here");
     assert_eq!(fleet.refused("access_unknown"), 1);
     wait_until("the end of bert's token", || {
-        fleet.ask(&brief, &["status"]).stderr.contains("the token of bert has expired").then_some(())
+        fleet.ask(&brief, &["status"]).stderr.contains("what was granted to bert has expired").then_some(())
     });
     assert!(fleet.refused("access_expired") >= 1);
     let said = fleet.agent.running.said();

@@ -381,7 +381,7 @@ fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
         "{listed}"
     );
     let twice = hub.ask(&["access", "grant", "ada", "--role", "admin"]);
-    assert!(twice.stderr.contains("ada has a token already"), "{twice:?}");
+    assert!(twice.stderr.contains("ada has a token or certificate already"), "{twice:?}");
 
     // Revoked, forged, of another authority, without TLS, or none at all.
     assert_eq!(ask(&admin, &["access", "revoke", "victor"]).code, Some(0));

@@ -11,17 +11,14 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use support::{
     command::{Running, finish, tidegate},
     envoy,
     hub::{ANY, Agent, Hub, Place, agent_command},
-    pair::{DOMAIN, EAST, Pair, WEST, free, get},
+    pair::{DOMAIN, EAST, Pair, WEST, free, get, load},
     until, wait_until,
 };
 use tidegate_link::{
@@ -197,20 +194,6 @@ async fn requests_and_links_cross_clusters_by_mutual_tls_only_and_live_without_t
     }
     pair.east.until_link("beating");
     assert_no_key(&pair);
-}
-
-/// Sends requests one after the other, each on a connection of its own, until told to stop: how many, and how many failed.
-fn load(edge: SocketAddr) -> (Arc<AtomicBool>, Arc<(AtomicU64, AtomicU64)>) {
-    let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new((AtomicU64::new(0), AtomicU64::new(0))));
-    let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&counts));
-    std::thread::spawn(move || {
-        while !stopped.load(Ordering::SeqCst) {
-            let served = get(edge, "/").is_some_and(|it| it.starts_with("HTTP/1.1 200"));
-            counted.0.fetch_add(1, Ordering::SeqCst);
-            counted.1.fetch_add(u64::from(!served), Ordering::SeqCst);
-        }
-    });
-    (stop, counts)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -162,7 +162,7 @@ impl<'a> Poured<'a> {
             let sum = |of: &dyn Fn(usize) -> u64| pools.iter().map(|it| of(*it)).fold(0, u64::saturating_add);
             let budget = sum(&|pool| self.budgets[pool].within);
             let load = sum(&|pool| self.spending.loads[pool]);
-            reason.budget = Some(Budget::of(unit, budget, load));
+            reason.budget = Some(Box::new(Budget::of(unit, budget, load)));
             reason.note = self.note(at, pools, reason.note.take());
         }
         plan

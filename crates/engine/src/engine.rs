@@ -101,7 +101,8 @@ type RemotePools = BTreeMap<ServiceName, RemoteZones>;
 #[derive(Clone, Debug)]
 pub struct Engine {
     fleet: Fleet,
-    services: BTreeMap<ServiceName, ServiceState>,
+    /// Boxed: services come in the order of their names, and leave a tree's nodes half empty.
+    services: BTreeMap<ServiceName, Box<ServiceState>>,
     /// What other clusters told, also of services that this cluster does not know (yet).
     remote_pools: BTreeMap<ClusterName, RemotePools>,
     names: Names,
@@ -308,18 +309,18 @@ impl Engine {
 
     /// The plans of a service, one per source.
     pub fn plans(&self, service: &ServiceName) -> impl Iterator<Item = &Plan> {
-        self.services.get(service).into_iter().flat_map(ServiceState::plans)
+        self.services.get(service).into_iter().flat_map(|state| state.plans())
     }
 
     /// The policy in force for a service.
     #[must_use]
     pub fn policy(&self, service: &ServiceName) -> Option<&Arc<Policy>> {
-        self.services.get(service).map(ServiceState::policy)
+        self.services.get(service).map(|state| state.policy())
     }
 
     /// The endpoints of a service in the own cluster.
     pub fn endpoints(&self, service: &ServiceName) -> impl Iterator<Item = EndpointView> {
-        self.services.get(service).into_iter().flat_map(ServiceState::endpoints)
+        self.services.get(service).into_iter().flat_map(|state| state.endpoints())
     }
 
     /// The pools of the own cluster, for other clusters and for people.

@@ -36,7 +36,11 @@ impl HighWater {
         let width = retention / BUCKETS;
         match self.buckets.back_mut() {
             Some((start, highest)) if now.since(*start) < width => *highest = present.max(*highest),
-            _ => self.buckets.push_back((now, present)),
+            _ => {
+                // Mostly one is all there is, of tens of thousands of pools: no room for more before it is needed.
+                self.buckets.reserve_exact(1);
+                self.buckets.push_back((now, present));
+            }
         }
         while self.buckets.len() > 1 && self.expires(width, retention).is_some_and(|at| at <= now) {
             self.buckets.pop_front();

@@ -50,7 +50,7 @@ pub use plan::{Hold, Plan, Reason, Rule, Shares, Source, Target, TargetError};
 pub use planner::{Candidate, CandidatePool, Question, plan};
 pub use policy::{
     Failback, FailbackMode, OrderRule, Origin, Places, Policy, ProfilePart, Proximity, Residency, Tier,
-    Weights, WhenExhausted, Written,
+    Weights, WhenExhausted, Written, WrittenIn,
 };
 pub use pool::{EndpointFacts, NodeId};
 pub use service::{DemandView, EndpointView, RemotePoolView};

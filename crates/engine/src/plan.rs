@@ -122,7 +122,7 @@ pub struct Reason {
     pub origin: Origin,
     /// What it may take and what the fleet sends it, where capacity is declared and demand is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
+    pub budget: Option<Box<Budget>>,
     /// What acts on it besides its health, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Arc<str>>,

@@ -16,17 +16,15 @@ use tidegate_model::{ClusterName, Fraction, Region, Share, Zone};
 
 /// Where a value was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "SpelledOrigin", into = "SpelledOrigin")]
 pub enum Origin {
     /// Nobody wrote it: the default applies.
     #[default]
     Default,
     /// In a file.
     File {
-        /// The object that holds it, as `Kind namespace/name`.
-        object: Arc<str>,
-        /// The file, as it was given to the loader.
-        file: Arc<str>,
+        /// The object that holds it.
+        place: Arc<WrittenIn>,
         /// The line, from 1.
         line: u32,
     },
@@ -34,13 +32,67 @@ pub enum Origin {
     Profile {
         /// Which half of it.
         part: ProfilePart,
-        /// The object that holds it, as `Kind name`.
-        object: Arc<str>,
-        /// The file, as it was given to the loader.
-        file: Arc<str>,
+        /// The object that holds it.
+        place: Arc<WrittenIn>,
         /// The line, from 1.
         line: u32,
     },
+}
+
+/// An object and where it was read from; shared by all that was written there, as every reason of every plan names one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenIn {
+    /// The object, as `Kind namespace/name` or `Kind name`.
+    pub object: Arc<str>,
+    /// The file, as it was given to the loader.
+    pub file: Arc<str>,
+}
+
+impl Origin {
+    /// A line of an object in a file.
+    #[must_use]
+    pub fn file(object: &str, file: &str, line: u32) -> Self {
+        Self::File { place: Arc::new(WrittenIn { object: object.into(), file: file.into() }), line }
+    }
+}
+
+/// An origin as it is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum SpelledOrigin {
+    Default,
+    File { object: Arc<str>, file: Arc<str>, line: u32 },
+    Profile { part: ProfilePart, object: Arc<str>, file: Arc<str>, line: u32 },
+}
+
+impl From<SpelledOrigin> for Origin {
+    fn from(spelled: SpelledOrigin) -> Self {
+        let place = |object, file| Arc::new(WrittenIn { object, file });
+        match spelled {
+            SpelledOrigin::Default => Self::Default,
+            SpelledOrigin::File { object, file, line } => Self::File { place: place(object, file), line },
+            SpelledOrigin::Profile { part, object, file, line } => {
+                Self::Profile { part, place: place(object, file), line }
+            }
+        }
+    }
+}
+
+impl From<Origin> for SpelledOrigin {
+    fn from(origin: Origin) -> Self {
+        let of = |place: &WrittenIn| (Arc::clone(&place.object), Arc::clone(&place.file));
+        match origin {
+            Origin::Default => Self::Default,
+            Origin::File { place, line } => {
+                let (object, file) = of(&place);
+                Self::File { object, file, line }
+            }
+            Origin::Profile { part, place, line } => {
+                let (object, file) = of(&place);
+                Self::Profile { part, object, file, line }
+            }
+        }
+    }
 }
 
 /// The halves of a `FailoverProfile`.
@@ -57,13 +109,13 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { object, file, line } => write!(f, "{object} at {file}:{line}"),
-            Self::Profile { part, object, file, line } => {
+            Self::File { place, line } => write!(f, "{} at {}:{line}", place.object, place.file),
+            Self::Profile { part, place, line } => {
                 let part = match part {
                     ProfilePart::Override => "override",
                     ProfilePart::Default => "default",
                 };
-                write!(f, "{part} of {object} at {file}:{line}")
+                write!(f, "{part} of {} at {}:{line}", place.object, place.file)
             }
         }
     }

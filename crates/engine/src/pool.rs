@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     time::Duration,
 };
 use tidegate_model::{Phase, Time};
@@ -24,7 +25,7 @@ const HISTORY: Duration = Duration::from_secs(24 * 3600);
 
 /// Which node an endpoint runs on: a digest of its name, since all that is asked is whether two are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct NodeId(u64);
+pub struct NodeId(NonZeroU64);
 
 impl NodeId {
     /// The node of this name (FNV-1a, the same on every machine).
@@ -43,7 +44,8 @@ impl NodeId {
 
     fn digest(bytes: impl Iterator<Item = u8>) -> Self {
         let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        Self(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+        // Not zero, so that no node takes no room.
+        Self(NonZeroU64::new(bytes.fold(0xcbf2_9ce4_8422_2325, step)).unwrap_or(NonZeroU64::MIN))
     }
 }
 
@@ -119,7 +121,7 @@ pub(crate) struct Pool {
     /// What was expected before the fault is forgotten, so it grows with what comes back.
     forgotten: bool,
     /// The nodes of its endpoints, as discovery told last and before.
-    nodes: BTreeSet<NodeId>,
+    nodes: Box<[NodeId]>,
     pub(crate) governor: Governor,
 }
 
@@ -213,7 +215,7 @@ impl Pool {
             known: None,
             gone_since: None,
             forgotten: false,
-            nodes: BTreeSet::new(),
+            nodes: Box::default(),
             governor: Governor::new(),
         }
     }
@@ -253,7 +255,7 @@ impl Pool {
         facts: &BTreeMap<SocketAddr, EndpointFacts>,
         saved: Option<&SavedPool>,
     ) {
-        self.nodes = self.own_nodes();
+        let mut nodes = self.own_nodes();
         let before = std::mem::take(&mut self.endpoints);
         let endpoint = |(address, facts): (&SocketAddr, &EndpointFacts)| {
             let saved = || saved.and_then(|saved| saved.endpoints.get(address));
@@ -271,8 +273,8 @@ impl Pool {
             }
             endpoint.leaving &= facts.terminating;
         }
-        let nodes = self.own_nodes();
-        self.nodes.extend(nodes);
+        nodes.append(&mut self.own_nodes());
+        self.nodes = nodes.into_iter().collect();
     }
 
     fn own_nodes(&self) -> BTreeSet<NodeId> {
@@ -290,7 +292,7 @@ impl Pool {
     }
 
     /// The nodes of its endpoints, also of those that vanished last; at most twice [`MAX_NODES`].
-    pub(crate) fn nodes(&self) -> &BTreeSet<NodeId> {
+    pub(crate) fn nodes(&self) -> &[NodeId] {
         &self.nodes
     }
 

@@ -8,7 +8,7 @@ use insta::assert_snapshot;
 use tidegate_engine::{FailbackMode, Origin, Plan, Tier, WhenExhausted, Written};
 
 fn written(line: u32) -> Origin {
-    Origin::File { object: "FailoverPolicy shop/web".into(), file: "fleet/web.yaml".into(), line }
+    Origin::file("FailoverPolicy shop/web", "fleet/web.yaml", line)
 }
 
 /// The plan, then its standby tiers, then its reasons, as `tidegate explain` has them.

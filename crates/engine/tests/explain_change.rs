@@ -79,8 +79,7 @@ fn a_policy_moves_traffic() {
     let lines = ["zone a 0/2", "cluster west us-west 2/2", "cluster eu-1 eu 2/2"];
     let before = Board::new(&lines).distance("us-west", 60).plan();
     let after = Board::new(&lines).policy(|policy| {
-        let file =
-            Origin::File { object: "FailoverPolicy shop/web".into(), file: "web.yaml".into(), line: 9 };
+        let file = Origin::file("FailoverPolicy shop/web", "web.yaml", 9);
         policy.residency = Some(Written { value: [region("us-east"), region("eu")].into(), origin: file });
     });
     assert_eq!(

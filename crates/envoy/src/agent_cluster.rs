@@ -19,8 +19,14 @@ pub const AGENT_ROOT: &str = "agent-ca.crt";
 /// What tells Envoy of [`GATEWAY_PEM`], and to read it again when it is replaced.
 pub const GATEWAY_SDS: &str = "sds.json";
 
-/// The name of the secret in that file.
+/// What tells Envoy of [`AGENT_ROOT`], and to read it again when it is replaced.
+pub const AGENT_SDS: &str = "agent-sds.json";
+
+/// The name of the secret in [`GATEWAY_SDS`].
 const SECRET: &str = "gateway";
+
+/// The name of that in [`AGENT_SDS`].
+const ROOTS: &str = "agent";
 
 /// Where an agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +75,7 @@ impl AgentAddress {
 /// How an Envoy and its agent know each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentTls {
-    /// The folder with [`GATEWAY_PEM`], [`AGENT_ROOT`] and [`GATEWAY_SDS`], absolute.
+    /// The folder with [`GATEWAY_PEM`], [`AGENT_ROOT`], [`GATEWAY_SDS`] and [`AGENT_SDS`], absolute.
     pub folder: PathBuf,
     /// The id in the agent's certificate.
     pub agent: String,
@@ -79,15 +85,44 @@ pub struct AgentTls {
 #[must_use]
 pub fn gateway_sds(folder: &Path) -> Value {
     let pem = json!({ "filename": folder.join(GATEWAY_PEM) });
+    let shown = json!({
+        "certificate_chain": pem,
+        "private_key": pem,
+        "watched_directory": { "path": folder },
+    });
+    secret(SECRET, "tls_certificate", &shown)
+}
+
+/// What [`AGENT_SDS`] holds where the folder lies at `folder`, as JSON.
+#[must_use]
+pub fn agent_sds(folder: &Path) -> Value {
+    let believed = json!({
+        "trusted_ca": { "filename": folder.join(AGENT_ROOT) },
+        "watched_directory": { "path": folder },
+    });
+    secret(ROOTS, "validation_context", &believed)
+}
+
+fn secret(name: &str, what: &str, value: &Value) -> Value {
     json!({ "resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-        "name": SECRET,
-        "tls_certificate": {
-            "certificate_chain": pem,
-            "private_key": pem,
-            "watched_directory": { "path": folder },
-        },
+        "name": name,
+        what: value,
     }] })
+}
+
+/// Where Envoy finds a secret: in this file of the folder, read again when one of the folder is replaced.
+fn secret_in(folder: &Path, name: &str, file: &str) -> Value {
+    json!({
+        "name": name,
+        "sds_config": {
+            "path_config_source": {
+                "path": folder.join(file),
+                "watched_directory": { "path": folder },
+            },
+            "resource_api_version": "V3",
+        },
+    })
 }
 
 /// The agent's replicas as the gateway of this id knows them.
@@ -129,19 +164,12 @@ fn transport_socket(tls: &AgentTls) -> Value {
             "common_tls_context": {
                 "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3" },
                 "alpn_protocols": ["h2"],
-                "tls_certificate_sds_secret_configs": [{
-                    "name": SECRET,
-                    "sds_config": {
-                        "path_config_source": {
-                            "path": tls.folder.join(GATEWAY_SDS),
-                            "watched_directory": { "path": tls.folder },
-                        },
-                        "resource_api_version": "V3",
+                "tls_certificate_sds_secret_configs": [secret_in(&tls.folder, SECRET, GATEWAY_SDS)],
+                "combined_validation_context": {
+                    "default_validation_context": {
+                        "match_typed_subject_alt_names": [{ "san_type": "URI", "matcher": { "exact": tls.agent } }],
                     },
-                }],
-                "validation_context": {
-                    "trusted_ca": { "filename": tls.folder.join(AGENT_ROOT) },
-                    "match_typed_subject_alt_names": [{ "san_type": "URI", "matcher": { "exact": tls.agent } }],
+                    "validation_context_sds_secret_config": secret_in(&tls.folder, ROOTS, AGENT_SDS),
                 },
             },
         },

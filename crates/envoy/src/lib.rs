@@ -47,7 +47,8 @@ mod tls;
 mod upstream;
 
 pub use agent_cluster::{
-    AGENT_ROOT, AgentAddress, AgentAddressError, AgentTls, GATEWAY_PEM, GATEWAY_SDS, gateway_sds,
+    AGENT_ROOT, AGENT_SDS, AgentAddress, AgentAddressError, AgentTls, GATEWAY_PEM, GATEWAY_SDS, agent_sds,
+    gateway_sds,
 };
 pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};

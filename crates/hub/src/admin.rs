@@ -2,13 +2,18 @@
 //! at the hub's own machine it is anybody, elsewhere it is by token (`door`).
 
 use crate::{
-    drills, metrics,
-    office::{Office, OfficeError, Resumed},
+    drills::{self, DrillRefusal},
+    metrics,
+    office::{Asked, Office, OfficeError, Resumed},
     run::HubError,
-    view::{AuditView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView, TokenView},
+    view::{
+        AuditView, CertificateView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView,
+        TokenView,
+    },
 };
 use axum::{
     Extension, Json, Router,
+    body::Bytes,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -16,7 +21,10 @@ use axum::{
 };
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tidegate_link::access::{Caller, Role};
+use tidegate_link::{
+    access::{Caller, Role},
+    identity::{AuthorityError, to_pem},
+};
 use tidegate_model::ClusterName;
 use tokio::sync::Notify;
 
@@ -45,6 +53,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/reload", post(reload_source))
         .route("/api/v1/audit", get(audit))
         .route("/api/v1/access", get(grants).post(give))
+        .route("/api/v1/access-certificates", post(certify))
         .route("/api/v1/access/{name}/revoke", post(take_away))
         .merge(drills::routes())
         .with_state(Shared { office, reload })
@@ -62,6 +71,7 @@ impl IntoResponse for Failure {
 impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         match &error {
+            HubError::Office(OfficeError::Drill(refusal)) => refused(refusal),
             HubError::Office(
                 office @ (OfficeError::Ttl
                 | OfficeError::Tokens
@@ -71,9 +81,26 @@ impl From<HubError> for Failure {
                 | OfficeError::NoSuchPolicy(_)
                 | OfficeError::SamePolicy(_)),
             ) => Self(StatusCode::BAD_REQUEST, office.to_string()),
+            HubError::Authority(wrong @ AuthorityError::Request(_)) => {
+                Self(StatusCode::BAD_REQUEST, wrong.to_string())
+            }
             other => Self(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
     }
+}
+
+/// 404: there is none. 409: not now. 400: not at all.
+pub(crate) fn refused(refusal: &DrillRefusal) -> Failure {
+    let status = match refusal {
+        DrillRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+        DrillRefusal::Running { .. }
+        | DrillRefusal::Away(_)
+        | DrillRefusal::Nobody
+        | DrillRefusal::Old(_) => StatusCode::CONFLICT,
+        DrillRefusal::NotMended(_) => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Failure(status, refusal.to_string())
 }
 
 /// The store syncs to disk, which no thread of the runtime has to wait for.
@@ -254,17 +281,34 @@ struct GiveQuery {
     namespaces: Option<String>,
 }
 
+impl GiveQuery {
+    fn asked(self) -> Asked {
+        let namespaces = self.namespaces.map(|it| it.split(',').map(str::to_owned).collect());
+        Asked { name: self.name, role: self.role, namespaces, ttl: Duration::from_secs(self.ttl_s) }
+    }
+}
+
 async fn give(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     query: Result<Query<GiveQuery>, QueryRejection>,
 ) -> Result<Json<TokenView>, Failure> {
-    let Query(GiveQuery { name, role, ttl_s, namespaces }) =
-        query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let namespaces = namespaces.map(|it| it.split(',').map(str::to_owned).collect());
-    let ttl = Duration::from_secs(ttl_s);
-    let made = work(shared, move |office| office.give(&name, role, namespaces, ttl, &caller.name));
+    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let ttl_s = query.ttl_s;
+    let made = work(shared, move |office| office.give(&query.asked(), &caller.name));
     Ok(Json(TokenView { token: made.await?.reveal(), ttl_s }))
+}
+
+/// The body is a signing request, DER.
+async fn certify(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<GiveQuery>, QueryRejection>,
+    request: Bytes,
+) -> Result<Json<CertificateView>, Failure> {
+    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let made = work(shared, move |office| office.certify(&query.asked(), &request, &caller.name));
+    Ok(Json(CertificateView { certificate: to_pem(&made.await?) }))
 }
 
 async fn grants(State(shared): State<Shared>) -> Result<Json<Vec<GrantView>>, Failure> {
@@ -278,7 +322,8 @@ async fn take_away(
 ) -> Result<Json<DoneView>, Failure> {
     let whose = name.clone();
     if work(shared, move |office| office.take_away(&whose, &caller.name)).await? {
-        return Ok(Json(DoneView { done: format!("the token of {name} is revoked") }));
+        return Ok(Json(DoneView { done: format!("what was granted to {name} is revoked") }));
     }
-    Err(Failure(StatusCode::NOT_FOUND, format!("{name} has no token; tidegate access list names who has")))
+    let why = format!("{name} has neither token nor certificate; tidegate access list names who has");
+    Err(Failure(StatusCode::NOT_FOUND, why))
 }

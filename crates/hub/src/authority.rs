@@ -1,11 +1,7 @@
 //! The hub's keys in its state folder: its authority, unless one is brought, and the key that signs policy.
 
 use crate::run::HubError;
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, path::Path, time::Duration};
 use tidegate_link::{
     access::Grants,
     hub::{PolicySigner, Trust},
@@ -49,7 +45,7 @@ impl Keys {
             write_public(&path, certificate.as_bytes()).map_err(|source| file(&path, source))?;
         }
         let authority = Authority::load(folder, trust_domain.clone())?;
-        Ok(Self { authority, signer: signer(state)?, other_roots: other_roots(folder)? })
+        Ok(Self { authority, signer: signer(state)?, other_roots: Authority::also_trusted(folder)? })
     }
 
     /// Whom the fleet believes. The list for gateways is left out while there are two roots: the other one gives none, and
@@ -83,25 +79,6 @@ pub(crate) fn draw_serial() -> Serial {
     let mut bytes: [u8; 16] = rand::random();
     bytes[0] &= 0x7f;
     Serial::of(&bytes)
-}
-
-/// Roots in `also-trusted/*.crt` beside the authority.
-fn other_roots(folder: &Path) -> Result<Vec<CertificateDer<'static>>, HubError> {
-    let folder = folder.join("also-trusted");
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(file(&folder, source)),
-    };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
-    paths.sort();
-    let mut roots = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).map_err(|source| file(&path, source))?;
-        roots.extend(TrustBundle::certificates(&text)?);
-    }
-    Ok(roots)
 }
 
 fn signer(state: &Path) -> Result<PolicySigner, HubError> {

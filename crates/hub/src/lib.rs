@@ -27,7 +27,7 @@ pub mod view;
 mod waves;
 
 pub use copy::StateCopy;
-pub use drills::ReportRefusal;
+pub use drills::{DrillRefusal, ReportRefusal};
 pub use office::{NewToken, OfficeError, Superseded};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;

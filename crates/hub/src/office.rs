@@ -12,13 +12,14 @@ pub(crate) use rollout::{Resumed, version};
 
 use crate::{
     authority::{Keys, draw_serial},
-    drills::ReportRefusal,
+    drills::{DrillRefusal, Drilling, ReportRefusal},
     fleet::Fleet,
     run::HubError,
     store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
     waves::WaveLimits,
 };
+pub(crate) use access::Asked;
 use policy::Rolling;
 use std::{
     path::{Path, PathBuf},
@@ -67,6 +68,9 @@ pub enum OfficeError {
     /// The report of a drill is not kept, or not found.
     #[error(transparent)]
     Report(#[from] ReportRefusal),
+    /// The drill is not run.
+    #[error(transparent)]
+    Drill(#[from] DrillRefusal),
     /// There is nothing to resume.
     #[error(
         "no rollout has halted, nothing was rolled back, and no connected agent holds a policy that this hub does not know; there is nothing to resume"
@@ -124,6 +128,8 @@ pub(crate) struct Office {
     place: KeyPlace,
     keys: RwLock<Arc<Keys>>,
     fleet: Mutex<Fleet>,
+    /// The drills that it runs.
+    pub(crate) drilling: Drilling,
     problems: Mutex<Vec<String>>,
     /// What waits to be written to the audit log.
     later: Mutex<Vec<AuditRecord>>,
@@ -162,6 +168,7 @@ impl Office {
             place,
             keys: RwLock::new(Arc::new(keys)),
             fleet: Mutex::default(),
+            drilling: Drilling::default(),
             problems: Mutex::default(),
             later: Mutex::default(),
             certificate_ttl,

@@ -23,7 +23,7 @@ use std::{
 };
 use tidegate_link::{
     access::{Door, Doorkeeper, local},
-    hub::{HeadError, Secret},
+    hub::HeadError,
     identity::{
         AuthorityError, BundleError, Clock, Expect, IdentityError, SystemClock, TlsError, TrustDomain, accept,
     },
@@ -170,6 +170,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
     let source = read(&office, source).await;
     office.begin_epoch()?;
+    let left = office.record_left()?;
     if let Some(copy) = &config.copy {
         copy::write(&office, &config.state_dir, &copy.folder)?;
     }
@@ -179,7 +180,9 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
 
     let (held, watched) = (Arc::downgrade(&office), Arc::clone(&office));
     let tasks = TaskTracker::new();
-    let ended = stop.child_token();
+    // Not the caller's own: drills are mended before streams end.
+    let ended = CancellationToken::new();
+    let _whatever_happens = ended.clone().drop_guard();
     tasks.spawn(follow(Arc::clone(&office), source, Arc::clone(&reload), ended.clone()));
     tasks.spawn(keep_keys(Arc::clone(&office), ended.clone()));
     if let Some(copy) = config.copy {
@@ -187,6 +190,9 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     }
     tasks.spawn(roll(Arc::clone(&office), ended.clone()));
     tasks.spawn(drills::follow(Arc::clone(&office), ended.clone()));
+    if let Some(left) = left {
+        tasks.spawn(drills::clear(Arc::clone(&office), left, ended.clone()));
+    }
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
     let router = admin::router(Arc::clone(&office), reload);
@@ -194,7 +200,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);
         let door = Door::open(listener, address, keeper(&office), ended.clone())?;
-        tracing::info!(%address, "serves people with tokens");
+        tracing::info!(%address, "serves people with tokens and certificates");
         tasks.spawn(door.serve(router.clone(), ended.clone()));
     }
     let http = axum::serve(admin_listener, router.layer(from_fn(local)))
@@ -212,6 +218,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         result = &mut grpc => failed("agents'", result),
         result = &mut http => failed("administration", result),
     };
+    watched.end_drills().await;
     drop(watched);
     // Whatever ended one ends the rest.
     ended.cancel();
@@ -267,7 +274,7 @@ pub(crate) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpL
 /// Who is let in from elsewhere.
 fn keeper(office: &Arc<Office>) -> Doorkeeper {
     let (identity, office) = (office.identity.clone(), Arc::clone(office));
-    Doorkeeper { identity, known: Arc::new(move |secret: &Secret| office.known(secret)), needed }
+    Doorkeeper { identity, known: Arc::new(move |kept_as: &str| office.known(kept_as)), needed }
 }
 
 fn serve_agents(

@@ -1,6 +1,9 @@
 //! One agent's stream: policy out, status in.
 
-use crate::office::{Office, Published, Recalled};
+use crate::{
+    drills::Stream,
+    office::{Office, Published, Recalled},
+};
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
@@ -59,7 +62,10 @@ impl Session {
             return self.refused(&out, "other_cluster", &why).await;
         }
         let boot = hello.boot_id;
-        let ended = self.serve(&hello, &mut inbound, &out).await;
+        let lines = &self.office.drilling.lines;
+        let (line, words) = lines.open(&self.cluster, boot, hello.drills);
+        let ended = self.serve(&hello, (&line, words), &mut inbound, &out).await;
+        lines.close(&self.cluster, boot, &line);
         self.office.fleet().disconnected(&self.cluster, boot);
         tracing::info!(cluster = %self.cluster, "the agent's stream has ended");
         if let Err(status) = ended {
@@ -81,6 +87,7 @@ impl Session {
     async fn serve(
         &self,
         hello: &proto::Hello,
+        (line, mut words): (&Stream, mpsc::Receiver<proto::DrillWord>),
         inbound: &mut Streaming<FromAgent>,
         out: &Out,
     ) -> Result<(), Status> {
@@ -109,7 +116,9 @@ impl Session {
                     }
                     given = self.policy(given, published, !hello.parts, out).await?;
                 }
+                Some(word) = words.recv() => self.send(out, from_hub::What::DrillWord(word)).await?,
                 message = inbound.message() => match message {
+                    Ok(Some(FromAgent { what: Some(from_agent::What::DrillAnswer(answer)) })) => line.answered(answer),
                     Ok(Some(message)) => self.hear(hello.boot_id, message)?,
                     Ok(None) => return Ok(()),
                     // A broken connection, or more than is taken.
@@ -222,8 +231,8 @@ impl Session {
                 taken.map_err(|excess| self.excess(&excess.to_string()))
             }
             Some(from_agent::What::Hello(_)) => Err(Status::invalid_argument("a hello comes once")),
-            // Of a later version.
-            None => Ok(()),
+            // An answer goes to whoever asked; what is of a later version is passed over.
+            Some(from_agent::What::DrillAnswer(_)) | None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use tidegate_drill::course::Phase;
 use tidegate_link::access::Role;
 use tidegate_model::ClusterName;
 
@@ -196,7 +197,7 @@ pub struct TokenView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantView {
-    /// Whose token it is.
+    /// Whose token or certificate it is.
     pub name: String,
     /// What may be done with it.
     pub role: Role,
@@ -204,6 +205,17 @@ pub struct GrantView {
     pub namespaces: Option<BTreeSet<String>>,
     /// When it ends, in seconds since 1970.
     pub expires_at: u64,
+    /// Whether it is granted to a certificate, and not to a token.
+    #[serde(default)]
+    pub by_certificate: bool,
+}
+
+/// A certificate of somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateView {
+    /// With those of its authorities up to the root, PEM.
+    pub certificate: String,
 }
 
 /// Whether a hub is the hub, or stands by.
@@ -336,4 +348,40 @@ pub struct DrillRunView {
     pub at: String,
     /// Why it was not started; `None` if it was.
     pub skipped: Option<String>,
+    /// The drill that was started, under which its report is kept.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// How it ended, if the hub that ran it died.
+    #[serde(default)]
+    pub ended: Option<String>,
+}
+
+/// How a drill stands that the hub runs, or ran last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrillProgressView {
+    /// Unique.
+    pub id: String,
+    /// `NAMESPACE/NAME`.
+    pub drill: String,
+    /// Who began it.
+    pub by: String,
+    /// Grows with each change.
+    pub number: u64,
+    /// Where it is; `None` before it has begun.
+    pub phase: Option<Phase>,
+    /// Since the load began.
+    pub elapsed_ms: u64,
+    /// Until the phase ends by itself.
+    pub left_ms: Option<u64>,
+    /// Requests that ended.
+    pub ended: u64,
+    /// Requests of them that failed.
+    pub failed: u64,
+    /// Why the fault could not be mended, the last time, if so.
+    pub mend_error: Option<String>,
+    /// Whether it is over, and its report kept.
+    pub done: bool,
+    /// Why its report is not kept, if so.
+    pub problem: Option<String>,
 }

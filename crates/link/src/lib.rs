@@ -1,5 +1,5 @@
 //! The links of a fleet: between agents (heartbeats and pool status, through the east-west gateways), between agents and the
-//! hub ([`hub`]), who is who on them ([`identity`]), and who of the people may ask what ([`access`]).
+//! hub ([`hub`]), between a gateway and its agent ([`gateway`]), who is who on them ([`identity`]), and who of the people may ask what ([`access`]).
 //!
 //! A peer link is directed: the observer dials every gateway address of the owner ([`PeerClient`]) and learns whether the owner can be
 //! reached and what its pools are like; the owner answers ([`PeerServer`]) and learns nothing. Each agent is both.
@@ -13,6 +13,7 @@
 pub mod access;
 mod board;
 mod client;
+pub mod gateway;
 pub mod hub;
 pub mod identity;
 mod lasting;

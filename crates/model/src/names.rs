@@ -33,13 +33,13 @@ pub enum NameError {
     },
 }
 
-fn checked(kind: &'static str, text: &str) -> Result<Arc<str>, NameError> {
+fn check(kind: &'static str, text: &str) -> Result<(), NameError> {
     if text.is_empty() || text.len() > 253 {
         return Err(NameError::Length { kind, length: text.len() });
     }
     match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
         Some(found) => Err(NameError::Character { kind, found }),
-        None => Ok(text.into()),
+        None => Ok(()),
     }
 }
 
@@ -53,7 +53,8 @@ macro_rules! name {
         impl $type {
             /// The name, if it has 1 to 253 letters, digits, `-`, `_` or `.`.
             pub fn new(text: &str) -> Result<Self, NameError> {
-                checked($kind, text).map(Self)
+                check($kind, text)?;
+                Ok(Self(text.into()))
             }
 
             /// The name as text.
@@ -121,38 +122,47 @@ name!(
     "zone"
 );
 
+/// Between the parts of a name with a namespace.
+const BETWEEN: char = '\0';
+
 macro_rules! namespaced {
     ($(#[$doc:meta])* $type:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type {
-            namespace: Arc<str>,
-            name: Arc<str>,
-        }
+        // Both parts in one text, with a byte between them that neither can hold and that comes before all others: so it
+        // orders by namespace and then by name, and what there are a hundred thousand of is half as large.
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// From its two parts, each 1 to 253 letters, digits, `-`, `_` or `.`.
             pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
-                Ok(Self { namespace: checked("namespace", namespace)?, name: checked($kind, name)? })
+                check("namespace", namespace)?;
+                check($kind, name)?;
+                Ok(Self(format!("{namespace}{BETWEEN}{name}").into()))
             }
 
             /// The namespace.
             #[must_use]
             pub fn namespace(&self) -> &str {
-                &self.namespace
+                self.parts().0
             }
 
             /// The name within the namespace.
             #[must_use]
             pub fn name(&self) -> &str {
-                &self.name
+                self.parts().1
+            }
+
+            fn parts(&self) -> (&str, &str) {
+                self.0.split_once(BETWEEN).unwrap_or_default()
             }
         }
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&format!("{}/{}", self.namespace, self.name))
+                let (namespace, name) = self.parts();
+                f.pad(&format!("{namespace}/{name}"))
             }
         }
 
@@ -243,6 +253,16 @@ mod tests {
         assert_eq!(found("shop/"), "a service name must have 1 to 253 characters, this one has 0");
         assert_eq!(found("shop/a b"), "a service name may hold letters, digits, '-', '_' and '.', not ' '");
         assert_eq!(found("shop/a/b"), "a service name may hold letters, digits, '-', '_' and '.', not '/'");
+    }
+
+    #[test]
+    fn names_order_by_namespace_and_then_by_name() {
+        let mut names: Vec<ServiceName> =
+            ["a-b/a", "a/z", "a.b/a", "a/a-b", "a/a", "ab/a"].map(|it| it.parse().unwrap()).to_vec();
+        names.sort();
+        let parts: Vec<_> = names.iter().map(|it| (it.namespace(), it.name())).collect();
+        assert!(parts.is_sorted(), "{parts:?}");
+        assert_eq!(parts[0], ("a", "a"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod pacing;
 mod prober;
 mod schedule;
 mod siblings;
+mod slots;
 mod stats;
 pub mod tracker;
 

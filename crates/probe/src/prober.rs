@@ -12,6 +12,7 @@ use crate::{
 use futures::FutureExt;
 use std::{
     collections::BTreeMap,
+    hash::Hash,
     io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -77,7 +78,7 @@ enum News<K> {
     Some(BTreeMap<K, Option<Target>>),
 }
 
-impl<K: Ord + Clone + Send + 'static> Prober<K> {
+impl<K: Ord + Hash + Clone + Send + 'static> Prober<K> {
     /// Starts a prober without targets on a thread of its own. Its verdicts go to `verdicts`:
     /// for each target the first one, and then each change. It ends when `shutdown` is cancelled,
     /// when it is dropped, and when nobody listens to the verdicts any more.
@@ -196,7 +197,7 @@ struct Ended {
     outcome: Outcome,
 }
 
-impl<K: Ord + Clone + Send + 'static> Shell<K> {
+impl<K: Ord + Hash + Clone + Send + 'static> Shell<K> {
     async fn run(mut self, stop: CancellationToken) {
         // At most as many as may be under way are in it.
         let (ended, mut results) = mpsc::unbounded_channel();

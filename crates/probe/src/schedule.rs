@@ -13,9 +13,11 @@ use crate::{
     latency::{Latency, Member, Standing, judge},
     pacing::{KNOWN_GAP, START_GAP, first_delay, next_delay, second_delay},
     siblings::Groups,
+    slots::Slots,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::Hash,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -27,9 +29,7 @@ pub(crate) type Ticket = u64;
 
 /// All targets, the queue of their next checks, and the verdicts that nobody took yet.
 pub(crate) struct Schedule<K> {
-    tickets: BTreeMap<K, Ticket>,
-    /// Boxed: tickets come in order, and leave a tree's nodes half empty.
-    entries: BTreeMap<Ticket, Box<Entry<K>>>,
+    entries: Slots<K, Entry>,
     queue: BTreeSet<(Instant, Ticket)>,
     hosts: Hosts,
     groups: Groups,
@@ -39,7 +39,6 @@ pub(crate) struct Schedule<K> {
     untold: VecDeque<Ticket>,
     /// How many entries are ejected.
     ejected: usize,
-    last_ticket: Ticket,
     /// How the target that came last is checked: mostly the next one's checks are the same.
     last_how: Option<Arc<How>>,
 }
@@ -65,8 +64,7 @@ impl Checked {
     }
 }
 
-struct Entry<K> {
-    key: K,
+struct Entry {
     target: Checked,
     tracker: Tracker,
     /// Only of those that have siblings: nobody else's is asked for.
@@ -102,18 +100,16 @@ pub(crate) struct Done {
     pub(crate) latency: Option<Duration>,
 }
 
-impl<K: Ord + Clone> Schedule<K> {
+impl<K: Ord + Hash + Clone> Schedule<K> {
     pub(crate) fn new() -> Self {
         Self {
-            tickets: BTreeMap::new(),
-            entries: BTreeMap::new(),
+            entries: Slots::default(),
             queue: BTreeSet::new(),
             hosts: Hosts::default(),
             groups: Groups::default(),
             ready: VecDeque::new(),
             untold: VecDeque::new(),
             ejected: 0,
-            last_ticket: 0,
             last_how: None,
         }
     }
@@ -125,7 +121,8 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// Makes `targets` the whole set. What is unchanged keeps its state and its place in the queue.
     pub(crate) fn reconcile(&mut self, targets: BTreeMap<K, Target>, now: Instant) {
-        let gone: Vec<K> = self.tickets.keys().filter(|key| !targets.contains_key(key)).cloned().collect();
+        let gone = self.entries.tickets(|key| !targets.contains_key(key));
+        let gone: Vec<_> = gone.into_iter().filter_map(|it| self.entries.key(it).cloned()).collect();
         let gone = gone.into_iter().map(|key| (key, None));
         let changed = targets.into_iter().map(|(key, target)| (key, Some(target)));
         self.change(gone.chain(changed), now);
@@ -134,29 +131,27 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Takes in targets that are new or changed, and keys that are gone. What is unchanged keeps its state and its place in
     /// the queue.
     pub(crate) fn change(&mut self, changed: impl IntoIterator<Item = (K, Option<Target>)>, now: Instant) {
-        let before = self.tickets.len();
         let mut any_gone = false;
         let mut fresh = Vec::new();
         let mut known = Vec::new();
         for (key, target) in changed {
-            let ticket = self.tickets.get(&key).copied();
+            let ticket = self.entries.ticket(&key);
             let Some(target) = target else {
                 if let Some(ticket) = ticket {
-                    self.tickets.remove(&key);
                     self.remove(ticket);
                     any_gone = true;
                 }
                 continue;
             };
-            let old = ticket.and_then(|ticket| Some((ticket, self.entries.get(&ticket)?)));
+            let old = ticket.and_then(|ticket| Some((ticket, self.entries.get(ticket)?)));
             match old.filter(|(_, old)| old.target.address == target.address) {
                 None => {
-                    let tracker = Tracker::new(&target.config, target.known);
+                    let tracker = Tracker::new(target.known);
                     let group = if target.known.is_some() { &mut known } else { &mut fresh };
                     group.push((key, target, tracker));
                 }
                 Some((_, old)) if *old.target.config() != target.config => {
-                    let tracker = old.tracker.reconfigured(&target.config);
+                    let tracker = old.tracker.reconfigured();
                     fresh.push((key, target, tracker));
                 }
                 Some((ticket, old)) if old.target.how.siblings != target.siblings => {
@@ -175,18 +170,9 @@ impl<K: Ord + Clone> Schedule<K> {
         }
         if any_gone {
             let entries = &self.entries;
-            self.untold.retain(|ticket| entries.contains_key(ticket));
-            self.ready.retain(|ticket| entries.contains_key(ticket));
+            self.untold.retain(|ticket| entries.contains(*ticket));
+            self.ready.retain(|ticket| entries.contains(*ticket));
         }
-        if self.tickets.len() > 2 * before {
-            self.close_up();
-        }
-    }
-
-    /// Trees that grow in the order of their keys have half-empty nodes; made from what is sorted, they are full.
-    fn close_up(&mut self) {
-        self.tickets = std::mem::take(&mut self.tickets).into_iter().collect();
-        self.entries = std::mem::take(&mut self.entries).into_iter().collect();
     }
 
     /// A target as it is kept.
@@ -200,25 +186,15 @@ impl<K: Ord + Clone> Schedule<K> {
     }
 
     fn insert(&mut self, key: K, target: Target, tracker: Tracker, due: Instant, now: Instant) {
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
-        let old = self.tickets.insert(key.clone(), ticket).and_then(|old| self.remove(old));
+        let old = self.entries.ticket(&key).and_then(|old| self.remove(old));
         // What is known of the same address is worth keeping: a verdict nobody was told yet, and an ejection.
         let old = old.filter(|old| old.target.address == target.address);
         let standing = old.as_ref().map(|old| old.standing).unwrap_or_default();
         self.ejected += usize::from(standing.ejected);
         let untold = old.and_then(|old| old.untold);
-        if untold.is_some() {
-            self.untold.push_back(ticket);
-        }
-        self.queue.insert((due, ticket));
         let target = self.keep(target);
-        if let Some(siblings) = &target.how.siblings {
-            self.groups.join(siblings, target.config().interval, ticket, now);
-        }
         let entry = Entry {
-            key,
-            target,
+            target: target.clone(),
             tracker,
             latency: None,
             standing,
@@ -227,12 +203,21 @@ impl<K: Ord + Clone> Schedule<K> {
             spread: false,
             untold,
         };
-        self.entries.insert(ticket, Box::new(entry));
+        let waits = entry.untold.is_some();
+        // Room for 2^32 targets is more than there are addresses to check.
+        let Some(ticket) = self.entries.insert(key, entry) else { return };
+        if waits {
+            self.untold.push_back(ticket);
+        }
+        self.queue.insert((due, ticket));
+        if let Some(siblings) = &target.how.siblings {
+            self.groups.join(siblings, target.config().interval, ticket, now);
+        }
         self.readmit_the_lonely(ticket);
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Entry<K>> {
-        let entry = self.entries.remove(&ticket)?;
+    fn remove(&mut self, ticket: Ticket) -> Option<Entry> {
+        let (_, entry) = self.entries.remove(ticket)?;
         if let Some(due) = entry.due {
             self.queue.remove(&(due, ticket));
         }
@@ -240,13 +225,13 @@ impl<K: Ord + Clone> Schedule<K> {
             self.groups.leave(siblings, ticket);
         }
         self.ejected -= usize::from(entry.standing.ejected);
-        Some(*entry)
+        Some(entry)
     }
 
     /// The same target with other siblings, or another rule for them: its checks go on as they were.
     fn regroup(&mut self, ticket: Ticket, target: Target, now: Instant) {
         let target = self.keep(target);
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(entry) = self.entries.get_mut(ticket) else { return };
         if let Some(siblings) = &entry.target.how.siblings {
             self.groups.leave(siblings, ticket);
         }
@@ -261,7 +246,7 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// A target that is compared with nobody any more is not ejected any more.
     fn readmit_the_lonely(&mut self, ticket: Ticket) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(entry) = self.entries.get_mut(ticket) else { return };
         if entry.target.how.siblings.is_none() && std::mem::take(&mut entry.standing).ejected {
             self.ejected -= 1;
             self.tell(ticket, ProbeVerdict::Up, false);
@@ -285,7 +270,7 @@ impl<K: Ord + Clone> Schedule<K> {
                     ticket
                 }
             };
-            let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+            let Some(entry) = self.entries.get_mut(ticket) else { continue };
             if self.hosts.enter(entry.target.address.ip(), ticket) {
                 let late = entry.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
                 entry.due = None;
@@ -299,18 +284,18 @@ impl<K: Ord + Clone> Schedule<K> {
     pub(crate) fn finish(&mut self, done: Done, now: Instant, random: u32) {
         self.hosts.leave(done.ip);
         while let Some(next) = self.hosts.next_waiting(done.ip) {
-            if self.entries.contains_key(&next) {
+            if self.entries.contains(next) {
                 self.ready.push_back(next);
                 break;
             }
         }
-        let Some(entry) = self.entries.get_mut(&done.ticket) else { return };
+        let Some(entry) = self.entries.get_mut(done.ticket) else { return };
         if entry.target.how.siblings.is_some()
             && let (Some(latency), Ok(()) | Err(Failure::Timeout(..))) = (done.latency, &done.result)
         {
             entry.latency.get_or_insert_default().record(latency);
         }
-        let step = entry.tracker.on_result(done.result);
+        let step = entry.tracker.on_result(entry.target.config(), done.result);
         let due = match step.next {
             NextCheck::Now => now,
             NextCheck::After(interval) => {
@@ -331,7 +316,7 @@ impl<K: Ord + Clone> Schedule<K> {
     }
 
     fn tell(&mut self, ticket: Ticket, verdict: ProbeVerdict, first: bool) {
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(entry) = self.entries.get_mut(ticket) else { return };
         match &mut entry.untold {
             Some(untold) => untold.0 = verdict,
             none => {
@@ -349,16 +334,16 @@ impl<K: Ord + Clone> Schedule<K> {
                 continue;
             }
             let entries = &self.entries;
-            let member = |entry: &Entry<K>| Member {
+            let member = |entry: &Entry| Member {
                 latency: entry.latency.as_ref().and_then(|it| it.smoothed()),
                 up: entry.tracker.up(),
                 standing: entry.standing,
             };
-            let tickets: Vec<Ticket> = tickets.into_iter().filter(|it| entries.contains_key(it)).collect();
-            let mut members: Vec<Member> = tickets.iter().map(|it| member(&entries[it])).collect();
+            let there = tickets.into_iter().filter_map(|it| Some((it, member(entries.get(it)?))));
+            let (tickets, mut members): (Vec<Ticket>, Vec<Member>) = there.unzip();
             let baseline = judge(&rule, &mut members);
             for (ticket, member) in tickets.into_iter().zip(members) {
-                let Some(entry) = self.entries.get_mut(&ticket) else { continue };
+                let Some(entry) = self.entries.get_mut(ticket) else { continue };
                 let before = std::mem::replace(&mut entry.standing, member.standing);
                 self.ejected += usize::from(member.standing.ejected);
                 self.ejected -= usize::from(before.ejected);
@@ -387,9 +372,8 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Takes the verdict that has waited longest.
     pub(crate) fn next_verdict(&mut self) -> Option<Verdict<K>> {
         let ticket = self.untold.pop_front()?;
-        let entry = self.entries.get_mut(&ticket)?;
-        let (verdict, first) = *entry.untold.take()?;
-        Some(Verdict { key: entry.key.clone(), verdict, first })
+        let (verdict, first) = *self.entries.get_mut(ticket)?.untold.take()?;
+        Some(Verdict { key: self.entries.key(ticket)?.clone(), verdict, first })
     }
 }
 

@@ -39,9 +39,6 @@ pub struct Step {
 /// What is known of one target.
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    interval: Duration,
-    unhealthy_threshold: u32,
-    healthy_threshold: u32,
     /// The verdict in force: up, down, or none yet.
     up: Option<bool>,
     /// Whether the verdict in force was told, so confirmed by a result.
@@ -53,21 +50,14 @@ pub struct Tracker {
 impl Tracker {
     /// A target of which this much is known: up, down, or nothing.
     #[must_use]
-    pub fn new(config: &CheckConfig, known: Option<bool>) -> Self {
-        Self {
-            interval: config.interval,
-            unhealthy_threshold: config.unhealthy_threshold.max(1),
-            healthy_threshold: config.healthy_threshold.max(1),
-            up: known,
-            told: false,
-            against: 0,
-        }
+    pub const fn new(known: Option<bool>) -> Self {
+        Self { up: known, told: false, against: 0 }
     }
 
     /// The same target under another configuration: its verdict stays, its counts begin anew.
     #[must_use]
-    pub fn reconfigured(&self, config: &CheckConfig) -> Self {
-        Self { told: self.told, ..Self::new(config, self.up) }
+    pub const fn reconfigured(&self) -> Self {
+        Self { against: 0, ..*self }
     }
 
     /// The verdict in force: up, down, or none yet.
@@ -76,27 +66,27 @@ impl Tracker {
         self.up
     }
 
-    /// Takes the result of one check.
-    pub fn on_result(&mut self, result: Result<(), Failure>) -> Step {
+    /// Takes the result of one check that was made as `config` says.
+    pub fn on_result(&mut self, config: &CheckConfig, result: Result<(), Failure>) -> Step {
         let quiet = |next| Step { verdict_changed: None, first: false, next };
         let passed = match &result {
             Ok(()) => true,
-            Err(Failure::Local(_)) => return quiet(NextCheck::After(self.interval)),
+            Err(Failure::Local(_)) => return quiet(NextCheck::After(config.interval)),
             Err(_) => false,
         };
         if self.up == Some(passed) {
             self.against = 0;
             if self.told {
-                return quiet(NextCheck::After(self.interval));
+                return quiet(NextCheck::After(config.interval));
             }
         } else if passed && self.up.is_none() {
             self.against = 0;
         } else {
             self.against += 1;
-            let threshold = if passed { self.healthy_threshold } else { self.unhealthy_threshold };
-            if self.against < threshold {
+            let threshold = if passed { config.healthy_threshold } else { config.unhealthy_threshold };
+            if self.against < threshold.max(1) {
                 let recheck = !passed && self.against == 1;
-                return quiet(if recheck { NextCheck::Now } else { NextCheck::After(self.interval) });
+                return quiet(if recheck { NextCheck::Now } else { NextCheck::After(config.interval) });
             }
             self.against = 0;
         }
@@ -106,7 +96,7 @@ impl Tracker {
             Ok(()) => ProbeVerdict::Up,
             Err(failure) => ProbeVerdict::Down(failure.to_string()),
         };
-        Step { verdict_changed: Some(verdict), first, next: NextCheck::After(self.interval) }
+        Step { verdict_changed: Some(verdict), first, next: NextCheck::After(config.interval) }
     }
 }
 
@@ -118,14 +108,17 @@ mod tests {
     /// Plays results (`.` a success, `x` a failure, `l` a fault of our own) and writes what each led to:
     /// `U`, `D` a verdict (`u`, `d` when it is the first), `-` nothing, and `!` for a re-check at once.
     fn play(config: &CheckConfig, known: Option<bool>, results: &str) -> String {
-        let mut tracker = Tracker::new(config, known);
+        let mut tracker = Tracker::new(known);
         let mut told = String::new();
         for result in results.chars() {
-            let step = tracker.on_result(match result {
-                '.' => Ok(()),
-                'l' => Err(Failure::Local("too many open files".into())),
-                _ => Err(Failure::Refused),
-            });
+            let step = tracker.on_result(
+                config,
+                match result {
+                    '.' => Ok(()),
+                    'l' => Err(Failure::Local("too many open files".into())),
+                    _ => Err(Failure::Refused),
+                },
+            );
             let letter = match &step.verdict_changed {
                 Some(ProbeVerdict::Up) => 'U',
                 Some(ProbeVerdict::Down(reason)) => {
@@ -192,13 +185,14 @@ mod tests {
 
     #[test]
     fn another_configuration_keeps_the_verdict_and_forgets_the_counts() {
-        let mut tracker = Tracker::new(&config(2, 2), None);
-        tracker.on_result(Ok(()));
-        tracker.on_result(Err(Failure::Refused));
-        let mut tracker = tracker.reconfigured(&config(2, 2));
+        let config = config(2, 2);
+        let mut tracker = Tracker::new(None);
+        tracker.on_result(&config, Ok(()));
+        tracker.on_result(&config, Err(Failure::Refused));
+        let mut tracker = tracker.reconfigured();
         assert_eq!(tracker.up(), Some(true));
-        assert_eq!(tracker.on_result(Err(Failure::Refused)).verdict_changed, None);
-        let down = tracker.on_result(Err(Failure::Status(503)));
+        assert_eq!(tracker.on_result(&config, Err(Failure::Refused)).verdict_changed, None);
+        let down = tracker.on_result(&config, Err(Failure::Status(503)));
         assert_eq!(down.verdict_changed, Some(ProbeVerdict::Down("status 503".into())));
         assert!(!down.first);
     }

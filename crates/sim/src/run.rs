@@ -276,15 +276,16 @@ impl Run<'_> {
 
     fn checked(&mut self, cluster: ClusterId, life: u32, endpoint: EndpointId, answer: Answer, now: Time) {
         let random = self.random.next_u32();
-        let Some((check, timeout)) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else {
+        let Some((check, config)) = self.agent(cluster, life).and_then(|agent| agent.check(endpoint)) else {
             return;
         };
-        let step = check.tracker.on_result(match answer {
+        let result = match answer {
             Answer::Well => Ok(()),
             Answer::Unavailable => Err(Failure::Status(503)),
             Answer::Refused => Err(Failure::Refused),
-            Answer::Nothing => Err(Failure::Timeout(timeout, Stage::Connect)),
-        });
+            Answer::Nothing => Err(Failure::Timeout(config.timeout, Stage::Connect)),
+        };
+        let step = check.tracker.on_result(config, result);
         // As the prober's schedule: a re-check at once, then spread over the interval, then jittered around it.
         let due = match step.next {
             NextCheck::Now => now,

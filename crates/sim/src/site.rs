@@ -15,7 +15,7 @@ use tidegate_api::Config;
 use tidegate_engine::{EndpointView, Plan};
 use tidegate_link::Liveness;
 use tidegate_model::{ClusterName, PoolStatus, ServiceName, Time, Zone};
-use tidegate_probe::{Target, Tracker};
+use tidegate_probe::{CheckConfig, Target, Tracker};
 
 /// A cluster.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ pub(crate) struct Agent {
     pub(crate) peers: Arc<Vec<(ClusterId, Vec<SocketAddr>)>>,
     /// By the endpoint's number; none for what is not checked.
     checks: Vec<Option<Check>>,
-    /// How long checks may take. Few differ, and there may be a million checks.
-    timeouts: Vec<Duration>,
+    /// How checks are made, each way once.
+    configs: Vec<CheckConfig>,
     /// What it tells its peers, and the version of it.
     pub(crate) published: Arc<Vec<PoolStatus>>,
     pub(crate) version: u32,
@@ -65,8 +65,8 @@ pub(crate) struct Agent {
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) tracker: Tracker,
-    /// The place of its limit in [`Agent::timeouts`].
-    timeout: u16,
+    /// The place of how it is made in [`Agent::configs`].
+    config: u16,
     /// Whether its checks were spread over the interval already.
     pub(crate) spread: bool,
     pub(crate) started: Time,
@@ -139,7 +139,7 @@ impl Agent {
             liveness: Liveness::new(),
             peers: Arc::default(),
             checks: Vec::new(),
-            timeouts: Vec::new(),
+            configs: Vec::new(),
             published: Arc::default(),
             version: 0,
             published_at: now,
@@ -161,9 +161,9 @@ impl Agent {
         let mut fresh = Vec::with_capacity(targets.len());
         for ((service, address), Target { config, known, .. }) in targets {
             let Some(endpoint) = world.find(cluster, &service, address) else { continue };
-            let tracker = Tracker::new(&config, known);
-            let timeout = self.timeout(config.timeout);
-            let check = Check { tracker, timeout, spread: false, started: Time::ZERO };
+            let tracker = Tracker::new(known);
+            let config = self.config(config);
+            let check = Check { tracker, config, spread: false, started: Time::ZERO };
             if let Some(slot) = self.checks.get_mut(endpoint.index()) {
                 *slot = Some(check);
                 fresh.push(endpoint);
@@ -173,27 +173,27 @@ impl Agent {
         fresh
     }
 
-    /// The place of a limit. Beyond 65,535 different ones the last serves for all others.
-    fn timeout(&mut self, limit: Duration) -> u16 {
-        let place = self.timeouts.iter().position(|it| *it == limit).unwrap_or_else(|| {
-            self.timeouts.push(limit);
-            self.timeouts.len() - 1
+    /// The place of a configuration. Beyond 65,535 different ones the last serves for all others.
+    fn config(&mut self, config: CheckConfig) -> u16 {
+        let place = self.configs.iter().position(|it| *it == config).unwrap_or_else(|| {
+            self.configs.push(config);
+            self.configs.len() - 1
         });
         u16::try_from(place).unwrap_or(u16::MAX)
     }
 
-    /// The check of an endpoint, and how long it may take.
-    pub(crate) fn check(&mut self, endpoint: EndpointId) -> Option<(&mut Check, Duration)> {
+    /// The check of an endpoint, and how it is made.
+    pub(crate) fn check(&mut self, endpoint: EndpointId) -> Option<(&mut Check, &CheckConfig)> {
         let check = self.checks.get_mut(endpoint.index())?.as_mut()?;
-        let limit = self.timeouts.get(usize::from(check.timeout)).copied()?;
-        Some((check, limit))
+        let config = self.configs.get(usize::from(check.config))?;
+        Some((check, config))
     }
 
     /// A check of an endpoint begins; how long it may take.
     pub(crate) fn begin_check(&mut self, endpoint: EndpointId, now: Time) -> Option<Duration> {
-        let (check, limit) = self.check(endpoint)?;
+        let (check, config) = self.check(endpoint)?;
         check.started = now;
-        Some(limit)
+        Some(config.timeout)
     }
 
     /// Takes new statuses of the own pools, and counts the admits that fell.

@@ -3,6 +3,7 @@
 //! Every stream shares its bytes, and resources share the end of them where it is the same (see [`crate::tails`]).
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
@@ -19,13 +20,13 @@ const VERSION_LEN: usize = 16;
 /// 64 bits: among 100,000 resources an accidental collision has a chance of 3e-10, and it
 /// would only matter between two successive bodies of the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Version(u64);
+pub(crate) struct Version(NonZeroU64);
 
 impl Version {
     /// "It does not exist", which can be told and acknowledged like a version.
-    pub(crate) const ABSENT: Self = Self(0);
+    pub(crate) const ABSENT: Self = Self(NonZeroU64::MIN);
     /// A version that no resource of ours has.
-    const FOREIGN: Self = Self(1);
+    const FOREIGN: Self = Self(NonZeroU64::MAX);
 
     pub(crate) fn of(name: &str, body: &[u8]) -> Self {
         let mut hash = Sha256::new();
@@ -34,15 +35,18 @@ impl Version {
         hash.update(body);
         let digest = hash.finalize();
         let head = digest.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
-        Self(if head < 2 { head + 2 } else { head })
+        Self::known(head).unwrap_or(Self(NonZeroU64::MIN.saturating_add(1)))
+    }
+
+    /// A version that a resource may have.
+    fn known(value: u64) -> Option<Self> {
+        NonZeroU64::new(value).map(Self).filter(|it| *it != Self::ABSENT && *it != Self::FOREIGN)
     }
 
     /// Reads a version that a client reports, perhaps from another server.
     pub(crate) fn from_client(text: &str) -> Self {
-        match u64::from_str_radix(text, 16) {
-            Ok(value) if value > 1 && text.len() == 16 => Self(value),
-            _ => Self::FOREIGN,
-        }
+        let value = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
+        value.and_then(Self::known).unwrap_or(Self::FOREIGN)
     }
 
     pub(crate) fn exists(self) -> bool {
@@ -63,11 +67,11 @@ pub(crate) struct SetVersion(u64);
 
 impl SetVersion {
     pub(crate) fn add(&mut self, version: Option<Version>) {
-        self.0 = self.0.wrapping_add(version.map_or(0, |version| version.0));
+        self.0 = self.0.wrapping_add(version.map_or(0, |version| version.0.get()));
     }
 
     pub(crate) fn subtract(&mut self, version: Option<Version>) {
-        self.0 = self.0.wrapping_sub(version.map_or(0, |version| version.0));
+        self.0 = self.0.wrapping_sub(version.map_or(0, |version| version.0.get()));
     }
 }
 

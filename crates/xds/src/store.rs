@@ -14,7 +14,7 @@ use crate::ResourceType;
 use crate::kind::PerType;
 use crate::resource::Resource;
 use crate::tails::Tails;
-use crate::watch::{Mailbox, Watcher};
+use crate::watch::{ByName, Mailbox, Watcher};
 
 /// A named group of resources. A node sees the scopes that the resolver gives it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +90,7 @@ pub(crate) struct Inner {
 #[derive(Default)]
 pub(crate) struct Index {
     pub(crate) all: BTreeMap<u64, Arc<Mailbox>>,
-    pub(crate) by_name: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Mailbox>>>,
+    pub(crate) by_name: ByName,
 }
 
 /// Encoded resources by scope, type and name. Clones share the same content.
@@ -222,8 +222,8 @@ impl Inner {
 
     fn mark(&self, scope: &Scope, kind: ResourceType, name: &Arc<str>, woken: &mut Vec<Arc<Mailbox>>) {
         let index = &self.index[kind];
-        let by_name = index.by_name.get(name).into_iter().flatten();
-        for (_, mailbox) in index.all.iter().chain(by_name) {
+        let by_name = index.by_name.get(name).into_iter().flatten().map(|(_, mailbox)| mailbox);
+        for mailbox in index.all.values().chain(by_name) {
             if mailbox.sees(scope) && mailbox.mark(kind, name, self.batches) {
                 woken.push(Arc::clone(mailbox));
             }

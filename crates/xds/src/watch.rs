@@ -172,8 +172,10 @@ impl Watcher {
             self.names[kind].remove(&name);
         }
         for name in added {
-            let waiting = index.by_name.entry(Arc::clone(&name)).or_default();
-            waiting.insert(self.id, Arc::clone(&self.mailbox));
+            let waiting = index.by_name.entry(Arc::clone(&name)).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = waiting.binary_search_by_key(&self.id, |(id, _)| *id) {
+                waiting.insert(at, (self.id, Arc::clone(&self.mailbox)));
+            }
             self.names[kind].insert(name);
         }
     }
@@ -207,11 +209,15 @@ impl Drop for Watcher {
     }
 }
 
-type ByName = BTreeMap<Arc<str>, BTreeMap<u64, Arc<Mailbox>>>;
+/// Who waits for which name, in the order of the streams. A tree for the one or two of most names would take ten times the
+/// room.
+pub(crate) type ByName = BTreeMap<Arc<str>, Vec<(u64, Arc<Mailbox>)>>;
 
 fn remove(by_name: &mut ByName, name: &Arc<str>, id: u64) {
     if let Some(waiting) = by_name.get_mut(name) {
-        waiting.remove(&id);
+        if let Ok(at) = waiting.binary_search_by_key(&id, |(id, _)| *id) {
+            waiting.remove(at);
+        }
         if waiting.is_empty() {
             by_name.remove(name);
         }

@@ -93,6 +93,8 @@ impl Core {
                 let of = |name: &&ServiceName| fault.target.service.as_ref().is_none_or(|it| it == *name);
                 output.touched.plans.extend(self.config.services.keys().filter(of).cloned());
             }
+            DrillKind::CutLink(_) => output.cut = Some(self.drills.cut_links()),
+            DrillKind::LeaveHub => output.leaves_hub = Some(self.drills.leaves_hub()),
             // The scopes ask for it each time.
             DrillKind::Abort(_) | DrillKind::Delay(_) | DrillKind::Brownout | DrillKind::Shift => {}
         }

@@ -1,6 +1,6 @@
 //! What speaks against a fault.
 
-use super::{Drills, Fault, MAX_FAULTS};
+use super::{DrillKind, Drills, Fault, MAX_FAULTS};
 use std::collections::BTreeSet;
 use tidegate_engine::{
     Clients, Engine, FleetState, Location, Plans, Shift, ShiftTarget, Source, contingency, plans,
@@ -73,6 +73,16 @@ impl Known {
         if drills.get(id).is_some() {
             return harm(format!("drill {id} runs here already"));
         }
+        if fault.kind == DrillKind::LeaveHub {
+            // Nothing moves by it.
+            return match drills.leaves_hub() {
+                true => harm("another drill keeps this agent away from its hub".to_owned()),
+                false if drills.at(now).count() >= MAX_FAULTS => {
+                    harm(format!("{MAX_FAULTS} drills run here already"))
+                }
+                false => Ok(()),
+            };
+        }
         if self.covered(target).next().is_none() {
             return Err(Refusal::Unknown(format!(
                 "there is no pool of {target}; GET /api/v1/status lists them"
@@ -109,10 +119,9 @@ impl Known {
                 self.own
             )))
         };
-        match fault.kind {
-            super::DrillKind::Verdict
-                if !self.covered(target).any(|(_, cluster, _)| *cluster == self.own) =>
-            {
+        match &fault.kind {
+            DrillKind::CutLink(from) if *from != self.own => elsewhere("the agents that hear"),
+            DrillKind::Verdict if !self.covered(target).any(|(_, cluster, _)| *cluster == self.own) => {
                 elsewhere("the pools")
             }
             _ if fault.at_gateways().is_some() && !self.has_gateways(&target.location) => {
@@ -145,7 +154,7 @@ impl Known {
 /// Whether what is left serves all services when the target is lost: no one is without a healthy place, none shed, none loaded above
 /// its declared capacity. Of a large fleet this is seconds of work.
 pub(crate) fn headroom(mut state: FleetState, fault: &Fault) -> Result<(), Refusal> {
-    if fault.at_gateways().is_some() {
+    if fault.at_gateways().is_some() || fault.kind == DrillKind::LeaveHub {
         // Nothing moves: what gateways answer themselves asks nobody else.
         return Ok(());
     }

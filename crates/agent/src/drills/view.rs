@@ -25,6 +25,12 @@ pub(crate) struct DrillQuery {
     cluster: Option<String>,
     /// Alone: the service in this cluster.
     service: Option<String>,
+    /// Of a peer link: the cluster whose agents hear nothing of the other one, and that one.
+    link_from: Option<String>,
+    link_to: Option<String>,
+    /// Whether it is the way to the hub.
+    #[serde(default)]
+    hub: bool,
     percent: Option<u32>,
     #[serde(default)]
     marked_only: bool,
@@ -36,6 +42,9 @@ pub(crate) struct DrillQuery {
     via: Option<SocketAddr>,
     expires: Option<String>,
     by: Option<String>,
+    /// Whether it is only asked for whether it may begin.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
 }
 
 /// A fault that runs.
@@ -120,6 +129,16 @@ impl DrillQuery {
             }
             _ => return Err("kind is Verdict, Shift, BlackHole, Abort, Delay or Brownout".to_owned()),
         };
+        let kind = match (&self.link_from, self.hub) {
+            (None, false) => kind,
+            _ if self.kind.as_deref() != Some("BlackHole") || self.via.is_some() => {
+                return Err(
+                    "a peer link, or the way to the hub, is only cut: kind=BlackHole without via".to_owned()
+                );
+            }
+            (Some(from), _) => DrillKind::CutLink(ClusterName::new(from).map_err(|error| error.to_string())?),
+            (None, true) => DrillKind::LeaveHub,
+        };
         let only = |given: bool, field: &str, of: &str| {
             if given { Err(format!("{field} is for {of} only")) } else { Ok(()) }
         };
@@ -134,6 +153,17 @@ impl DrillQuery {
         let region = self.region.as_deref().map(Region::new).transpose().map_err(said)?;
         let service: Option<ServiceName> =
             self.service.as_deref().map(str::parse).transpose().map_err(said)?;
+        if self.hub || self.link_from.is_some() || self.link_to.is_some() {
+            let others = [&self.zone, &self.region, &self.cluster, &self.service];
+            let location = match (&self.link_from, &self.link_to, self.hub) {
+                _ if others.iter().any(|it| it.is_some()) => None,
+                (Some(_), Some(to), false) => Some(ClusterName::new(to).map_err(said)?),
+                (None, None, true) => Some(own.clone()),
+                _ => None,
+            };
+            let location = location.ok_or("name one target: linkFrom and linkTo, or hub=true")?;
+            return Ok(ShiftTarget { location: Location::Cluster(location), service: None });
+        }
         let location = match (&self.zone, region, &self.cluster) {
             (Some(zone), region, None) => {
                 let region = region.unwrap_or_else(|| own_region.clone());

@@ -2,22 +2,21 @@
 //! gateway only. Nobody but this agent (and its replicas, which share the folder) believes it, and it issues nothing else.
 
 use crate::hub::{HubError, joined};
-use std::sync::Arc;
 use std::{
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 use tidegate_link::identity::{
-    Authority, AuthorityError, Clock, Credentials, Expect, Identity, KeyError, Party, PrivateKey, Refusals,
-    Serial, SystemClock, TlsError, TrustBundle, TrustDomain, to_pem, write_public, write_secret,
+    Authority, AuthorityError, CertificateDer, Clock, Credentials, Expect, Issued, KeyError, Party,
+    PrivateKey, Serial, SystemClock, TlsError, TrustBundle, TrustDomain, to_pem, write_public, write_secret,
 };
 use tidegate_model::{ClusterName, GatewayName};
 
 /// The folder below the agent's state.
 const FOLDER: &str = "gateways";
 /// The authority lasts so long, and the certificate that the agent itself shows to its gateways: a new one is made at each
-/// start, and its key is never written.
+/// start and when the authority is replaced, and its key is never written.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Why there is no authority, or no certificate.
@@ -55,8 +54,8 @@ pub enum EnvoyCertificateError {
 pub struct EnvoyCertificate {
     key: PrivateKey,
     chain: String,
-    /// The root by which they know the agent, PEM.
-    pub root: String,
+    /// The roots by which they know the agent, PEM; the first is that of the certificate.
+    pub roots: String,
     /// Whose it is, as a SPIFFE id.
     pub id: String,
 }
@@ -87,6 +86,8 @@ pub fn envoy_certificate(
 #[derive(Debug)]
 pub(crate) struct EnvoyAuthority {
     authority: Authority,
+    /// Roots that are believed besides its own, while one replaces the other.
+    others: Vec<CertificateDer<'static>>,
     cluster: ClusterName,
 }
 
@@ -101,7 +102,31 @@ impl EnvoyAuthority {
         if !folder.join("tls.crt").exists() {
             make(&folder, &trust_domain)?;
         }
-        Ok(Self { authority: Authority::load(&folder, trust_domain)?, cluster })
+        let others = Authority::also_trusted(&folder)?;
+        Ok(Self { authority: Authority::load(&folder, trust_domain)?, others, cluster })
+    }
+
+    /// Whether it issues and believes what the other one does.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.authority.facts() == other.authority.facts() && self.bundle().ok() == other.bundle().ok()
+    }
+
+    /// Whom the agent believes at its gateways' door, and they at its own. The root of what is issued comes first.
+    pub(crate) fn bundle(&self) -> Result<TrustBundle, EnvoyCertificateError> {
+        let roots = [self.authority.root().clone()].into_iter().chain(self.others.iter().cloned());
+        let domain = self.authority.trust_domain().clone();
+        Ok(TrustBundle::new(domain, roots).map_err(AuthorityError::from)?)
+    }
+
+    /// A certificate for the Envoys of a gateway whose key is elsewhere, by a signing request.
+    pub(crate) fn sign(
+        &self,
+        request: &[u8],
+        gateway: &GatewayName,
+        lifetime: Duration,
+    ) -> Result<Issued, AuthorityError> {
+        let party = Party::Envoy(self.cluster.clone(), gateway.clone());
+        self.authority.issue(request, &party, &Self::serial(), SystemClock.now(), lifetime)
     }
 
     fn serial() -> Serial {
@@ -115,8 +140,7 @@ impl EnvoyAuthority {
         &self,
         party: &Party,
         lifetime: Duration,
-    ) -> Result<(PrivateKey, Vec<tidegate_link::identity::CertificateDer<'static>>), EnvoyCertificateError>
-    {
+    ) -> Result<(PrivateKey, Vec<CertificateDer<'static>>), EnvoyCertificateError> {
         let key = PrivateKey::generate()?;
         let now = SystemClock.now();
         let issued = self.authority.issue(&key.request()?, party, &Self::serial(), now, lifetime)?;
@@ -131,19 +155,19 @@ impl EnvoyAuthority {
         let party = Party::Envoy(self.cluster.clone(), gateway.clone());
         let (key, chain) = self.shown(&party, lifetime)?;
         let id = format!("{party}");
-        let root = to_pem(&[self.authority.root().clone()]);
-        Ok(EnvoyCertificate { key, chain: to_pem(&chain), root, id })
+        let roots = to_pem(self.bundle()?.roots());
+        Ok(EnvoyCertificate { key, chain: to_pem(&chain), roots, id })
     }
 
-    /// What the agent shows to its gateways, and that it believes them and nobody else.
-    pub(crate) fn identity(&self, refusals: Refusals) -> Result<(Identity, Expect), EnvoyCertificateError> {
+    /// What the agent shows to its gateways, and whom it believes there.
+    pub(crate) fn credentials(&self) -> Result<Credentials, EnvoyCertificateError> {
         let (key, chain) = self.shown(&Party::Agent(self.cluster.clone()), LIFETIME)?;
-        let domain = self.authority.trust_domain().clone();
-        let bundle =
-            TrustBundle::new(domain, [self.authority.root().clone()]).map_err(AuthorityError::from)?;
-        let credentials = Credentials::new(chain, &key, bundle)?;
-        let identity = Identity::new(credentials, refusals, Arc::new(SystemClock));
-        Ok((identity, Expect::EnvoysOf(self.cluster.clone())))
+        Ok(Credentials::new(chain, &key, self.bundle()?)?)
+    }
+
+    /// Who may come in at the gateways' door.
+    pub(crate) fn expected(&self) -> Expect {
+        Expect::EnvoysOf(self.cluster.clone())
     }
 }
 

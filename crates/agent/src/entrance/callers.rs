@@ -33,7 +33,8 @@ impl Callers {
         if facts.is_some_and(|facts| facts.renew_at() <= SystemClock.now()) {
             tracing::warn!(
                 %gateway,
-                "the certificate of its Envoys ends soon; make another: tidegate envoy certificate --gateway {gateway}"
+                "the certificate of its Envoys ends soon, and nobody renewed it: tidegate envoy renew on their host, or \
+                 tidegate envoy certificate --gateway {gateway} here"
             );
         }
         let caller = Caller(gateway.to_string().into());

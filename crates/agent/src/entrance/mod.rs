@@ -7,12 +7,17 @@
 
 mod authority;
 mod callers;
+mod doors;
 mod listen;
+mod renewal;
 mod serve;
 
-pub(crate) use authority::EnvoyAuthority;
+use authority::EnvoyAuthority;
 pub use authority::{EnvoyCertificate, EnvoyCertificateError, envoy_certificate};
 pub(crate) use callers::{Callers, believed};
-pub(crate) use listen::{Bound, Door};
+pub(crate) use doors::Doors;
+pub(crate) use listen::Bound;
+use listen::Door;
 pub use listen::{Listen, ListenError};
-pub(crate) use serve::{Gatekeeper, Services, serve};
+use renewal::Vouching;
+use serve::{Gatekeeper, Services, serve};

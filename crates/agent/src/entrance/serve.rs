@@ -1,6 +1,6 @@
 //! The gRPC servers behind the doors.
 
-use super::{Bound, Callers, Door, EnvoyAuthority, EnvoyCertificateError};
+use super::{Bound, Callers, Door, EnvoyCertificateError, Vouching};
 use crate::run::AgentError;
 use std::sync::Arc;
 use tidegate_link::{
@@ -22,6 +22,7 @@ use tower::layer::util::{Identity, Stack};
 #[derive(Clone, Debug)]
 pub(crate) struct Gatekeeper {
     gateways: Arc<TlsServerConfig>,
+    vouching: Vouching,
     replicas: Arc<TlsServerConfig>,
     refusals: Refusals,
 }
@@ -29,14 +30,13 @@ pub(crate) struct Gatekeeper {
 impl Gatekeeper {
     /// Gateways by the agent's own authority, replicas by that of the fleet.
     pub(crate) fn new(
-        authority: &EnvoyAuthority,
+        vouching: &Vouching,
         own: &Own,
         cluster: &ClusterName,
         refusals: Refusals,
     ) -> Result<Self, EnvoyCertificateError> {
-        let (identity, expect) = authority.identity(refusals.clone())?;
         let replicas = own.server(Expect::Exactly(Party::Agent(cluster.clone())), false)?;
-        Ok(Self { gateways: identity.server(expect, false)?, replicas, refusals })
+        Ok(Self { gateways: vouching.server()?, vouching: vouching.clone(), replicas, refusals })
     }
 }
 
@@ -69,14 +69,19 @@ impl Services {
     }
 
     /// For gateways: what is their own. Inspection tells of all of them, so it is not for them.
-    fn for_gateways(self) -> Router<Stack<InterceptorLayer<Tell>, Identity>> {
+    fn for_gateways(self, vouching: &Vouching) -> Router<Stack<InterceptorLayer<Tell>, Identity>> {
         let mut server = self.xds.transport().layer(InterceptorLayer::new(Callers::gateway as Tell));
         let (ads, lrs, metrics) = self.xds.into_services();
         let callers = self.callers;
         let peers = InterceptedService::new(self.peers.service(), move |request: Request<()>| {
             callers.only_eastwest(request)
         });
-        server.add_service(ads).add_service(lrs).add_service(metrics).add_service(peers)
+        server
+            .add_service(ads)
+            .add_service(lrs)
+            .add_service(metrics)
+            .add_service(peers)
+            .add_service(vouching.service())
     }
 
     /// For gRPC clients, and for people who inspect.
@@ -107,9 +112,9 @@ pub(crate) async fn serve(
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             services.open().serve_with_incoming_shutdown(incoming, stopped).await
         }
-        (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { gateways, refusals, .. })) => {
+        (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { gateways, vouching, refusals, .. })) => {
             let incoming = accept(listener, gateways, refusals, stop);
-            services.for_gateways().serve_with_incoming_shutdown(incoming, stopped).await
+            services.for_gateways(&vouching).serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Replicas, Some(Gatekeeper { replicas, refusals, .. })) => {
             let incoming = accept(listener, replicas, refusals, stop);

@@ -1,6 +1,6 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, held::Held, join::Member, session, shown::GatewaySecrets};
+use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets};
 use crate::admin::Ask;
 use rand::Rng as _;
 use std::{path::PathBuf, time::Duration};
@@ -31,21 +31,38 @@ pub(super) struct Client {
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
     pub(super) asks: mpsc::Sender<Ask>,
+    /// Whether a drill keeps the agent away.
+    pub(super) left: watch::Receiver<bool>,
+    /// Answers what is asked of drills.
+    pub(super) desk: Desk,
     /// Whether the hub is asked for all of the policy, because a delta did not fit.
     pub(super) resend: bool,
     /// Which of the addresses is tried.
     pub(super) at: usize,
 }
 
+/// Comes back once it is so; never, once nobody can say it any more.
+async fn until(left: &mut watch::Receiver<bool>, so: bool) {
+    if left.wait_for(|it| *it == so).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 impl Client {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut redial = Redial::default();
         let mut last = String::new();
+        let mut left = self.left.clone();
         loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = until(&mut left, false) => {}
+            }
             let began = tokio::time::Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
                 ended = self.once() => ended,
+                () = until(&mut left, true) => Err("a drill keeps this agent away".to_owned()),
             };
             let why = match ended {
                 Ok(()) => "it ended the stream".to_owned(),

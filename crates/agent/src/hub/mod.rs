@@ -6,6 +6,7 @@
 //! it is signed and not older than what is held.
 
 mod client;
+mod drills;
 mod files;
 mod held;
 mod join;
@@ -18,8 +19,12 @@ pub(crate) use files::rejected;
 pub(crate) use report::Report;
 pub(crate) use shown::GatewaySecrets;
 
-use crate::admin::Ask;
+use crate::{
+    admin::{Ask, Shared},
+    timeline::Timeline,
+};
 use client::Client;
+use drills::Desk;
 use held::Held;
 use std::{path::Path, sync::Arc};
 use tidegate_discovery::Given;
@@ -38,6 +43,30 @@ pub use join::HubError;
 pub(crate) fn joined(state: &Path) -> Result<Option<(ClusterName, TrustDomain)>, HubError> {
     let member = join::Member::load(&state.join(FOLDER))?;
     Ok(member.map(|it| (it.cluster, it.trust.bundle.trust_domain().clone())))
+}
+
+/// What the rest of the agent and its way to the hub have of each other.
+#[derive(Clone)]
+pub(crate) struct Way {
+    /// The loop.
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) timeline: Arc<Timeline>,
+    /// Whether a drill keeps the agent away from the hub.
+    pub(crate) left: watch::Receiver<bool>,
+}
+
+impl Way {
+    /// The way, and who says that a drill keeps the agent away from the hub.
+    pub(crate) fn new(asks: &mpsc::Sender<Ask>, timeline: &Arc<Timeline>) -> (watch::Sender<bool>, Self) {
+        let away = watch::Sender::new(false);
+        let way = Self { asks: asks.clone(), timeline: Arc::clone(timeline), left: away.subscribe() };
+        (away, way)
+    }
+}
+
+/// The cluster and the life of an agent, by which it is known whichever way it is asked.
+pub(crate) fn agent_name(cluster: &ClusterName, boot: PeerBoot) -> Arc<str> {
+    format!("{cluster}/{:016x}", boot.0).into()
 }
 
 /// The folder below the agent's state.
@@ -82,7 +111,7 @@ pub(crate) async fn open(
     options: HubOptions,
     cluster: Option<&ClusterName>,
     boot: PeerBoot,
-    asks: mpsc::Sender<Ask>,
+    Way { asks, timeline, left }: Way,
     stop: CancellationToken,
 ) -> Result<Membership, HubError> {
     let folder = state.join(FOLDER);
@@ -112,7 +141,11 @@ pub(crate) async fn open(
         given: given.subscribe(),
         in_force: in_force_tx,
     };
+    let agent = agent_name(&member.cluster, boot);
+    let desk = Desk::new(Shared { asks: asks.clone(), timeline, agent });
     let client = Client {
+        desk,
+        left,
         folder,
         member,
         identity,

@@ -55,6 +55,7 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
         held: client.held.as_ref().map(|held| held.signed.to_proto()),
         resend: std::mem::take(&mut client.resend),
         parts: true,
+        drills: true,
     };
     say(&out, from_agent::What::Hello(hello)).await?;
     let mut fleet = FleetClient::new(channel.clone())
@@ -143,6 +144,15 @@ impl Session<'_> {
                 None => Ok(()),
             },
             Some(from_hub::What::Trust(trust)) => self.trust(&trust),
+            Some(from_hub::What::DrillWord(word)) => {
+                let (desk, out) = (self.client.desk.clone(), self.out.clone());
+                // The desk limits how many there are; a stream that is gone needs no answer.
+                tokio::spawn(async move {
+                    let answer = from_agent::What::DrillAnswer(desk.answer(word).await);
+                    let _ = say(&out, answer).await;
+                });
+                Ok(())
+            }
             // Of a later version.
             None => Ok(()),
         }

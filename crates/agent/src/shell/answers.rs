@@ -5,7 +5,7 @@ use crate::{
     admin::Ask,
     certificates::out_of_date,
     core::Input,
-    drills::{DrillQuery, DrillView, Fault, Refusal},
+    drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
     hub::Report,
     shifts::{ShiftQuery, ShiftView},
@@ -119,6 +119,9 @@ impl Shell {
         let unready = || Refusal::Harm("the agent has no manifests yet; ask again".to_owned());
         let (engine, region) = self.core.engine().zip(self.core.region()).ok_or_else(unready)?;
         let fault = query.fault(self.core.own(), region).map_err(Refusal::Unread)?;
+        if fault.kind == DrillKind::LeaveHub && self.in_force.is_none() {
+            return Err(Refusal::Unknown("this agent has joined no hub".to_owned()));
+        }
         self.core.against_drill(&fault, now)?;
         Ok(Box::new((fault, FleetState::seen_by(engine, now))))
     }

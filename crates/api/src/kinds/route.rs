@@ -13,6 +13,7 @@ pub(crate) use backend::{BackendRef, BackendSpec};
 use crate::{
     fields::{Field, Fields, Issues},
     object::Meta,
+    rare::Rare,
     read,
     routing::{Filters, HttpMatch, PathMatch, RouteKind, Session},
 };
@@ -28,7 +29,7 @@ const MAX_MATCHES: usize = 64;
 pub(crate) struct RouteSpec {
     pub(crate) kind: RouteKind,
     pub(crate) parents: Vec<Field<ParentRef>>,
-    pub(crate) hostnames: BTreeSet<String>,
+    pub(crate) hostnames: Box<[String]>,
     pub(crate) rules: Vec<RuleSpec>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct RuleSpec {
     pub(crate) matches: Vec<HttpMatch>,
     pub(crate) backends: Vec<BackendSpec>,
     /// All but the mirrors, whose services are not known yet.
-    pub(crate) filters: Filters,
+    pub(crate) filters: Rare<Filters>,
     pub(crate) mirrors: Vec<MirrorSpec>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) backend_timeout: Option<Duration>,
@@ -99,9 +100,10 @@ pub(super) fn read_parents(spec: &mut Fields<'_>, meta: &Meta, issues: &mut Issu
     parents
 }
 
-pub(super) fn read_hostnames(spec: &mut Fields<'_>, issues: &mut Issues) -> BTreeSet<String> {
+pub(super) fn read_hostnames(spec: &mut Fields<'_>, issues: &mut Issues) -> Box<[String]> {
     let hostnames = spec.values("hostnames", issues, read::hostname).map(|field| field.value);
-    hostnames.unwrap_or_default().into_iter().map(|name| name.value).collect()
+    let hostnames: BTreeSet<_> = hostnames.unwrap_or_default().into_iter().map(|name| name.value).collect();
+    hostnames.into_iter().collect()
 }
 
 /// `None` for a parent that is no gateway (a mesh's `Service`): someone else's business.
@@ -161,7 +163,15 @@ fn read_rule(kind: RouteKind, mut rule: Fields<'_>, meta: &Meta, issues: &mut Is
     rule.finish(issues);
     let bad = issues.bad;
     issues.bad |= bad_before;
-    (!bad).then_some(RuleSpec { matches, backends, filters, mirrors, timeout, backend_timeout, session })
+    (!bad).then_some(RuleSpec {
+        matches,
+        backends,
+        filters: filters.into(),
+        mirrors,
+        timeout,
+        backend_timeout,
+        session,
+    })
 }
 
 fn read_timeouts(rule: &mut Fields<'_>, issues: &mut Issues) -> (Option<Duration>, Option<Duration>) {

@@ -7,8 +7,6 @@ use crate::{
     object::Meta,
     read,
 };
-use std::collections::BTreeSet;
-
 /// What such a route says.
 #[derive(Debug, PartialEq)]
 pub(crate) struct StreamSpec {
@@ -16,7 +14,7 @@ pub(crate) struct StreamSpec {
     pub(crate) protocol: ListenerProtocol,
     pub(crate) parents: Vec<Field<ParentRef>>,
     /// Of a `TLSRoute` only.
-    pub(crate) hostnames: BTreeSet<String>,
+    pub(crate) hostnames: Box<[String]>,
     pub(crate) backends: Vec<BackendSpec>,
 }
 
@@ -30,7 +28,7 @@ pub(super) fn read(
     let parents = route::read_parents(&mut spec, meta, issues);
     let hostnames = match protocol {
         ListenerProtocol::Tls => route::read_hostnames(&mut spec, issues),
-        _ => BTreeSet::new(),
+        _ => Box::default(),
     };
     let hint = "add `rules: [{backendRefs: [{name: SERVICE, port: 5432}]}]`";
     let at = spec.key_at("rules");

@@ -3,10 +3,15 @@
 //! The name is that of the multi-cluster services API (KEP-1645), `NAME.NAMESPACE.svc.clusterset.local`. A listener serves
 //! the services whose port is its own; a route for the same name and path comes first.
 
-use super::{gateways::Gateways, routes::common_hostnames, services::Services};
+use super::{
+    gateways::Gateways,
+    routes::{common_hostnames, shared},
+    services::Services,
+};
 use crate::{
     config::{GatewayRole, ListenerProtocol},
-    routing::{Backend, Filters, HeaderFilters, HttpMatch, HttpRoute, HttpRule, PathMatch, RouteKind},
+    rare::Rare,
+    routing::{Backend, HttpMatch, HttpRoute, HttpRule, PathMatch, RouteKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,9 +32,10 @@ pub(super) fn attach(services: &Services, gateways: &mut Gateways) -> bool {
         for section in sections {
             by_port.entry(section.port).or_default().push(section);
         }
+        let mut last = Arc::default();
         for service in services.names() {
             let Some(sections) = services.port(service).and_then(|port| by_port.get(&port)) else { continue };
-            let hostnames = BTreeSet::from([hostname(service)]);
+            let hostnames: Box<[String]> = Box::new([hostname(service)]);
             let serves = |hostname: Option<&str>| common_hostnames(hostname, &hostnames).is_some();
             let listeners = sections.iter().filter(|section| serves(section.hostname.as_deref()));
             let listeners: BTreeSet<String> = listeners.map(|section| section.listener.clone()).collect();
@@ -39,7 +45,7 @@ pub(super) fn attach(services: &Services, gateways: &mut Gateways) -> bool {
                 ours.gateway.routes.push(Arc::new(HttpRoute {
                     name,
                     kind,
-                    listeners,
+                    listeners: shared(&mut last, listeners),
                     hostnames,
                     rules,
                     origin,
@@ -51,11 +57,10 @@ pub(super) fn attach(services: &Services, gateways: &mut Gateways) -> bool {
 }
 
 fn rule(service: &ServiceName) -> HttpRule {
-    let headers = HeaderFilters::default();
     HttpRule {
         matches: vec![HttpMatch::path(PathMatch::Prefix("/".to_owned()))],
-        backends: vec![Backend { service: Some(service.clone()), weight: 1, headers }],
-        filters: Filters::default(),
+        backends: vec![Backend { service: Some(service.clone()), weight: 1, headers: Rare::default() }],
+        filters: Rare::default(),
         timeout: None,
         backend_timeout: None,
         session: None,

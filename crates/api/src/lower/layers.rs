@@ -43,8 +43,7 @@ impl Layer<'_> {
             Rank::Override => ProfilePart::Override,
             Rank::Default => ProfilePart::Default,
         };
-        let (object, file) = (Arc::clone(self.object.title()), Arc::clone(&self.object.file));
-        Origin::Profile { part, object, file, line: at.line }
+        Origin::Profile { part, place: Arc::clone(self.object.place()), line: at.line }
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn attach(
 ) {
     let mut routes: Vec<(&Arc<Object>, &RouteSpec)> = of_kind(objects, Spec::route).collect();
     routes.sort_by_key(|&(object, _)| object.seniority());
+    let mut last = Arc::default();
     for (object, spec) in routes {
         let mut by_gateway: BTreeMap<&GatewayName, Attached> = BTreeMap::new();
         for parent in &spec.parents {
@@ -65,7 +66,9 @@ pub(super) fn attach(
         }
         for (gateway, attached) in by_gateway {
             let Some(ours) = gateways.of_clients(gateway) else { continue };
-            ours.gateway.routes.extend(routes_of(object, spec, attached, &rules).into_iter().map(Arc::new));
+            ours.gateway
+                .routes
+                .extend(routes_of(object, spec, attached, &rules, &mut last).into_iter().map(Arc::new));
         }
     }
 }
@@ -147,7 +150,11 @@ fn lower_rules(
             backends: (rule.backends.iter())
                 .map(|it| backends.backend(object, it, ANSWERED_500, problems))
                 .collect(),
-            filters: Filters { mirrors, ..rule.filters.clone() },
+            filters: if mirrors.is_empty() {
+                rule.filters.clone()
+            } else {
+                Filters { mirrors, ..(*rule.filters).clone() }.into()
+            },
             timeout: rule.timeout,
             backend_timeout: rule.backend_timeout,
             session: rule.session.clone(),
@@ -156,8 +163,22 @@ fn lower_rules(
     rules
 }
 
+/// The set of listeners; where it is the one of the route before, that one.
+pub(super) fn shared(last: &mut Arc<BTreeSet<String>>, listeners: BTreeSet<String>) -> Arc<BTreeSet<String>> {
+    if **last != listeners {
+        *last = Arc::new(listeners);
+    }
+    Arc::clone(last)
+}
+
 /// One entry for each set of host names.
-fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[HttpRule]) -> Vec<HttpRoute> {
+fn routes_of(
+    object: &Object,
+    spec: &RouteSpec,
+    attached: Attached,
+    rules: &[HttpRule],
+    last: &mut Arc<BTreeSet<String>>,
+) -> Vec<HttpRoute> {
     let mut by_hostnames: BTreeMap<BTreeSet<String>, BTreeSet<String>> = BTreeMap::new();
     for (listener, hostnames) in attached {
         by_hostnames.entry(hostnames).or_default().insert(listener);
@@ -168,8 +189,8 @@ fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[Htt
         .map(|(hostnames, listeners)| HttpRoute {
             name: name.clone(),
             kind: spec.kind,
-            listeners,
-            hostnames,
+            listeners: shared(last, listeners),
+            hostnames: hostnames.into_iter().collect(),
             rules: rules.to_vec(),
             origin: object.origin(object.at),
         })
@@ -179,7 +200,7 @@ fn routes_of(object: &Object, spec: &RouteSpec, attached: Attached, rules: &[Htt
 /// The listeners of one parent that take the route.
 pub(super) fn attach_to(
     object: &Object,
-    route: (ListenerProtocol, &BTreeSet<String>),
+    route: (ListenerProtocol, &[String]),
     parent: &Field<ParentRef>,
     gateways: &mut Gateways,
     problems: &mut Vec<Problem>,
@@ -220,7 +241,7 @@ pub(super) fn attach_to(
 
 fn sections_for(
     object: &Object,
-    (protocol, hostnames): (ListenerProtocol, &BTreeSet<String>),
+    (protocol, hostnames): (ListenerProtocol, &[String]),
     parent: &ParentRef,
     ours: &OurGateway,
 ) -> Result<Attached, (String, String)> {
@@ -279,8 +300,8 @@ fn sections_for(
 }
 
 /// The host names that a listener and a route have in common; empty means all, `None` means none.
-pub(super) fn common_hostnames(listener: Option<&str>, route: &BTreeSet<String>) -> Option<BTreeSet<String>> {
-    let Some(listener) = listener else { return Some(route.clone()) };
+pub(super) fn common_hostnames(listener: Option<&str>, route: &[String]) -> Option<BTreeSet<String>> {
+    let Some(listener) = listener else { return Some(route.iter().cloned().collect()) };
     if route.is_empty() {
         return Some(BTreeSet::from([listener.to_owned()]));
     }
@@ -309,7 +330,7 @@ mod tests {
     #[test]
     fn a_route_is_narrowed_to_the_hosts_of_its_listener() {
         let common = |listener, route: &[&str]| {
-            let route = route.iter().map(|&name| name.to_owned()).collect();
+            let route: Vec<String> = route.iter().map(|&name| name.to_owned()).collect();
             common_hostnames(listener, &route).map(|names| names.into_iter().collect::<Vec<_>>().join(" "))
         };
         assert_eq!(common(None, &[]).as_deref(), Some(""));

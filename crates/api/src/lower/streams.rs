@@ -26,7 +26,7 @@ pub(super) fn attach(
     routes.sort_by_key(|&(object, _)| object.seniority());
     for (object, spec) in routes {
         for parent in &spec.parents {
-            let route = (spec.protocol, &spec.hostnames);
+            let route = (spec.protocol, &*spec.hostnames);
             let attached = attach_to(object, route, parent, gateways, problems);
             add(object, spec, parent, attached, backends, gateways, problems);
         }

@@ -207,9 +207,9 @@ spec:
         })
         .collect();
     let wanted = [
-        "{\"http\"} {\"web.shop.svc.clusterset.local\"} Prefix(\"/odd\") bank/odd",
-        "{\"odd\"} {\"odd.bank.svc.clusterset.local\"} Prefix(\"/\") bank/odd",
-        "{\"http\"} {\"web.shop.svc.clusterset.local\"} Prefix(\"/\") shop/web",
+        "{\"http\"} [\"web.shop.svc.clusterset.local\"] Prefix(\"/odd\") bank/odd",
+        "{\"odd\"} [\"odd.bank.svc.clusterset.local\"] Prefix(\"/\") bank/odd",
+        "{\"http\"} [\"web.shop.svc.clusterset.local\"] Prefix(\"/\") shop/web",
     ];
     for wanted in wanted {
         assert!(found.iter().any(|it| it == wanted), "{wanted}: {found:#?}");

@@ -8,7 +8,9 @@
 //! | `shop/desk` | c2, c3 | requests that enter in c1 go to c2, in their region; c3 stands by |
 
 use super::{
+    clocks::WrongClocks,
     delay::Late,
+    manifests::{manifests, policy},
     net::{Namespace, Net, address},
     support::{
         LIMIT, PAUSE,
@@ -19,13 +21,14 @@ use super::{
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tidegate_lab::{
@@ -33,21 +36,25 @@ use tidegate_lab::{
     fetch,
     fleet::agent::{self, AgentEvent, PlanView, Shares},
     load::{Load, LoadMethod, LoadSpec, LoadTarget, Samples},
-    toy::{Ledger, Toy, ToySpec},
+    toy::{Ledger, Toy, ToyMode, ToySpec},
+};
+use tidegate_model::Time;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
 pub(crate) const CLUSTERS: [&str; 3] = ["c1", "c2", "c3"];
-const REGIONS: [(&str, &str); 3] = [("c1", "us-east"), ("c2", "us-east"), ("c3", "eu-west")];
-const SERVICES: [(&str, &[&str]); 3] =
+pub(crate) const REGIONS: [(&str, &str); 3] = [("c1", "us-east"), ("c2", "us-east"), ("c3", "eu-west")];
+pub(crate) const SERVICES: [(&str, &[&str]); 3] =
     [("web", &["c1", "c2", "c3"]), ("front", &["c1", "c2"]), ("desk", &["c2", "c3"])];
 const AGENT_ADMIN: u16 = 18_001;
 const HUB_ADMIN: &str = "127.0.0.1:18101";
-const EDGE_PORT: u16 = 8080;
-const EAST_WEST_PORT: u16 = 15_443;
+pub(crate) const EDGE_PORT: u16 = 8080;
+pub(crate) const EAST_WEST_PORT: u16 = 15_443;
+/// The east-west gateways that a cluster may have, each on an address and an administration port of its own.
+const EAST_WESTS: [&str; 3] = ["eastwest", "eastwest-2", "eastwest-3"];
 const ANSWER: Duration = Duration::from_secs(2);
-
-/// Short, so that a test sees its end; all else is as it is by default.
-const FAILBACK: &str = "{holdDown: 2s, ramp: {steps: [50, 100], interval: 1s}}";
 
 /// What a fleet is to be able to do.
 pub(crate) struct Setup {
@@ -57,11 +64,15 @@ pub(crate) struct Setup {
     pub(crate) is_late: bool,
     /// Requests per second on each edge, over all services.
     pub(crate) rate_rps: u32,
+    /// East-west gateways of c1; the other clusters have one.
+    pub(crate) east_wests: usize,
+    /// Clusters whose agents and Envoys have a clock that is wrong.
+    pub(crate) wrong_clocks: Option<WrongClocks>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { hub_flags: &[], is_late: false, rate_rps: 50 }
+        Self { hub_flags: &[], is_late: false, rate_rps: 50, east_wests: 1, wrong_clocks: None }
     }
 }
 
@@ -98,7 +109,7 @@ pub(crate) struct Fleet {
     gateways: BTreeMap<(&'static str, &'static str), Gateway>,
     agents: BTreeMap<&'static str, Running>,
     hub: Option<Running>,
-    toys: Vec<Toy>,
+    toys: Vec<Arc<Toy>>,
     pub(crate) net: Net,
     pub(crate) place: Place,
     pub(crate) clock: LabClock,
@@ -107,6 +118,8 @@ pub(crate) struct Fleet {
     envoy: PathBuf,
     hub_flags: Vec<&'static str>,
     rate_rps: u32,
+    east_wests: usize,
+    wrong_clocks: Option<WrongClocks>,
     /// The plans of a fleet without a fault.
     homes: BTreeMap<&'static str, Plans>,
     _turn: MutexGuard<'static, ()>,
@@ -131,19 +144,24 @@ impl Fleet {
             envoy,
             hub_flags: setup.hub_flags.to_vec(),
             rate_rps: setup.rate_rps,
+            east_wests: setup.east_wests,
+            wrong_clocks: setup.wrong_clocks.clone(),
             homes: BTreeMap::new(),
             _turn: turn,
         };
         fleet.late = setup.is_late.then(|| fleet.net.lengthen("c1", "c3", EAST_WEST_PORT));
-        fleet.place.write("fleet.yaml", &policy(FAILBACK));
+        fleet.place.write(
+            "fleet.yaml",
+            &policy(|cluster| u8::try_from(fleet.east_wests_of(cluster).len()).unwrap()),
+        );
         fleet.start_hub();
         for cluster in CLUSTERS {
             fleet.start_toys(cluster);
             let token = fleet.ask_hub(&["cluster", "join-token", cluster, "--ttl", "1h"]);
             fleet.start_agent(cluster, &["--join", token.trim()]);
-            for gateway in ["edge", "eastwest"] {
+            for gateway in ["edge"].iter().chain(fleet.east_wests_of(cluster)) {
                 let (state, out) = (fleet.place.at(cluster), fleet.place.at(&format!("{cluster}-{gateway}")));
-                certificate(&state, &format!("infra/{gateway}"), &out);
+                certificate(&state, &format!("infra/{gateway}"), &out, &[]);
                 fleet.start_gateway(cluster, gateway);
             }
         }
@@ -207,8 +225,8 @@ impl Fleet {
         });
         let folder = self.place.at(&format!("{cluster}-manifests"));
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("all.yaml"), manifests(cluster, &toys)).unwrap();
-        self.toys.extend(toys);
+        fs::write(folder.join("all.yaml"), manifests(cluster, self.east_wests_of(cluster), &toys)).unwrap();
+        self.toys.extend(toys.into_iter().map(Arc::new));
     }
 
     pub(crate) fn start_agent(&mut self, cluster: &'static str, more: &[&str]) {
@@ -218,6 +236,7 @@ impl Fleet {
         command.args(["--hub", &format!("{}:18100", address("hub", 2))]);
         command.arg("--state-dir").arg(self.place.at(cluster));
         command.arg("--manifests").arg(self.place.at(&format!("{cluster}-manifests")));
+        self.set_clock(cluster, &mut command);
         let mut agent = Running::start(&mut self.site(cluster).command(&command));
         agent.until_said("that it is ready", |text| text.contains("ready: gateways").then_some(()));
         self.agents.insert(cluster, agent);
@@ -239,13 +258,14 @@ impl Fleet {
     }
 
     pub(crate) fn start_gateway(&mut self, cluster: &'static str, gateway: &'static str) {
-        let admin = if gateway == "edge" { "127.0.0.1:19000" } else { "127.0.0.1:19001" };
+        let admin = format!("127.0.0.1:{}", envoy_admin(gateway));
         let mut command = tidegate();
         command.args(["envoy", "run", "--gateway", &format!("infra/{gateway}"), "--concurrency", "1"]);
-        command.args(["--zone", &format!("{cluster}a"), "--admin", admin]);
+        command.args(["--zone", &format!("{cluster}a"), "--admin", &admin]);
         command.args(["--agent", &format!("{}:18000", address(cluster, 2))]);
         command.arg("--credentials").arg(self.place.at(&format!("{cluster}-{gateway}")));
         command.arg("--envoy").arg(&self.envoy);
+        self.set_clock(cluster, &mut command);
         let running = Running::start(&mut self.site(cluster).command(&command));
         self.gateways.insert((cluster, gateway), Gateway(running));
     }
@@ -258,6 +278,94 @@ impl Fleet {
     /// Ends an Envoy as an operator does.
     pub(crate) fn stop_gateway(&mut self, cluster: &'static str, gateway: &'static str) {
         drop(self.gateways.remove(&(cluster, gateway)).unwrap());
+    }
+
+    /// The east-west gateways of a cluster.
+    pub(crate) fn east_wests_of(&self, cluster: &str) -> &'static [&'static str] {
+        &EAST_WESTS[..if cluster == "c1" { self.east_wests } else { 1 }]
+    }
+
+    fn set_clock(&self, cluster: &str, command: &mut Command) {
+        if let Some(clocks) = &self.wrong_clocks {
+            clocks.set(cluster, command);
+        }
+    }
+
+    /// When an agent says that something happened, by the clock of the test.
+    pub(crate) fn told_at(&self, cluster: &str, event: &AgentEvent) -> Time {
+        let minutes = self.wrong_clocks.as_ref().map_or(0, |it| it.ahead_of(cluster));
+        let right = event.unix_micros.checked_add_signed(-60_000_000 * i64::from(minutes));
+        self.clock.from_unix_micros(right.unwrap())
+    }
+
+    /// How all endpoints of a service in a cluster behave from now on.
+    pub(crate) fn set_toys(&self, cluster: &str, service: &str, mode: ToyMode) {
+        for toy in self.toys_of(cluster, service) {
+            let toy = Arc::clone(toy);
+            self.site(cluster).run(async move { toy.set(mode).await.unwrap() });
+        }
+    }
+
+    /// Where the endpoints of a service in a cluster listen.
+    pub(crate) fn addresses(&self, cluster: &str, service: &str) -> BTreeSet<String> {
+        self.toys_of(cluster, service).map(|it| it.address().to_string()).collect()
+    }
+
+    fn toys_of(&self, cluster: &str, service: &str) -> impl Iterator<Item = &Arc<Toy>> {
+        self.toys
+            .iter()
+            .filter(move |toy| toy.spec().cluster.as_str() == cluster && toy.spec().service.name() == service)
+    }
+
+    /// What an Envoy answers on its administration port.
+    pub(crate) fn ask_envoy(&self, cluster: &str, gateway: &str, path: &str) -> Value {
+        let (admin, path) = (socket("127.0.0.1", envoy_admin(gateway)), path.to_owned());
+        self.site(cluster).run(async move { fetch::get_json(admin, &path, ANSWER).await.unwrap() })
+    }
+
+    /// All that the edge of a cluster answers to a request for a host, headers included.
+    pub(crate) fn whole_answer(&self, cluster: &str, host: &str) -> String {
+        let edge = socket(&address(cluster, 2), EDGE_PORT);
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        self.site(cluster).run(async move {
+            let mut stream = TcpStream::connect(edge).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        })
+    }
+
+    /// Waits until an east-west gateway that was started serves, and the other clusters hear this one through it and all others.
+    pub(crate) fn until_linked(&self, cluster: &str, gateway: &str) {
+        let (admin, site) = (socket("127.0.0.1", envoy_admin(gateway)), self.site(cluster));
+        wait_until(&format!("{gateway} of {cluster} to serve"), || {
+            let info = site.run(async move { fetch::get_json(admin, "/server_info", ANSWER).await.ok() })?;
+            (info["state"] == "LIVE").then_some(())
+        });
+        let links = self.east_wests_of(cluster).len();
+        for other in CLUSTERS.iter().filter(|it| **it != cluster) {
+            wait_until(&format!("{other} to hear {cluster} through {links} gateways"), || {
+                let status = self.ask(other, "/api/v1/status")?;
+                let peer = status["peers"].as_array()?.iter().find(|it| it["cluster"] == cluster)?;
+                let beating = |it: &&Value| it.as_str().is_some_and(|it| it.contains("beating"));
+                (peer["links"].as_array()?.iter().filter(beating).count() == links).then_some(())
+            });
+        }
+    }
+
+    /// The process of an agent.
+    pub(crate) fn agent_id(&self, cluster: &str) -> u32 {
+        self.agents[cluster].id()
+    }
+
+    /// Asks an agent by its command line.
+    pub(crate) fn ask_agent(&self, cluster: &str, arguments: &[&str]) -> String {
+        let mut command = tidegate();
+        command.args(arguments).args(["--admin", &format!("127.0.0.1:{AGENT_ADMIN}")]);
+        let ran = finish(&mut self.site(cluster).command(&command));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stdout
     }
 
     fn start_load(&mut self, cluster: &'static str) {
@@ -346,7 +454,7 @@ impl Fleet {
             return Some(format!("a pool in {cluster}: {pool:?}"));
         }
         let gateways = entries("gateways").iter().filter(|it| it["connected"] == true).count();
-        (pools.len() != wanted || gateways != 2)
+        (pools.len() != wanted || gateways != 1 + self.east_wests_of(cluster).len())
             .then(|| format!("{cluster} has {} pools and {gateways} gateways", pools.len()))
     }
 
@@ -374,51 +482,7 @@ fn socket(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), port)
 }
 
-fn yaml(objects: &[Value]) -> String {
-    objects.iter().map(|it| format!("---\n{it}\n")).collect()
-}
-
-fn policy(failback: &str) -> String {
-    let clusters = REGIONS.map(|(cluster, region)| {
-        json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "FleetCluster", "metadata": {"name": cluster},
-            "spec": {"region": region,
-                "eastWestGateways": [{"address": address(cluster, 2), "port": EAST_WEST_PORT}]}})
-    });
-    let policy = format!(
-        "---\napiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: fleet, namespace: infra}}\nspec:\n  \
-         targetRefs: [{{group: tidegate.dev, kind: Fleet, name: default}}]\n  \
-         healthCheck: {{active: {{type: HTTP, path: /healthz}}}}\n  failback: {failback}\n"
-    );
-    yaml(&clusters) + &policy
-}
-
-fn manifests(cluster: &str, toys: &[Toy]) -> String {
-    let gateway = |name: &str, port: u16| {
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": {"name": name, "namespace": "infra"},
-            "spec": {"gatewayClassName": format!("tidegate-{name}"),
-                "addresses": [{"type": "IPAddress", "value": address(cluster, 2)}],
-                "listeners": [{"name": "http", "port": port, "protocol": "HTTP",
-                    "allowedRoutes": {"namespaces": {"from": "All"}}}]}})
-    };
-    let mut objects = vec![gateway("edge", EDGE_PORT), gateway("eastwest", EAST_WEST_PORT)];
-    for (service, _) in SERVICES {
-        objects.push(json!({"apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": service, "namespace": "shop"},
-            "spec": {"ports": [{"name": "http", "port": 80, "targetPort": "http"}]}}));
-        objects.push(json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-            "metadata": {"name": service, "namespace": "shop"},
-            "spec": {"parentRefs": [{"name": "edge", "namespace": "infra"}],
-                "hostnames": [format!("{service}.shop.example")],
-                "rules": [{"backendRefs": [{"name": service, "port": 80}]}]}}));
-    }
-    for toy in toys {
-        let spec = toy.spec();
-        objects.push(json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": spec.name, "namespace": "shop",
-                "labels": {"kubernetes.io/service-name": spec.service.name()}},
-            "addressType": "IPv4", "ports": [{"name": "http", "port": toy.address().port()}],
-            "endpoints": [{"addresses": [toy.address().ip()], "zone": spec.zone, "conditions": {"ready": true}}]}));
-    }
-    yaml(&objects)
+fn envoy_admin(gateway: &str) -> u16 {
+    let number = EAST_WESTS.iter().position(|it| *it == gateway).map_or(0, |it| it + 1);
+    19_000 + u16::try_from(number).unwrap()
 }

@@ -6,8 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "a test says what it skips and what it measured")]
 
+mod clocks;
 mod delay;
+mod disagree;
 mod fleet;
+mod hops;
+mod machines;
+mod manifests;
 mod net;
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,7 +21,10 @@ mod watch;
 use fleet::{CLUSTERS, Fleet, Setup};
 use net::Trouble;
 use rustix::process::Signal;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use watch::{Seen, Watch};
 
 /// What was not as it has to be: the scenarios of a test all run before it fails.
@@ -48,7 +56,9 @@ const LATER: &str = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nme
 /// Has this trouble for so many seconds.
 fn cut(fleet: &Fleet, what: &str, troubles: &[Trouble], seconds: u32) -> Seen {
     let watch = Watch::start(fleet, what);
+    let began = Instant::now();
     fleet.net.trouble(troubles);
+    eprintln!("MEASURED {what}: in force {} ms after it was asked for", began.elapsed().as_millis());
     fleet.flow(seconds);
     assert!(fleet.net.heal() > 0, "{what}: no packet met the trouble");
     watch.end(fleet)

@@ -178,14 +178,17 @@ impl Net {
 
     fn wire(&self, site: &str, namespace: &Namespace) {
         let (router, inside, port) = (&self.router.name, &namespace.name, format!("to-{site}"));
-        let (here, there) = (address(site, 1), address(site, 2));
+        let here = address(site, 1);
         ran(
             "ip",
             &["-n", router, "link", "add", &port, "type", "veth", "peer", "name", "wan0", "netns", inside],
         );
         ran("ip", &["-n", router, "addr", "add", &format!("{here}/24"), "dev", &port]);
         ran("ip", &["-n", router, "link", "set", &port, "up"]);
-        ran("ip", &["-n", inside, "addr", "add", &format!("{there}/24"), "dev", "wan0"]);
+        // Of several addresses the first is the one that it speaks from.
+        for there in [2, 3, 4].map(|host| address(site, host)) {
+            ran("ip", &["-n", inside, "addr", "add", &format!("{there}/24"), "dev", "wan0"]);
+        }
         ran("ip", &["-n", inside, "link", "set", "wan0", "up"]);
         ran("ip", &["-n", inside, "route", "add", "10.77.0.0/16", "via", &here]);
     }

@@ -73,7 +73,7 @@ impl Watch {
             seen.count(fleet, cluster, self.fault, healed);
             let events = fleet.events(cluster).unwrap();
             for event in events {
-                let at = fleet.clock.from_unix_micros(event.unix_micros);
+                let at = fleet.told_at(cluster, &event);
                 if at >= self.fault {
                     seen.note(cluster, &event, at.since(self.fault));
                 }

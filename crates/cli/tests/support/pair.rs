@@ -13,6 +13,10 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,8 +38,22 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Sends requests one after the other, each on a connection of its own, until told to stop: how many, and how many failed.
+pub(crate) fn load(edge: SocketAddr) -> (Arc<AtomicBool>, Arc<(AtomicU64, AtomicU64)>) {
+    let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new((AtomicU64::new(0), AtomicU64::new(0))));
+    let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&counts));
+    std::thread::spawn(move || {
+        while !stopped.load(Ordering::SeqCst) {
+            let served = get(edge, "/").is_some_and(|it| it.starts_with("HTTP/1.1 200"));
+            counted.0.fetch_add(1, Ordering::SeqCst);
+            counted.1.fetch_add(u64::from(!served), Ordering::SeqCst);
+        }
+    });
+    (stop, counts)
+}
+
 /// An Envoy with who runs it. Told to end, that one ends its Envoy in order.
-pub(crate) struct Gateway(Running);
+pub(crate) struct Gateway(pub(crate) Running);
 
 impl Drop for Gateway {
     fn drop(&mut self) {
@@ -51,7 +69,8 @@ pub(crate) struct Side {
     pub(crate) edge: SocketAddr,
     pub(crate) eastwest: SocketAddr,
     pub(crate) edge_admin: SocketAddr,
-    _envoys: Vec<Gateway>,
+    /// The edge and the east-west one.
+    pub(crate) envoys: Vec<Gateway>,
 }
 
 impl Side {
@@ -118,17 +137,26 @@ fn manifests(edge: SocketAddr, eastwest: SocketAddr, endpoint: SocketAddr) -> St
 }
 
 /// The certificate of a gateway's Envoys, made as a user does.
-pub(crate) fn certificate(state: &Path, gateway: &str, out: &Path) {
+pub(crate) fn certificate(state: &Path, gateway: &str, out: &Path, more: &[&str]) {
     let mut command = tidegate();
-    command.args(["envoy", "certificate", "--gateway", gateway]);
+    command.args(["envoy", "certificate", "--gateway", gateway]).args(more);
     let ran = super::command::finish(command.arg("--state-dir").arg(state).arg("--out").arg(out));
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 impl Pair {
     pub(crate) fn start(envoy: &Path, more: &[&str]) -> Self {
+        Self::start_with(envoy, more, free())
+    }
+
+    /// With endpoints that serve on both sides.
+    pub(crate) fn start_whole(envoy: &Path, more: &[&str]) -> Self {
+        Self::start_with(envoy, more, backend::start("127.0.0.1"))
+    }
+
+    fn start_with(envoy: &Path, more: &[&str], endpoint: SocketAddr) -> Self {
         let place = Place::new();
-        let (east, west) = ((free(), free(), free()), (free(), free(), backend::start("127.0.0.1")));
+        let (east, west) = ((free(), free(), endpoint), (free(), free(), backend::start("127.0.0.1")));
         let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: fleet, namespace: shop}\nspec:\n  \
             targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]\n  healthCheck: {active: {type: TCP, interval: 1s}}\n";
         place.write(
@@ -178,10 +206,10 @@ fn side(
             command.args(["--xds", "sotw"]);
         } else {
             let out: PathBuf = place.at(&format!("{name}-{}", gateway.replace('/', "-")));
-            certificate(&place.at(name), gateway, &out);
+            certificate(&place.at(name), gateway, &out, &[]);
             command.arg("--credentials").arg(out);
         }
         Gateway(Running::start(&mut command))
     });
-    Side { _envoys: envoys.collect(), agent, listen, edge, eastwest, edge_admin: admins[0] }
+    Side { envoys: envoys.collect(), agent, listen, edge, eastwest, edge_admin: admins[0] }
 }

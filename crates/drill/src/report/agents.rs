@@ -73,6 +73,7 @@ fn of_agent(agent: &AgentPart) -> Vec<(String, String)> {
     if let Some(more) = agent.gateways.len().checked_sub(MAX_GATEWAYS).filter(|more| *more > 0) {
         rows.push((format!("and {more} more gateways"), seen(agent.push_last_ms)));
     }
+    rows.extend(agent.missing.iter().map(|what| ("did not tell".to_owned(), what.clone())));
     rows.extend([
         ("last request to what was broken".to_owned(), seen(agent.drain_ms)),
         (

@@ -137,8 +137,10 @@ impl Report {
     pub fn new(record: &Record, repeated: Option<u64>) -> Self {
         let Record { moments, drill, .. } = record;
         let costs = seen(record, repeated).as_ref().map(costs);
+        // Where nothing was broken, agents have nothing to tell either.
+        let agents = record.agents.as_ref().filter(|_| moments.fault.is_some());
         let objectives: Vec<Judged> =
-            drill.objectives.iter().map(|it| judge(*it, costs.as_ref(), record.agents.as_ref())).collect();
+            drill.objectives.iter().map(|it| judge(*it, costs.as_ref(), agents)).collect();
         let mended = moments.fault.map(|_| moments.verified.is_some());
         let passed = record.ending == Ending::Completed
             && mended == Some(true)
@@ -229,6 +231,8 @@ fn told(target: &DrillTarget) -> String {
 
 fn seen(record: &Record, repeated: Option<u64>) -> Option<Observed<'_>> {
     let it = record.moments;
+    // Without requests nothing of them was measured.
+    record.urls.first()?;
     Some(Observed {
         steady: it.steady?,
         fault: it.fault?,
@@ -253,8 +257,7 @@ fn punctuality(record: &Record) -> Punctuality {
 }
 
 fn judge(objective: Objective, costs: Option<&Costs>, agents: Option<&AgentsPart>) -> Judged {
-    // Nothing was broken: then agents have nothing to tell either.
-    let found = costs.and_then(|costs| value(objective.measure, costs, agents));
+    let found = value(objective.measure, costs, agents);
     let may_fail = objective.measure != Measure::Repeated && !objective.measure.is_of_agents();
     let measured = match (found, objective.measure.unit()) {
         (None, _) if costs.is_some() && may_fail => "not recovered".to_owned(),
@@ -272,20 +275,20 @@ fn judge(objective: Objective, costs: Option<&Costs>, agents: Option<&AgentsPart
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
-fn value(measure: Measure, costs: &Costs, agents: Option<&AgentsPart>) -> Option<f64> {
+fn value(measure: Measure, costs: Option<&Costs>, agents: Option<&AgentsPart>) -> Option<f64> {
     match measure {
-        Measure::Rto => costs.rto_ms,
+        Measure::Rto => costs?.rto_ms,
         // Nothing bad happened: the last of it was at once.
-        Measure::LastBad => Some(costs.last_bad_ms.unwrap_or(0.0)),
-        Measure::StableRecovery => costs.stable_recovery_ms,
-        Measure::ErrorRate => Some(costs.error_rate),
-        Measure::P50 => Some(costs.during.p50_ms),
-        Measure::P99 => Some(costs.during.p99_ms),
-        Measure::P999 => Some(costs.during.p999_ms),
-        Measure::Failed => Some(costs.failed as f64),
-        Measure::Slow => Some(costs.slow as f64),
-        Measure::Lost => Some(costs.lost as f64),
-        Measure::Repeated => costs.repeated.map(|count| count as f64),
+        Measure::LastBad => Some(costs?.last_bad_ms.unwrap_or(0.0)),
+        Measure::StableRecovery => costs?.stable_recovery_ms,
+        Measure::ErrorRate => Some(costs?.error_rate),
+        Measure::P50 => Some(costs?.during.p50_ms),
+        Measure::P99 => Some(costs?.during.p99_ms),
+        Measure::P999 => Some(costs?.during.p999_ms),
+        Measure::Failed => Some(costs?.failed as f64),
+        Measure::Slow => Some(costs?.slow as f64),
+        Measure::Lost => Some(costs?.lost as f64),
+        Measure::Repeated => costs?.repeated.map(|count| count as f64),
         Measure::Detect => agents?.detect_ms,
         Measure::Decide => agents?.decide_ms,
         // Nothing moved: it never was anywhere else.

@@ -102,6 +102,7 @@ fn agents_part() -> AgentsPart {
         first_failback_ms: Some(10_100.0),
         stable_failback_ms: Some(14_200.0),
         in_force: Some(in_force("us-east-1")),
+        missing: Vec::new(),
         error: None,
     };
     let west = AgentPart {
@@ -203,6 +204,32 @@ fn objectives_are_judged_and_what_was_not_measured_is_missed() {
     let unasked = Report::new(&record(), None);
     assert_eq!(unasked.objectives[3].measured, "not measured");
     assert!(!unasked.objectives[3].passed);
+}
+
+#[test]
+fn what_agents_tell_is_judged_also_where_no_requests_were_sent() {
+    let objectives = |texts: &[&str]| texts.iter().map(|it| Objective::parse(it).unwrap()).collect();
+    let mut record = Record { urls: Vec::new(), agents: Some(agents_part()), ..record() };
+    record.drill.objectives = objectives(&["detect <= 1s", "decide <= 40ms", "moves <= 2", "rto <= 5s"]);
+    let verdicts = |record: &Record| -> Vec<(String, bool)> {
+        Report::new(record, None).objectives.iter().map(|it| (it.measured.clone(), it.passed)).collect()
+    };
+    let told = [("312 ms", true), ("41.0 ms", false), ("2", true), ("not measured", false)];
+    assert_eq!(verdicts(&record), told.map(|(measured, passed)| (measured.to_owned(), passed)));
+    record.moments.fault = None;
+    let none = || ("not measured".to_owned(), false);
+    assert_eq!(verdicts(&record), [none(), none(), none(), none()], "nothing was broken");
+}
+
+#[test]
+fn what_an_agent_did_not_tell_is_said() {
+    let mut agents = agents_part();
+    agents.agents[0].missing = vec!["what went where: it is too old".to_owned()];
+    let page = html(&Report { agents: Some(agents), ..report() });
+    assert!(
+        page.contains("<td>did not tell</td><td class=\"n\">what went where: it is too old</td>"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -1,27 +1,24 @@
-//! Telling agents what to break, that it is over, and asking them what they saw: their admin addresses, over HTTP/1.
+//! Telling agents what to break, that it is over, and asking them what they saw, whatever the way to them is ([`Line`]).
 
 use super::{
     RunError,
     command::Ran,
-    watch::{Watch, in_force},
+    line::{Answer, Line, Word, encoded},
+    watch::Watch,
 };
 use crate::{
     clock::{Clock, micros},
     course::Moments,
     timeline::{AgentTold, AgentsPart, Event, Offset, agents_part, offset},
 };
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tidegate_api::{AgentFault, AgentFaultKind, Drill, DrillTarget};
-use tokio::{net::TcpStream, sync::Mutex};
+use tokio::sync::Mutex;
 
 /// An agent that works answers within milliseconds; of a large fleet judging the headroom takes seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,38 +26,47 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MEND_PATIENCE: Duration = Duration::from_secs(2);
 /// All of them together, more or less.
 pub(super) const MEND_LIMIT: Duration = Duration::from_secs(5);
-/// An answer is no longer than this: a page of 1000 decisions.
-const ANSWER_LIMIT: usize = 16 << 20;
-/// Pages of decisions that are read: an agent keeps 10,000.
-const PAGES: usize = 11;
+/// Pages of decisions that are read: an agent keeps 10,000, and long ones come in small pages.
+const PAGES: usize = 200;
 /// How often an agent is asked for its time: the fastest answer says it best.
 const ASKED: usize = 5;
+/// While the fault is on, agents are asked so often whether it still is.
+const WATCH: Duration = Duration::from_millis(500);
+/// An agent that gives no answer so often in a row is gone.
+const MISSED: u32 = 4;
 
 /// What agents are told.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     id: String,
-    /// In one order for everybody: of two drills that are begun together, the first agent chooses.
-    agents: Vec<SocketAddr>,
-    /// The query, without the id.
+    agents: Vec<Arc<dyn Line>>,
+    /// The query of the fault.
     query: String,
-    drill: Drill,
+    /// Whether no other drill may run anywhere, whatever it touches.
+    alone: bool,
+    target: DrillTarget,
 }
 
 impl Order {
     pub(super) fn new(
         drill: &Drill,
         fault: &AgentFault,
-        agents: &[SocketAddr],
+        agents: &[Arc<dyn Line>],
         id: &str,
+        (by, alone): (&str, bool),
     ) -> Result<Self, RunError> {
-        let mut agents = agents.to_vec();
-        agents.sort_unstable();
-        agents.dedup();
+        let named: BTreeMap<String, Arc<dyn Line>> =
+            agents.iter().map(|line| (line.to_string(), Arc::clone(line))).collect();
+        let agents: Vec<_> = named.into_values().collect();
         if agents.is_empty() {
             return Err(RunError::NoAgent);
         }
-        let mut fields = target(&drill.target)?;
+        let is_way = matches!(drill.target, DrillTarget::PeerLink(..) | DrillTarget::Hub);
+        if is_way && fault.kind != AgentFaultKind::BlackHole(None) {
+            return Err(RunError::OnlyCut);
+        }
+        let mut fields = vec![("id", id.to_owned())];
+        fields.extend(target(&drill.target)?);
         let (kind, more) = match fault.kind {
             AgentFaultKind::Shift => ("Shift", None),
             AgentFaultKind::Verdict => ("Verdict", None),
@@ -74,10 +80,11 @@ impl Order {
         fields.push(("percent", fault.percent.to_string()));
         fields.push(("markedOnly", fault.marked_only.to_string()));
         fields.push(("expires", format!("{}ms", drill.expires_after.as_millis())));
-        fields.push(("by", format!("drill run of {}", drill.name)));
+        fields.push(("by", by.to_owned()));
         let query =
             fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>();
-        Ok(Self { id: id.to_owned(), agents, query: query.join("&"), drill: drill.clone() })
+        let (id, target) = (id.to_owned(), drill.target.clone());
+        Ok(Self { id, agents, query: query.join("&"), alone, target })
     }
 }
 
@@ -90,17 +97,21 @@ fn target(target: &DrillTarget) -> Result<Vec<(&'static str, String)>, RunError>
         }
         DrillTarget::Cluster(name) => vec![("cluster", name.to_string())],
         DrillTarget::Region(name) => vec![("region", name.to_string())],
+        DrillTarget::PeerLink(from, to) => vec![("linkFrom", from.to_string()), ("linkTo", to.to_string())],
+        DrillTarget::Hub => vec![("hub", "true".to_owned())],
         other => return Err(RunError::AgentTarget(format!("{other:?}"))),
     })
 }
 
-/// Everything but letters, digits and `-._~` as `%XX`.
-pub(super) fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(byte).collect()
+/// One agent, as it was before the fault.
+#[derive(Debug)]
+struct Known {
+    line: Arc<dyn Line>,
+    /// Its cluster and life: the same by whichever way it is asked.
+    agent: String,
+    clock: Option<Offset>,
+    /// Its last decision.
+    last: u64,
 }
 
 /// The agents of a drill.
@@ -110,9 +121,11 @@ pub(super) struct Agents {
     clock: Clock,
     /// Telling that it begins and that it is over do not run beside each other; whether it is over.
     over: Mutex<bool>,
-    /// What was known of each before the fault: its clock, and the last decision.
-    before: Mutex<BTreeMap<SocketAddr, (Option<Offset>, u64)>>,
-    /// What they tell of traffic since then.
+    /// In one order for everybody: of two drills that are begun together, the first agent chooses.
+    known: Mutex<Vec<Known>>,
+    /// Those that carry the fault out, by their places in [`Self::known`].
+    part: Mutex<Vec<usize>>,
+    /// What they tell of traffic since they were asked first.
     watch: Mutex<Option<Watch>>,
 }
 
@@ -124,61 +137,123 @@ struct Failure {
 #[derive(Deserialize)]
 struct Running {
     id: String,
+    what: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Now {
     unix_micros: u64,
+    agent: String,
+    last: u64,
+}
+
+/// What came of telling them to begin.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) ran: Ran,
+    /// Whether any of them may have begun.
+    pub(super) any: bool,
 }
 
 impl Agents {
     pub(super) fn new(order: Order, clock: Clock) -> Self {
-        Self {
-            order,
-            clock,
-            over: Mutex::new(false),
-            before: Mutex::new(BTreeMap::new()),
-            watch: Mutex::new(None),
-        }
+        let (known, part) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Self { order, clock, over: Mutex::new(false), known, part, watch: Mutex::new(None) }
     }
 
-    /// Before anything is broken: every agent answers.
+    /// Before anything is broken: every agent answers, and none refuses.
     pub(super) async fn check(&self) -> Result<(), String> {
-        let mut before = self.before.lock().await;
-        for agent in &self.order.agents {
-            let clock = self.offset(*agent).await;
-            let last = self.events(*agent, 0).await?.last().map_or(0, |event| event.seq);
-            before.insert(*agent, (clock, last));
+        let mut known = Vec::new();
+        for line in &self.order.agents {
+            let (clock, Now { agent, last, .. }) = self.offset(line).await?;
+            known.push(Known { line: Arc::clone(line), agent, clock, last });
         }
-        *self.watch.lock().await = Some(Watch::start(&self.order.agents, &self.order.drill));
+        known.sort_by(|a, b| a.agent.cmp(&b.agent));
+        known.dedup_by(|a, b| a.agent == b.agent);
+        let mut unknown = None;
+        let mut any = false;
+        for Known { line, .. } in &known {
+            if self.order.alone
+                && let Some(other) = faults(line).await?.first()
+            {
+                return Err(format!(
+                    "the drill {} runs at the agent at {line} ({}): one at a time in a fleet",
+                    other.id, other.what
+                ));
+            }
+            let answer = line.say(Word::May(self.order.query.clone()), PATIENCE).await?;
+            match answer.status {
+                200..=299 => any = true,
+                404 => unknown = Some(why(&answer)),
+                _ => return Err(format!("the agent at {line} refuses it: {}", why(&answer))),
+            }
+        }
+        if !any {
+            return Err(unknown.unwrap_or_else(|| "no agent was asked".to_owned()));
+        }
+        let lines = known.iter().map(|it| Arc::clone(&it.line)).collect();
+        *self.watch.lock().await = Some(Watch::start(lines, &self.order.target));
+        *self.known.lock().await = known;
         Ok(())
     }
 
     /// Tells all of them. An agent that knows nothing of the target, or has no part in it, only looks on; one at least has.
-    pub(super) async fn start(&self) -> Ran {
+    pub(super) async fn start(&self) -> Begun {
         let over = self.over.lock().await;
         let mut ran = Telling::begin("break", &self.order);
         if *over {
-            return ran.end(Some("came too late: it was mended already".to_owned()));
+            return Begun {
+                ran: ran.end(Some("came too late: it was mended already".to_owned())),
+                any: true,
+            };
         }
-        let Order { id, agents, query, .. } = &self.order;
-        let (mut told, mut unknown) = (0, None);
-        for agent in agents {
-            let path = format!("/api/v1/drills?id={}&{query}", encoded(id));
-            match ask(*agent, Method::POST, &path, PATIENCE).await {
-                Ok((status, _)) if status.is_success() => told += 1,
-                Ok((StatusCode::NOT_FOUND, body)) => unknown = Some(why(StatusCode::NOT_FOUND, &body)),
-                Ok((status, body)) => {
-                    let why = why(status, &body);
-                    return ran.end(Some(format!("was refused by the agent at {agent}: {why}")));
+        let (mut part, mut unknown) = (self.part.lock().await, None);
+        for (place, Known { line, .. }) in self.known.lock().await.iter().enumerate() {
+            match line.say(Word::Start(self.order.query.clone()), PATIENCE).await {
+                Ok(answer) if answer.is_success() => part.push(place),
+                Ok(answer) if answer.status == 404 => unknown = Some(why(&answer)),
+                Ok(answer) => {
+                    let why = why(&answer);
+                    let any = !part.is_empty();
+                    return Begun {
+                        ran: ran.end(Some(format!("was refused by the agent at {line}: {why}"))),
+                        any,
+                    };
                 }
-                Err(error) => return ran.end(Some(error)),
+                // It may have heard it.
+                Err(error) => return Begun { ran: ran.end(Some(error)), any: true },
             }
-            ran.said(&format!("{agent} told"));
+            ran.said(&format!("{line} told"));
         }
         let nobody = || unknown.unwrap_or_else(|| "no agent was told".to_owned());
-        ran.end((told == 0).then(|| format!("was refused: {}", nobody())))
+        let any = !part.is_empty();
+        Begun { ran: ran.end((!any).then(|| format!("was refused: {}", nobody()))), any }
+    }
+
+    /// Comes back with why the fault is not on any more as it should be: somebody ended it, or an agent is gone.
+    pub(super) async fn lost(&self) -> String {
+        let mut missed = BTreeMap::new();
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let part = self.part.lock().await.clone();
+            let known = self.known.lock().await;
+            for Known { line, .. } in part.iter().filter_map(|place| known.get(*place)) {
+                let missed: &mut u32 = missed.entry(line.to_string()).or_default();
+                match faults(line).await {
+                    Ok(running) if running.iter().any(|it| it.id == self.order.id) => *missed = 0,
+                    Ok(_) => {
+                        return format!("the agent at {line} carries it out no more: it was ended there");
+                    }
+                    Err(why) => {
+                        *missed += 1;
+                        if *missed >= MISSED {
+                            return why;
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// Ends it at all of them, and looks that nothing is left.
@@ -186,62 +261,73 @@ impl Agents {
         let mut over = self.over.lock().await;
         *over = true;
         let ran = Telling::begin("mend", &self.order);
-        let Order { id, agents, .. } = &self.order;
         let mut tasks = tokio::task::JoinSet::new();
-        for agent in agents.iter().copied() {
-            let id = id.clone();
-            tasks.spawn(async move { mend(agent, &id).await });
+        for line in self.order.agents.iter().cloned() {
+            let id = self.order.id.clone();
+            tasks.spawn(async move { mend(&*line, &id, "by the runner of the drill").await });
         }
         let failed: Vec<String> = tasks.join_all().await.into_iter().filter_map(Result::err).collect();
         ran.end((!failed.is_empty()).then(|| failed.join("; ")))
     }
 
-    /// What they saw.
-    pub(super) async fn told(&self, moments: Moments) -> AgentsPart {
-        let before = self.before.lock().await;
-        let watch = self.watch.lock().await.take();
-        let mut told = Vec::new();
-        for agent in &self.order.agents {
-            let (clock, last) = before.get(agent).copied().unwrap_or((None, 0));
-            let after = self.offset(*agent).await;
-            let events = self.events(*agent, last).await;
-            told.push(AgentTold {
-                agent: agent.to_string(),
-                before: clock,
-                after,
-                events,
-                in_force: in_force(*agent, PATIENCE).await,
-                traffic: watch.as_ref().map(|watch| watch.of(*agent)).unwrap_or_default(),
-            });
+    /// Until every agent says that nothing is left of it. Bounded by whoever waits.
+    pub(super) async fn until_gone(&self) {
+        loop {
+            let mut gone = true;
+            for line in &self.order.agents {
+                let left = faults(line).await.map(|it| it.iter().any(|it| it.id == self.order.id));
+                gone &= left == Ok(false);
+            }
+            if gone {
+                return;
+            }
+            tokio::time::sleep(WATCH).await;
         }
-        agents_part(&told, &self.order.drill.target, &self.clock, moments)
     }
 
-    async fn offset(&self, agent: SocketAddr) -> Option<Offset> {
+    /// What they saw.
+    pub(super) async fn told(&self, moments: Moments) -> AgentsPart {
+        let known = self.known.lock().await;
+        let watched = self.watch.lock().await.take().map(Watch::end).unwrap_or_default();
+        let mut watched = watched.into_iter();
+        let mut told = Vec::new();
+        for Known { line, clock, last, .. } in known.iter() {
+            let after = self.offset(line).await.ok().and_then(|(after, _)| after);
+            let events = self.events(line, *last).await;
+            let in_force = read(line, Word::InForce, PATIENCE).await;
+            let traffic = watched.next().unwrap_or_else(|| Err(format!("the agent at {line} was not asked")));
+            told.push(AgentTold {
+                agent: line.to_string(),
+                before: *clock,
+                after,
+                events,
+                in_force,
+                traffic,
+            });
+        }
+        agents_part(&told, &self.order.target, &self.clock, moments)
+    }
+
+    async fn offset(&self, line: &Arc<dyn Line>) -> Result<(Option<Offset>, Now), String> {
         let mut asked = Vec::new();
+        // The first question finds the way; it does not count.
+        let mut now: Now = read(line, Word::Clock, MEND_PATIENCE).await?;
         for _ in 0..ASKED {
             let sent = self.clock.now();
-            let (_, body) = ask(agent, Method::GET, "/api/v1/time", MEND_PATIENCE).await.ok()?;
-            let now: Now = serde_json::from_slice(&body).ok()?;
+            now = read(line, Word::Clock, MEND_PATIENCE).await?;
             asked.push((
                 self.clock.unix_micros(sent),
                 now.unix_micros,
                 self.clock.unix_micros(self.clock.now()),
             ));
         }
-        offset(&asked)
+        Ok((offset(&asked), now))
     }
 
-    async fn events(&self, agent: SocketAddr, mut after: u64) -> Result<Vec<Event>, String> {
+    async fn events(&self, line: &Arc<dyn Line>, mut after: u64) -> Result<Vec<Event>, String> {
         let mut events: Vec<Event> = Vec::new();
         for _ in 0..PAGES {
-            let path = format!("/api/v1/decisions?after={after}");
-            let (status, body) = ask(agent, Method::GET, &path, PATIENCE).await?;
-            if !status.is_success() {
-                return Err(format!("the agent at {agent} answered {status}: {}", why(status, &body)));
-            }
-            let page: Vec<Event> = serde_json::from_slice(&body)
-                .map_err(|error| format!("the decisions of the agent at {agent} cannot be read: {error}"))?;
+            let page: Vec<Event> = read(line, Word::Decisions(after), PATIENCE).await?;
             let Some(last) = page.last() else { break };
             after = last.seq;
             events.extend(page);
@@ -250,60 +336,55 @@ impl Agents {
     }
 }
 
-async fn mend(agent: SocketAddr, id: &str) -> Result<(), String> {
-    let path = format!("/api/v1/drills/{}?by={}", encoded(id), encoded("by the runner of the drill"));
-    // 404: it is not there any more, or never was.
-    ask(agent, Method::DELETE, &path, MEND_PATIENCE).await?;
-    let (status, body) = ask(agent, Method::GET, "/api/v1/drills", MEND_PATIENCE).await?;
-    let running: Vec<Running> = serde_json::from_slice(&body)
-        .map_err(|error| format!("the agent at {agent} answered {status}, which cannot be read: {error}"))?;
-    if running.iter().any(|running| running.id == id) {
-        return Err(format!("the agent at {agent} says that the fault goes on"));
+/// What the agent answers, read.
+pub(super) async fn read<T: DeserializeOwned>(
+    line: &Arc<dyn Line>,
+    word: Word,
+    limit: Duration,
+) -> Result<T, String> {
+    let answer = line.say(word, limit).await?;
+    if !answer.is_success() {
+        return Err(format!("the agent at {line} answered {}: {}", answer.status, why(&answer)));
     }
-    Ok(())
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("what the agent at {line} answered cannot be read: {error}"))
+}
+
+async fn faults(line: &Arc<dyn Line>) -> Result<Vec<Running>, String> {
+    read(line, Word::Faults, MEND_PATIENCE).await
+}
+
+/// Ends the fault of a drill at one agent, and looks that nothing is left of it; whether there was one.
+///
+/// # Errors
+/// If the agent gives no answer, or says that the fault goes on.
+pub async fn mend(line: &dyn Line, id: &str, by: &str) -> Result<bool, String> {
+    let word = Word::End { id: id.to_owned(), by: by.to_owned() };
+    // 404: it is not there any more, or never was.
+    let answer = line.say(word, MEND_PATIENCE).await?;
+    if !answer.is_success() && answer.status != 404 {
+        return Err(format!("the agent at {line} does not end it: {}", why(&answer)));
+    }
+    let left = line.say(Word::Faults, MEND_PATIENCE).await?;
+    let running: Vec<Running> = serde_json::from_slice(&left.body).map_err(|error| {
+        format!("the agent at {line} answered {}, which cannot be read: {error}", left.status)
+    })?;
+    if running.iter().any(|running| running.id == id) {
+        return Err(format!("the agent at {line} says that the fault goes on"));
+    }
+    Ok(answer.is_success())
 }
 
 /// The words of a refusal.
-fn why(status: StatusCode, body: &[u8]) -> String {
-    serde_json::from_slice::<Failure>(body).map_or_else(|_| status.to_string(), |failure| failure.error)
-}
-
-/// The answer to a question about one thing.
-pub(super) async fn question<T: DeserializeOwned>(
-    agent: SocketAddr,
-    path: &str,
-    limit: Duration,
-) -> Result<T, String> {
-    let (status, body) = ask(agent, Method::GET, path, limit).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| format!("the agent at {agent} answered {status}, which cannot be read: {error}"))
-}
-
-async fn ask(
-    agent: SocketAddr,
-    method: Method,
-    path: &str,
-    limit: Duration,
-) -> Result<(StatusCode, Bytes), String> {
-    match tokio::time::timeout(limit, exchange(agent, method, path)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(format!("the agent at {agent} cannot be asked: {error}")),
-        Err(_) => Err(format!("the agent at {agent} gave no answer within {limit:?}")),
+fn why(answer: &Answer) -> String {
+    match serde_json::from_slice::<Failure>(&answer.body) {
+        Ok(failure) => failure.error,
+        // So an admin address answers that has no such path.
+        Err(_) if answer.status == 404 => {
+            "it is too old for what it is asked of a drill: update it".to_owned()
+        }
+        Err(_) => format!("status {}", answer.status),
     }
-}
-
-type Unsaid = Box<dyn std::error::Error + Send + Sync>;
-
-async fn exchange(agent: SocketAddr, method: Method, path: &str) -> Result<(StatusCode, Bytes), Unsaid> {
-    let stream = TcpStream::connect(agent).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder().method(method).uri(path).header("host", agent.to_string());
-    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await?.to_bytes();
-    connection.abort();
-    Ok((status, body))
 }
 
 /// What is told to agents, in the form of a command that ran.

@@ -22,17 +22,22 @@ pub enum RunError {
     Target(String),
     /// It breaks something that agents cannot be told of.
     #[error(
-        "agents break a service, a zone, a cluster or a region, not {0}\n  hint: name one of these as spec.target"
+        "agents break a service, a zone, a cluster, a region, a peer link or the way to the hub, not {0}\n  hint: name one of these as spec.target"
     )]
     AgentTarget(String),
+    /// A peer link, or the way to the hub.
+    #[error(
+        "a peer link, or the way to the hub, is only cut: nothing is heard on it any more\n  hint: write `fault: {{type: BlackHole, expiresAfter: 60s}}`, without via"
+    )]
+    OnlyCut,
     /// Nobody to tell.
     #[error(
-        "a fault of this type is carried out by agents, and none is named\n  hint: add --agent ADDR for each agent's admin address"
+        "a fault of this type is carried out by agents, and none is named\n  hint: let a hub run it: --hub ADDR; or add --agent ADDR for each agent's admin address"
     )]
     NoAgent,
     /// Nothing to ask.
-    #[error("what agents break is measured at URLs, and the drill has none\n  hint: add spec.load.urls")]
-    Urls,
+    #[error("{0} is about requests, and the drill sends none\n  hint: add spec.load.urls")]
+    Urls(String),
     /// Not now.
     #[error("the drill's window {0}\n  hint: choose another spec.window")]
     Window(&'static str),
@@ -68,9 +73,9 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
         }
         DrillFault::Exec(_) => {}
         DrillFault::Agents(fault) => {
-            Order::new(drill, fault, &setup.agents, "")?;
+            Order::new(drill, fault, &setup.agents, &setup.id, (&setup.by, setup.alone))?;
             if drill.load.urls.is_empty() {
-                return Err(RunError::Urls);
+                without_load(drill)?;
             }
         }
     }
@@ -94,7 +99,8 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
         DrillFault::Agents(_) => MEND_LIMIT,
     };
     let lasts = steps.steady + steps.fault + steps.observe + mending * crate::course::MEND_TRIES;
-    let requests = u64::from(drill.load.rate_rps) * lasts.as_secs();
+    let rate_rps = if urls(drill).is_empty() { 0 } else { drill.load.rate_rps };
+    let requests = u64::from(rate_rps) * lasts.as_secs();
     if requests > MAX_KEPT as u64 {
         return Err(RunError::TooMany(requests));
     }
@@ -105,6 +111,17 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
         Probe::new(target).map_err(crate::generator::GeneratorError::from)?;
     }
     Ok(Plan { steady: steps.steady, fault: steps.fault, observe: steps.observe })
+}
+
+/// Without requests there is only what agents tell.
+fn without_load(drill: &Drill) -> Result<(), RunError> {
+    if let Some(it) = drill.objectives.iter().find(|it| !it.measure.is_of_agents()) {
+        return Err(RunError::Urls(format!("the objective {it}")));
+    }
+    if drill.guards.iter().any(|it| matches!(it, DrillGuard::ErrorRate { .. })) {
+        return Err(RunError::Urls("the guard errorRate".to_owned()));
+    }
+    Ok(())
 }
 
 pub(super) fn urls(drill: &Drill) -> Vec<String> {

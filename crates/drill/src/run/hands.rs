@@ -2,12 +2,16 @@
 
 use super::{
     Input, RunError, Setup,
-    agents::{Agents, Order},
+    agents::{Agents, Begun, Order},
     command,
     keeper::{Orders, Told},
     link::Link,
 };
-use crate::{clock::Clock, course::Moments, timeline::AgentsPart};
+use crate::{
+    clock::Clock,
+    course::{Event, Moments},
+    timeline::AgentsPart,
+};
 use std::sync::Arc;
 use tidegate_api::{DrillFault, ExecFault};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -32,7 +36,8 @@ impl Hands {
                 Ok(Self::Commands(fault.clone(), Some(Box::new(link))))
             }
             DrillFault::Agents(fault) => {
-                let order = Order::new(&setup.drill, fault, &setup.agents, id)?;
+                let by = (setup.by.as_str(), setup.alone);
+                let order = Order::new(&setup.drill, fault, &setup.agents, id, by)?;
                 Ok(Self::Agents(Arc::new(Agents::new(order, clock))))
             }
         }
@@ -60,8 +65,14 @@ impl Hands {
             Self::Agents(agents) => {
                 let (agents, events) = (Arc::clone(agents), events.clone());
                 tasks.spawn(async move {
+                    let Begun { ran, any } = agents.start().await;
+                    let on = ran.error.is_none();
+                    let told = if any { Told::Broken(ran) } else { Told::Refused(ran) };
                     // Nobody listens once the drill is over.
-                    let _ = events.send(Input::Told(Told::Broken(agents.start().await))).await;
+                    let _ = events.send(Input::Told(told)).await;
+                    if on {
+                        let _ = events.send(Input::Event(Event::Lost(agents.lost().await))).await;
+                    }
                 });
                 true
             }

@@ -55,6 +55,8 @@ impl Orders {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Told {
     Broken(Ran),
+    /// By agents: none of them began.
+    Refused(Ran),
     Mended(Ran),
 }
 

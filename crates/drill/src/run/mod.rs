@@ -10,6 +10,7 @@ pub mod command;
 mod guard;
 mod hands;
 pub mod keeper;
+pub mod line;
 mod link;
 mod probe;
 mod prometheus;
@@ -18,19 +19,21 @@ mod watch;
 use crate::{
     clock::Clock,
     course::{Course, Effect, Ending, Event, Moments, Phase},
-    generator::{Generator, Keep, MAX_KEPT, Spec, Tally, Target, Trust, unique_id},
+    generator::{Generator, Keep, MAX_KEPT, Spec, Tally, Target, Trust},
     load::Sample,
     timeline::AgentsPart,
 };
+pub use agents::mend;
 pub use check::{RunError, check};
 use check::{guard_targets, targets, urls};
 use command::Ran;
 use guard::ErrorRate;
 use hands::Hands;
 use keeper::Told;
+use line::Line;
 use probe::Probe;
 use prometheus::Watched;
-use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 use tidegate_api::{Drill, DrillGuard};
 use tidegate_model::Time;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -45,16 +48,22 @@ const UNSTEADY: f64 = 0.01;
 /// What is needed to run a drill, beside the drill.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// Unique: [`crate::generator::unique_id`].
+    pub id: String,
     /// The drill.
     pub drill: Drill,
+    /// By whom it is run, for people.
+    pub by: String,
+    /// Whether no other drill may run at any of the agents, whatever it touches; without, only none that touches the same.
+    pub alone: bool,
     /// Whom `https://` targets are known by.
     pub trust: Trust,
     /// More headers of each request.
     pub headers: Vec<(String, String)>,
     /// The program and arguments that start a keeper ([`keeper::keep`]).
     pub keeper: Vec<OsString>,
-    /// The admin addresses of the agents that carry out its fault, or have a part in the recovery.
-    pub agents: Vec<SocketAddr>,
+    /// The agents that carry out its fault, or have a part in the recovery.
+    pub agents: Vec<Arc<dyn Line>>,
     /// Now, in seconds since 1970.
     pub unix_seconds: u64,
 }
@@ -74,6 +83,8 @@ pub struct Progress {
     pub failed: u64,
     /// Requests that failed so far.
     pub failed_so_far: u64,
+    /// Why the fault could not be mended, the last time, if so.
+    pub mend_error: Option<String>,
 }
 
 /// Everything that was seen of a drill.
@@ -103,6 +114,28 @@ pub struct Record {
     pub tally: Option<Tally>,
 }
 
+impl Record {
+    /// Of a drill whose runner is gone, and of which nothing else is known. Its clock is not the drill's.
+    #[must_use]
+    pub fn cut_off(id: &str, drill: Drill, ending: Ending) -> Self {
+        let broken = !matches!(ending, Ending::NotStarted(_));
+        let moments = Moments { fault: broken.then_some(Time::ZERO), ..Moments::default() };
+        Self {
+            id: id.to_owned(),
+            urls: urls(&drill),
+            drill,
+            clock: Clock::start(),
+            moments,
+            ending,
+            mend_error: None,
+            commands: Vec::new(),
+            agents: None,
+            samples: Vec::new(),
+            tally: None,
+        }
+    }
+}
+
 /// Runs a drill to its end. `stop` says why it is to end early; a second word ends it while the recovery is watched. When
 /// this returns, everything is mended or [`Record::mend_error`] says why not.
 ///
@@ -115,7 +148,7 @@ pub async fn run(
 ) -> Result<Record, RunError> {
     let plan = check(&setup)?;
     let (events, happened) = mpsc::channel(WAITING);
-    let id = unique_id();
+    let id = setup.id.clone();
     let clock = Clock::start();
     let hands = Hands::new(&setup, &id, clock, events.clone()).await?;
     let shell = Shell {
@@ -206,6 +239,12 @@ impl Shell {
                 self.commands.push(ran);
                 self.on(Event::Broken(result)).await;
             }
+            Input::Told(Told::Refused(ran)) => {
+                let result = ran.result("breaks");
+                self.commands.push(ran);
+                let why = result.err().unwrap_or_default();
+                self.on(Event::Refused(why)).await;
+            }
             Input::Told(Told::Mended(ran)) => {
                 let result = ran.result("mends");
                 self.commands.push(ran);
@@ -279,6 +318,13 @@ impl Shell {
     }
 
     fn start_load(&mut self) {
+        if !urls(&self.setup.drill).is_empty() {
+            self.send_requests();
+        }
+        self.watch_guards();
+    }
+
+    fn send_requests(&mut self) {
         let load = &self.setup.drill.load;
         let spec = Spec {
             targets: targets(&self.setup),
@@ -292,8 +338,11 @@ impl Shell {
         };
         match Generator::start(spec, self.clock) {
             Ok(load) => self.load = Some(load),
-            Err(error) => return self.send(Input::Event(Event::Judged(Err(error.to_string())))),
+            Err(error) => self.send(Input::Event(Event::Judged(Err(error.to_string())))),
         }
+    }
+
+    fn watch_guards(&mut self) {
         for guard in self.setup.drill.guards.clone() {
             match guard {
                 DrillGuard::ErrorRate { above, over } => self.rates.push(ErrorRate::new(above, over)),
@@ -318,6 +367,9 @@ impl Shell {
     }
 
     fn judge(&self) -> Result<(), String> {
+        if urls(&self.setup.drill).is_empty() {
+            return Ok(());
+        }
         let Some(load) = &self.load else { return Err("no load was sent".to_owned()) };
         let tally = load.tally();
         let failed = tally.ended - tally.succeeded();
@@ -333,7 +385,12 @@ impl Shell {
 
     fn verify(&mut self) {
         let (targets, events) = (targets(&self.setup), self.events.clone());
+        let agents = self.hands.agents().filter(|_| targets.is_empty());
         self.tasks.spawn(async move {
+            if let Some(agents) = agents {
+                // Nobody is asked whether the target is well: agents say whether anything is left.
+                agents.until_gone().await;
+            }
             probe::until_well(&targets).await;
             let _ = events.send(Input::Event(Event::Verified)).await;
         });
@@ -357,6 +414,7 @@ impl Shell {
             ended: fresh.len() as u64,
             failed,
             failed_so_far: self.failed,
+            mend_error: self.course.mend_error().map(str::to_owned),
         }
     }
 

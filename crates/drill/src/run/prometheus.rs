@@ -2,7 +2,7 @@
 //!
 //! A guard that cannot see does not protect: no answer, an error and an answer without a value count like one out of bounds.
 
-use super::agents::encoded;
+use super::line::encoded;
 use crate::generator::{Target, Trust, fetch};
 use serde::Deserialize;
 use std::time::Duration;

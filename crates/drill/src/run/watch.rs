@@ -1,14 +1,15 @@
 //! Asking agents each second what goes where, while a drill runs.
 
-use super::agents::{encoded, question};
-use crate::timeline::{InForce, Told};
+use super::{
+    agents::read,
+    line::{Line, Word},
+};
+use crate::timeline::Told;
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tidegate_api::{Drill, DrillTarget};
+use tidegate_api::DrillTarget;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// How often.
@@ -20,7 +21,15 @@ const MAX_ANSWERS: usize = 4 * 3600;
 /// Numbers that are kept of all agents together.
 const MAX_NUMBERS: usize = 5_000_000;
 
-type Books = Arc<Mutex<BTreeMap<SocketAddr, Vec<Told>>>>;
+/// What an agent told so far.
+#[derive(Debug, Default)]
+struct Book {
+    told: Vec<Told>,
+    /// Why it told nothing the last time it was asked.
+    why_not: Option<String>,
+}
+
+type Books = Arc<Mutex<Vec<Book>>>;
 
 /// Asks until it is dropped.
 #[derive(Debug)]
@@ -36,45 +45,51 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    pub(super) fn start(agents: &[SocketAddr], drill: &Drill) -> Self {
-        let books = Books::default();
-        let path = match &drill.target {
-            DrillTarget::Service(name) => format!("/api/v1/traffic?service={}", encoded(&name.to_string())),
-            _ => "/api/v1/traffic".to_owned(),
-        };
-        let task = tokio::spawn(watch(agents.to_vec(), path, Arc::clone(&books))).abort_handle();
+    pub(super) fn start(lines: Vec<Arc<dyn Line>>, target: &DrillTarget) -> Self {
+        let books: Books = Arc::new(Mutex::new(lines.iter().map(|_| Book::default()).collect()));
+        let word = Word::Traffic(match target {
+            DrillTarget::Service(name) => Some(name.to_string()),
+            _ => None,
+        });
+        let task = tokio::spawn(watch(lines, word, Arc::clone(&books))).abort_handle();
         Self { books, task }
     }
 
-    /// What an agent told so far, in order.
-    pub(super) fn of(&self, agent: SocketAddr) -> Vec<Told> {
-        crate::lock(&self.books).get(&agent).cloned().unwrap_or_default()
+    /// What each of them told, in the order of the lines; or why one told nothing.
+    pub(super) fn end(self) -> Vec<Result<Vec<Told>, String>> {
+        let books = std::mem::take(&mut *crate::lock(&self.books));
+        let told = |book: Book| match book.why_not {
+            Some(why) if book.told.is_empty() => Err(why),
+            _ => Ok(book.told),
+        };
+        books.into_iter().map(told).collect()
     }
 }
 
-async fn watch(agents: Vec<SocketAddr>, path: String, books: Books) {
+async fn watch(lines: Vec<Arc<dyn Line>>, word: Word, books: Books) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut numbers = 0;
     for _ in 0..MAX_ANSWERS {
         tick.tick().await;
         let mut asked = JoinSet::new();
-        for agent in agents.iter().copied() {
-            let path = path.clone();
-            asked.spawn(async move { (agent, question::<Told>(agent, &path, PATIENCE).await) });
+        for (place, line) in lines.iter().cloned().enumerate() {
+            let word = word.clone();
+            asked.spawn(async move { (place, read::<Told>(&line, word, PATIENCE).await) });
         }
-        for (agent, told) in asked.join_all().await {
-            let Ok(told) = told else { continue };
-            numbers += told.targets.len() + told.pools.len();
-            crate::lock(&books).entry(agent).or_default().push(told);
+        for (place, told) in asked.join_all().await {
+            let mut books = crate::lock(&books);
+            let Some(book) = books.get_mut(place) else { return };
+            match told {
+                Ok(told) => {
+                    numbers += told.targets.len() + told.pools.len();
+                    book.told.push(told);
+                }
+                Err(why) => book.why_not = Some(why),
+            }
         }
         if numbers > MAX_NUMBERS {
             break;
         }
     }
-}
-
-/// What is in force at an agent; `None` if it does not say.
-pub(super) async fn in_force(agent: SocketAddr, limit: Duration) -> Option<InForce> {
-    question(agent, "/api/v1/in-force", limit).await.ok()
 }

@@ -64,7 +64,7 @@ pub struct Event {
 /// What an agent told.
 #[derive(Clone, Debug)]
 pub struct AgentTold {
-    /// Its admin address.
+    /// Its admin address; at the hub, its cluster.
     pub agent: String,
     /// Its clock before the fault, and after the drill; `None` if it did not answer.
     pub before: Option<Offset>,
@@ -72,10 +72,32 @@ pub struct AgentTold {
     pub after: Option<Offset>,
     /// Its records since before the fault, or why there are none.
     pub events: Result<Vec<Event>, String>,
-    /// What is in force there; `None` if it did not say.
-    pub in_force: Option<InForce>,
-    /// What it told of traffic, each second, in order.
-    pub traffic: Vec<Told>,
+    /// What is in force there, or why it did not say.
+    pub in_force: Result<InForce, String>,
+    /// What it told of traffic, each second, in order; or why it never did.
+    pub traffic: Result<Vec<Told>, String>,
+}
+
+impl AgentTold {
+    /// What is in force there, if it said so.
+    fn own(&self) -> Option<&InForce> {
+        self.in_force.as_ref().ok()
+    }
+
+    /// What it told of traffic.
+    fn traffic(&self) -> &[Told] {
+        self.traffic.as_deref().unwrap_or_default()
+    }
+
+    /// What it did not tell, and why; of one that told nothing of its records, that says it.
+    fn missing(&self) -> Vec<String> {
+        if self.events.is_err() {
+            return Vec::new();
+        }
+        let traffic = self.traffic.as_ref().err().map(|why| format!("what went where: {why}"));
+        let in_force = self.in_force.as_ref().err().map(|why| format!("what is in force: {why}"));
+        traffic.into_iter().chain(in_force).collect()
+    }
 }
 
 /// What agents told of a drill.
@@ -130,7 +152,7 @@ pub struct AgentsPart {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentPart {
-    /// Its admin address.
+    /// Its admin address; at the hub, its cluster.
     pub agent: String,
     /// How far its clock is ahead of the runner's, in milliseconds.
     pub clock_ahead_ms: Option<f64>,
@@ -168,6 +190,9 @@ pub struct AgentPart {
     /// What is in force there.
     #[serde(default)]
     pub in_force: Option<InForce>,
+    /// What it did not tell, and why: an agent may be older than who asks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// Why it told nothing.
     pub error: Option<String>,
 }
@@ -177,6 +202,8 @@ impl AgentPart {
     #[must_use]
     pub fn name(&self) -> String {
         match &self.in_force {
+            // The hub knows agents by their clusters; replicas also by their lives.
+            Some(it) if self.agent.split('/').next() == Some(it.cluster.as_str()) => self.agent.clone(),
             Some(it) => format!("{} at {}", it.cluster, self.agent),
             None => self.agent.clone(),
         }
@@ -205,7 +232,7 @@ fn both(before: Option<Offset>, after: Option<Offset>) -> Option<Offset> {
 /// What they told, on the drill's clock.
 #[must_use]
 pub fn agents_part(told: &[AgentTold], target: &DrillTarget, clock: &Clock, moments: Moments) -> AgentsPart {
-    let all: Vec<&InForce> = told.iter().filter_map(|it| it.in_force.as_ref()).collect();
+    let all: Vec<&InForce> = told.iter().filter_map(AgentTold::own).collect();
     let agents: Vec<AgentPart> = told.iter().map(|told| part(told, target, &all, clock, moments)).collect();
     let first = agents.iter().filter(|it| it.detect_ms.is_some());
     let first = first.min_by(|a, b| a.detect_ms.unwrap_or(0.0).total_cmp(&b.detect_ms.unwrap_or(0.0)));
@@ -256,7 +283,7 @@ fn part(
     let away = || seen.away().filter_map(|event| seen.since_fault(event));
     let back = || seen.back().filter_map(|event| seen.since_mended(event));
     let gateways = seen.gateways();
-    let drain = told.in_force.as_ref().and_then(|own| {
+    let drain = told.own().and_then(|own| {
         let is_broken = traffic::broken(target, own, all);
         traffic::drain(told, &is_broken, clock, moments)
     });
@@ -276,7 +303,8 @@ fn part(
         drain_uncertainty_ms: drain.map(|(_, slack)| ms(slack)),
         first_failback_ms: back().min_by(f64::total_cmp),
         stable_failback_ms: back().max_by(f64::total_cmp),
-        in_force: told.in_force.clone(),
+        in_force: told.own().cloned(),
+        missing: told.missing(),
         error,
     }
 }

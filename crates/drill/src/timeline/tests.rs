@@ -40,22 +40,24 @@ fn times_of_an_agent_are_told_on_the_drills_clock_with_their_uncertainty() {
         before: clock_at(2_000_000),
         after: clock_at(2_001_500),
         events: Ok(events),
-        in_force: None,
-        traffic: Vec::new(),
+        in_force: Err("old".to_owned()),
+        traffic: Ok(Vec::new()),
     };
     let silent = AgentTold {
         agent: "b".to_owned(),
         before: None,
         after: None,
         events: Err("gone".to_owned()),
-        in_force: None,
-        traffic: Vec::new(),
+        in_force: Err("old".to_owned()),
+        traffic: Ok(Vec::new()),
     };
     let part = agents_part(&[told, silent], &DrillTarget::Hub, &clock, moments);
     assert_eq!((part.detect_ms, part.decide_ms), (Some(300.0), Some(50.0)));
     assert_eq!((part.uncertainty_ms, part.stable_failback_ms), (Some(1.5), Some(4000.0)), "the clock moved");
     assert_eq!((part.agents[0].moves, part.agents[0].moves_back), (1, 2));
     assert_eq!(part.agents[1].error.as_deref(), Some("gone"));
+    assert_eq!(part.agents[0].missing, ["what is in force: old"]);
+    assert!(part.agents[1].missing.is_empty(), "it told nothing at all");
 }
 
 fn moments() -> Moments {
@@ -78,8 +80,8 @@ fn agent(name: &str, events: Vec<Event>) -> AgentTold {
         before: right,
         after: right,
         events: Ok(events),
-        in_force: None,
-        traffic: Vec::new(),
+        in_force: Err("old".to_owned()),
+        traffic: Ok(Vec::new()),
     }
 }
 

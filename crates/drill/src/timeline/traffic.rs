@@ -171,7 +171,7 @@ pub(super) fn drain(
     let unix = |at: Time| i64::try_from(clock.unix_micros(at)).ok();
     let (fault, mending) = (unix(moments.fault?)?, unix(moments.mending.or(moments.done)?)?);
     let targets =
-        told.traffic.iter().flat_map(|seen| &seen.targets).filter(|target| is_broken(&target.target));
+        told.traffic().iter().flat_map(|seen| &seen.targets).filter(|target| is_broken(&target.target));
     let last = targets.filter_map(|target| {
         let at = i64::try_from(target.last_unix_micros?).ok()? - offset.ahead_us;
         (at >= fault && at < mending).then_some((at, i64::try_from(target.within_micros).ok()?))
@@ -229,16 +229,16 @@ pub(super) fn traffic(
     let bins =
         || Bins { width_us: i64::try_from(bin_ms).unwrap_or(i64::MAX) * 1000, count, of: BTreeMap::new() };
     let (mut entered, mut used) = (bins(), bins());
-    let all: Vec<&InForce> = told.iter().filter_map(|it| it.in_force.as_ref()).collect();
+    let all: Vec<&InForce> = told.iter().filter_map(AgentTold::own).collect();
     let mut hurt = BTreeSet::new();
     let mut gathered = Gathered { entered: &mut entered, used: &mut used, hurt: &mut hurt };
     for agent in told {
-        let Some((own, offset)) = agent.in_force.as_ref().zip(both(agent.before, agent.after)) else {
+        let Some((own, offset)) = agent.own().zip(both(agent.before, agent.after)) else {
             continue;
         };
         let Ok(origin) = i64::try_from(clock.unix_micros(steady)) else { continue };
         let is_broken = broken(target, own, &all);
-        for pair in agent.traffic.windows(2) {
+        for pair in agent.traffic().windows(2) {
             let since = |it: &Told| i64::try_from(it.unix_micros).unwrap_or(0) - offset.ahead_us - origin;
             gathered.pair(own, &is_broken, (&pair[0], since(&pair[0])), (&pair[1], since(&pair[1])));
         }

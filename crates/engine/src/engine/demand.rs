@@ -13,8 +13,7 @@ use tidegate_model::{ClusterName, ServiceName, Time, Zone};
 impl Engine {
     /// What the own sources ask for, smoothed, of the services whose capacity is declared: for the other clusters.
     pub fn demand(&self) -> impl Iterator<Item = (&ServiceName, BTreeMap<Zone, Load>)> {
-        let of = |(name, state)| Some((name, ServiceState::own_demand(state)?));
-        self.services.iter().filter_map(of)
+        self.services.iter().filter_map(|(name, state)| Some((name, state.own_demand()?)))
     }
 
     /// What the own sources ask of a service, and how old that is.

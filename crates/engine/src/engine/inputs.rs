@@ -90,7 +90,7 @@ impl Engine {
                 state.restore_steering(saved, now);
                 state.restore_demand(saved, &self.fleet, now);
             }
-            state
+            Box::new(state)
         });
         state.set_policy(policy, replicas);
         state.set_endpoints(endpoints, saved.as_ref(), now);

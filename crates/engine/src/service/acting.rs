@@ -155,7 +155,7 @@ impl ServiceState {
         for (zone, pool) in self.pools.iter().filter(|(_, pool)| pool.expected() > 0) {
             let mut it = Standing { healthy: pool.healthy() > 0, nodes: BTreeSet::new() };
             if !it.healthy {
-                it.nodes.clone_from(pool.nodes());
+                it.nodes = pool.nodes().iter().copied().collect();
             }
             own.join(&it);
             let locality = Locality { region: fleet.region.clone(), zone: zone.clone() };

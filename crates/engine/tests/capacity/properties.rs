@@ -226,7 +226,7 @@ proptest! {
         for own in ["east", "east-2", "west", "west-2", "eu"] {
             for plan in board.plans(own, &BTreeMap::new()).into_values() {
                 sources += 1;
-                for (reason, budget) in plan.reasons.iter().filter_map(|it| Some((it, it.budget?))) {
+                for (reason, budget) in plan.reasons.iter().filter_map(|it| Some((it, it.budget.as_deref().copied()?))) {
                     // Clusters of one zone are told of alike by those who are in them and by others.
                     let place = ["east-2/c", "west-2/w", "eu/y"].into_iter().find(|place| {
                         let (cluster, zone) = place.split_once('/').unwrap();

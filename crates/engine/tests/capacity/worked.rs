@@ -97,7 +97,7 @@ fn who_has_a_choice_moves_on_for_who_has_none_those_from_afar_first() {
         ["zone a 10000", "zone b 8889, cluster west 1111", "zone x 10000", "zone y 8000, cluster east 2000"];
     assert_eq!(all(&board), expected);
     let loads = |place: &str| -> Vec<String> {
-        board.plan(place).reasons.iter().map(|it| it.budget.unwrap().to_string()).collect()
+        board.plan(place).reasons.iter().map(|it| it.budget.as_ref().unwrap().to_string()).collect()
     };
     let [full, west] = ["800 of 800 requests/s (100 %)", "400 of 800 requests/s (50 %)"];
     assert_eq!(loads("east/b"), [full, full, west, full]);

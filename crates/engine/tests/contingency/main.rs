@@ -35,7 +35,7 @@ fn with_policy(lines: &[&str], change: impl FnOnce(&mut Policy)) -> FleetState {
 }
 
 fn at(line: u32) -> Origin {
-    Origin::File { object: "FailoverPolicy shop/web".into(), file: "web.yaml".into(), line }
+    Origin::file("FailoverPolicy shop/web", "web.yaml", line)
 }
 
 fn lose(state: &FleetState, places: &[&str]) -> Contingency {

@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 use tidegate_api::{
-    AccessLog, Backend, Filters, Gateway, GatewayRole, HeaderFilters, HttpMatch, HttpRoute, HttpRule,
-    Listener, ListenerOptions, ListenerProtocol, PathMatch, ProcessOptions, RouteKind,
+    AccessLog, Backend, Gateway, GatewayRole, HttpMatch, HttpRoute, HttpRule, Listener, ListenerOptions,
+    ListenerProtocol, PathMatch, ProcessOptions, Rare, RouteKind,
 };
 use tidegate_engine::{Origin, Plan, Shares, Source, Target};
 use tidegate_envoy::{EndpointHealth, EndpointView, RemoteCluster, ZoneEndpoints};
@@ -124,7 +124,7 @@ pub(crate) fn edge(routes: Vec<(&str, &[&str], Vec<HttpRule>)>) -> Gateway {
     let routes = routes.into_iter().map(|(name, hostnames, rules)| HttpRoute {
         name: name.to_owned(),
         kind: RouteKind::Http,
-        listeners: BTreeSet::from(["http".to_owned()]),
+        listeners: Arc::new(BTreeSet::from(["http".to_owned()])),
         hostnames: hostnames.iter().map(|&name| name.to_owned()).collect(),
         rules,
         origin: Origin::Default,
@@ -144,7 +144,7 @@ pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
     HttpRule {
         matches: paths.iter().cloned().map(HttpMatch::path).collect(),
         backends: vec![to(backend, 1)],
-        filters: Filters::default(),
+        filters: Rare::default(),
         timeout: None,
         backend_timeout: None,
         session: None,
@@ -154,5 +154,5 @@ pub(crate) fn rule(paths: &[PathMatch], backend: &str) -> HttpRule {
 /// A backend; `none` is one that cannot be used.
 pub(crate) fn to(backend: &str, weight: u32) -> Backend {
     let service = (backend != "none").then(|| backend.parse().unwrap());
-    Backend { service, weight, headers: HeaderFilters::default() }
+    Backend { service, weight, headers: Rare::default() }
 }

@@ -195,7 +195,7 @@ fn a_host_has_its_matches_in_order_of_precedence_each_as_a_safe_and_an_unsafe_ro
         ("shop/three", &["a.org", "b.org"], vec![rule(&[prefix("/")], "shop/cart")]),
         ("shop/four", &[], vec![rule(&[prefix("/")], "shop/cart")]),
     ]);
-    Arc::make_mut(&mut edge.routes[3]).listeners = BTreeSet::from(["another".to_owned()]);
+    Arc::make_mut(&mut edge.routes[3]).listeners = Arc::new(BTreeSet::from(["another".to_owned()]));
     let resource = edge_routes(&gateway(), &edge, &listener(), &|_| None, None);
     assert_eq!(resource.name, "infra/edge/http");
     let config = RouteConfiguration::decode(resource.body).unwrap();

@@ -1,15 +1,22 @@
 //! Drills, as the hub knows them: their reports, checked, signed and kept (`outline`, `shelf`), and how they are asked for
-//! (`admin`); and their schedules (`schedule`, `clerk`). It runs none: whoever ran one hands the report over.
+//! (`admin`); their schedules (`schedule`, `clerk`); and those that it runs itself (`runner`), by the agents that are connected (`lines`).
 
 mod admin;
 mod clerk;
+mod left;
+mod lines;
 mod outline;
+mod runner;
 mod schedule;
 mod shelf;
 
 pub(crate) use admin::routes;
 pub(crate) use clerk::follow;
+pub(crate) use left::clear;
+pub(crate) use lines::Stream;
 pub use outline::ReportRefusal;
+pub use runner::DrillRefusal;
+pub(crate) use runner::{Drilling, Wish};
 pub(crate) use shelf::{DRILL_REPORTS, DRILLS, Kept};
 
 use crate::{

@@ -41,6 +41,19 @@ pub(crate) struct Run {
     pub(crate) due: u64,
     /// Why nothing was started; `None` if it was.
     pub(crate) skipped: Option<String>,
+    /// The drill that was started.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
+    /// How it ended, if nobody saw to its end.
+    #[serde(default)]
+    pub(crate) ended: Option<String>,
+}
+
+impl Scheduled {
+    /// What was decided of a slot, to be changed.
+    pub(crate) fn run(&mut self, schedule: &str, slot: u64) -> Option<&mut Run> {
+        self.runs.iter_mut().rev().find(|it| it.schedule == schedule && it.slot == slot)
+    }
 }
 
 /// What a decision depends on besides the schedules.
@@ -129,7 +142,7 @@ pub(crate) fn decide(state: &mut Scheduled, schedules: &[DrillSchedule], facts: 
                 refusal(schedule, &timing.zone, at).or_else(|| (facts.unable)(&schedule.drill))
             };
             let (name, drill) = (schedule.name.clone(), schedule.drill.clone());
-            due.push(Run { schedule: name, drill, slot, due: at, skipped });
+            due.push(Run { schedule: name, drill, slot, due: at, skipped, id: None, ended: None });
         }
     }
     // Who is due first goes first.

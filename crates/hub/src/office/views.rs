@@ -30,6 +30,13 @@ impl Office {
         certificates.values().map(|it| it.cluster.clone()).chain(heard).chain(named).collect()
     }
 
+    /// The clusters that joined, and of which not all certificates have ended or were revoked.
+    pub(crate) fn joined(&self) -> Result<BTreeSet<ClusterName>, StoreError> {
+        let now = self.now();
+        let valid = self.store.certificates()?.into_values().filter(|it| !it.revoked && it.not_after > now);
+        Ok(valid.map(|it| it.cluster).collect())
+    }
+
     pub(crate) fn cluster_views(&self) -> Result<Vec<ClusterView>, StoreError> {
         let (certificates, now) = (self.store.certificates()?, self.now());
         let clusters = self.clusters(&certificates);

@@ -14,7 +14,6 @@ use kept::Kept;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_link::{
     access::{Door, Doorkeeper, local},
-    hub::Secret,
     identity::{Expect, Identity, accept},
 };
 use tokio::{task::spawn_blocking, time::sleep};
@@ -64,7 +63,7 @@ pub(crate) async fn run(
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);
         let door = Door::open(listener, address, keeper(&kept, &identity), ended.clone())?;
-        tracing::info!(%address, "serves people with tokens");
+        tracing::info!(%address, "serves people with tokens and certificates");
         tasks.spawn(door.serve(router.clone(), ended.clone()));
     }
     let router = router.layer(axum::middleware::from_fn(local));
@@ -86,7 +85,7 @@ pub(crate) async fn run(
 /// The tokens are those of the copy.
 fn keeper(kept: &Arc<Kept>, identity: &Identity) -> Doorkeeper {
     let kept = Arc::clone(kept);
-    let known = move |secret: &Secret| kept.seen().grants.get(&secret.hash()).cloned();
+    let known = move |kept_as: &str| kept.seen().grants.get(kept_as).cloned();
     Doorkeeper { identity: identity.clone(), known: Arc::new(known), needed: http::needed }
 }
 

@@ -211,7 +211,14 @@ impl Agent {
 
 pub(crate) fn hello(cluster: &str, held: Option<proto::SignedHead>) -> from_agent::What {
     let cluster = cluster.to_owned();
-    from_agent::What::Hello(proto::Hello { cluster, boot_id: 1, held, resend: false, parts: true })
+    from_agent::What::Hello(proto::Hello {
+        cluster,
+        boot_id: 1,
+        held,
+        resend: false,
+        parts: true,
+        drills: false,
+    })
 }
 
 impl Stream {

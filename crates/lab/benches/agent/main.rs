@@ -13,6 +13,7 @@
 
 mod estate;
 mod peer;
+mod reader;
 mod report;
 mod toys;
 mod watch;
@@ -60,7 +61,7 @@ fn options() -> Result<Options> {
     let size = Size {
         many: number("--services", 10_000)?,
         endpoints: number("--endpoints", 10)?.max(1),
-        watched: number("--watched", 64)?.clamp(1, 10_000),
+        watched: number("--watched", 88)?.clamp(1, 10_000),
     };
     let span = Duration::from_secs(u64::try_from(number("--seconds", 20)?)?);
     let mut path = |name: &str| found.remove(name).map(PathBuf::from);
@@ -146,7 +147,7 @@ impl<'a> Bench<'a> {
         let watched =
             (0..size.watched).map(|it| (Cause::File(files.clone()), estate::watched_ips(it))).collect();
         // As many changes per second as the checks of the other run make.
-        let pause = Duration::from_millis(600);
+        let pause = Duration::from_millis(780);
         let applied = watch::run(edge, watched, self.options.span, pause).await?;
         envoy.kill().await?;
         report.file = Some(applied.into());
@@ -197,6 +198,15 @@ impl<'a> Bench<'a> {
         serves(&mut envoy, edge, size.watched).await?;
         report.again_serves_s = from_up.elapsed().as_secs_f64();
         report.restarted_mb = agent.usage()?.rss_mb;
+        eprintln!("The agent once more, and a client that only reads ...");
+        envoy.kill().await?;
+        agent.terminate()?;
+        agent.wait(Duration::from_secs(10)).await?;
+        let mut agent = self.agent(&manifests, agent_at, agent_admin)?;
+        up(&mut agent, agent_admin).await?;
+        let services = size.many + size.watched;
+        let read = reader::read_all(agent_at, "infra/edge", estate::ZONES[0], services).await?;
+        report.again_read_s = read.as_secs_f64();
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) first_start_s: f64,
     pub(crate) again_up_s: f64,
     pub(crate) again_serves_s: f64,
+    /// From up until a client that only reads has all services.
+    pub(crate) again_read_s: f64,
     /// Seconds from the start of the peer, with its files, to its first answer.
     pub(crate) file_serves_s: f64,
 }
@@ -67,6 +69,7 @@ impl Report {
             first_start_s: 0.0,
             again_up_s: 0.0,
             again_serves_s: 0.0,
+            again_read_s: 0.0,
             file_serves_s: 0.0,
         }
     }
@@ -103,6 +106,8 @@ impl Report {
         single("first start: agent up (s)", format!("{:.2}", self.agent_up_s), "");
         single("first start: edge serves (s)", format!("{:.2}", self.first_start_s), "");
         single("restart: agent up (s)", format!("{:.2}", self.again_up_s), "");
+        let read = format!("{:.2}", self.again_read_s);
+        single("restart: from up to all services read by a first client (s)", read, "2");
         // The peer is started with the bare clusters and routes: no retries, no ejection.
         let [ours, file] = [self.again_serves_s, self.file_serves_s];
         let cells =

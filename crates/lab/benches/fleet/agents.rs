@@ -121,6 +121,7 @@ impl Agent {
             held: self.held.as_ref().map(|(_, head)| head.clone()),
             resend: false,
             parts: true,
+            drills: false,
         };
         say(&out, from_agent::What::Hello(hello)).await?;
         let mut fleet = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);

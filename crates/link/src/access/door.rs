@@ -1,9 +1,9 @@
-//! The door for people elsewhere: an admin address over TLS by the fleet's authority, where everybody shows a token.
+//! The door for people elsewhere: an admin address over TLS by the fleet's authority, where everybody shows a token or a certificate.
 
-use super::{Caller, Denied, Grant, Needed};
+use super::{Caller, Denied, Grant, Needed, by_certificate};
 use crate::{
-    hub::{AccessToken, Secret},
-    identity::{Accepted, Expect, Identity, TlsError, accept},
+    hub::AccessToken,
+    identity::{Accepted, CertificateFacts, Expect, Identity, PeerInfo, TlsError, accept},
 };
 use axum::{
     Json, Router,
@@ -18,15 +18,15 @@ use tokio::net::TcpListener;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 
-/// What is kept of the token of a secret.
-pub type Known = dyn Fn(&Secret) -> Option<Grant> + Send + Sync;
+/// What is granted, by what it is kept under: the hash of a token's secret, or [`by_certificate`].
+pub type Known = dyn Fn(&str) -> Option<Grant> + Send + Sync;
 
 /// Who is let in, and to what.
 #[derive(Clone)]
 pub struct Doorkeeper {
     /// What the door shows; and it counts who was refused.
     pub identity: Identity,
-    /// Whose a token is.
+    /// Whose a token or certificate is.
     pub known: Arc<Known>,
     /// What a request needs, by method and path; `None` for what everybody may ask.
     pub needed: fn(&Method, &str) -> Option<Needed>,
@@ -39,11 +39,30 @@ impl fmt::Debug for Doorkeeper {
 }
 
 impl Doorkeeper {
-    fn caller(&self, request: &Request) -> Result<Caller, Denied> {
+    /// Who shows both is known by the token: it is of this request, the certificate of the connection.
+    fn caller(&self, request: &Request, shown: Option<&CertificateFacts>) -> Result<Caller, Denied> {
+        let now = self.identity.now().as_secs();
         let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-        let token = header.and_then(|it| it.strip_prefix("Bearer ")).ok_or(Denied::NoToken)?;
-        let token: AccessToken = token.parse().map_err(|_| Denied::Unknown)?;
-        Caller::of((self.known)(&token.secret), self.identity.now().as_secs())
+        match (header.and_then(|it| it.strip_prefix("Bearer ")), shown) {
+            (None, None) => Err(Denied::NoToken),
+            (None, Some(facts)) => self.of_certificate(facts, now),
+            (Some(token), _) => {
+                let token: AccessToken = token.parse().map_err(|_| Denied::Unknown)?;
+                Caller::of((self.known)(&token.secret.hash()), now)
+            }
+        }
+    }
+
+    /// By the certificate of a connection, which may be old: what was revoked since, or has ended, is good for nothing.
+    fn of_certificate(&self, facts: &CertificateFacts, now: u64) -> Result<Caller, Denied> {
+        if self.identity.current().bundle.revoked().contains(&facts.serial) {
+            return Err(Denied::NotGranted(facts.names.clone()));
+        }
+        if facts.not_after.as_secs() <= now {
+            return Err(Denied::Expired(facts.names.clone()));
+        }
+        let grant = (self.known)(&by_certificate(facts.key));
+        Caller::of(Some(grant.ok_or_else(|| Denied::NotGranted(facts.names.clone()))?), now)
     }
 
     /// Counts a refusal, and writes it down.
@@ -90,8 +109,8 @@ impl Door {
         keeper: Doorkeeper,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
-        // Whoever has no certificate is welcome; one of this fleet says nothing here, the token does.
-        let mut config = (*keeper.identity.server(Expect::AnyAgent, true)?).clone();
+        // Whoever has no certificate is welcome, and shows a token. One of an agent or a gateway is not for this door.
+        let mut config = (*keeper.identity.server(Expect::Person, true)?).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let refusals = keeper.identity.refusals().clone();
         Ok(Self { accepted: accept(listener, Arc::new(config), refusals, stop), address, keeper })
@@ -109,13 +128,13 @@ impl Door {
 
 impl Listener for Door {
     type Io = Accepted;
-    type Addr = SocketAddr;
+    type Addr = PeerInfo;
 
-    async fn accept(&mut self) -> (Accepted, SocketAddr) {
+    async fn accept(&mut self) -> (Accepted, PeerInfo) {
         loop {
             match self.accepted.next().await {
                 Some(Ok(accepted)) => {
-                    let from = tonic::transport::server::Connected::connect_info(&accepted).address;
+                    let from = tonic::transport::server::Connected::connect_info(&accepted);
                     return (accepted, from);
                 }
                 Some(Err(error)) => tracing::warn!(%error, "a connection cannot be accepted"),
@@ -125,8 +144,8 @@ impl Listener for Door {
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+    fn local_addr(&self) -> io::Result<PeerInfo> {
+        Ok(PeerInfo { address: self.address, certificate: None })
     }
 }
 
@@ -136,13 +155,13 @@ pub async fn local(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Where somebody comes from.
-#[derive(Clone, Copy, Debug)]
-struct Whence(SocketAddr);
+/// Where somebody comes from, and with which certificate.
+#[derive(Clone, Debug)]
+struct Whence(PeerInfo);
 
 impl Connected<IncomingStream<'_, Door>> for Whence {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self(*stream.remote_addr())
+        Self(stream.remote_addr().clone())
     }
 }
 
@@ -157,8 +176,8 @@ async fn guard(
     let Some(needed) = (keeper.needed)(request.method(), path) else {
         return next.run(request).await;
     };
-    let what = format!("{} {path} from {}", request.method(), from.ip());
-    match keeper.caller(&request).and_then(|it| it.may(needed).map(|()| it)) {
+    let what = format!("{} {path} from {}", request.method(), from.address.ip());
+    match keeper.caller(&request, from.certificate.as_deref()).and_then(|it| it.may(needed).map(|()| it)) {
         Ok(caller) => {
             tracing::debug!(who = caller.name, what, "asked");
             request.extensions_mut().insert(caller);

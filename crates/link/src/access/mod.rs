@@ -1,13 +1,16 @@
 //! People: who may ask a hub or an agent what, away from its own machine. Deciding is pure; times are passed in.
 //!
-//! A token has a name, a role, an end, and perhaps namespaces that it is limited to. The hub keeps the SHA-256 of its secret, and
-//! hands that to its agents, so that a token is good at their doors too, also while the hub is away. The door for the own machine
-//! (`--admin`, loopback) asks for none: whoever is there is [`Caller::local`].
+//! Somebody shows a token, or a certificate of the fleet's authority. What is granted to either has a name, a role, an end, and
+//! perhaps namespaces that it is limited to. The hub keeps it by the SHA-256 of the token's secret or of the certificate's public
+//! key, and hands that to its agents, so that both are good at their doors too, also while the hub is away. The certificate itself
+//! says only who somebody is, so what it is good for can be taken away. The door for the own machine (`--admin`, loopback) asks
+//! for neither: whoever is there is [`Caller::local`].
 
 mod door;
 
 pub use door::{Door, Doorkeeper, Known, local};
 
+use crate::identity::Pin;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,8 +78,23 @@ pub struct Grant {
     pub expires_at: u64,
 }
 
-/// Tokens by the hash of their secret, hexadecimal.
+/// What is granted: to tokens by the hash of their secret, hexadecimal, and to certificates by [`by_certificate`].
 pub type Grants = BTreeMap<String, Grant>;
+
+/// Under what the grant of a certificate is kept: its public key. Who is given a name that somebody else had is not mistaken for
+/// them. No hash of a secret looks like it.
+#[must_use]
+pub fn by_certificate(key: Pin) -> String {
+    format!("{BY_CERTIFICATE}{key}")
+}
+
+/// Whether what is kept under this is the grant of a certificate.
+#[must_use]
+pub fn is_by_certificate(kept_as: &str) -> bool {
+    kept_as.starts_with(BY_CERTIFICATE)
+}
+
+const BY_CERTIFICATE: &str = "certificate:";
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,19 +123,22 @@ impl Needed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// Its time.
-    #[error("a token lasts 1 s to {} h\n  hint: --ttl 720h", MAX_TTL.as_secs() / 3600)]
+    #[error("a token or certificate lasts 1 s to {} h\n  hint: --ttl 720h", MAX_TTL.as_secs() / 3600)]
     Ttl,
     /// Too many.
-    #[error("there are {MAX_GRANTS} tokens; revoke some: tidegate access list")]
+    #[error("there are {MAX_GRANTS} tokens and certificates; revoke some: tidegate access list")]
     Many,
     /// The name is used.
-    #[error("{0} has a token already\n  hint: tidegate access revoke {0}")]
+    #[error("{0} has a token or certificate already\n  hint: tidegate access revoke {0}")]
     Twice(String),
     /// Its namespaces.
     #[error(
         "a token has at most {MAX_NAMESPACES} namespaces, and an admin's has none: it is for the whole fleet"
     )]
     Namespaces,
+    /// The key is used.
+    #[error("this key has a certificate already\n  hint: let tidegate access certificate make another one")]
+    Key,
     /// The name is none.
     #[error("a name has 1 to 63 letters, digits, '-', '_' and '@'")]
     Name,
@@ -161,13 +182,18 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Nothing was shown.
-    #[error("a token is needed: --token-file FILE or TIDEGATE_TOKEN")]
+    #[error(
+        "a token is needed: --token-file FILE or TIDEGATE_TOKEN; or a certificate: --client-cert and --client-key"
+    )]
     NoToken,
     /// Nothing is known of it.
     #[error("no such token is known here, or it was revoked")]
     Unknown,
+    /// Nothing is granted to a certificate.
+    #[error("nothing is granted to the certificate of {0} here, or it was revoked")]
+    NotGranted(String),
     /// Its time is over.
-    #[error("the token of {0} has expired")]
+    #[error("what was granted to {0} has expired")]
     Expired(String),
     /// Its role is too low.
     #[error("{name} is {role}, and this needs {needed}")]
@@ -198,7 +224,7 @@ impl Denied {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NoToken => "access_no_token",
-            Self::Unknown => "access_unknown",
+            Self::Unknown | Self::NotGranted(_) => "access_unknown",
             Self::Expired(_) => "access_expired",
             Self::Role { .. } => "access_role",
             Self::Fleet(_) | Self::Namespace { .. } => "access_namespace",

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) use dial::{Backoff, Ending, dial};
 use link::LinkContext;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     pin::pin,
     sync::Arc,
@@ -108,6 +108,7 @@ struct Signal {
 #[derive(Debug)]
 enum Command {
     SetPeers(PeerAddresses),
+    Cut(BTreeSet<ClusterName>),
     Report(Arc<str>, BTreeMap<ClusterName, Traffic>, Time),
     View(oneshot::Sender<Vec<PeerView>>),
 }
@@ -139,6 +140,12 @@ impl PeerClient {
         let _ = self.commands.send(Command::SetPeers(peers)).await;
     }
 
+    /// The links to these peers are given up, until they are named no more: nothing is heard of them, as if every gateway of theirs
+    /// swallowed what it is sent. That is for drills.
+    pub async fn cut(&self, peers: BTreeSet<ClusterName>) {
+        let _ = self.commands.send(Command::Cut(peers)).await;
+    }
+
     /// What one of our Envoys, `by`, reports of the data traffic to peers in a window that ended `at`, counted from the
     /// configured origin: see [`Liveness::handle_report`]. Reports are dropped when the loop does not keep up: they only
     /// speed up what silence alone decides too.
@@ -160,6 +167,9 @@ struct Loop {
     origin: Instant,
     identity: Option<Identity>,
     core: Liveness,
+    peers: PeerAddresses,
+    /// Peers whose links are given up.
+    cut: BTreeSet<ClusterName>,
     /// A link ends when its guard is dropped.
     links: BTreeMap<(ClusterName, SocketAddr), DropGuard>,
     boards: BTreeMap<ClusterName, Arc<Mutex<Board>>>,
@@ -177,6 +187,8 @@ impl Loop {
             origin: Instant::from_std(config.origin),
             identity: config.identity,
             core: Liveness::new(),
+            peers: PeerAddresses::new(),
+            cut: BTreeSet::new(),
             links: BTreeMap::new(),
             boards: BTreeMap::new(),
             signals: mpsc::channel(SIGNALS),
@@ -184,7 +196,7 @@ impl Loop {
             outbox: VecDeque::new(),
             shutdown,
         };
-        this.set_peers(&config.peers);
+        this.set_peers(config.peers);
         this
     }
 
@@ -235,6 +247,10 @@ impl Loop {
 
     fn hear(&mut self, signal: Signal) {
         let Signal { peer, address, heard } = signal;
+        if self.cut.contains(&peer) {
+            // It was on its way when the link was given up.
+            return;
+        }
         let now = self.now();
         match heard {
             Heard::Beat(echo) => self.core.handle_beat(&peer, address, echo, now),
@@ -245,18 +261,30 @@ impl Loop {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::SetPeers(peers) => self.set_peers(&peers),
+            Command::SetPeers(peers) => self.set_peers(peers),
+            Command::Cut(peers) => {
+                self.cut = peers;
+                self.keep_links();
+            }
             Command::Report(by, report, at) => self.core.handle_report(&by, &report, at, self.now()),
             // Whoever asked may have gone.
             Command::View(reply) => drop(reply.send(self.core.view(self.now()))),
         }
     }
 
-    fn set_peers(&mut self, peers: &PeerAddresses) {
-        self.core.set_peers(peers, self.now());
+    fn set_peers(&mut self, peers: PeerAddresses) {
+        self.core.set_peers(&peers, self.now());
+        self.peers = peers;
+        self.keep_links();
+    }
+
+    /// Begins and ends links, so that there are those to all peers that are not cut.
+    fn keep_links(&mut self) {
+        let mut peers = self.peers.clone();
+        peers.retain(|peer, _| !self.cut.contains(peer));
         self.links.retain(|(peer, address), _| peers.get(peer).is_some_and(|of| of.contains(address)));
         self.boards.retain(|peer, _| peers.get(peer).is_some_and(|of| !of.is_empty()));
-        for (peer, addresses) in peers {
+        for (peer, addresses) in &peers {
             for &address in addresses {
                 if self.links.contains_key(&(peer.clone(), address)) {
                     continue;

@@ -87,7 +87,7 @@ pub struct Grant {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromAgent {
     /// One of these.
-    #[prost(oneof = "from_agent::What", tags = "1, 2, 3")]
+    #[prost(oneof = "from_agent::What", tags = "1, 2, 3, 4")]
     pub what: ::core::option::Option<from_agent::What>,
 }
 /// Nested message and enum types in `FromAgent`.
@@ -104,6 +104,9 @@ pub mod from_agent {
         /// How the cluster is.
         #[prost(message, tag = "3")]
         Status(super::Status),
+        /// The answer to a word about a drill.
+        #[prost(message, tag = "4")]
+        DrillAnswer(super::DrillAnswer),
     }
 }
 /// Who the agent is and what it holds.
@@ -124,6 +127,9 @@ pub struct Hello {
     /// Whether it takes a policy in parts.
     #[prost(bool, tag = "5")]
     pub parts: bool,
+    /// Whether it takes words about drills.
+    #[prost(bool, tag = "6")]
+    pub drills: bool,
 }
 /// What became of a policy in a cluster.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -219,7 +225,7 @@ pub struct Gateway {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromHub {
     /// One of these.
-    #[prost(oneof = "from_hub::What", tags = "1, 2")]
+    #[prost(oneof = "from_hub::What", tags = "1, 2, 3")]
     pub what: ::core::option::Option<from_hub::What>,
 }
 /// Nested message and enum types in `FromHub`.
@@ -233,7 +239,77 @@ pub mod from_hub {
         /// Whom to believe, when that changes.
         #[prost(message, tag = "2")]
         Trust(super::Trust),
+        /// Something about a drill, which is answered.
+        #[prost(message, tag = "3")]
+        DrillWord(super::DrillWord),
     }
+}
+/// What an agent is asked or told of a drill: the same that its admin address takes (docs/drills.md).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrillWord {
+    /// Counts the words of this stream; the answer has the same.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// One of these.
+    #[prost(oneof = "drill_word::Word", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    pub word: ::core::option::Option<drill_word::Word>,
+}
+/// Nested message and enum types in `DrillWord`.
+pub mod drill_word {
+    /// One of these.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Word {
+        /// Would it begin this fault? As the query of POST /api/v1/drills.
+        #[prost(string, tag = "2")]
+        May(::prost::alloc::string::String),
+        /// Begin this fault; the same query.
+        #[prost(string, tag = "3")]
+        Start(::prost::alloc::string::String),
+        /// End the fault of a drill.
+        #[prost(message, tag = "4")]
+        End(super::EndFault),
+        /// Which faults run.
+        #[prost(message, tag = "5")]
+        Faults(super::Nothing),
+        /// What its clock says.
+        #[prost(message, tag = "6")]
+        Clock(super::Nothing),
+        /// Its timeline after the record of this number, a page of it.
+        #[prost(uint64, tag = "7")]
+        DecisionsAfter(u64),
+        /// What goes where: of a service (NAMESPACE/NAME), or of all if it is empty.
+        #[prost(string, tag = "8")]
+        Traffic(::prost::alloc::string::String),
+        /// What is in force there.
+        #[prost(message, tag = "9")]
+        InForce(super::Nothing),
+    }
+}
+/// The fault of a drill ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndFault {
+    /// The drill.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// By whom, for people.
+    #[prost(string, tag = "2")]
+    pub by: ::prost::alloc::string::String,
+}
+/// There is nothing more to say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nothing {}
+/// What an agent answers to a word about a drill.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrillAnswer {
+    /// The number of the word.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// As HTTP has it: 200, 400 (it cannot be read), 404 (nothing of it is here), 409 (it would do harm).
+    #[prost(uint32, tag = "2")]
+    pub status: u32,
+    /// JSON; an object with `error` unless the status is 200.
+    #[prost(bytes = "vec", tag = "3")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
 }
 /// Policy: all of it, or what changed since a head that the agent holds.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -3,7 +3,7 @@
 //! `tidegate-join.CLUSTER.SECRET.PIN`: the cluster that it is for, 32 random bytes, and the SHA-256 of the public key of the
 //! authority's root, by which the agent knows the hub at first contact. The hub keeps only the SHA-256 of the secret.
 
-use crate::identity::Pin;
+use crate::identity::{PersonName, Pin};
 use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom as _, SystemRandom},
@@ -126,8 +126,7 @@ impl AccessToken {
     /// Whether it is a name.
     #[must_use]
     pub fn is_name(text: &str) -> bool {
-        let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '@');
-        (1..=63).contains(&text.len()) && text.chars().all(fits)
+        text.parse::<PersonName>().is_ok()
     }
 }
 

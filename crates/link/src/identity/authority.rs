@@ -152,6 +152,31 @@ impl Authority {
         Self::from_pem(trust_domain, &read("tls.crt")?, &read("tls.key")?, roots.as_deref())
     }
 
+    /// Roots in `also-trusted/*.crt` of such a folder: they are believed besides the authority's own, while one replaces the other.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds anything but certificates.
+    pub fn also_trusted(folder: &Path) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
+        let folder = folder.join("also-trusted");
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            |source| AuthorityError::File { path, source }
+        };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(file(&folder)(source)),
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "crt"));
+        paths.sort();
+        let mut roots = Vec::new();
+        for path in paths {
+            roots.extend(TrustBundle::certificates(&fs::read_to_string(&path).map_err(file(&path))?)?);
+        }
+        Ok(roots)
+    }
+
     pub(super) const fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
@@ -263,6 +288,7 @@ fn leaf(
         Party::Hub => "hub".to_owned(),
         Party::Agent(cluster) | Party::Gateway(cluster) => cluster.to_string(),
         Party::Envoy(_, gateway) => gateway.to_string(),
+        Party::Person(name) => name.to_string(),
     };
     // X.520 allows 64 characters; the id is what counts.
     params.distinguished_name.push(DnType::CommonName, common.chars().take(64).collect::<String>());

@@ -3,7 +3,7 @@
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{
     crypto::ring::sign::any_supported_type,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _},
     sign::SigningKey,
 };
 use std::{fmt, sync::Arc};
@@ -44,7 +44,10 @@ impl PrivateKey {
     /// # Errors
     /// If there is none that can be used.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        let pair = KeyPair::from_pem(text);
+        // What stands before it are certificates, as a rule.
+        let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes());
+        let der = der.map_err(|error| KeyError::Read(error.to_string()))?;
+        let pair = KeyPair::try_from(&der);
         pair.map(|pair| Self { pair }).map_err(|error| KeyError::Read(error.to_string()))
     }
 
@@ -82,5 +85,19 @@ impl PrivateKey {
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey(not shown)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_whatever_stands_before_it() {
+        let key = PrivateKey::generate().unwrap().to_pem();
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let read = PrivateKey::from_pem(&format!("{certificate}{key}")).unwrap();
+        assert_eq!(read.to_pem(), key);
+        assert!(PrivateKey::from_pem(certificate).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Who is who on the links of a fleet: names, keys, certificates, and whom to believe.
 //!
-//! Every party has a SPIFFE id, `spiffe://TRUST-DOMAIN/cluster/NAME/agent`, `.../gateway` or `spiffe://TRUST-DOMAIN/hub`, in a
+//! Every party has a SPIFFE id, `spiffe://TRUST-DOMAIN/cluster/NAME/agent`, `.../gateway`, `spiffe://TRUST-DOMAIN/hub` or `.../person/NAME`, in a
 //! short certificate of the fleet's own authority ([`Authority`]). Whom a party believes is a [`TrustBundle`]: one or more roots,
 //! so that an authority can be replaced with overlap, and the serials that were revoked. An [`Identity`] holds both and can
 //! be swapped while streams live: the TLS configurations made of it use what it holds when a connection begins.
@@ -26,7 +26,7 @@ pub use certificate::{CertificateFacts, Serial, Unreadable, to_pem};
 pub use files::{write_public, write_secret};
 pub use key::{KeyError, PrivateKey};
 pub use live::{Clock, Credentials, Identity, SystemClock, TlsError};
-pub use name::{IdentityError, Party, SpiffeId, TrustDomain};
+pub use name::{IdentityError, Party, PersonName, SpiffeId, TrustDomain};
 pub use pinned::{SeenHub, pinned_client};
 pub use refusal::{Refusal, Refusals, Why};
 pub use revocation::list_to_pem;

@@ -9,11 +9,37 @@ pub enum IdentityError {
     /// Not a trust domain.
     #[error("a trust domain has 1 to 255 of a-z, 0-9, '.', '-' and '_', not {0:?}")]
     TrustDomain(String),
+    /// Not a name of somebody.
+    #[error("a name has 1 to 63 letters, digits, '-', '_' and '@'")]
+    Person,
     /// Not an id of ours.
     #[error(
-        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway, or gateway/NAMESPACE/NAME) or spiffe://TRUST-DOMAIN/hub, not {0:?}"
+        "an identity is spiffe://TRUST-DOMAIN/cluster/NAME/agent (or gateway, or gateway/NAMESPACE/NAME), spiffe://TRUST-DOMAIN/hub or \
+         spiffe://TRUST-DOMAIN/person/NAME, not {0:?}"
     )]
     Id(String),
+}
+
+/// The name of somebody, as tokens and certificates have it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PersonName(Arc<str>);
+
+impl FromStr for PersonName {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '@');
+        match (1..=63).contains(&text.len()) && text.chars().all(fits) {
+            true => Ok(Self(text.into())),
+            false => Err(IdentityError::Person),
+        }
+    }
+}
+
+impl fmt::Display for PersonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The name of a fleet's authority: who belongs to one trust domain is known to all in it.
@@ -57,6 +83,8 @@ pub enum Party {
     Gateway(ClusterName),
     /// The Envoys of one gateway of this cluster: to their own agent, which alone vouches for it.
     Envoy(ClusterName, GatewayName),
+    /// Somebody who asks hub or agents from elsewhere. What they may is not in the name: it is granted, and may be taken away.
+    Person(PersonName),
 }
 
 impl fmt::Display for Party {
@@ -66,6 +94,7 @@ impl fmt::Display for Party {
             Self::Agent(cluster) => write!(f, "the agent of {cluster}"),
             Self::Gateway(cluster) => write!(f, "a gateway of {cluster}"),
             Self::Envoy(cluster, gateway) => write!(f, "an Envoy of gateway {gateway} of {cluster}"),
+            Self::Person(name) => write!(f, "{name}"),
         }
     }
 }
@@ -88,6 +117,7 @@ impl fmt::Display for SpiffeId {
             Party::Envoy(cluster, gateway) => {
                 write!(f, "spiffe://{}/cluster/{cluster}/gateway/{gateway}", self.trust_domain)
             }
+            Party::Person(name) => write!(f, "spiffe://{}/person/{name}", self.trust_domain),
         }
     }
 }
@@ -102,6 +132,9 @@ impl FromStr for SpiffeId {
         let trust_domain = domain.parse().map_err(|_| wrong())?;
         let party = match path {
             "hub" => Party::Hub,
+            path if path.starts_with("person/") => {
+                Party::Person(path["person/".len()..].parse().map_err(|_| wrong())?)
+            }
             path => {
                 let rest = path.strip_prefix("cluster/").ok_or_else(wrong)?;
                 let (name, role) = rest.split_once('/').ok_or_else(wrong)?;
@@ -129,6 +162,7 @@ mod tests {
             "spiffe://fleet.example/cluster/us-east-1/agent",
             "spiffe://fleet.example/cluster/eu/gateway",
             "spiffe://fleet.example/cluster/eu/gateway/shop/edge",
+            "spiffe://fleet.example/person/alice@example",
         ] {
             assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
         }
@@ -145,6 +179,9 @@ mod tests {
             "spiffe://fleet/cluster/a/gateway/shop",
             "spiffe://fleet/cluster/a/gateway/shop/edge/x",
             "spiffe://fleet/cluster/a/agent/shop/edge",
+            "spiffe://fleet/person/",
+            "spiffe://fleet/person/a/b",
+            "spiffe://fleet/person/a.b",
             "https://fleet/hub",
         ] {
             assert!(text.parse::<SpiffeId>().is_err(), "{text}");

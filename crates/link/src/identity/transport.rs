@@ -194,17 +194,22 @@ pub async fn connect(address: &str, config: Arc<ClientConfig>) -> Result<Channel
     }
 }
 
-/// Dials the door for people of a hub or an agent, which is known by the pin of its authority: a stream for HTTP/1.1.
+/// Dials the door for people of a hub or an agent, which is known by the pin of its authority: a stream for HTTP/1.1. Who has a
+/// certificate shows it.
 ///
 /// # Errors
 /// If no connection comes about, or the other side is not believed.
 pub async fn dial_pinned(
     address: SocketAddr,
     pin: super::Pin,
+    own: Option<&super::Identity>,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DialError> {
     let clock: Arc<dyn super::Clock> = Arc::new(super::SystemClock);
     let mut config = (*super::pinned::pinned(pin, &clock, true)?.0).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if let Some(own) = own {
+        config.client_auth_cert_resolver = Arc::new(own.clone());
+    }
     let broken = |error: &io::Error| DialError::Broken(format!("cannot reach {address}: {error}"));
     let dial = async {
         let stream = TcpStream::connect(address).await.map_err(|error| broken(&error))?;

@@ -29,6 +29,8 @@ pub enum Expect {
     AnyAgent,
     /// The Envoys of any gateway of this cluster.
     EnvoysOf(ClusterName),
+    /// Somebody of the people. Whether anything is granted to them is another question.
+    Person,
     /// Exactly this one.
     Exactly(Party),
 }
@@ -39,6 +41,7 @@ impl Expect {
             Self::Hub => *party == Party::Hub,
             Self::AnyAgent => matches!(party, Party::Agent(_)),
             Self::EnvoysOf(own) => matches!(party, Party::Envoy(cluster, _) if cluster == own),
+            Self::Person => matches!(party, Party::Person(_)),
             Self::Exactly(expected) => party == expected,
         }
     }
@@ -50,6 +53,7 @@ impl fmt::Display for Expect {
             Self::Hub => write!(f, "{}", Party::Hub),
             Self::AnyAgent => f.write_str("an agent"),
             Self::EnvoysOf(cluster) => write!(f, "an Envoy of a gateway of {cluster}"),
+            Self::Person => f.write_str("a certificate of tidegate access certificate"),
             Self::Exactly(party) => write!(f, "{party}"),
         }
     }

@@ -3,8 +3,12 @@
 
 use std::{fs, path::Path};
 
-const PROTOS: [&str; 3] =
-    ["tidegate/link/v1/link.proto", "tidegate/link/v1/replica.proto", "tidegate/hub/v1/hub.proto"];
+const PROTOS: [&str; 4] = [
+    "tidegate/link/v1/link.proto",
+    "tidegate/link/v1/replica.proto",
+    "tidegate/link/v1/gateway.proto",
+    "tidegate/hub/v1/hub.proto",
+];
 const NAMES: [&str; 2] = ["tidegate.link.v1.rs", "tidegate.hub.v1.rs"];
 
 #[test]

@@ -32,8 +32,8 @@ use crate::watch::Marks;
 const MAX_RESPONSE_BYTES: usize = 2 << 20;
 
 /// What a name that a client subscribes to costs beside its own bytes: its entry here, its place in the watcher and
-/// in the store's index, where a name that nobody else knows has a tree of its own. Added up from the sizes of
-/// these structures and rounded up, not measured.
+/// in the store's index, where a name that nobody else knows has a list of its own. Added up from the sizes of
+/// these structures and rounded up by half, not measured.
 const NAME_COST: usize = 400;
 
 /// How the client learns that something does not exist.

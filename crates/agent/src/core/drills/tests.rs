@@ -75,7 +75,7 @@ fn query(text: &str) -> Result<Fault, String> {
     let value = |(name, value): (&str, &str)| {
         let value = match name {
             "percent" | "status" => serde_json::json!(value.parse::<u32>().unwrap()),
-            "markedOnly" => serde_json::json!(value == "true"),
+            "markedOnly" | "hub" => serde_json::json!(value == "true"),
             _ => serde_json::json!(value),
         };
         (name.to_owned(), value)
@@ -278,5 +278,29 @@ fn what_cannot_be_read_is_said() {
     ] {
         let error = query(wrong).unwrap_err();
         assert!(error.contains(said), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn a_link_or_the_way_to_the_hub_is_cut_until_its_time_is_over() {
+    let (mut core, _) = started(None, 1000, at(0));
+    let output = begin(&mut core, "kind=BlackHole hub=true", at(1));
+    assert_eq!((output.leaves_hub, output.cut), (Some(true), None));
+    assert!(against(&core, "id=d2 kind=BlackHole hub=true", at(1)).contains("another drill keeps"));
+    let output = core.handle(Input::Tick, at(61));
+    assert_eq!((output.leaves_hub, running(&core, at(61))), (Some(false), vec![]));
+    // Who hears is asked, and knows whom.
+    let said = against(&core, "kind=BlackHole linkFrom=west linkTo=east", at(62));
+    assert!(said.contains("are not in cluster east: tell its own agent"), "{said}");
+    let said = against(&core, "kind=BlackHole linkFrom=east linkTo=west", at(62));
+    assert!(said.contains("there is no pool of cluster west"), "{said}");
+    for (text, why) in [
+        ("id=d kind=Abort status=503 hub=true expires=9s by=t", "only cut"),
+        ("id=d kind=BlackHole via=127.0.0.1:9 linkFrom=east linkTo=west expires=9s by=t", "only cut"),
+        ("id=d kind=BlackHole linkTo=west expires=9s by=t", "linkFrom and linkTo"),
+        ("id=d kind=BlackHole hub=true zone=a expires=9s by=t", "name one target"),
+    ] {
+        let error = query(text).unwrap_err();
+        assert!(error.contains(why), "{text}: {error}");
     }
 }

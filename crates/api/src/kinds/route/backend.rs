@@ -4,6 +4,7 @@ use super::filters;
 use crate::{
     fields::{Field, Fields, Issues},
     object::Meta,
+    rare::Rare,
     read,
     routing::HeaderFilters,
 };
@@ -18,7 +19,7 @@ pub(crate) struct BackendSpec {
     /// `None` where what was written cannot be used, which was told.
     pub(crate) backend: Option<Field<BackendRef>>,
     pub(crate) weight: u32,
-    pub(crate) headers: HeaderFilters,
+    pub(crate) headers: Rare<HeaderFilters>,
 }
 
 /// A service and a port of it.
@@ -40,7 +41,7 @@ pub(in crate::kinds) fn read_all(
         let headers = filters::read_of_backend(&mut fields, issues);
         let backend = read_ref(&mut fields, "its part of the requests is answered 500", meta, issues);
         fields.finish(issues);
-        found.push(BackendSpec { backend, weight, headers });
+        found.push(BackendSpec { backend, weight, headers: headers.into() });
     }
     found.shrink_to_fit();
     found

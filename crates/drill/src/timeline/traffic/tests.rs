@@ -33,8 +33,8 @@ fn agent(clock: &Clock, own: InForce, told: impl Fn(f64) -> Told) -> AgentTold {
         before: ahead,
         after: ahead,
         events: Ok(Vec::new()),
-        in_force: Some(own),
-        traffic: traffic.collect(),
+        in_force: Ok(own),
+        traffic: Ok(traffic.collect()),
     }
 }
 
@@ -143,7 +143,7 @@ fn the_last_request_to_what_is_broken_is_known_to_a_report() {
     assert_eq!(drained(&told_until(6.2)), Some((2_200_000, 101_000)));
     assert_eq!(drained(&told_until(3.0)), None, "nothing after the fault");
     assert_eq!(drained(&told_until(99.0)), None, "it never left");
-    let elsewhere = AgentTold { in_force: Some(in_force("c9", "west")), ..told_until(6.2) };
+    let elsewhere = AgentTold { in_force: Ok(in_force("c9", "west")), ..told_until(6.2) };
     assert_eq!(drained(&elsewhere), None, "a zone of that name in another region");
 }
 

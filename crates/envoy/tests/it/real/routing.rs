@@ -147,17 +147,20 @@ async fn weighted(envoy: &Path) {
     let shop = Shop::open(&["web", "cart"]).await;
     let with = |path: &str, backends: Vec<Backend>| HttpRule { backends, ..rule(&[prefix(path)], "none") };
     let mut marked = to("shop/cart", 10);
-    marked.headers = HeaderFilters {
+    let changed = HeaderFilters {
         request: HeaderChanges { set: pairs(&[("x-who", "cart")]), ..HeaderChanges::default() },
         response: HeaderChanges { set: pairs(&[("x-from", "cart")]), ..HeaderChanges::default() },
     };
+    marked.headers = changed.into();
     let mut rules = vec![
         with("/split", vec![to("shop/web", 30), marked, to("shop/web", 0)]),
         with("/half", vec![to("shop/web", 1), to("none", 1)]),
         with("/none", vec![to("none", 1)]),
         with("/zero", vec![to("shop/web", 0)]),
     ];
-    rules[0].filters.headers.request.set = pairs(&[("x-who", "rule"), ("x-rule", "1")]);
+    let mut changed = Filters::default();
+    changed.headers.request.set = pairs(&[("x-who", "rule"), ("x-rule", "1")]);
+    rules[0].filters = changed.into();
     let gateway = shop.gateway(envoy, vec![("shop/r", &[], rules)]).await;
     let http = http1();
     let mut answers = Vec::new();
@@ -219,11 +222,12 @@ async fn filtered(envoy: &Path) {
     let mut routes: Vec<Route<'_>> = Vec::new();
     for (case, (_, from, to, _)) in REPLACED.iter().enumerate() {
         let mut rule = rule(&[prefix(from)], "shop/web");
-        rule.filters.rewrite = Some(Rewrite { hostname: None, path: Some(PathChange::Prefix((*to).into())) });
+        let rewrite = Some(Rewrite { hostname: None, path: Some(PathChange::Prefix((*to).into())) });
+        rule.filters = Filters { rewrite, ..Filters::default() }.into();
         routes.push(("shop/case", &hosts[case], vec![rule]));
     }
     let mut all = rule(&[prefix("/")], "shop/web");
-    all.filters = Filters {
+    let changed = Filters {
         headers: HeaderFilters {
             request: HeaderChanges {
                 set: pairs(&[("x-set", "100%REQ(:path)%"), ("x-empty", "")]),
@@ -239,6 +243,7 @@ async fn filtered(envoy: &Path) {
         mirrors: vec![Mirror { service: "shop/copy".parse().unwrap(), numerator: 100, denominator: 100 }],
         redirect: None,
     };
+    all.filters = changed.into();
     routes.push(("shop/all", &["all.example"], vec![all]));
     let gateway = shop.gateway(envoy, routes).await;
     let http = http1();
@@ -285,9 +290,8 @@ async fn redirects_keep_what_they_do_not_change() {
 async fn redirected(envoy: &Path) {
     let shop = Shop::open(&["web"]).await;
     let redirect = |path: &str, redirect: Redirect| {
-        let mut rule = HttpRule { backends: Vec::new(), ..rule(&[prefix(path)], "none") };
-        rule.filters.redirect = Some(redirect);
-        rule
+        let filters = Filters { redirect: Some(redirect), ..Filters::default() }.into();
+        HttpRule { backends: Vec::new(), filters, ..rule(&[prefix(path)], "none") }
     };
     let none = Redirect { scheme: None, hostname: None, path: None, port: None, status: 302 };
     let host = || Some("new.example".to_owned());

@@ -1,0 +1,242 @@
+//! The certificates by which Envoys come to their agent, replaced under real ones: before they end, and by another authority. No
+//! request notices, and an old one is good for nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use support::{
+    command::{Ran, finish, tidegate},
+    envoy,
+    hub::{Agent, agent_command},
+    pair::{DOMAIN, EAST, Pair, Side, certificate, get, load},
+    wait_until,
+};
+use tidegate_link::{
+    gateway::{RenewError, renew},
+    identity::{
+        Authority, Clock, Credentials, Identity, PrivateKey, Refusals, SystemClock, TrustBundle, TrustDomain,
+    },
+};
+
+const GATEWAYS: [&str; 2] = ["shop/edge", "shop/eastwest"];
+
+/// What their hosts keep of the certificates.
+fn folders(pair: &Pair) -> [PathBuf; 2] {
+    GATEWAYS.map(|gateway| pair.place.at(&format!("{EAST}-{}", gateway.replace('/', "-"))))
+}
+
+/// As somebody who took the file would.
+fn identity_of(pem: &str, roots: &str) -> Identity {
+    let domain: TrustDomain = DOMAIN.parse().unwrap();
+    let bundle = TrustBundle::new(domain, TrustBundle::certificates(roots).unwrap()).unwrap();
+    let chain = TrustBundle::certificates(pem).unwrap();
+    let credentials = Credentials::new(chain, &PrivateKey::from_pem(pem).unwrap(), bundle).unwrap();
+    Identity::new(credentials, Refusals::default(), Arc::new(SystemClock))
+}
+
+/// Waits until the hosts of both gateways have renewed so often.
+fn until_renewed(side: &mut Side, times: usize) {
+    for gateway in &mut side.envoys {
+        gateway.0.until_said(&format!("{times} renewals"), |text| {
+            (text.matches("the gateway's certificate is renewed").count() >= times).then_some(())
+        });
+    }
+}
+
+/// The agent of the east, anew at the same address.
+fn start_again(pair: &Pair) -> Agent {
+    let manifests = pair.place.at("us-east-manifests");
+    let mut command = agent_command(&pair.place.at(EAST), Some(&manifests), &pair.east.listen);
+    Agent::start(command.args(["--hub", &pair.hub.listen.to_string()]))
+}
+
+/// A policy that Envoy is told of as a timeout of its routes.
+fn change_policy(pair: &Pair, per_try: &str) {
+    let policy = format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: web, namespace: shop}}\nspec:\n  \
+         targetRefs: [{{group: \"\", kind: Service, name: web}}]\n  retry: {{perTryTimeout: {per_try}}}\n"
+    );
+    pair.place.write("web.yaml", &policy);
+}
+
+fn until_config(admin: SocketAddr, text: &str) {
+    wait_until(&format!("{text} in Envoy's configuration"), || {
+        get(admin, "/config_dump").filter(|it| it.contains(text))
+    });
+}
+
+fn refused(ran: &Ran, words: &str) {
+    assert!(ran.code == Some(1) && ran.stderr.contains(words), "{words}: {ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envoys_own_certificate_is_renewed_under_load_and_the_old_one_is_refused_when_it_ends() {
+    let Some(envoy) = envoy("an_envoys_own_certificate_is_renewed_under_load") else { return };
+    let mut pair = Pair::start(&envoy, &[]);
+    pair.until_served();
+    let folders = folders(&pair);
+    for (gateway, folder) in GATEWAYS.into_iter().zip(&folders) {
+        certificate(&pair.place.at(EAST), gateway, folder, &["--ttl", "15s"]);
+    }
+    let began = Instant::now();
+    let old = fs::read_to_string(folders[0].join("gateway.pem")).unwrap();
+    let roots = fs::read_to_string(folders[0].join("agent-ca.crt")).unwrap();
+    let (stop, counts) = load(pair.east.edge);
+    until_renewed(&mut pair.east, 1);
+    let took = began.elapsed();
+    assert!((9..15).contains(&took.as_secs()), "at two thirds of 15 s, not after {took:?}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folders[0].join("gateway.pem")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    let connected = |pair: &Pair| {
+        let status = pair.east.status();
+        let gateways = status["gateways"].as_array().unwrap().iter();
+        gateways.filter(|it| it["connected"] == true).count()
+    };
+    assert_eq!(connected(&pair), 2, "no stream ended by it");
+    change_policy(&pair, "321ms");
+    until_config(pair.east.edge_admin, "0.321s");
+
+    // What they came with first has ended: it opens no door any more, and a new connection needs the new one.
+    wait_until("the end of the first certificates", || {
+        (began.elapsed() >= Duration::from_secs(16)).then_some(())
+    });
+    let before = pair.east.refused("expired");
+    let error = renew(&pair.east.listen, &identity_of(&old, &roots), true).await.unwrap_err();
+    assert!(matches!(&error, RenewError::Dial(_) | RenewError::Refused(_)), "{error:?}");
+    wait_until("a refusal that is counted", || (pair.east.refused("expired") > before).then_some(()));
+    let said = pair.east.agent.running.said();
+    assert!(said.contains("gateway/shop/edge is refused: its certificate expired"), "{said}");
+    // Nor is it a certificate of anything else than gateways' Envoys: with it nobody is a peer, nor at the hub.
+    let agent = start_again_in_place(&mut pair);
+    wait_until("both gateways again", || (connected(&pair) == 2).then_some(()));
+    change_policy(&pair, "432ms");
+    until_config(pair.east.edge_admin, "0.432s");
+    until_renewed(&mut pair.east, 2);
+    stop.store(true, Ordering::SeqCst);
+    let (sent, failed) = (counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst));
+    println!("{sent} requests, {failed} failed");
+    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+    let told = [&agent, &pair.east.agent.running.said()];
+    assert!(told.iter().all(|it| !it.contains("PRIVATE KEY")), "a key is shown to nobody");
+}
+
+/// Starts the agent of the east anew; what the former one said.
+fn start_again_in_place(pair: &mut Pair) -> String {
+    pair.east.agent.running.signal(rustix::process::Signal::TERM);
+    pair.east.agent.running.ended();
+    let said = pair.east.agent.running.said();
+    pair.east.agent = start_again(pair);
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agents_own_authority_is_replaced_under_load_without_a_failed_request() {
+    let Some(envoy) = envoy("the_agents_own_authority_is_replaced_under_load") else { return };
+    let mut pair = Pair::start(&envoy, &[]);
+    pair.until_served();
+    let folders = folders(&pair);
+    for (gateway, folder) in GATEWAYS.into_iter().zip(&folders) {
+        certificate(&pair.place.at(EAST), gateway, folder, &["--ttl", "60s"]);
+    }
+    let old = fs::read_to_string(folders[0].join("gateway.pem")).unwrap();
+    let (stop, counts) = load(pair.east.edge);
+    let believed = |count: usize| {
+        wait_until(&format!("{count} roots at both gateways"), || {
+            let roots = folders.iter().map(|folder| fs::read_to_string(folder.join("agent-ca.crt")).unwrap());
+            let counts: Vec<usize> = roots.map(|it| it.matches("BEGIN CERTIFICATE").count()).collect();
+            counts.iter().all(|it| *it == count).then_some(())
+        });
+    };
+
+    // As docs/hub.md says.
+    let ca = pair.place.at("us-east/gateways");
+    let year = Duration::from_secs(365 * 86_400);
+    let domain: TrustDomain = DOMAIN.parse().unwrap();
+    let (new, key) = Authority::create(&domain, SystemClock.now(), year).unwrap();
+    fs::create_dir(ca.join("also-trusted")).unwrap();
+    fs::write(ca.join("also-trusted/next.crt"), &new).unwrap();
+    believed(2);
+    fs::copy(ca.join("tls.crt"), ca.join("also-trusted/old.crt")).unwrap();
+    fs::write(ca.join("tls.key"), key).unwrap();
+    fs::write(ca.join("tls.crt"), &new).unwrap();
+    until_renewed(&mut pair.east, 1);
+    fs::remove_dir_all(ca.join("also-trusted")).unwrap();
+    believed(1);
+
+    let roots = fs::read_to_string(folders[0].join("agent-ca.crt")).unwrap();
+    assert_eq!(TrustBundle::certificates(&roots).unwrap(), TrustBundle::certificates(&new).unwrap());
+    let before = pair.east.refused("unknown_authority");
+    renew(&pair.east.listen, &identity_of(&old, &roots), true).await.unwrap_err();
+    wait_until("a refusal that is counted", || {
+        (pair.east.refused("unknown_authority") > before).then_some(())
+    });
+    // Whoever connects anew believes the new one, and is believed.
+    start_again_in_place(&mut pair);
+    change_policy(&pair, "321ms");
+    until_config(pair.east.edge_admin, "0.321s");
+    stop.store(true, Ordering::SeqCst);
+    let (sent, failed) = (counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst));
+    println!("{sent} requests, {failed} failed");
+    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+}
+
+/// For Envoys that somebody else runs there is a command of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_renewed_by_hand_and_whoever_may_not_is_told_why() {
+    let Some(envoy) = envoy("a_certificate_is_renewed_by_hand") else { return };
+    let pair = Pair::start(&envoy, &[]);
+    let folder = pair.place.at("by-hand");
+    certificate(&pair.place.at(EAST), "shop/edge", &folder, &["--ttl", "1h"]);
+    let renew = |agent: &str, folder: &PathBuf| {
+        let mut command = tidegate();
+        command.args(["envoy", "renew", "--now", "--agent", agent, "--credentials"]);
+        finish(command.arg(folder))
+    };
+    let before = fs::read_to_string(folder.join("gateway.pem")).unwrap();
+    let ran = renew(&pair.east.listen, &folder);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let after = fs::read_to_string(folder.join("gateway.pem")).unwrap();
+    assert_ne!(before, after);
+    assert!(!ran.stderr.contains("PRIVATE"), "{ran:?}");
+    // As long as before, not longer.
+    let ends = |pem: &str| {
+        let own = TrustBundle::certificates(pem).unwrap().remove(0);
+        tidegate_link::identity::CertificateFacts::read(&own).unwrap().not_after
+    };
+    assert!(ends(&after) - ends(&before) < Duration::from_secs(60));
+
+    refused(&renew(&pair.west.listen, &folder), "no agent comes by TCP");
+    refused(&renew("127.0.0.1:1", &folder), "the agent at 127.0.0.1:1: cannot reach 127.0.0.1:1");
+    // A gateway that there is not: nobody made it, or it was taken away.
+    let gone = pair.place.at("gone");
+    certificate(&pair.place.at(EAST), "shop/gone", &gone, &[]);
+    refused(&renew(&pair.east.listen, &gone), "there is no gateway shop/gone in the manifests");
+    assert_eq!(pair.east.refused("other_gateway"), 1);
+    // An authority that only says that it is the agent's.
+    let forged = pair.place.at("forged");
+    let domain: TrustDomain = DOMAIN.parse().unwrap();
+    let day = Duration::from_secs(86_400);
+    let (certificate, key) = Authority::create(&domain, SystemClock.now(), day).unwrap();
+    let authority = Authority::from_pem(domain, &certificate, &key, None).unwrap();
+    let party = "spiffe://fleet.example/cluster/us-east/gateway/shop/edge";
+    let party = party.parse::<tidegate_link::identity::SpiffeId>().unwrap().party;
+    let own = PrivateKey::generate().unwrap();
+    let serial = tidegate_link::identity::Serial::of(&[7]);
+    let issued = authority.issue(&own.request().unwrap(), &party, &serial, SystemClock.now(), day).unwrap();
+    fs::create_dir(&forged).unwrap();
+    let pem = format!("{}{}", tidegate_link::identity::to_pem(&issued.chain), own.to_pem());
+    fs::write(forged.join("gateway.pem"), pem).unwrap();
+    fs::copy(folder.join("agent-ca.crt"), forged.join("agent-ca.crt")).unwrap();
+    assert_eq!(renew(&pair.east.listen, &forged).code, Some(1));
+    assert!(pair.east.refused("unknown_authority") > 0);
+}
