@@ -10,7 +10,8 @@ use crate::{
     metrics,
     shifts::{ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
-    view::{Explanation, Status},
+    traffic::TrafficView,
+    view::{Explanation, InForceView, Status},
 };
 use axum::{
     Extension, Json, Router,
@@ -50,6 +51,10 @@ pub(crate) enum Ask {
     Shift(Box<ShiftQuery>, oneshot::Sender<Result<ShiftView, String>>),
     /// The faults of drills.
     Drills(oneshot::Sender<Vec<DrillView>>),
+    /// What goes where: of one service, or of all.
+    Traffic(Option<ServiceName>, oneshot::Sender<TrafficView>),
+    /// What is in force here, for whoever runs a drill.
+    InForce(oneshot::Sender<InForceView>),
     /// Whether a drill may break something, as far as the loop can say at once; the fleet to judge the rest by.
     MayDrill(Box<DrillQuery>, oneshot::Sender<Result<Box<(Fault, FleetState)>, Refusal>>),
     /// Break something. What comes back is what runs, or why nothing does.
@@ -84,6 +89,9 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/api/v1/shifts/{*name}", delete(end_shift))
         .route("/api/v1/drills", get(drills::list).post(drills::start))
         .route("/api/v1/drills/{id}", delete(drills::end))
+        // Not below drills: what has an id stands there.
+        .route("/api/v1/traffic", get(drills::traffic))
+        .route("/api/v1/in-force", get(drills::in_force))
         .route("/api/v1/time", get(drills::time))
         .with_state(shared)
 }

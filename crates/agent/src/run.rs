@@ -10,11 +10,13 @@ use crate::{
     meter::Meter,
     names::{Hosts, HostsError, Names},
     passive::reports::Ended,
+    pushes::Pushes,
     replicas::Telling,
     saved::{Keeper, StateDir, StateError},
     secrets,
     shell::{Inputs, Shell, unix_micros, wall_clock},
     timeline::Timeline,
+    traffic::Traffic,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -269,6 +271,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
         meter: Meter::default(),
+        flows: Traffic::default(),
+        pushes: Pushes::default(),
         asked: Asked::default(),
         successes: BTreeSet::new(),
         successes_at: Time::ZERO,

@@ -15,10 +15,12 @@ use crate::{
     names::Names,
     passive::reports::Ended,
     peer_demand::PeerDemand,
+    pushes::Pushes,
     replicas::Telling,
     run::{Gateways, gateway_of, grpc_client},
     saved::{Keeper, Resolved},
     timeline::{Record, Timeline},
+    traffic::Traffic as Flows,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,6 +82,10 @@ pub(crate) struct Shell {
     pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,
     /// What the own gateways are asked for.
     pub(crate) meter: Meter,
+    /// What they send where, for whoever watches a drill.
+    pub(crate) flows: Flows,
+    /// What they are to take in of what was decided.
+    pub(crate) pushes: Pushes,
     /// What load they are asked to report.
     pub(crate) asked: Asked,
     /// Where requests succeeded in places that are in doubt, since the core was told last, and when that was.
@@ -178,9 +184,7 @@ impl Shell {
             leaves_hub,
             ..
         } = output;
-        if !xds.is_empty() {
-            self.store.apply(xds);
-        }
+        let pushed = !xds.is_empty() && self.store.apply(xds) > 0;
         // After their content: a scope that is declared is answered from.
         if let Some(scopes) = scopes {
             self.xds.declare(scopes);
@@ -218,6 +222,12 @@ impl Shell {
                 after_ms = self.origin.elapsed().as_millis(),
                 "ready: gateways are answered from now on"
             );
+        }
+        let now = self.now();
+        let numbers = self.timeline.last() + records.len() as u64;
+        self.pushes.decide(&records, numbers, now);
+        if pushed {
+            self.pushes.push(self.store.batch(), now);
         }
         self.timeline.append(records, wall_clock());
     }
@@ -364,7 +374,11 @@ impl Shell {
                 }
             }
             XdsEvent::Disconnected { node } => tracing::info!(node = node.id, "gateway disconnected"),
-            XdsEvent::Acked { .. } => {}
+            XdsEvent::Acked { batches, .. } if batches.is_empty() => {}
+            XdsEvent::Acked { node, kind, version, batches } => {
+                let record = self.pushes.acked(&node, kind, version, &batches, self.now());
+                self.timeline.append(record, wall_clock());
+            }
             XdsEvent::Nacked { node, kind, names, error } => {
                 let reason = format!("gateway {} refused {kind} {}: {error}", node.id, names.join(", "));
                 self.timeline.append([Record { kind: "refused", reason, ..Record::default() }], wall_clock());
@@ -410,6 +424,8 @@ impl Shell {
     /// Requests to other clusters tell whether they answer: what a silent peer's verdict is confirmed or delayed by.
     fn load(&mut self, report: &LoadReport) {
         self.meter.load(report);
+        let enters = self.source_of(&report.node).is_some() || grpc_client(&report.node).is_some();
+        self.flows.add(report, enters, unix_micros(wall_clock()));
         let now = self.now();
         let mut seen: BTreeMap<ClusterName, Traffic> = BTreeMap::new();
         for cluster in &report.clusters {

@@ -21,7 +21,7 @@ pub struct Record {
     /// When, by this machine's wall clock, in microseconds since 1970.
     pub unix_micros: u64,
     /// `endpointChanged`, `poolChanged`, `planChanged`, `locationChanged`, `shiftChanged`, `drillChanged`, `peerChanged`,
-    /// `replicaChanged`, `manifestsChanged` or `refused`.
+    /// `replicaChanged`, `manifestsChanged`, `pushAcked` or `refused`.
     pub kind: &'static str,
     /// The service it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +50,15 @@ pub struct Record {
     /// For an endpoint `up` or `down`; for a peer `Reachable`, `Suspect` or `Unreachable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<&'static str>,
+    /// For an ACK: the gateway's node id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// For an ACK: the version of all that the gateway now holds of the type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// For an ACK: the number of the newest record whose decision it carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<u64>,
     /// Why, for people.
     pub reason: String,
 }
@@ -148,7 +157,11 @@ impl Timeline {
         for record in records {
             inner.next += 1;
             let seq = inner.next;
-            tracing::info!(seq, kind = record.kind, "{}", record.line());
+            match record.kind {
+                // There are many, and they decide nothing.
+                "pushAcked" => tracing::debug!(seq, kind = record.kind, "{}", record.line()),
+                _ => tracing::info!(seq, kind = record.kind, "{}", record.line()),
+            }
             inner.records.push_back(Record { seq, unix_micros, ..record });
             if inner.records.len() > KEPT {
                 inner.records.pop_front();

@@ -183,6 +183,24 @@ pub struct DrainView {
     pub in_flight: u64,
 }
 
+/// What is in force at an agent: what a report of a drill says its measures are true of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InForceView {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its region, once manifests named it.
+    pub region: Option<Region>,
+    /// The version of Tidegate.
+    pub tidegate: String,
+    /// How often manifests were loaded.
+    pub manifests_generation: u64,
+    /// The number of the policy that the hub gave out and that is in force; 0 without a hub.
+    pub policy: u64,
+    /// The gateways that are connected: node id, and the version of its Envoy; at most 1000.
+    pub gateways: BTreeMap<String, String>,
+}
+
 /// The way to another cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

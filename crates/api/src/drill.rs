@@ -186,6 +186,33 @@ pub enum DrillGuard {
         /// The time that is looked back.
         over: Duration,
     },
+    /// What a Prometheus says.
+    Prometheus {
+        /// The query, and how it is asked.
+        ask: PrometheusAsk,
+        /// It may be neither below the first nor above the second of these; at least one is there.
+        within: (Option<f64>, Option<f64>),
+    },
+    /// What is left of an error budget, by the counts of a Prometheus.
+    ErrorBudget {
+        /// The query that makes it, and how it is asked: the part of the budget that is left, 1 or less, below 0 when overspent.
+        ask: PrometheusAsk,
+        /// The drill stops when less than this part, 0 to 1, is left.
+        remaining: f64,
+    },
+}
+
+/// How a Prometheus is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrometheusAsk {
+    /// Where it is, without `/api/v1`.
+    pub url: String,
+    /// The query, as PromQL.
+    pub query: String,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// So many answers out of bounds, or none, one after the other stop the drill.
+    pub failures: u32,
 }
 
 /// What can be measured, and has an objective.
@@ -215,10 +242,14 @@ pub enum Measure {
     Repeated,
     /// From the fault to an agent's noticing.
     Detect,
+    /// From there to the first plan that changed.
+    Decide,
     /// From mending to plans that stay.
     StableFailback,
     /// The utilisation of who took over.
     Utilisation,
+    /// How often traffic moved.
+    Moves,
 }
 
 /// In which a measure is written.
@@ -233,7 +264,7 @@ pub enum Unit {
 }
 
 impl Measure {
-    const ALL: [(&'static str, Self, Unit); 14] = [
+    const ALL: [(&'static str, Self, Unit); 16] = [
         ("rto", Self::Rto, Unit::Duration),
         ("lastBad", Self::LastBad, Unit::Duration),
         ("stableRecovery", Self::StableRecovery, Unit::Duration),
@@ -246,8 +277,10 @@ impl Measure {
         ("lost", Self::Lost, Unit::Count),
         ("repeated", Self::Repeated, Unit::Count),
         ("detect", Self::Detect, Unit::Duration),
+        ("decide", Self::Decide, Unit::Duration),
         ("stableFailback", Self::StableFailback, Unit::Duration),
         ("utilisation", Self::Utilisation, Unit::Part),
+        ("moves", Self::Moves, Unit::Count),
     ];
 
     /// As an objective names it.
@@ -265,7 +298,7 @@ impl Measure {
     /// Whether only agents can tell it.
     #[must_use]
     pub const fn is_of_agents(self) -> bool {
-        matches!(self, Self::Detect | Self::StableFailback | Self::Utilisation)
+        matches!(self, Self::Detect | Self::Decide | Self::StableFailback | Self::Utilisation | Self::Moves)
     }
 }
 
@@ -386,6 +419,11 @@ mod tests {
             "failed <= 0",
             "stableRecovery <= 3m",
             "lost <= 2",
+            "detect <= 1s",
+            "decide <= 100ms",
+            "stableFailback <= 3m",
+            "utilisation <= 80%",
+            "moves <= 2",
             "rto <= 0s",
         ] {
             assert_eq!(Objective::parse(text).unwrap().to_string(), text);
@@ -398,6 +436,11 @@ mod tests {
             ("errorRate <= 0.1", "write errorRate <= 0.1%"),
             ("rto < 5s", "MEASURE <= LIMIT"),
             ("rtoo <= 5s", "did you mean"),
+            ("detect <= 1", "write detect <= 1s, or 1ms"),
+            ("decide <= 100", "write decide <= 100s, or 100ms"),
+            ("utilisation <= 80", "write utilisation <= 80%"),
+            ("utilisation <= 80s", "write for example utilisation <= 0.1%"),
+            ("moves <= 2s", "write for example moves <= 0"),
             ("failed <= 1.5", "write for example failed <= 0"),
             ("errorRate <= -1%", "write for example errorRate <= 0.1%"),
             ("rto <= soon", "write for example rto <= 5s"),

@@ -45,7 +45,7 @@ pub use config::{
 };
 pub use drill::{
     AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,
-    DrillTarget, ExecFault, Measure, Objective, Unit, read_drill,
+    DrillTarget, ExecFault, Measure, Objective, PrometheusAsk, Unit, read_drill,
 };
 pub use drill_schedule::{BlockedTime, DrillSchedule, read_schedules};
 pub use duration::parse as parse_duration;

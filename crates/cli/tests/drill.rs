@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
+#[path = "drill/alarm.rs"]
+mod alarm;
 #[path = "drill/balanced.rs"]
 mod balanced;
 #[path = "drill/client.rs"]
@@ -11,6 +13,7 @@ mod client;
 #[path = "drill/stage.rs"]
 mod stage;
 
+use alarm::Alarm;
 use balanced::Balanced;
 use client::Client;
 use rustix::process::{Pid, Signal, kill_process};
@@ -113,6 +116,46 @@ fn a_guard_that_fires_mends_within_a_second() {
     assert_eq!((ran.status.code(), &report["ending"]["how"]), (Some(1), &Value::from("stopped")));
     assert!(report["ending"]["why"].as_str().unwrap().contains("failed 2 times in a row"), "{report}");
     assert_eq!(report["mended"], Value::Bool(true));
+}
+
+#[test]
+fn a_query_of_prometheus_that_fires_mends_within_a_second_or_lets_nothing_start() {
+    let (stage, alarm) = (Stage::start(), Alarm::start(0));
+    let drill = |query: &str| {
+        let text = format!(
+            "apiVersion: tidegate.dev/v1alpha1\nkind: Drill\nmetadata: {{name: it}}\nspec:\n  target: {{url: \"{}\"}}\n  \
+             fault: {{type: Exec, expiresAfter: 1m, exec: {{start: [sh, -c, \"{}\"], mend: [sh, -c, \"{}\"]}}}}\n  \
+             steps: {{steady: 1s, fault: 60s, observe: 1s}}\n  \
+             guards: [{{prometheus: {{url: \"{}\", query: \"{query}\", above: 5, interval: 200ms}}}}]\n",
+            stage.url(),
+            stage.break_command(),
+            stage.mend_command(),
+            alarm.url()
+        );
+        let mut command = tidegate_drill();
+        command.arg(stage.file("guarded.yaml", &text)).args(["-o", "json"]);
+        command
+    };
+    let run = drill("sum(errors)").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    wait_for("the fault", || stage.is_broken());
+    let fired = alarm.set(6);
+    wait_for("mending", || stage.is_mended());
+    let took = fired.elapsed();
+    println!("mended {} ms after the query fired", took.as_millis());
+    let ran = run.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    assert_eq!((ran.status.code(), &report["mended"]), (Some(1), &Value::Bool(true)));
+    let why = report["ending"]["why"].as_str().unwrap();
+    assert!(why.contains("says of \"sum(errors)\": 6, above 5"), "{why}");
+    // It fires already; and one that cannot be asked protects nobody.
+    for (query, said) in [("sum(errors)", "6, above 5"), ("sum(", "parse error")] {
+        let ran = drill(query).output().unwrap();
+        let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!((ran.status.code(), &report["ending"]["how"]), (Some(1), &Value::from("notStarted")));
+        assert!(report["ending"]["why"].as_str().unwrap().contains(said), "{}", report["ending"]);
+        assert!(!stage.is_broken());
+    }
 }
 
 #[test]

@@ -167,6 +167,44 @@ async fn faults_at_gateways_are_measured_as_an_own_client_measures_them() {
     scene.course.stop().await;
 }
 
+/// The push and what left the zone, beside what an own client was served by.
+fn pushed_and_drained(report: &Value, own: &[Asked]) {
+    let (part, fault) = (&report["agents"], fault_at(report));
+    let agent = &part["agents"][0];
+    let of = |name: &str| agent[name].as_f64().unwrap_or_else(|| panic!("{name} of {agent:#}"));
+    let gateways = agent["gateways"].as_array().unwrap();
+    assert!(!gateways.is_empty(), "{agent:#}");
+    let (decided, first, last) = (of("decideMs"), of("pushFirstMs"), of("pushLastMs"));
+    assert!(decided <= first && first <= last && last < 4000.0, "{decided} {first} {last}");
+    println!(
+        "decided after {decided:.1} ms, the first gateway had it after {first:.1} ms, the last after {last:.1} ms"
+    );
+    // The last request that was sent there, by who served it. An agent knows it to a report of its gateways.
+    let until = fault + Duration::from_secs(4);
+    let home = own.iter().filter(|asked| asked.at_home && asked.sent >= fault && asked.sent < until);
+    let left = home.map(|asked| (asked.sent - fault).as_secs_f64() * 1e3).fold(0.0, f64::max);
+    let (drained, less) = (of("drainMs"), of("drainUncertaintyMs"));
+    println!(
+        "drained: the report says {drained:.1} ms or up to {less:.1} ms less, an own client {left:.1} ms"
+    );
+    // It sends each 10 ms; reports come after their interval, when a busy machine lets them.
+    assert!((drained - less - 250.0..=drained + 50.0).contains(&left), "{left} is not in {drained} - {less}");
+    let gateway = gateways[0]["gateway"].as_str().unwrap();
+    assert!(agent["inForce"]["gateways"][gateway].as_str().is_some_and(|it| it.contains('.')), "{agent:#}");
+    let pools = part["traffic"]["pools"].as_array().unwrap();
+    let rps = |broken: bool, bin: usize| -> f64 {
+        let of = pools.iter().filter(|pool| pool["broken"] == broken);
+        of.filter_map(|pool| pool["rps"][bin].as_f64()).sum()
+    };
+    println!("shares: {pools:?}");
+    // The fault is on from 2 s to 6 s.
+    assert!(rps(true, 0) > 0.0 && rps(true, 4) < 1.0 && rps(false, 4) > 50.0, "{pools:#?}");
+    let kinds: Vec<&str> =
+        part["decisions"].as_array().unwrap().iter().filter_map(|it| it["kind"].as_str()).collect();
+    assert!(kinds.contains(&"planChanged") && !kinds.contains(&"pushAcked"), "{kinds:?}");
+    assert!(part["moves"].as_u64().is_some_and(|moves| (1..=2).contains(&moves)), "{}", part["moves"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_agents_decide_about_is_measured_and_no_request_fails() {
     let test = "what_agents_decide_about_is_measured_and_no_request_fails";
@@ -176,8 +214,8 @@ async fn what_agents_decide_about_is_measured_and_no_request_fails() {
     {
         scene.whole().await;
         let from = scene.course.events(EAST).await.len();
-        let (report, own) = measured(&scene, name, fault).await;
-        assert_eq!((cost(&report, "failed"), bad(&report, &own, |asked| !asked.good).len()), (0.0, 0));
+        let (report, asked) = measured(&scene, name, fault).await;
+        assert_eq!((cost(&report, "failed"), bad(&report, &asked, |asked| !asked.good).len()), (0.0, 0));
         let fault = fault_at(&report);
         let events = scene.course.events(EAST).await.split_off(from);
         let plan = events.iter().find(|it| it.kind == "planChanged").expect("it moves away");
@@ -186,6 +224,7 @@ async fn what_agents_decide_about_is_measured_and_no_request_fails() {
         let own = Duration::from_micros(plan.unix_micros).saturating_sub(fault).as_secs_f64() * 1e3;
         agree("decided", decided, own);
         let agent = &part["agents"][0];
+        pushed_and_drained(&report, &asked);
         assert!(agent["moves"].as_u64().unwrap() >= 1, "{agent:#}");
         assert!(
             agent["clockAheadMs"].as_f64().unwrap().abs() <= agent["uncertaintyMs"].as_f64().unwrap() + 1.0

@@ -130,6 +130,7 @@ fn a_hub_runs_a_drill_by_its_agents_one_at_a_time_and_stops_any() {
     fs::write(&signed, pair.hub.ask(&["drill", "report", &id, "-o", "json"]).stdout).unwrap();
     let ran = run([&verify[..], &[signed.to_str().unwrap(), "--hub", &hub]].concat());
     assert!(ran.code == Some(0) && ran.stdout.contains(&id), "{ran:?}");
+    its_report_says_as_much_as_one_of_a_terminal(&pair);
 
     // Stopped: mended at once, and said.
     let long = "steady: 1s, fault: 50s, observe: 1s";
@@ -158,6 +159,39 @@ fn a_hub_runs_a_drill_by_its_agents_one_at_a_time_and_stops_any() {
     assert!(ran.code == Some(1) && ran.stderr.contains("no agent that was asked"), "{ran:?}");
     let ran = run(["drill", "stop", "drill-0", "--hub", &hub]);
     assert!(ran.code == Some(1) && ran.stderr.contains("nor any agent"), "{ran:?}");
+}
+
+/// Detect, decide, push and drain; who served over time; what is in force. What the hub asks goes over the agents' streams.
+fn its_report_says_as_much_as_one_of_a_terminal(pair: &Pair) {
+    let text = manifest("away", SHIFT, "60s", "steady: 3s, fault: 5s, observe: 4s", Some(pair.east.edge));
+    let objectives = "  objectives: [moves <= 2, detect <= 5s, decide <= 5s]\n";
+    let ran = finish(&mut by_hub(pair, "away", &[&text, objectives].concat()));
+    let said = report(&ran);
+    assert_eq!((ran.code, &said["passed"]), (Some(0), &true.into()), "{ran:?}");
+    let told = &said["agents"];
+    for stage in ["detectMs", "decideMs", "pushFirstMs", "pushLastMs", "drainMs", "stableFailbackMs"] {
+        assert!(told[stage].is_number(), "{stage}: {told:#}");
+    }
+    println!(
+        "by the hub: detect {} ms, decide {}, push {} and {}, drain {}",
+        told["detectMs"], told["decideMs"], told["pushFirstMs"], told["pushLastMs"], told["drainMs"]
+    );
+    for agent in told["agents"].as_array().unwrap() {
+        assert_eq!(agent["agent"], agent["inForce"]["cluster"], "{agent:#}");
+        assert_eq!(agent["missing"], Value::Null, "{agent:#}");
+    }
+    // The east served before, the west while it was away.
+    let pools = told["traffic"]["pools"].as_array().unwrap();
+    let of = |cluster: &str| {
+        let pool = pools.iter().find(|it| it["pool"].as_str().is_some_and(|it| it.starts_with(cluster)));
+        pool.unwrap_or_else(|| panic!("{cluster}: {told:#}"))
+    };
+    assert_eq!((&of(EAST)["broken"], &of(WEST)["broken"]), (&true.into(), &false.into()));
+    let most = |pool: &Value| {
+        let rps = pool["rps"].as_array().unwrap();
+        rps.iter().filter_map(Value::as_f64).fold(0.0, f64::max)
+    };
+    assert!(most(of(EAST)) > 25.0 && most(of(WEST)) > 25.0, "of 50/s: {pools:#?}");
 }
 
 #[test]

@@ -89,6 +89,10 @@ impl<T> PerType<T> {
         ResourceType::ALL.into_iter().zip(&self.0)
     }
 
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (ResourceType, T)> {
+        ResourceType::ALL.into_iter().zip(self.0)
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ResourceType, &mut T)> {
         ResourceType::ALL.into_iter().zip(&mut self.0)
     }

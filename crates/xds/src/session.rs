@@ -10,11 +10,12 @@ use std::time::SystemTime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::{Code, Status, Streaming};
 
+use crate::kind::PerType;
 use crate::limits::{self, Share};
-use crate::protocol::{Limits, Machine, Refusal, Verdict};
+use crate::protocol::{Limits, Machine, Outgoing, Refusal, Verdict};
 use crate::server::Shared;
 use crate::status::XdsEvent;
-use crate::watch::Watcher;
+use crate::watch::{Batches, Watcher};
 use crate::wire::Variant;
 use crate::{Caller, NodeInfo};
 
@@ -102,6 +103,10 @@ struct Session {
     machine: Arc<Mutex<Machine>>,
     registration: u64,
     share: Share,
+    /// The batches that changed what the client subscribes to: those that no response carried yet,
+    due: PerType<Batches>,
+    /// and those that the last response of the type carried.
+    carried: PerType<Batches>,
 }
 
 impl Session {
@@ -119,7 +124,8 @@ impl Session {
         shared.emit(XdsEvent::Connected { node: Arc::clone(&node) });
         let watcher = shared.store.watch(scopes);
         let (shared, share) = (Arc::clone(shared), shared.budget.share());
-        Ok((Self { shared, node, watcher, machine, registration, share }, first))
+        let (due, carried) = Default::default();
+        Ok((Self { shared, node, watcher, machine, registration, share, due, carried }, first))
     }
 
     async fn serve<V: Variant>(
@@ -175,10 +181,15 @@ impl Session {
         match reaction.verdict {
             None => {}
             Some(Verdict::Acked { version }) => {
-                self.shared.emit(XdsEvent::Acked { node, kind, version });
+                let batches = std::mem::take(&mut self.carried[kind]).into_numbers();
+                self.shared.emit(XdsEvent::Acked { node, kind, version, batches });
             }
             Some(Verdict::Nacked { names, error }) => {
                 tracing::warn!(node = node.id, %kind, ?names, error, "a response was refused");
+                // What was good in it is sent again.
+                let later = std::mem::take(&mut self.due[kind]);
+                self.due[kind] = std::mem::take(&mut self.carried[kind]);
+                self.due[kind].extend(later);
                 self.shared.emit(XdsEvent::Nacked { node, kind, names, error });
             }
         }
@@ -194,8 +205,15 @@ impl Session {
             let view = self.shared.store.view(self.watcher.scopes());
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
             machine.on_change(&self.watcher.take());
+            for (kind, batches) in self.watcher.take_batches().into_iter() {
+                self.due[kind].extend(batches);
+            }
             (machine.poll(&view), machine.bytes())
         };
+        if let Some(Outgoing { kind, .. }) = &outgoing {
+            // It is made from the newest of all: what waited is in it, or was not worth telling this client.
+            self.carried[*kind] = std::mem::take(&mut self.due[*kind]);
+        }
         self.take_share(bytes)?;
         Ok(outgoing.map(|outgoing| V::response(outgoing, &self.shared.options.identifier)))
     }

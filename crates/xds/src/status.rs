@@ -27,6 +27,9 @@ pub enum XdsEvent {
         kind: ResourceType,
         /// Version of all that the node now holds of this type (16 hex digits)
         version: String,
+        /// The batches ([`Store::batch`](crate::Store::batch)) whose changes it came with, ascending, at most the last 64: what
+        /// the node subscribed to changed with them, and it has them now, or what came in their place.
+        batches: Vec<u64>,
     },
     /// A response was refused. A refused response with several names is sent again in two
     /// halves, so that the culprit comes alone in a later event.

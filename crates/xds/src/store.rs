@@ -82,6 +82,8 @@ pub(crate) struct Inner {
     scopes: BTreeMap<Scope, Resources>,
     pub(crate) index: PerType<Index>,
     pub(crate) next_watcher: u64,
+    /// How many batches were applied.
+    batches: u64,
 }
 
 /// Who waits for the resources of one type.
@@ -112,6 +114,7 @@ impl Store {
         let mut changed = 0;
         {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            inner.batches += 1;
             for (scope, kind, name, resource) in prepared {
                 if inner.put(&scope, kind, &name, resource) {
                     inner.mark(&scope, kind, &name, &mut woken);
@@ -123,6 +126,11 @@ impl Store {
             mailbox.wake();
         }
         changed
+    }
+
+    /// The number of the batch that was applied last, from 1: what [`XdsEvent::Acked`](crate::XdsEvent::Acked) names.
+    pub fn batch(&self) -> u64 {
+        self.view(&[]).inner.batches
     }
 
     /// The version (16 hex digits) that clients are given for a resource, if it exists.
@@ -216,7 +224,7 @@ impl Inner {
         let index = &self.index[kind];
         let by_name = index.by_name.get(name).into_iter().flatten().map(|(_, mailbox)| mailbox);
         for mailbox in index.all.values().chain(by_name) {
-            if mailbox.sees(scope) && mailbox.mark(kind, name) {
+            if mailbox.sees(scope) && mailbox.mark(kind, name, self.batches) {
                 woken.push(Arc::clone(mailbox));
             }
         }

@@ -68,11 +68,44 @@ impl Marks {
     }
 }
 
+/// So many batches are told apart; of more, the oldest are left out.
+const MAX_BATCHES: usize = 64;
+
+/// The numbers of the batches of changes that something of one type came with, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batches(Vec<u64>);
+
+impl Batches {
+    /// Numbers only grow.
+    pub(crate) fn add(&mut self, batch: u64) {
+        if self.0.last().is_none_or(|last| *last < batch) {
+            self.0.push(batch);
+            if self.0.len() > MAX_BATCHES {
+                self.0.remove(0);
+            }
+        }
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        others.0.into_iter().for_each(|batch| self.add(batch));
+    }
+
+    pub(crate) fn into_numbers(self) -> Vec<u64> {
+        self.0
+    }
+}
+
 /// Where the store leaves its marks for one stream.
 pub(crate) struct Mailbox {
     scopes: Vec<Scope>,
-    marks: Mutex<PerType<Marks>>,
+    waiting: Mutex<Waiting>,
     notify: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    marks: PerType<Marks>,
+    batches: PerType<Batches>,
 }
 
 impl Mailbox {
@@ -81,10 +114,11 @@ impl Mailbox {
     }
 
     /// Says whether this is the first mark of its type since the stream last looked.
-    pub(crate) fn mark(&self, kind: ResourceType, name: &Arc<str>) -> bool {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = marks[kind].is_empty();
-        marks[kind].add(name);
+    pub(crate) fn mark(&self, kind: ResourceType, name: &Arc<str>, batch: u64) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = waiting.marks[kind].is_empty();
+        waiting.marks[kind].add(name);
+        waiting.batches[kind].add(batch);
         first
     }
 
@@ -104,7 +138,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) fn new(store: Store, id: u64, scopes: Vec<Scope>) -> Self {
-        let mailbox = Mailbox { scopes, marks: Mutex::default(), notify: Notify::new() };
+        let mailbox = Mailbox { scopes, waiting: Mutex::default(), notify: Notify::new() };
         let mailbox = Arc::new(mailbox);
         Self { store, id, mailbox, all: PerType::default(), names: PerType::default() }
     }
@@ -148,7 +182,12 @@ impl Watcher {
 
     /// Takes the marks. To see whole batches only, hold a view of the store meanwhile.
     pub(crate) fn take(&self) -> PerType<Marks> {
-        mem::take(&mut *self.mailbox.marks.lock().unwrap_or_else(PoisonError::into_inner))
+        mem::take(&mut self.mailbox.waiting.lock().unwrap_or_else(PoisonError::into_inner).marks)
+    }
+
+    /// Takes the numbers of the batches that the marks came with; under the same view.
+    pub(crate) fn take_batches(&self) -> PerType<Batches> {
+        mem::take(&mut self.mailbox.waiting.lock().unwrap_or_else(PoisonError::into_inner).batches)
     }
 
     /// Resolves when there may be marks to take.
@@ -188,6 +227,20 @@ fn remove(by_name: &mut ByName, name: &Arc<str>, id: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_come_once_and_the_oldest_go_first() {
+        let mut batches = Batches::default();
+        for batch in [1, 1, 2, 5, 5] {
+            batches.add(batch);
+        }
+        assert_eq!(batches.clone().into_numbers(), [1, 2, 5]);
+        let mut more = Batches::default();
+        (5..=5 + MAX_BATCHES as u64).for_each(|batch| more.add(batch));
+        batches.extend(more);
+        let numbers = batches.into_numbers();
+        assert_eq!((numbers.len(), numbers[0]), (MAX_BATCHES, 6));
+    }
 
     #[test]
     fn beyond_the_limit_marks_become_look_at_everything() {

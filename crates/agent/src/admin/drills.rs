@@ -4,6 +4,8 @@ use super::{Ask, Failure, Shared, ask};
 use crate::{
     drills::{DrillQuery, DrillView, Refusal, headroom},
     shell::{unix_micros, wall_clock},
+    traffic::TrafficView,
+    view::InForceView,
 };
 use axum::{
     Extension, Json,
@@ -13,6 +15,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidegate_link::access::Caller;
+use tidegate_model::ServiceName;
 
 /// What an agent's clock says, and who it is.
 #[derive(Debug, Serialize)]
@@ -41,6 +44,50 @@ pub(crate) async fn faults(shared: &Shared) -> Result<Vec<DrillView>, Failure> {
 
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Vec<DrillView>>, Failure> {
     faults(&shared).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrafficQuery {
+    /// Without it, of all.
+    service: Option<String>,
+}
+
+pub(super) async fn traffic(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Query(TrafficQuery { service }): Query<TrafficQuery>,
+) -> Result<Json<TrafficView>, Failure> {
+    let service = service.as_deref().map(named).transpose()?;
+    caller.may_in(service.as_ref().map(ServiceName::namespace))?;
+    goes_where(&shared, service).await.map(Json)
+}
+
+/// The service of this name.
+pub(crate) fn named(service: &str) -> Result<ServiceName, Failure> {
+    let unread =
+        |error: tidegate_model::NameError| Failure::Error(StatusCode::BAD_REQUEST, error.to_string());
+    service.parse().map_err(unread)
+}
+
+/// What goes where: of one service, or of all.
+pub(crate) async fn goes_where(
+    shared: &Shared,
+    service: Option<ServiceName>,
+) -> Result<TrafficView, Failure> {
+    ask(shared, |answer| Ask::Traffic(service, answer)).await
+}
+
+pub(super) async fn in_force(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<InForceView>, Failure> {
+    caller.may_in(None)?;
+    what_is_in_force(&shared).await.map(Json)
+}
+
+pub(crate) async fn what_is_in_force(shared: &Shared) -> Result<InForceView, Failure> {
+    ask(shared, Ask::InForce).await
 }
 
 pub(super) async fn start(

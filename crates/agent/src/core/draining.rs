@@ -3,13 +3,14 @@
 use super::{Core, Input};
 use crate::{
     draining::{Drain, Draining, Flow},
+    traffic::target,
     view::DrainView,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_api::Config;
 use tidegate_engine::{Engine, Target};
-use tidegate_model::{ClusterName, ServiceName, Time, Zone};
-use tidegate_xds::{LoadReport, NodeLocality};
+use tidegate_model::{ServiceName, Time, Zone};
+use tidegate_xds::LoadReport;
 
 /// Takes in a service's plans. Before gateways are answered nobody has sent anything anywhere.
 pub(super) fn plans(
@@ -81,12 +82,4 @@ impl Core {
         };
         self.draining.all().map(view).collect()
     }
-}
-
-/// What an Envoy locality stands for (see the crate `envoy`): another cluster has a sub-zone and no zone.
-fn target(locality: &NodeLocality) -> Option<Target> {
-    if locality.zone.is_empty() {
-        return locality.sub_zone.parse::<ClusterName>().ok().map(Target::Cluster);
-    }
-    locality.zone.parse::<Zone>().ok().map(Target::Zone)
 }

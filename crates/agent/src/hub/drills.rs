@@ -47,6 +47,8 @@ impl Desk {
             Some(Word::Faults(_)) => drills::faults(&self.shared).await.and_then(|it| json(&it)),
             Some(Word::Clock(_)) => json(&drills::now(&self.shared)),
             Some(Word::DecisionsAfter(after)) => self.page(after),
+            Some(Word::Traffic(service)) => self.traffic(&service).await,
+            Some(Word::InForce(_)) => drills::what_is_in_force(&self.shared).await.and_then(|it| json(&it)),
             None => Err(Failure::Error(
                 StatusCode::BAD_REQUEST,
                 "this agent is too old for what the hub asks of a drill: update it".to_owned(),
@@ -63,6 +65,11 @@ impl Desk {
         query.dry_run = dry_run;
         let view = drills::begin(&self.shared, WHO, query).await?;
         json(&view)
+    }
+
+    async fn traffic(&self, service: &str) -> Result<Vec<u8>, Failure> {
+        let service = if service.is_empty() { None } else { Some(drills::named(service)?) };
+        json(&drills::goes_where(&self.shared, service).await?)
     }
 
     fn page(&self, after: u64) -> Result<Vec<u8>, Failure> {

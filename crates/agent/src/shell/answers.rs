@@ -1,6 +1,6 @@
 //! What the admin address and the hub ask the loop, and what it answers.
 
-use super::{Shell, wall_clock};
+use super::{Shell, unix_micros, wall_clock};
 use crate::{
     admin::Ask,
     certificates::out_of_date,
@@ -9,11 +9,14 @@ use crate::{
     gateways::gateway_view,
     hub::Report,
     shifts::{ShiftQuery, ShiftView},
-    view::{PeerStatus, Status, refusal_counts},
+    view::{InForceView, PeerStatus, Status, refusal_counts},
 };
 use tidegate_engine::FleetState;
 use tidegate_link::PeerView;
 use tidegate_model::ClusterName;
+
+/// Gateways that are named; a report of a drill has no room for more.
+const MAX_NAMED: usize = 1000;
 
 impl Shell {
     pub(super) async fn answer(&mut self, ask: Ask) {
@@ -55,6 +58,13 @@ impl Shell {
             Ask::Drills(answer) => {
                 let _ = answer.send(self.core.drill_views(self.now()));
             }
+            Ask::Traffic(service, answer) => {
+                let (now, unix) = (self.now(), unix_micros(wall_clock()));
+                let _ = answer.send(self.flows.view(service.as_ref(), self.core.engine(), now, unix));
+            }
+            Ask::InForce(answer) => {
+                let _ = answer.send(self.in_force());
+            }
             Ask::MayDrill(query, answer) => {
                 let _ = answer.send(self.may_drill(*query));
             }
@@ -73,6 +83,18 @@ impl Shell {
                 self.handle(Input::EndShift(name)).await;
                 let _ = answer.send(known);
             }
+        }
+    }
+
+    fn in_force(&self) -> InForceView {
+        let nodes = self.xds.nodes().into_iter().filter(|it| it.connected).take(MAX_NAMED);
+        InForceView {
+            cluster: self.core.own().clone(),
+            region: self.core.region().cloned(),
+            tidegate: env!("CARGO_PKG_VERSION").to_owned(),
+            manifests_generation: self.generation,
+            policy: self.given,
+            gateways: nodes.map(|it| (it.node.id.clone(), it.node.user_agent_version.clone())).collect(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `Drill`: a fault on purpose, measured.
 
 use super::{
-    drill_fault,
+    drill_fault, drill_guard,
     drill_target::{self, url},
     places::Mentions,
 };
@@ -147,12 +147,15 @@ fn read_guard(mut guard: Fields<'_>, issues: &mut Issues) -> Option<DrillGuard> 
     let at = guard.at;
     let check = guard.map("httpCheck", issues).map(|check| read_check(check, issues));
     let rate = guard.map("errorRate", issues).map(|rate| read_rate(rate, issues));
+    let asked = guard.map("prometheus", issues).map(|asked| drill_guard::read_prometheus(asked, issues));
+    let budget = guard.map("errorBudget", issues).map(|budget| drill_guard::read_budget(budget, issues));
     guard.finish(issues);
-    match (check, rate) {
-        (Some(check), None) => check,
-        (None, Some(rate)) => rate,
+    let mut found = [check, rate, asked, budget].into_iter().flatten();
+    match (found.next(), found.next()) {
+        (Some(guard), None) => guard,
         _ => {
-            let hint = "write one of them: `httpCheck: {url: ...}` or `errorRate: {above: 20}`";
+            let hint = "write one of them: `httpCheck: {url: ...}`, `errorRate: {above: 20}`, `prometheus: {...}` or \
+                        `errorBudget: {...}`";
             issues.error(at, "a guard is one thing that is watched", hint);
             None
         }

@@ -83,6 +83,23 @@ impl Browser {
         found["result"]["value"].clone()
     }
 
+    /// As it is printed on A4 with half an inch around it; `false`: as on a screen again.
+    #[allow(dead_code, reason = "not every page is printed")]
+    pub(crate) fn print(&mut self, prints: bool) {
+        self.ask("Emulation.setEmulatedMedia", &json!({"media": if prints { "print" } else { "" }}));
+        if prints {
+            let size = json!({"width": 698, "height": 1027, "deviceScaleFactor": 1, "mobile": false});
+            self.ask("Emulation.setDeviceMetricsOverride", &size);
+        }
+    }
+
+    /// The page as a PDF, in base64.
+    #[allow(dead_code, reason = "not every page is printed")]
+    pub(crate) fn pdf(&mut self) -> String {
+        let found = self.ask("Page.printToPDF", &json!({"paperWidth": 8.27, "paperHeight": 11.69}));
+        found["data"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Errors and warnings of the console since the page was opened.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
         // What came before this answer is heard by then.

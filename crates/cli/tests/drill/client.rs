@@ -17,6 +17,9 @@ pub(crate) struct Asked {
     /// When it was sent, since 1970: on a busy machine some time after it was due.
     pub(crate) sent: Duration,
     pub(crate) good: bool,
+    #[allow(dead_code, reason = "only fleets have zones")]
+    /// Who served is in the first eastern zone, by its own word.
+    pub(crate) at_home: bool,
     #[allow(dead_code, reason = "not every test asks how long it took")]
     pub(crate) took: Duration,
 }
@@ -44,9 +47,9 @@ impl Client {
                 let asked = Arc::clone(&asked);
                 running.push(thread::spawn(move || {
                     let sent = unix + start.elapsed();
-                    let good = ask(address, host).unwrap_or(false);
+                    let (good, at_home) = ask(address, host).unwrap_or((false, false));
                     let took = (unix + start.elapsed()).saturating_sub(sent);
-                    asked.lock().unwrap().push(Asked { sent, good, took });
+                    asked.lock().unwrap().push(Asked { sent, good, at_home, took });
                 }));
             }
             for thread in running {
@@ -66,12 +69,12 @@ impl Client {
     }
 }
 
-fn ask(address: SocketAddr, host: &str) -> std::io::Result<bool> {
+fn ask(address: SocketAddr, host: &str) -> std::io::Result<(bool, bool)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    Ok((answer.starts_with("HTTP/1.1 200"), answer.contains("x-toy-zone: us-east-1a\r\n")))
 }

@@ -1,7 +1,7 @@
 //! What one generator sends on time, and whether its numbers are those of others.
 //!
 //! `cargo xtask bench load [-- --seconds N --rate N]`. The generator has a core of its own, the server another:
-//! 1. nginx (or the toy, where nginx is missing) at the rate for so long: how late requests start, memory;
+//! 1. nginx (or the toy, where nginx is missing) at the rate for so long: how late requests start, memory each second;
 //! 2. a toy that takes 5 ms: the generator, then `wrk` and `hey`, where they are installed, at about the same rate.
 
 #![allow(
@@ -65,8 +65,11 @@ fn load(runtime: &tokio::runtime::Runtime, url: &str, rate_rps: u32, lasts: Dura
     runtime.block_on(async {
         let generator = Generator::start(spec, Clock::start()).unwrap();
         let mut memory = Vec::new();
-        for _ in 0..10 {
-            tokio::time::sleep(lasts / 10).await;
+        let until = tokio::time::Instant::now() + lasts;
+        let mut tick = tokio::time::interval(Duration::from_secs(1).min(lasts / 10));
+        tick.tick().await;
+        while tokio::time::Instant::now() < until {
+            tick.tick().await;
             memory.push(resident_kb());
         }
         (generator.stop().await, memory)
@@ -76,7 +79,11 @@ fn load(runtime: &tokio::runtime::Runtime, url: &str, rate_rps: u32, lasts: Dura
 fn steady(runtime: &tokio::runtime::Runtime, rate: u32, lasts: Duration) -> serde_json::Value {
     let server = server::nginx(CORE + 1).unwrap_or_else(|| server::toy(CORE + 1, Duration::ZERO));
     println!("{rate} requests/s against {} for {} s", server.name, lasts.as_secs());
+    let load_before = machine_load();
     let (run, memory) = load(runtime, &server.url, rate, lasts);
+    // A run of minutes warms up for one, a short one for a tenth.
+    let warm = memory.len().div_ceil(10).min(60);
+    let settled = memory.get(warm..).unwrap_or_default();
     let late = |percent| run.tally.late.value_at_percentile(percent);
     let latency = |percent| run.tally.latency.value_at_percentile(percent);
     json!({
@@ -87,8 +94,21 @@ fn steady(runtime: &tokio::runtime::Runtime, rate: u32, lasts: Duration) -> serd
         "succeeded": run.tally.succeeded(),
         "late_us": { "p50": late(50.0), "p99": late(99.0), "p999": late(99.9), "max": run.tally.late.max() },
         "latency_us": { "p50": latency(50.0), "p99": latency(99.0), "p999": latency(99.9) },
-        "resident_kb": memory,
+        "resident_kb": {
+            "from_second": warm,
+            "min": settled.iter().min(),
+            "max": settled.iter().max(),
+            "first": settled.first(),
+            "last": settled.last(),
+        },
+        "machine_load": [load_before, machine_load()],
     })
+}
+
+/// The machine's load averages of 1, 5 and 15 minutes: what else ran decides how late requests are.
+fn machine_load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn resident_kb() -> u64 {

@@ -14,6 +14,7 @@
 //! closed before anything of it was written.
 
 mod books;
+mod fetch;
 mod lane;
 mod pace;
 mod target;
@@ -28,6 +29,7 @@ use crate::{
     lock,
 };
 use books::Books;
+pub(crate) use fetch::fetch;
 pub(crate) use lane::Lane;
 use pace::Pace;
 use std::{

@@ -8,9 +8,15 @@ use super::{
 
 const TOP: f64 = 62.0;
 const BOTTOM: f64 = 250.0;
-const HEIGHT: f64 = 290.0;
+pub(super) const HEIGHT: f64 = 290.0;
 /// Steps of the time axis in seconds: those that people count in.
 const STEPS: [f64; 13] = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0];
+
+/// The same for what takes milliseconds.
+pub(super) const STEPS_MS: [f64; 18] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 30_000.0,
+    60_000.0, 120_000.0, 300_000.0, 600_000.0,
+];
 
 /// Requests per second by outcome, stacked, with the fault marked.
 #[must_use]
@@ -56,14 +62,19 @@ pub fn latency_chart(report: &Report) -> String {
     let y =
         |ms: f64| BOTTOM - (BOTTOM - TOP) * ((ms.max(0.1).log10() + 1.0) / (decades + 1.0)).clamp(0.0, 1.0);
     drawing.frame("Latency from when a request was due, logarithmic");
-    drawing.legend(&[("p50", "median"), ("p99", "99th percentile"), ("max", "longest")]);
+    drawing.legend(&[("p50", "median"), ("p99", "99 %"), ("p999", "99.9 %"), ("max", "longest")]);
     let mut value = 0.1;
     while value <= 10f64.powf(decades) * 1.001 {
         drawing.grid(y(value), &milliseconds(value));
         value *= 10.0;
     }
     drawing.moments();
-    let of: [Line; 3] = [("max", |bin| bin.max_ms), ("p99", |bin| bin.p99_ms), ("p50", |bin| bin.p50_ms)];
+    let of: [Line; 4] = [
+        ("max", |bin| bin.max_ms),
+        ("p999", |bin| bin.p999_ms),
+        ("p99", |bin| bin.p99_ms),
+        ("p50", |bin| bin.p50_ms),
+    ];
     for (class, value) in of {
         let mut points = Vec::new();
         for (index, bin) in report.series.bins.iter().enumerate() {
@@ -82,20 +93,20 @@ pub fn latency_chart(report: &Report) -> String {
 /// A line of the latency chart: its class, and its value in a bin.
 type Line = (&'static str, fn(&Bin) -> Option<f64>);
 
-struct Drawing<'a> {
+pub(super) struct Drawing<'a> {
     report: &'a Report,
-    svg: Svg,
+    pub(super) svg: Svg,
     lasts_ms: f64,
 }
 
 impl<'a> Drawing<'a> {
-    fn new(report: &'a Report) -> Self {
+    pub(super) fn new(report: &'a Report) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a year in milliseconds is far below 2^52")]
         let lasts_ms = (report.series.bin_ms * report.series.bins.len() as u64) as f64;
         Self { report, svg: Svg::new(), lasts_ms: lasts_ms.max(1.0) }
     }
 
-    fn x(&self, ms: f64) -> f64 {
+    pub(super) fn x(&self, ms: f64) -> f64 {
         LEFT + (RIGHT - LEFT) * (ms / self.lasts_ms).clamp(0.0, 1.0)
     }
 
@@ -110,7 +121,7 @@ impl<'a> Drawing<'a> {
     }
 
     /// The title and the time axis.
-    fn frame(&mut self, title: &str) {
+    pub(super) fn frame(&mut self, title: &str) {
         self.svg.text("t", LEFT, 20.0, Anchor::Start, title);
         self.svg.line("axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
         let seconds = self.lasts_ms / 1000.0;
@@ -125,7 +136,7 @@ impl<'a> Drawing<'a> {
         self.svg.text("s", RIGHT, BOTTOM + 34.0, Anchor::End, "seconds since the load began");
     }
 
-    fn grid(&mut self, y: f64, label: &str) {
+    pub(super) fn grid(&mut self, y: f64, label: &str) {
         self.svg.line("grid", (LEFT, y), (RIGHT, y));
         self.svg.text("s", LEFT - 6.0, y + 4.0, Anchor::End, label);
     }
@@ -134,7 +145,7 @@ impl<'a> Drawing<'a> {
         let mut x = RIGHT;
         for (class, label) in entries.iter().rev() {
             #[expect(clippy::cast_precision_loss, reason = "labels are short")]
-            let width = label.len() as f64 * 6.8 + 34.0;
+            let width = label.len() as f64 * 6.8 + 42.0;
             x -= width;
             if class.starts_with('p') || *class == "max" {
                 self.svg.line(class, (x, 16.0), (x + 22.0, 16.0));
@@ -146,7 +157,7 @@ impl<'a> Drawing<'a> {
     }
 
     /// When the fault began, ended and was recovered from; and its shade, over what it covers.
-    fn moments(&mut self) {
+    pub(super) fn moments(&mut self) {
         let moments = self.report.moments;
         if let Some(fault) = moments.fault_ms {
             let until = moments.mended_ms.or(moments.done_ms).unwrap_or(self.lasts_ms);
@@ -171,7 +182,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    fn stroke(&mut self, class: &str, points: &mut Vec<(f64, f64)>) {
+    pub(super) fn stroke(&mut self, class: &str, points: &mut Vec<(f64, f64)>) {
         if let [(x, y)] = points[..] {
             points.push((x + 1.0, y));
         }
@@ -181,7 +192,7 @@ impl<'a> Drawing<'a> {
         points.clear();
     }
 
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let seconds =
             |ms: Option<f64>| ms.map_or_else(|| "never".to_owned(), |ms| format!("{:.1} s", ms / 1e3));
         let moments = self.report.moments;
@@ -189,7 +200,7 @@ impl<'a> Drawing<'a> {
     }
 }
 
-fn linear(value: f64, top: f64) -> f64 {
+pub(super) fn linear(value: f64, top: f64) -> f64 {
     BOTTOM - (BOTTOM - TOP) * (value / top).clamp(0.0, 1.0)
 }
 
@@ -208,11 +219,11 @@ fn nice(value: f64) -> f64 {
     unit
 }
 
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-fn milliseconds(ms: f64) -> String {
+pub(super) fn milliseconds(ms: f64) -> String {
     if ms < 1000.0 {
         format!("{} ms", (ms * 10.0).round() / 10.0)
     } else {

@@ -1,22 +1,22 @@
 //! The report as one page: no links, no scripts, nothing from elsewhere; made to be printed, read on a phone, and kept.
 
-use super::{Report, escaped, latency_chart, lines, maybe, requests_chart};
+use super::{Report, agents, escaped, latency_chart, lines, maybe, requests_chart};
 use std::fmt::Write as _;
 
 const STYLE: &str = "\
 :root{color-scheme:light}*{box-sizing:border-box}\
 body{margin:0 auto;padding:1.2rem;max-width:68rem;background:#fff;color:#111827;\
 font:16px/1.5 system-ui,'DejaVu Sans',sans-serif;overflow-wrap:anywhere}\
-h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}\
+h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem}h3{font-size:1rem;margin:.8rem 0 .2rem}\
 .verdict{display:inline-block;padding:.2rem .7rem;border:2px solid;border-radius:.4rem;font-weight:700}\
 .passed{border-color:#00664b;color:#00664b}.failed{border-color:#a33c00;color:#a33c00}\
 p{margin:.4rem 0}.s{color:#374151}figure{margin:.6rem 0}figure svg{display:block;width:100%;height:auto}\
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem .25rem 0;\
-border-bottom:1px solid #d1d5db;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}th.n{text-align:right}\
+border-bottom:1px solid #d1d5db;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}th.n{text-align:right}.two td.n{min-width:6rem}.log td.n{padding-right:1rem;white-space:nowrap}.log td+td{padding-right:1rem}\
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 2rem}\
 pre{white-space:pre-wrap;background:#f3f4f6;padding:.5rem;margin:.3rem 0}\
 @media(max-width:600px){body{padding:.7rem;font-size:15px}figure{overflow-x:auto}figure svg{min-width:36rem}}\
-@media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,tr,pre{break-inside:avoid}\
+@media print{body{max-width:none;padding:0}figure svg{min-width:0}h2,h3{break-after:avoid}figure,tr,pre{break-inside:avoid}\
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}";
 
 /// What stands before the signed report within a page.
@@ -83,6 +83,9 @@ fn page(report: &Report, seal: Option<Seal<'_>>) -> String {
         );
     }
     measures(&mut page, report);
+    if report.costs.is_some() {
+        agents::sections(&mut page, report);
+    }
     commands(&mut page, report);
     let late = report.generator;
     let _ = writeln!(

@@ -28,6 +28,12 @@ pub fn markdown(report: &Report) -> String {
         for (what, value) in lines(costs) {
             let _ = writeln!(text, "| {what} | {value} |");
         }
+        if let Some(agents) = &report.agents {
+            text.push_str("\n| recovery | |\n|---|---|\n");
+            for (what, value) in super::agents::lines(agents) {
+                let _ = writeln!(text, "| {what} | {value} |");
+            }
+        }
         text.push_str("\n| latency | p50 | p99 | p99.9 | longest |\n|---|---|---|---|---|\n");
         for (what, it) in
             [("before", costs.before), ("in the cut-over", costs.during), ("after", costs.after)]

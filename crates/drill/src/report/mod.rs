@@ -1,10 +1,12 @@
 //! The report of a drill: what was done, what it cost, whether that is within its objectives. One form of data
 //! ([`Report`], whose JSON has the schema in `docs/schemas`), and four ways to show it.
 
+mod agents;
 mod chart;
 mod html;
 mod junit;
 mod markdown;
+mod recovery;
 mod series;
 mod svg;
 
@@ -12,6 +14,7 @@ pub use chart::{latency_chart, requests_chart};
 pub use html::{Seal, html, sealed_html, signed_in};
 pub use junit::junit;
 pub use markdown::markdown;
+pub use recovery::{shares_chart, utilisation_chart, waterfall_chart};
 pub use series::{Bin, Series};
 
 use crate::{
@@ -134,7 +137,10 @@ impl Report {
     pub fn new(record: &Record, repeated: Option<u64>) -> Self {
         let Record { moments, drill, .. } = record;
         let costs = seen(record, repeated).as_ref().map(costs);
-        let objectives: Vec<Judged> = drill.objectives.iter().map(|it| judge(*it, costs.as_ref())).collect();
+        // Where nothing was broken, agents have nothing to tell either.
+        let agents = record.agents.as_ref().filter(|_| moments.fault.is_some());
+        let objectives: Vec<Judged> =
+            drill.objectives.iter().map(|it| judge(*it, costs.as_ref(), agents)).collect();
         let mended = moments.fault.map(|_| moments.verified.is_some());
         let passed = record.ending == Ending::Completed
             && mended == Some(true)
@@ -185,7 +191,8 @@ impl Report {
     /// What it cost, line by line, for people; empty if nothing was broken.
     #[must_use]
     pub fn measures(&self) -> Vec<(&'static str, String)> {
-        self.costs.as_ref().map(lines).unwrap_or_default()
+        let of_agents = self.agents.iter().filter(|_| self.costs.is_some()).flat_map(agents::lines);
+        self.costs.iter().flat_map(lines).chain(of_agents).collect()
     }
 
     /// The verdict, in a few words.
@@ -249,10 +256,11 @@ fn punctuality(record: &Record) -> Punctuality {
     }
 }
 
-fn judge(objective: Objective, costs: Option<&Costs>) -> Judged {
-    let found = costs.and_then(|costs| value(objective.measure, costs));
+fn judge(objective: Objective, costs: Option<&Costs>, agents: Option<&AgentsPart>) -> Judged {
+    let found = value(objective.measure, costs, agents);
+    let may_fail = objective.measure != Measure::Repeated && !objective.measure.is_of_agents();
     let measured = match (found, objective.measure.unit()) {
-        (None, _) if costs.is_some() && objective.measure != Measure::Repeated => "not recovered".to_owned(),
+        (None, _) if costs.is_some() && may_fail => "not recovered".to_owned(),
         (None, _) => "not measured".to_owned(),
         (Some(value), Unit::Duration) => duration(value),
         (Some(value), Unit::Part) => percent(value),
@@ -267,21 +275,29 @@ fn judge(objective: Objective, costs: Option<&Costs>) -> Judged {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
-fn value(measure: Measure, costs: &Costs) -> Option<f64> {
+fn value(measure: Measure, costs: Option<&Costs>, agents: Option<&AgentsPart>) -> Option<f64> {
     match measure {
-        Measure::Rto => costs.rto_ms,
+        Measure::Rto => costs?.rto_ms,
         // Nothing bad happened: the last of it was at once.
-        Measure::LastBad => Some(costs.last_bad_ms.unwrap_or(0.0)),
-        Measure::StableRecovery => costs.stable_recovery_ms,
-        Measure::ErrorRate => Some(costs.error_rate),
-        Measure::P50 => Some(costs.during.p50_ms),
-        Measure::P99 => Some(costs.during.p99_ms),
-        Measure::P999 => Some(costs.during.p999_ms),
-        Measure::Failed => Some(costs.failed as f64),
-        Measure::Slow => Some(costs.slow as f64),
-        Measure::Lost => Some(costs.lost as f64),
-        Measure::Repeated => costs.repeated.map(|count| count as f64),
-        Measure::Detect | Measure::StableFailback | Measure::Utilisation => None,
+        Measure::LastBad => Some(costs?.last_bad_ms.unwrap_or(0.0)),
+        Measure::StableRecovery => costs?.stable_recovery_ms,
+        Measure::ErrorRate => Some(costs?.error_rate),
+        Measure::P50 => Some(costs?.during.p50_ms),
+        Measure::P99 => Some(costs?.during.p99_ms),
+        Measure::P999 => Some(costs?.during.p999_ms),
+        Measure::Failed => Some(costs?.failed as f64),
+        Measure::Slow => Some(costs?.slow as f64),
+        Measure::Lost => Some(costs?.lost as f64),
+        Measure::Repeated => costs?.repeated.map(|count| count as f64),
+        Measure::Detect => agents?.detect_ms,
+        Measure::Decide => agents?.decide_ms,
+        // Nothing moved: it never was anywhere else.
+        Measure::StableFailback => {
+            let agents = agents?;
+            agents.stable_failback_ms.or((agents.moves == Some(0)).then_some(0.0))
+        }
+        Measure::Utilisation => agents?.utilisation,
+        Measure::Moves => agents?.moves.map(|count| count as f64),
     }
 }
 

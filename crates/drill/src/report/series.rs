@@ -38,6 +38,9 @@ pub struct Bin {
     pub p50_ms: Option<f64>,
     /// The 99th percentile.
     pub p99_ms: Option<f64>,
+    /// The 99.9th.
+    #[serde(default)]
+    pub p999_ms: Option<f64>,
     /// The longest.
     pub max_ms: Option<f64>,
 }
@@ -77,7 +80,13 @@ fn bin(samples: &[&Sample]) -> Bin {
     }
     let found = latency(samples.iter().copied());
     let some = |ms: f64| (found.count > 0).then_some(ms);
-    Bin { p50_ms: some(found.p50_ms), p99_ms: some(found.p99_ms), max_ms: some(found.max_ms), ..bin }
+    Bin {
+        p50_ms: some(found.p50_ms),
+        p99_ms: some(found.p99_ms),
+        p999_ms: some(found.p999_ms),
+        max_ms: some(found.max_ms),
+        ..bin
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,13 @@ pub(super) const STYLE: &str = "\
 .axis{stroke:#6b7280;stroke-width:1}.grid{stroke:#d1d5db;stroke-width:1}\
 .fault{fill:#6b7280;fill-opacity:.14}.edge{stroke:#374151;stroke-width:1.4;stroke-dasharray:5 3}\
 rect{shape-rendering:crispEdges}.good{fill:#56B4E9}.slow{fill:#E69F00}.failed{fill:#D55E00}.unsent{fill:#666666}\
+.w-detect{fill:#E69F00}.w-decide{fill:#0072B2}.w-push{fill:#56B4E9}.w-drain{fill:#009E73}\
+.cb{fill:#D55E00;stroke:#D55E00}.c0{fill:#56B4E9;stroke:#56B4E9}.c1{fill:#F0E442;stroke:#F0E442}.c2{fill:#009E73;stroke:#009E73}\
+.c3{fill:#CC79A7;stroke:#CC79A7}.c4{fill:#999999;stroke:#999999}.c5{fill:#E69F00;stroke:#E69F00}.c6{fill:#0072B2;stroke:#0072B2}\
+rect{stroke-width:0}.l{fill:none;stroke-width:2.4}.c1.l,.c4.l{stroke-dasharray:7 3}.c2.l,.c5.l{stroke-dasharray:2 3}.cb.l{stroke-dasharray:10 3 3 3}\
+.in,.h{fill:#111827;font-size:12px;paint-order:stroke;stroke:#ffffff;stroke-width:4px;stroke-linejoin:round}.in{font-weight:600}\
 .p50{stroke:#0072B2;stroke-width:2;fill:none}.p99{stroke:#D55E00;stroke-width:2;fill:none;stroke-dasharray:7 3}\
+.p999{stroke:#CC79A7;stroke-width:1.8;fill:none;stroke-dasharray:12 3 2 3}\
 .max{stroke:#666666;stroke-width:1.4;fill:none;stroke-dasharray:2 3}";
 
 /// A picture under way.

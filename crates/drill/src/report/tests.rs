@@ -3,6 +3,7 @@ use crate::{
     clock::Clock,
     course,
     load::{Outcome, Sample},
+    timeline::{AgentPart, DecisionLine, GatewayAck, InForce, PoolTraffic, PoolUse, TrafficPart},
 };
 use tidegate_api::{Drill, DrillFault, DrillLoad, DrillSteps, ExecFault};
 
@@ -69,6 +70,124 @@ fn record() -> Record {
     }
 }
 
+/// What two agents told of it.
+fn agents_part() -> AgentsPart {
+    let in_force = |cluster: &str| InForce {
+        cluster: cluster.to_owned(),
+        region: Some(cluster.to_owned()),
+        tidegate: "0.1.0".to_owned(),
+        manifests_generation: 3,
+        policy: 12,
+        gateways: [(format!("{cluster}/edge-1"), "1.40.0".to_owned())].into(),
+    };
+    let ack = |gateway: &str, first_ms, last_ms| GatewayAck {
+        gateway: gateway.to_owned(),
+        first_ms,
+        last_ms,
+        version: "00c0ffee00c0ffee".to_owned(),
+    };
+    let east = AgentPart {
+        agent: "10.0.0.5:18001".to_owned(),
+        clock_ahead_ms: Some(-3.5),
+        uncertainty_ms: Some(0.4),
+        detect_ms: Some(312.4),
+        decide_ms: Some(353.4),
+        moves: 2,
+        moves_back: 4,
+        push_first_ms: Some(361.0),
+        push_last_ms: Some(366.2),
+        gateways: vec![ack("us-east-1/edge-1", 361.0, 1402.0), ack("us-east-1/edge-2", 366.2, 1402.5)],
+        drain_ms: Some(1020.0),
+        drain_uncertainty_ms: Some(100.4),
+        first_failback_ms: Some(10_100.0),
+        stable_failback_ms: Some(14_200.0),
+        in_force: Some(in_force("us-east-1")),
+        missing: Vec::new(),
+        error: None,
+    };
+    let west = AgentPart {
+        agent: "10.1.0.5:18001".to_owned(),
+        detect_ms: Some(320.0),
+        decide_ms: Some(380.0),
+        push_last_ms: Some(391.0),
+        push_first_ms: Some(391.0),
+        gateways: vec![ack("us-west-1/edge-1", 391.0, 391.0)],
+        drain_ms: None,
+        in_force: Some(in_force("us-west-1")),
+        ..east.clone()
+    };
+    let over_time = |value: fn(u32) -> f64| (0..60).map(|second| Some(value(second))).collect::<Vec<_>>();
+    let pool = |pool: &str, broken, rps| PoolTraffic { pool: pool.to_owned(), broken, rps };
+    let line = |at_ms, kind: &str, what: &str| DecisionLine {
+        at_ms,
+        agent: east.agent.clone(),
+        kind: kind.to_owned(),
+        what: what.to_owned(),
+    };
+    AgentsPart {
+        detect_ms: Some(312.4),
+        decide_ms: Some(41.0),
+        uncertainty_ms: Some(0.4),
+        push_first_ms: Some(7.6),
+        push_last_ms: Some(30.0),
+        drain_ms: Some(629.0),
+        drain_uncertainty_ms: Some(100.4),
+        first_failback_ms: Some(10_100.0),
+        stable_failback_ms: Some(14_200.0),
+        moves: Some(2),
+        utilisation: Some(0.775),
+        traffic: Some(TrafficPart {
+            bin_ms: 1000,
+            pools: vec![
+                pool(
+                    "us-east-1/us-east-1b",
+                    false,
+                    over_time(|at| if (20..53).contains(&at) { 65.0 } else { 40.0 }),
+                ),
+                pool(
+                    "us-east-1/us-east-1a",
+                    true,
+                    over_time(|at| if (21..51).contains(&at) { 0.0 } else { 60.0 }),
+                ),
+                pool("us-west-1", false, over_time(|at| if (20..50).contains(&at) { 35.0 } else { 0.0 })),
+            ],
+            utilisation: vec![
+                PoolUse {
+                    pool: "shop/web in us-east-1/us-east-1b".to_owned(),
+                    broken: false,
+                    used: over_time(|at| if (20..53).contains(&at) { 0.775 } else { 0.42 }),
+                    most: Some(0.775),
+                },
+                PoolUse {
+                    pool: "shop/web in us-east-1/us-east-1a".to_owned(),
+                    broken: true,
+                    used: over_time(|at| if (21..51).contains(&at) { 0.0 } else { 0.6 }),
+                    most: Some(0.6),
+                },
+            ],
+        }),
+        decisions: vec![
+            line(
+                20_317.4,
+                "poolChanged",
+                "shop/web us-east-1a: Serving to Draining: 0 of 2 <healthy>, admit 0",
+            ),
+            line(
+                20_358.4,
+                "planChanged",
+                "shop/web from us-east-1/us-east-1a: 60 % moved from zone us-east-1a",
+            ),
+        ],
+        decisions_left_out: 7,
+        agents: vec![east.clone(), west],
+    }
+}
+
+/// The same drill with what agents told.
+fn with_agents() -> Report {
+    Report { agents: Some(agents_part()), ..report() }
+}
+
 /// The same each time, but for when it ran.
 fn report() -> Report {
     Report { started_at: "2026-11-01T12:00:00Z".to_owned(), ..Report::new(&record(), Some(0)) }
@@ -85,6 +204,32 @@ fn objectives_are_judged_and_what_was_not_measured_is_missed() {
     let unasked = Report::new(&record(), None);
     assert_eq!(unasked.objectives[3].measured, "not measured");
     assert!(!unasked.objectives[3].passed);
+}
+
+#[test]
+fn what_agents_tell_is_judged_also_where_no_requests_were_sent() {
+    let objectives = |texts: &[&str]| texts.iter().map(|it| Objective::parse(it).unwrap()).collect();
+    let mut record = Record { urls: Vec::new(), agents: Some(agents_part()), ..record() };
+    record.drill.objectives = objectives(&["detect <= 1s", "decide <= 40ms", "moves <= 2", "rto <= 5s"]);
+    let verdicts = |record: &Record| -> Vec<(String, bool)> {
+        Report::new(record, None).objectives.iter().map(|it| (it.measured.clone(), it.passed)).collect()
+    };
+    let told = [("312 ms", true), ("41.0 ms", false), ("2", true), ("not measured", false)];
+    assert_eq!(verdicts(&record), told.map(|(measured, passed)| (measured.to_owned(), passed)));
+    record.moments.fault = None;
+    let none = || ("not measured".to_owned(), false);
+    assert_eq!(verdicts(&record), [none(), none(), none(), none()], "nothing was broken");
+}
+
+#[test]
+fn what_an_agent_did_not_tell_is_said() {
+    let mut agents = agents_part();
+    agents.agents[0].missing = vec!["what went where: it is too old".to_owned()];
+    let page = html(&Report { agents: Some(agents), ..report() });
+    assert!(
+        page.contains("<td>did not tell</td><td class=\"n\">what went where: it is too old</td>"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -117,6 +262,11 @@ fn pictures_and_pages_are_as_they_were_looked_at() {
         insta::assert_snapshot!("requests.svg", requests_chart(&report));
         insta::assert_snapshot!("latency.svg", latency_chart(&report));
         insta::assert_snapshot!("report.md", markdown(&report));
+        let report = with_agents();
+        insta::assert_snapshot!("waterfall.svg", waterfall_chart(&report).unwrap());
+        insta::assert_snapshot!("shares.svg", shares_chart(&report).unwrap());
+        insta::assert_snapshot!("utilisation.svg", utilisation_chart(&report).unwrap());
+        insta::assert_snapshot!("recovery.md", markdown(&report));
         insta::assert_snapshot!("junit.xml", junit(&report));
     });
     if let Some(folder) = std::env::var_os("TIDEGATE_DRILL_PICTURES") {
@@ -124,6 +274,7 @@ fn pictures_and_pages_are_as_they_were_looked_at() {
         std::fs::write(folder.join("requests.svg"), requests_chart(&report)).unwrap();
         std::fs::write(folder.join("latency.svg"), latency_chart(&report)).unwrap();
         std::fs::write(folder.join("report.html"), html(&report)).unwrap();
+        std::fs::write(folder.join("agents.html"), html(&with_agents())).unwrap();
     }
 }
 
@@ -136,6 +287,42 @@ fn a_page_stands_alone_and_quotes_what_is_not_its_own() {
     assert!(page.contains("stopped &lt;web-1&gt; &amp; &quot;web-2&quot;"));
     assert!(page.contains("a=1&amp;b=&lt;2&gt;"));
     assert_eq!(page.matches("<svg").count(), 2);
+    let page = html(&with_agents());
+    assert!(!page.contains("<script") && !page.contains("url("));
+    assert_eq!(page.matches("<svg").count(), 5);
+    for said in
+        ["1 × 1.40.0", "policy 12 of the hub", "Serving to Draining: 0 of 2 &lt;healthy&gt;", "And 7 more."]
+    {
+        assert!(page.contains(said), "{said}");
+    }
+}
+
+#[test]
+fn objectives_of_agents_are_judged_by_what_they_told() {
+    let mut record = record();
+    record.drill.objectives =
+        ["detect <= 1s", "decide <= 10ms", "stableFailback <= 3m", "utilisation <= 70%", "moves <= 2"]
+            .map(|text| Objective::parse(text).unwrap())
+            .to_vec();
+    let judged = |record: &Record| -> Vec<(String, bool)> {
+        Report::new(record, None).objectives.into_iter().map(|it| (it.measured, it.passed)).collect()
+    };
+    record.agents = Some(agents_part());
+    let told = |measured: &str, passed| (measured.to_owned(), passed);
+    assert_eq!(
+        judged(&record),
+        [
+            told("312.4 ms", true),
+            told("41.0 ms", false),
+            told("14.20 s", true),
+            told("77.500 %", false),
+            told("2", true)
+        ]
+    );
+    record.agents = Some(AgentsPart { moves: Some(0), ..AgentsPart::default() });
+    assert_eq!(judged(&record)[2], told("0 ms", true), "what never left is back");
+    record.agents = None;
+    assert!(judged(&record).iter().all(|it| *it == told("not measured", false)));
 }
 
 #[test]
@@ -183,19 +370,17 @@ fn check(value: &serde_json::Value) {
 fn the_json_keeps_to_its_schema_and_the_schema_notices_what_does_not() {
     let good = serde_json::to_value(report()).unwrap();
     check(&good);
-    let part = crate::timeline::AgentPart {
-        agent: "127.0.0.1:18001".to_owned(),
-        clock_ahead_ms: Some(-3.5),
-        uncertainty_ms: Some(0.4),
-        detect_ms: Some(300.0),
-        decide_ms: None,
-        moves: 1,
-        moves_back: 2,
-        stable_failback_ms: None,
-        error: Some("gone".to_owned()),
-    };
-    let agents = crate::timeline::AgentsPart { agents: vec![part], ..Default::default() };
-    check(&serde_json::to_value(Report { agents: Some(agents), ..report() }).unwrap());
+    check(&serde_json::to_value(with_agents()).unwrap());
+    let mut silent = with_agents();
+    silent.agents = Some(AgentsPart {
+        agents: vec![AgentPart {
+            agent: "a".to_owned(),
+            error: Some("gone".to_owned()),
+            ..AgentPart::default()
+        }],
+        ..AgentsPart::default()
+    });
+    check(&serde_json::to_value(silent).unwrap());
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas/drill-report.json");
     let schema: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for (at, bad) in [

@@ -4,6 +4,7 @@ use super::{
     RunError,
     command::Ran,
     line::{Answer, Line, Word, encoded},
+    watch::Watch,
 };
 use crate::{
     clock::{Clock, micros},
@@ -43,6 +44,7 @@ pub(super) struct Order {
     query: String,
     /// Whether no other drill may run anywhere, whatever it touches.
     alone: bool,
+    target: DrillTarget,
 }
 
 impl Order {
@@ -81,7 +83,8 @@ impl Order {
         fields.push(("by", by.to_owned()));
         let query =
             fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect::<Vec<_>>();
-        Ok(Self { id: id.to_owned(), agents, query: query.join("&"), alone })
+        let (id, target) = (id.to_owned(), drill.target.clone());
+        Ok(Self { id, agents, query: query.join("&"), alone, target })
     }
 }
 
@@ -122,6 +125,8 @@ pub(super) struct Agents {
     known: Mutex<Vec<Known>>,
     /// Those that carry the fault out, by their places in [`Self::known`].
     part: Mutex<Vec<usize>>,
+    /// What they tell of traffic since they were asked first.
+    watch: Mutex<Option<Watch>>,
 }
 
 #[derive(Deserialize)]
@@ -154,7 +159,7 @@ pub(super) struct Begun {
 impl Agents {
     pub(super) fn new(order: Order, clock: Clock) -> Self {
         let (known, part) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        Self { order, clock, over: Mutex::new(false), known, part }
+        Self { order, clock, over: Mutex::new(false), known, part, watch: Mutex::new(None) }
     }
 
     /// Before anything is broken: every agent answers, and none refuses.
@@ -184,8 +189,13 @@ impl Agents {
                 _ => return Err(format!("the agent at {line} refuses it: {}", why(&answer))),
             }
         }
+        if !any {
+            return Err(unknown.unwrap_or_else(|| "no agent was asked".to_owned()));
+        }
+        let lines = known.iter().map(|it| Arc::clone(&it.line)).collect();
+        *self.watch.lock().await = Some(Watch::start(lines, &self.order.target));
         *self.known.lock().await = known;
-        if any { Ok(()) } else { Err(unknown.unwrap_or_else(|| "no agent was asked".to_owned())) }
+        Ok(())
     }
 
     /// Tells all of them. An agent that knows nothing of the target, or has no part in it, only looks on; one at least has.
@@ -278,13 +288,24 @@ impl Agents {
     /// What they saw.
     pub(super) async fn told(&self, moments: Moments) -> AgentsPart {
         let known = self.known.lock().await;
+        let watched = self.watch.lock().await.take().map(Watch::end).unwrap_or_default();
+        let mut watched = watched.into_iter();
         let mut told = Vec::new();
         for Known { line, clock, last, .. } in known.iter() {
             let after = self.offset(line).await.ok().and_then(|(after, _)| after);
             let events = self.events(line, *last).await;
-            told.push(AgentTold { agent: line.to_string(), before: *clock, after, events });
+            let in_force = read(line, Word::InForce, PATIENCE).await;
+            let traffic = watched.next().unwrap_or_else(|| Err(format!("the agent at {line} was not asked")));
+            told.push(AgentTold {
+                agent: line.to_string(),
+                before: *clock,
+                after,
+                events,
+                in_force,
+                traffic,
+            });
         }
-        agents_part(&told, &self.clock, moments)
+        agents_part(&told, &self.order.target, &self.clock, moments)
     }
 
     async fn offset(&self, line: &Arc<dyn Line>) -> Result<(Option<Offset>, Now), String> {
@@ -315,7 +336,12 @@ impl Agents {
     }
 }
 
-async fn read<T: DeserializeOwned>(line: &Arc<dyn Line>, word: Word, limit: Duration) -> Result<T, String> {
+/// What the agent answers, read.
+pub(super) async fn read<T: DeserializeOwned>(
+    line: &Arc<dyn Line>,
+    word: Word,
+    limit: Duration,
+) -> Result<T, String> {
     let answer = line.say(word, limit).await?;
     if !answer.is_success() {
         return Err(format!("the agent at {line} answered {}: {}", answer.status, why(&answer)));
@@ -351,8 +377,14 @@ pub async fn mend(line: &dyn Line, id: &str, by: &str) -> Result<bool, String> {
 
 /// The words of a refusal.
 fn why(answer: &Answer) -> String {
-    serde_json::from_slice::<Failure>(&answer.body)
-        .map_or_else(|_| format!("status {}", answer.status), |failure| failure.error)
+    match serde_json::from_slice::<Failure>(&answer.body) {
+        Ok(failure) => failure.error,
+        // So an admin address answers that has no such path.
+        Err(_) if answer.status == 404 => {
+            "it is too old for what it is asked of a drill: update it".to_owned()
+        }
+        Err(_) => format!("status {}", answer.status),
+    }
 }
 
 /// What is told to agents, in the form of a command that ran.

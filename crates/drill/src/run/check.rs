@@ -3,6 +3,7 @@
 use super::{
     Probe, Setup,
     agents::{MEND_LIMIT, Order},
+    prometheus::Watched,
 };
 use crate::{
     course::Plan,
@@ -86,7 +87,9 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
             return Err(RunError::Window("has not begun"));
         }
     }
-    if let Some(objective) = drill.objectives.iter().find(|it| it.measure.is_of_agents()) {
+    let is_of_agents = matches!(drill.fault, DrillFault::Agents(_));
+    let mut of_agents = drill.objectives.iter().filter(|it| it.measure.is_of_agents());
+    if let Some(objective) = of_agents.next().filter(|_| !is_of_agents) {
         return Err(RunError::Objective(objective.measure.name()));
     }
     let steps = drill.steps;
@@ -101,7 +104,10 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
     if requests > MAX_KEPT as u64 {
         return Err(RunError::TooMany(requests));
     }
-    for target in targets(setup).iter().chain(&guard_targets(setup)) {
+    let watched: Vec<Watched> =
+        drill.guards.iter().filter_map(|guard| Watched::of(guard, &setup.trust)).collect();
+    let watched = watched.iter().map(Watched::target);
+    for target in targets(setup).iter().chain(&guard_targets(setup)).chain(watched) {
         Probe::new(target).map_err(crate::generator::GeneratorError::from)?;
     }
     Ok(Plan { steady: steps.steady, fault: steps.fault, observe: steps.observe })
@@ -139,7 +145,7 @@ pub(super) fn targets(setup: &Setup) -> Vec<Target> {
 pub(super) fn guard_targets(setup: &Setup) -> Vec<Target> {
     let urls = setup.drill.guards.iter().filter_map(|guard| match guard {
         DrillGuard::HttpCheck { url, .. } => Some(url),
-        DrillGuard::ErrorRate { .. } => None,
+        _ => None,
     });
     urls.map(|url| Target { trust: setup.trust.clone(), ..Target::get(url) }).collect()
 }

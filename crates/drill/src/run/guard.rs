@@ -1,6 +1,6 @@
 //! What stops a drill.
 
-use super::probe::Probe;
+use super::{probe::Probe, prometheus::Watched};
 use crate::{generator::Target, load::Sample};
 use std::{collections::VecDeque, time::Duration};
 use tidegate_model::Time;
@@ -66,6 +66,14 @@ pub(super) async fn watch(target: &Target, interval: Duration, limit: Duration, 
             return format!("guard: {} failed {in_a_row} times in a row: {outcome}", target.url);
         }
     }
+}
+
+/// Whether any of them speaks against the drill before it begins.
+pub(super) async fn none_fires(guards: &[Watched]) -> Result<(), String> {
+    for guard in guards {
+        guard.before().await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ pub enum Word {
     Clock,
     /// Its timeline after the record of this number, a page of it.
     Decisions(u64),
+    /// What goes where: of one service, or of all.
+    Traffic(Option<String>),
+    /// What is in force there.
+    InForce,
 }
 
 /// What it answers: a status as HTTP has it, and JSON.
@@ -96,6 +100,11 @@ fn asked(word: &Word) -> (Method, String) {
         Word::Faults => (Method::GET, "/api/v1/drills".to_owned()),
         Word::Clock => (Method::GET, "/api/v1/time".to_owned()),
         Word::Decisions(after) => (Method::GET, format!("/api/v1/decisions?after={after}")),
+        Word::Traffic(None) => (Method::GET, "/api/v1/traffic".to_owned()),
+        Word::Traffic(Some(service)) => {
+            (Method::GET, format!("/api/v1/traffic?service={}", encoded(service)))
+        }
+        Word::InForce => (Method::GET, "/api/v1/in-force".to_owned()),
     }
 }
 

@@ -13,6 +13,8 @@ pub mod keeper;
 pub mod line;
 mod link;
 mod probe;
+mod prometheus;
+mod watch;
 
 use crate::{
     clock::Clock,
@@ -30,6 +32,7 @@ use hands::Hands;
 use keeper::Told;
 use line::Line;
 use probe::Probe;
+use prometheus::Watched;
 use std::{ffi::OsString, sync::Arc, time::Duration};
 use tidegate_api::{Drill, DrillGuard};
 use tidegate_model::Time;
@@ -294,6 +297,9 @@ impl Shell {
             targets(&self.setup).into_iter().chain(guard_targets(&self.setup)).collect();
         let (timeout, events) = (self.setup.drill.load.timeout, self.events.clone());
         let agents = self.hands.agents();
+        let guards = &self.setup.drill.guards;
+        let watched: Vec<Watched> =
+            guards.iter().filter_map(|guard| Watched::of(guard, &self.setup.trust)).collect();
         self.tasks.spawn(async move {
             let checked = match agents {
                 Some(agents) => agents.check().await,
@@ -301,6 +307,10 @@ impl Shell {
             };
             let checked = match checked {
                 Ok(()) => probe::answers(&targets, timeout).await,
+                no => no,
+            };
+            let checked = match checked {
+                Ok(()) => guard::none_fires(&watched).await,
                 no => no,
             };
             let _ = events.send(Input::Event(Event::Checked(checked))).await;
@@ -336,6 +346,14 @@ impl Shell {
         for guard in self.setup.drill.guards.clone() {
             match guard {
                 DrillGuard::ErrorRate { above, over } => self.rates.push(ErrorRate::new(above, over)),
+                DrillGuard::Prometheus { .. } | DrillGuard::ErrorBudget { .. } => {
+                    let Some(watched) = Watched::of(&guard, &self.setup.trust) else { continue };
+                    let events = self.events.clone();
+                    self.tasks.spawn(async move {
+                        let why = watched.watch().await;
+                        let _ = events.send(Input::Event(Event::Guard(why))).await;
+                    });
+                }
                 DrillGuard::HttpCheck { url, interval, timeout, failures } => {
                     let target = Target { trust: self.setup.trust.clone(), ..Target::get(url) };
                     let events = self.events.clone();

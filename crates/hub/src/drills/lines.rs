@@ -160,5 +160,7 @@ fn told(word: Word) -> drill_word::Word {
         Word::Faults => drill_word::Word::Faults(proto::Nothing {}),
         Word::Clock => drill_word::Word::Clock(proto::Nothing {}),
         Word::Decisions(after) => drill_word::Word::DecisionsAfter(after),
+        Word::Traffic(service) => drill_word::Word::Traffic(service.unwrap_or_default()),
+        Word::InForce => drill_word::Word::InForce(proto::Nothing {}),
     }
 }

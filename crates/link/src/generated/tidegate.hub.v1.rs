@@ -251,7 +251,7 @@ pub struct DrillWord {
     #[prost(uint64, tag = "1")]
     pub number: u64,
     /// One of these.
-    #[prost(oneof = "drill_word::Word", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "drill_word::Word", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub word: ::core::option::Option<drill_word::Word>,
 }
 /// Nested message and enum types in `DrillWord`.
@@ -277,6 +277,12 @@ pub mod drill_word {
         /// Its timeline after the record of this number, a page of it.
         #[prost(uint64, tag = "7")]
         DecisionsAfter(u64),
+        /// What goes where: of a service (NAMESPACE/NAME), or of all if it is empty.
+        #[prost(string, tag = "8")]
+        Traffic(::prost::alloc::string::String),
+        /// What is in force there.
+        #[prost(message, tag = "9")]
+        InForce(super::Nothing),
     }
 }
 /// The fault of a drill ends.

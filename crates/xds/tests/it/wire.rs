@@ -275,18 +275,37 @@ async fn a_state_of_the_world_client_gets_versions_and_complete_clusters() {
     assert_eq!(first.control_plane.as_ref().unwrap().identifier, "test");
     requests.send(request(&first)).await.unwrap();
     let acked = server.event(|event| matches!(event, XdsEvent::Acked { .. })).await;
-    assert!(matches!(acked, XdsEvent::Acked { version, .. } if version == first.version_info));
+    let XdsEvent::Acked { version, batches, .. } = acked else { unreachable!() };
+    assert_eq!(
+        (version, batches),
+        (first.version_info.clone(), Vec::new()),
+        "nothing changed since it asked"
+    );
     server.remove(ResourceType::Cluster, "a");
     let second = within(responses.message()).await.unwrap().unwrap();
     assert_eq!(second.resources.len(), 1);
     assert_ne!(second.version_info, first.version_info);
+    let (removal, held) = (server.store.batch(), second.version_info.clone());
+    requests.send(request(&second)).await.unwrap();
+    let acked = server.event(|event| matches!(event, XdsEvent::Acked { .. })).await;
+    assert!(matches!(acked, XdsEvent::Acked { batches, .. } if batches == [removal]));
+    // What the client does not subscribe to is not its business; what is refused comes again.
+    server.set(&[endpoints("c", 1)]);
+    server.set(&[cluster("c", "")]);
+    let change = server.store.batch();
+    let second = within(responses.message()).await.unwrap().unwrap();
     let nack = DiscoveryRequest { error_detail: bad(), ..request(&second) };
     requests.send(nack).await.unwrap();
     server.event(|event| matches!(event, XdsEvent::Nacked { .. })).await;
     let status = &server.xds.nodes()[0];
     assert_eq!(status.transport, Transport::Sotw);
-    assert_eq!(status.types[0].acked, Some(first.version_info));
+    assert_eq!(status.types[0].acked, Some(held));
     assert_eq!(status.types[0].last_nack.as_ref().unwrap().error, "bad address");
+    server.set(&[cluster("d", "")]);
+    let third = within(responses.message()).await.unwrap().unwrap();
+    requests.send(request(&third)).await.unwrap();
+    let acked = server.event(|event| matches!(event, XdsEvent::Acked { .. })).await;
+    assert!(matches!(acked, XdsEvent::Acked { batches, .. } if batches == [change, server.store.batch()]));
 }
 
 #[tokio::test]
