@@ -14,6 +14,7 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
             Some(Needed::of(Role::Viewer))
         }
+        (true, path) if path.starts_with("/api/v1/clusters/") => Some(Needed::of(Role::Viewer)),
         (true, "/api/v1/drills") => Some(Needed::of(Role::Viewer)),
         (true, path) if path.starts_with("/api/v1/drills/") => Some(Needed::of(Role::Viewer)),
         // A fault may be felt by whoever shares the place.

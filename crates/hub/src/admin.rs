@@ -7,8 +7,8 @@ use crate::{
     office::{Asked, Office, OfficeError, Resumed},
     run::HubError,
     view::{
-        AuditView, CertificateView, ClusterView, DoneView, GrantView, HistoryView, RolloutView, StandbyView,
-        TokenView,
+        AuditView, CertificateView, ClusterView, DoneView, GrantView, HistoryView, KnowledgeView,
+        RolloutView, StandbyView, TokenView,
     },
 };
 use axum::{
@@ -43,6 +43,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/readyz", get(|| async { "ready\n" }))
         .route("/metrics", get(metrics_text))
         .route("/api/v1/clusters", get(clusters))
+        .route("/api/v1/clusters/{cluster}", get(knowledge))
         .route("/api/v1/clusters/{cluster}/revoke", post(revoke))
         .route("/api/v1/tokens", post(token))
         .route("/api/v1/rollout", get(rollout))
@@ -137,6 +138,25 @@ async fn clusters(
         view.rejected.retain(|it| caller.sees(&it.object));
     }
     Ok(Json(views))
+}
+
+async fn knowledge(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(cluster): Path<String>,
+) -> Result<Json<KnowledgeView>, Failure> {
+    let cluster: ClusterName =
+        cluster.parse().map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("{error}")))?;
+    let name = cluster.clone();
+    let view = work(shared, move |office| Ok(office.knowledge_view(&name)?)).await?;
+    let unknown = || format!("no cluster {cluster} is known; tidegate cluster list names the clusters");
+    let mut view = view.ok_or_else(|| Failure(StatusCode::NOT_FOUND, unknown()))?;
+    let sees = |service: &str| caller.sees(&format!("Service {service}"));
+    view.cluster.rejected.retain(|it| caller.sees(&it.object));
+    view.plans.retain(|it| sees(&it.service));
+    // Those without a service may name anything.
+    view.decisions.retain(|it| it.service.as_deref().map_or(caller.namespaces.is_none(), sees));
+    Ok(Json(view))
 }
 
 async fn rollout(

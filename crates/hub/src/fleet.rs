@@ -3,9 +3,10 @@
 //! A cluster has a session for each agent that is connected (replicas have one each) and keeps the last one after it ended,
 //! as the last knowledge. Everything is counted to the cluster of the certificate: no agent can speak for another one.
 
-use crate::view::{ClusterView, ObjectInCluster, ObjectState, RejectedView};
+use crate::view::{ClusterView, DecisionView, ObjectInCluster, ObjectState, PlanSummaryView, RejectedView};
 use crate::{
     condition::{Condition, MAX_NAMES, PoolState},
+    knowledge::{Decisions, Plans},
     waves::Seen,
 };
 use std::{
@@ -24,7 +25,7 @@ const MAX_GATEWAYS: usize = 5_000;
 /// The most objects that one cluster can reject by name.
 const MAX_REJECTED: usize = 1_000;
 /// The longest text that is kept.
-const MAX_TEXT: usize = 1_000;
+pub(crate) const MAX_TEXT: usize = 1_000;
 
 /// Why what an agent says is not taken. Its stream ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,8 @@ pub(crate) enum Excess {
     Pools,
     #[error("a cluster has at most {MAX_GATEWAYS} gateways")]
     Gateways,
+    #[error("a cluster tells of so many plans, or of one with so many targets, that something is wrong")]
+    Plans,
     #[error("a text is longer than {MAX_TEXT} bytes")]
     Text,
     #[error("a pool without a name")]
@@ -51,6 +54,7 @@ struct Session {
     held_back: Option<String>,
     pools: BTreeMap<(String, String), PoolState>,
     gateways: BTreeMap<String, GatewayState>,
+    plans: Plans,
     /// Whether it has told all of it on this stream.
     told: bool,
     /// Whether it has told what became of the policy that it holds.
@@ -92,6 +96,7 @@ impl Session {
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     clusters: BTreeMap<ClusterName, BTreeMap<u64, Session>>,
+    decisions: BTreeMap<ClusterName, Decisions>,
 }
 
 impl Fleet {
@@ -118,6 +123,7 @@ impl Fleet {
             held_back,
             pools: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            plans: Plans::default(),
             told: false,
             answered: held == 0,
             condition: None,
@@ -178,6 +184,7 @@ impl Fleet {
             session.pools.clear();
             session.gateways.clear();
         }
+        session.plans.take(status)?;
         for name in &status.removed_pools {
             session.pools.remove(&(name.service.clone(), name.zone.clone()));
         }
@@ -199,6 +206,10 @@ impl Fleet {
             let state = GatewayState { connected: gateway.connected, applied: gateway.applied, refused };
             session.gateways.insert(gateway.node.clone(), state);
         }
+        if !status.decisions.is_empty() {
+            self.decisions.entry(cluster.clone()).or_default().take(boot, &status.decisions)?;
+        }
+        let Some(session) = self.session(cluster, boot) else { return Ok(()) };
         match (session.pools.len() > MAX_POOLS, session.gateways.len() > MAX_GATEWAYS) {
             (true, _) => Err(Excess::Pools),
             (_, true) => Err(Excess::Gateways),
@@ -256,6 +267,12 @@ impl Fleet {
         }
     }
 
+    /// The plans and decisions of one cluster, as its agents told of them last.
+    pub(crate) fn knowledge(&self, cluster: &ClusterName) -> (Vec<PlanSummaryView>, u32, Vec<DecisionView>) {
+        let (plans, more) = self.speaker(cluster).map(|it| it.plans.views()).unwrap_or_default();
+        (plans, more, self.decisions.get(cluster).map(Decisions::views).unwrap_or_default())
+    }
+
     /// Where an object stands in a cluster that became what it is with the sequence `since`.
     pub(crate) fn object(
         &self,
@@ -296,7 +313,7 @@ impl Fleet {
     }
 }
 
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
 }
 

@@ -13,6 +13,7 @@ mod copy;
 mod documents;
 mod drills;
 mod fleet;
+mod knowledge;
 mod metrics;
 mod office;
 mod rolled_back;

@@ -36,6 +36,64 @@ pub struct ClusterView {
     pub revoked: bool,
 }
 
+/// What the hub knows of one cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnowledgeView {
+    /// How it stands, and how old all of this is.
+    pub cluster: ClusterView,
+    /// Plans that send anything elsewhere than to the zone where it enters.
+    pub plans: Vec<PlanSummaryView>,
+    /// How many more there are, of which the agent did not tell.
+    pub more_plans: u32,
+    /// What was decided there last, the oldest first.
+    pub decisions: Vec<DecisionView>,
+}
+
+/// Where the requests for a service that enter in a zone go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanSummaryView {
+    /// `NAMESPACE/NAME`.
+    pub service: String,
+    /// Where they enter.
+    pub zone: String,
+    /// Who serves.
+    pub shares: Vec<PlanShareView>,
+    /// What is answered with 503, in thousandths.
+    pub shed_permille: u32,
+    /// The rule that decided over the zone itself, or over the nearest place.
+    pub rule: String,
+    /// What it says.
+    pub why: String,
+}
+
+/// A part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanShareView {
+    /// `zone NAME` or `cluster NAME`.
+    pub target: String,
+    /// In thousandths.
+    pub permille: u32,
+}
+
+/// Something that an agent decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionView {
+    /// Its number in the life of the agent.
+    pub seq: u64,
+    /// When, by the clock there, in microseconds since 1970.
+    pub unix_micros: u64,
+    /// `planChanged`, `poolChanged` and so on.
+    pub kind: String,
+    /// The service that it is about; `None` for a place or the whole cluster.
+    pub service: Option<String>,
+    /// What, and why.
+    pub text: String,
+}
+
 /// An object that a cluster did not take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,9 +1,9 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
 use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets};
-use crate::admin::Ask;
+use crate::{admin::Ask, timeline::Timeline};
 use rand::Rng as _;
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_discovery::Given;
 use tidegate_link::{
     access::Grants,
@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) in_force: watch::Receiver<InForce>,
     pub(super) boot: PeerBoot,
     pub(super) asks: mpsc::Sender<Ask>,
+    /// What was decided.
+    pub(super) timeline: Arc<Timeline>,
     /// Whether a drill keeps the agent away.
     pub(super) left: watch::Receiver<bool>,
     /// Answers what is asked of drills.

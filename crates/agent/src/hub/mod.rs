@@ -11,11 +11,13 @@ mod files;
 mod held;
 mod join;
 mod keep;
+mod plans;
 mod report;
 mod session;
 mod shown;
 
 pub(crate) use files::rejected;
+pub(crate) use plans::elsewhere;
 pub(crate) use report::Report;
 pub(crate) use shown::GatewaySecrets;
 
@@ -142,7 +144,7 @@ pub(crate) async fn open(
         in_force: in_force_tx,
     };
     let agent = agent_name(&member.cluster, boot);
-    let desk = Desk::new(Shared { asks: asks.clone(), timeline, agent });
+    let desk = Desk::new(Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent });
     let client = Client {
         desk,
         left,
@@ -156,6 +158,7 @@ pub(crate) async fn open(
         in_force,
         boot,
         asks,
+        timeline,
         resend: false,
         at: 0,
     };

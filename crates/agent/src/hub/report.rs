@@ -1,6 +1,7 @@
 //! How this cluster is, for the hub: what changed since it was told last.
 
-use super::InForce;
+use super::{InForce, plans::PlanOf};
+use crate::timeline::Record;
 use std::collections::BTreeMap;
 use tidegate_link::hub::proto;
 use tidegate_model::{PoolStatus, ServiceName, Zone};
@@ -10,6 +11,8 @@ use tidegate_xds::NodeStatus;
 const MAX_POOLS: usize = 200_000;
 /// The most gateways that are told.
 const MAX_GATEWAYS: usize = 5_000;
+/// The longest text of a decision or a plan, in characters.
+pub(super) const MAX_TEXT: usize = 300;
 /// The most refused resources of a gateway that are told.
 const MAX_REFUSED: usize = 16;
 
@@ -22,6 +25,10 @@ pub(crate) struct Report {
     pub(crate) pools: Vec<PoolStatus>,
     /// The gateways.
     pub(crate) gateways: Vec<NodeStatus>,
+    /// The first of the plans that are not ordinary.
+    pub(crate) plans: Vec<PlanOf>,
+    /// How many more there are.
+    pub(crate) more_plans: u32,
 }
 
 /// What the hub was told, on one stream.
@@ -30,6 +37,8 @@ pub(super) struct Told {
     any: bool,
     pools: BTreeMap<(ServiceName, Zone), proto::Pool>,
     gateways: BTreeMap<String, proto::Gateway>,
+    plans: BTreeMap<(ServiceName, Zone), proto::Plan>,
+    more_plans: u32,
 }
 
 /// Up to which policy each gateway has accepted everything.
@@ -50,6 +59,12 @@ impl Gateways {
         self.0.retain(|node, _| report.gateways.iter().any(|it| it.node.id == *node));
         let each = report.gateways.iter().take(MAX_GATEWAYS);
         each.map(|status| (status.node.id.clone(), self.one(status, report.given))).collect()
+    }
+
+    /// Whether all that are connected have this policy.
+    pub(super) fn have(&self, policy: u64, report: &Report) -> bool {
+        let mut connected = report.gateways.iter().filter(|it| it.connected);
+        connected.all(|it| self.0.get(&it.node.id).is_some_and(|it| it.applied == policy))
     }
 
     fn one(&mut self, status: &NodeStatus, given: u64) -> proto::Gateway {
@@ -78,23 +93,41 @@ impl Told {
     /// What is news; `None` if nothing is.
     pub(super) fn news(
         &mut self,
-        pools: &[PoolStatus],
+        report: &Report,
         gateways: BTreeMap<String, proto::Gateway>,
+        decisions: &[Record],
     ) -> Option<proto::Status> {
-        let pools: BTreeMap<_, _> = pools.iter().take(MAX_POOLS).map(pool).collect();
+        let pools: BTreeMap<_, _> = report.pools.iter().take(MAX_POOLS).map(pool).collect();
+        let plans: BTreeMap<_, _> = report.plans.iter().map(PlanOf::told).collect();
+        let more_plans = report.more_plans;
         let status = proto::Status {
             full: !self.any,
             pools: changed(&self.pools, &pools),
             removed_pools: gone(&self.pools, &pools).map(|(service, zone)| name(service, zone)).collect(),
             gateways: changed(&self.gateways, &gateways),
             removed_gateways: gone(&self.gateways, &gateways).cloned().collect(),
+            plans: changed(&self.plans, &plans),
+            removed_plans: gone(&self.plans, &plans).map(|(service, zone)| name(service, zone)).collect(),
+            more_plans: (more_plans != self.more_plans).then_some(more_plans),
+            decisions: decisions.iter().filter_map(decision).collect(),
         };
-        *self = Self { any: true, pools, gateways };
+        *self = Self { any: true, pools, gateways, plans, more_plans };
         (status != proto::Status::default()).then_some(status)
     }
 }
 
-fn name(service: &ServiceName, zone: &Zone) -> proto::PoolName {
+/// What single endpoints do is too much to tell, and in the pools.
+fn decision(record: &Record) -> Option<proto::Decision> {
+    (record.kind != "endpointChanged").then(|| proto::Decision {
+        seq: record.seq,
+        unix_micros: record.unix_micros,
+        kind: record.kind.to_owned(),
+        service: record.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+        text: record.line().chars().take(MAX_TEXT).collect(),
+    })
+}
+
+pub(super) fn name(service: &ServiceName, zone: &Zone) -> proto::PoolName {
     proto::PoolName { service: service.to_string(), zone: zone.to_string() }
 }
 
@@ -149,13 +182,60 @@ mod tests {
             let it = proto::Gateway { node: "g".to_owned(), applied, ..Default::default() };
             BTreeMap::from([("g".to_owned(), it)])
         };
-        let first = told.news(&[status("a/a", 2), status("a/b", 2)], gateway(1)).unwrap();
+        let report = |pools: &[PoolStatus]| Report {
+            given: 1,
+            pools: pools.to_vec(),
+            gateways: Vec::new(),
+            plans: Vec::new(),
+            more_plans: 0,
+        };
+        let mut news = |pools: &[PoolStatus], gateways| told.news(&report(pools), gateways, &[]);
+        let first = news(&[status("a/a", 2), status("a/b", 2)], gateway(1)).unwrap();
         assert_eq!((first.full, first.pools.len(), first.gateways.len()), (true, 2, 1));
-        assert_eq!(told.news(&[status("a/a", 2), status("a/b", 2)], gateway(1)), None);
-        let second = told.news(&[status("a/a", 1)], gateway(2)).unwrap();
+        assert_eq!(news(&[status("a/a", 2), status("a/b", 2)], gateway(1)), None);
+        let second = news(&[status("a/a", 1)], gateway(2)).unwrap();
         assert_eq!((second.full, second.pools.len(), second.gateways.len()), (false, 1, 1));
         assert_eq!(second.removed_pools[0].service, "a/b");
-        let third = told.news(&[status("a/a", 1)], BTreeMap::new()).unwrap();
+        let third = news(&[status("a/a", 1)], BTreeMap::new()).unwrap();
         assert_eq!(third.removed_gateways, ["g"]);
+    }
+
+    #[test]
+    fn plans_and_decisions_are_told_once_and_again_to_another_stream() {
+        let share = |parts| tidegate_model::Share::new(parts).unwrap();
+        let plan = |parts: u32| PlanOf {
+            service: "a/a".parse().unwrap(),
+            zone: "z".parse().unwrap(),
+            shares: [
+                ("zone z".parse().unwrap(), share(10_000 - parts)),
+                ("cluster west".parse().unwrap(), share(parts)),
+            ]
+            .into_iter()
+            .collect(),
+            shed: share(0),
+            reason: None,
+        };
+        let report = |plans: Vec<PlanOf>, more_plans| Report {
+            given: 1,
+            pools: Vec::new(),
+            gateways: Vec::new(),
+            plans,
+            more_plans,
+        };
+        let record = |seq, kind| Record { seq, kind, reason: "x".repeat(MAX_TEXT + 1), ..Record::default() };
+        let mut told = Told::default();
+        let decided = [record(1, "planChanged"), record(2, "endpointChanged")];
+        let first = told.news(&report(vec![plan(2500)], 3), BTreeMap::new(), &decided).unwrap();
+        let permille: Vec<u32> = first.plans[0].shares.iter().map(|it| it.permille).collect();
+        assert_eq!((permille, first.more_plans), (vec![750, 250], Some(3)));
+        assert_eq!((first.decisions.len(), first.decisions[0].text.len()), (1, MAX_TEXT));
+        assert_eq!(told.news(&report(vec![plan(2500)], 3), BTreeMap::new(), &[]), None);
+        let second = told.news(&report(vec![plan(5000)], 3), BTreeMap::new(), &[]).unwrap();
+        assert_eq!((second.plans.len(), second.more_plans), (1, None));
+        let third = told.news(&report(Vec::new(), 0), BTreeMap::new(), &[]).unwrap();
+        assert_eq!((third.removed_plans[0].service.as_str(), third.more_plans), ("a/a", Some(0)));
+        // Another stream knows nothing.
+        let again = Told::default().news(&report(vec![plan(5000)], 3), BTreeMap::new(), &decided).unwrap();
+        assert_eq!((again.full, again.plans.len(), again.decisions.len()), (true, 1, 1));
     }
 }

@@ -18,13 +18,19 @@ use tidegate_link::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 /// How often the loop is asked how it is.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often after a policy came, until the gateways have it: somebody waits for that.
+const LOOK_CLOSELY: Duration = Duration::from_millis(200);
+/// How long so often. A gateway that takes longer is told of with the others' next look.
+const CLOSELY_FOR: Duration = Duration::from_secs(10);
+/// The most decisions that are told at a time; whoever missed more misses the oldest.
+const MAX_DECISIONS: u64 = 100;
 /// A hub that heard nothing for so long is told that nothing changed, so that it knows how old its knowledge is.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// An answer of the loop or of the hub may take so long.
@@ -43,6 +49,10 @@ struct Session<'c> {
     /// A policy of which not all parts have come.
     parts: Option<proto::Policy>,
     said: Instant,
+    /// When a policy came into force, while a gateway has not got it.
+    awaited: Option<Instant>,
+    /// The last decision that was told on this stream.
+    decided: u64,
     renewal_tried: Option<Instant>,
 }
 
@@ -67,8 +77,6 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
     tracing::info!(hub = client.address(), "connected to the hub");
     let mut in_force = client.in_force.clone();
     in_force.mark_changed();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut session = Session {
         client,
         channel,
@@ -77,8 +85,11 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
         gateways: Gateways::default(),
         parts: None,
         said: Instant::now(),
+        awaited: None,
+        decided: 0,
         renewal_tried: None,
     };
+    let mut look = Box::pin(sleep(Duration::ZERO));
     loop {
         tokio::select! {
             message = inbound.message() => match message {
@@ -90,11 +101,14 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
                 let now = in_force.borrow_and_update().clone();
                 if now.sequence > 0 {
                     say(&session.out, from_agent::What::Applied(applied(&now))).await?;
+                    session.awaited = Some(Instant::now());
+                    look.as_mut().reset(tokio::time::Instant::now());
                 }
             }
-            _ = look.tick() => {
+            () = &mut look => {
                 session.report().await?;
                 session.renew().await;
+                look.as_mut().reset(tokio::time::Instant::now() + pause(session.awaited.map(|since| since.elapsed())));
             }
         }
     }
@@ -122,6 +136,11 @@ fn gather(
         return Ok(None);
     }
     Ok(Some(policy))
+}
+
+/// Until the next look, where gateways have been awaited for so long.
+fn pause(awaited: Option<Duration>) -> Duration {
+    if awaited.is_some_and(|it| it < CLOSELY_FOR) { LOOK_CLOSELY } else { LOOK }
 }
 
 async fn say(out: &Out, what: from_agent::What) -> Result<(), String> {
@@ -236,7 +255,14 @@ impl Session<'_> {
 
     async fn tell(&mut self, report: &Report) -> Result<(), String> {
         let gateways = self.gateways.look(report);
-        let news = self.told.news(&report.pools, gateways);
+        if self.gateways.have(self.client.in_force.borrow().sequence, report) {
+            self.awaited = None;
+        }
+        let from = self.decided.max(self.client.timeline.last().saturating_sub(MAX_DECISIONS));
+        let decisions =
+            self.client.timeline.after(from, usize::try_from(MAX_DECISIONS).unwrap_or(usize::MAX));
+        self.decided = decisions.last().map_or(from, |it| it.seq);
+        let news = self.told.news(report, gateways, &decisions);
         let due = self.said.elapsed() >= SIGN_OF_LIFE;
         if let Some(status) = news.or_else(|| due.then(proto::Status::default)) {
             self.said = Instant::now();
@@ -282,6 +308,12 @@ impl Session<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gateways_that_are_awaited_are_looked_at_more_often_for_a_while() {
+        assert_eq!((pause(None), pause(Some(Duration::ZERO))), (LOOK, LOOK_CLOSELY));
+        assert_eq!((pause(Some(CLOSELY_FOR - LOOK_CLOSELY)), pause(Some(CLOSELY_FOR))), (LOOK_CLOSELY, LOOK));
+    }
 
     #[test]
     fn a_policy_in_parts_counts_with_the_last_one() {

@@ -7,7 +7,7 @@ use crate::{
     core::Input,
     drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
-    hub::Report,
+    hub::{self, Report},
     shifts::{ShiftQuery, ShiftView},
     view::{InForceView, PeerStatus, Status, refusal_counts},
 };
@@ -32,7 +32,9 @@ impl Shell {
             Ask::Report(answer) => {
                 let pools =
                     self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
-                let _ = answer.send(Report { given: self.given, pools, gateways: self.xds.nodes() });
+                let (plans, more_plans) = self.core.engine().map(hub::elsewhere).unwrap_or_default();
+                let gateways = self.xds.nodes();
+                let _ = answer.send(Report { given: self.given, pools, gateways, plans, more_plans });
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));

@@ -3,7 +3,7 @@
 use super::Office;
 use crate::{
     store::{AuditRecord, CertificateRecord, StoreError},
-    view::{AuditView, ClusterView, ObjectView, RolloutView},
+    view::{AuditView, ClusterView, KnowledgeView, ObjectView, RolloutView},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +50,15 @@ impl Office {
             }
         };
         Ok(clusters.iter().map(view).collect())
+    }
+
+    /// What is known of one cluster; `None` if there is none of that name.
+    pub(crate) fn knowledge_view(&self, cluster: &ClusterName) -> Result<Option<KnowledgeView>, StoreError> {
+        let Some(view) = self.cluster_views()?.into_iter().find(|it| it.cluster == *cluster) else {
+            return Ok(None);
+        };
+        let (plans, more_plans, decisions) = self.fleet().knowledge(cluster);
+        Ok(Some(KnowledgeView { cluster: view, plans, more_plans, decisions }))
     }
 
     pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {

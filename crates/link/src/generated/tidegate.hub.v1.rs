@@ -169,6 +169,66 @@ pub struct Status {
     /// Gateways that are gone, by node.
     #[prost(string, repeated, tag = "5")]
     pub removed_gateways: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Plans that are new or changed, of those that send anything elsewhere than to the zone where it enters. What is ordinary is not told.
+    #[prost(message, repeated, tag = "6")]
+    pub plans: ::prost::alloc::vec::Vec<Plan>,
+    /// Plans that are ordinary again, or gone.
+    #[prost(message, repeated, tag = "7")]
+    pub removed_plans: ::prost::alloc::vec::Vec<PoolName>,
+    /// How many more there are that are not told, when that changes.
+    #[prost(uint32, optional, tag = "8")]
+    pub more_plans: ::core::option::Option<u32>,
+    /// What was decided, oldest first. Some may come again on another stream: the numbers tell.
+    #[prost(message, repeated, tag = "9")]
+    pub decisions: ::prost::alloc::vec::Vec<Decision>,
+}
+/// Where the requests for a service that enter in a zone go.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Plan {
+    /// The service, and the zone of the agent's own cluster.
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<PoolName>,
+    /// Who serves.
+    #[prost(message, repeated, tag = "2")]
+    pub shares: ::prost::alloc::vec::Vec<PlanShare>,
+    /// What is answered with 503, in thousandths.
+    #[prost(uint32, tag = "3")]
+    pub shed_permille: u32,
+    /// The rule that decided over the zone itself, or over the nearest place if it has none.
+    #[prost(string, tag = "4")]
+    pub rule: ::prost::alloc::string::String,
+    /// What it says, for people.
+    #[prost(string, tag = "5")]
+    pub why: ::prost::alloc::string::String,
+}
+/// A part of a plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanShare {
+    /// `zone NAME` of the own cluster, or `cluster NAME`.
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    /// In thousandths.
+    #[prost(uint32, tag = "2")]
+    pub permille: u32,
+}
+/// Something that an agent decided.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Decision {
+    /// Its number, from 1, in the life of the agent.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// When, by the clock of the agent's machine, in microseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub unix_micros: u64,
+    /// planChanged, poolChanged, locationChanged, shiftChanged, peerChanged and so on.
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    /// NAMESPACE/NAME of the service that it is about; empty for none.
+    #[prost(string, tag = "4")]
+    pub service: ::prost::alloc::string::String,
+    /// What, and why.
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
 }
 /// The name of a pool in its cluster.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
