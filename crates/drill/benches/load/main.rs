@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask bench load [-- --seconds N --rate N]`. The generator has a core of its own, the server another:
 //! 1. nginx (or the toy, where nginx is missing) at the rate for so long: how late requests start, memory each second;
-//! 2. a toy that takes 5 ms: the generator, then `wrk` and `hey`, where they are installed, at about the same rate.
+//! 2. a toy that takes 5 ms, kept busy over the same number of connections by the generator, `wrk` and `hey` (where they
+//!    are installed) in turn; see `others`.
 
 #![allow(
     clippy::print_stdout,
@@ -23,10 +24,6 @@ use tidegate_drill::{
 
 /// The core of the generator; servers run on the next.
 const CORE: usize = 0;
-/// How long the toy takes to answer.
-const TOY_DELAY: Duration = Duration::from_millis(5);
-/// How long each client is compared for.
-const COMPARED: Duration = Duration::from_secs(10);
 
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -40,9 +37,10 @@ fn main() {
     };
     let rate = number("--rate", 10_000);
     let seconds = number("--seconds", 30);
+    let rounds = number("--rounds", others::ROUNDS);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let steady = steady(&runtime, rate, Duration::from_secs(seconds.into()));
-    let compared = others::compare(&runtime, rate);
+    let compared = others::compare(&runtime, rounds);
     let results = json!({ "steady": steady, "compared": compared });
     println!("{}", serde_json::to_string_pretty(&results).unwrap());
     if let Some(path) = env::var_os("TIDEGATE_BENCH_RESULTS") {
@@ -50,13 +48,18 @@ fn main() {
     }
 }
 
-/// One load after another, each for so long.
-fn load(runtime: &tokio::runtime::Runtime, url: &str, rate_rps: u32, lasts: Duration) -> (Run, Vec<u64>) {
+/// One load after another, each for so long, with at most so many requests in flight.
+fn load(
+    runtime: &tokio::runtime::Runtime,
+    url: &str,
+    (rate_rps, in_flight_limit): (u32, usize),
+    lasts: Duration,
+) -> (Run, Vec<u64>) {
     let spec = Spec {
         targets: vec![Target::get(url)],
         sources: Vec::new(),
         rate_rps,
-        in_flight_limit: 2000,
+        in_flight_limit,
         timeout: Duration::from_secs(5),
         keep: Keep::Sums,
         pinned_to: Some(CORE),
@@ -80,7 +83,7 @@ fn steady(runtime: &tokio::runtime::Runtime, rate: u32, lasts: Duration) -> serd
     let server = server::nginx(CORE + 1).unwrap_or_else(|| server::toy(CORE + 1, Duration::ZERO));
     println!("{rate} requests/s against {} for {} s", server.name, lasts.as_secs());
     let load_before = machine_load();
-    let (run, memory) = load(runtime, &server.url, rate, lasts);
+    let (run, memory) = load(runtime, &server.url, (rate, 2000), lasts);
     // A run of minutes warms up for one, a short one for a tenth.
     let warm = memory.len().div_ceil(10).min(60);
     let settled = memory.get(warm..).unwrap_or_default();
