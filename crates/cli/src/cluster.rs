@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
-use tidegate_hub::view::{ClusterView, DoneView, TokenView};
+use tidegate_hub::view::{ClusterView, DoneView, KnowledgeView, TokenView};
 use tidegate_model::ClusterName;
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub(crate) enum Command {
     JoinToken(JoinToken),
     /// Show the clusters and how the hub knows them.
     List(Options),
+    /// Show what the hub knows of a cluster: where its requests go if not to where they enter, and what was decided last.
+    Show(Show),
     /// Put a cluster out: its certificates are revoked and its streams end. Its agent goes on with the policy that it has.
     Revoke(Revoke),
 }
@@ -29,6 +31,14 @@ pub(crate) struct Options {
     /// The form of the output.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Show {
+    /// The cluster.
+    cluster: ClusterName,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Parser)]
@@ -60,6 +70,7 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::JoinToken(args) => join_token(args).await?,
         Command::List(options) => list(options).await?,
+        Command::Show(args) => show(args).await?,
         Command::Revoke(args) => {
             let path = format!("/api/v1/clusters/{}/revoke", encoded(args.cluster.as_str()));
             let answer: DoneView = args.door.ask(&path).await?;
@@ -128,6 +139,50 @@ async fn list(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+async fn show(args: &Show) -> Result<()> {
+    let path = format!("/api/v1/clusters/{}", encoded(args.cluster.as_str()));
+    let known: KnowledgeView = args.options.door.get(&path).await?;
+    if args.options.output == Output::Json {
+        say!("{}", serde_json::to_string_pretty(&known)?);
+        return Ok(());
+    }
+    let it = &known.cluster;
+    let pools = format!("{} pools ({} not serving)", it.pools, it.pools_not_serving);
+    say!("{}: {}; {} services, {pools}, {} gateways", it.cluster, standing(it), it.services, it.gateways);
+    if known.plans.is_empty() {
+        say!("All requests go to the zone where they enter.");
+    } else {
+        let mut table = table::new(&["SERVICE", "FROM", "TO", "WHY"]);
+        for plan in &known.plans {
+            let mut to: Vec<String> =
+                plan.shares.iter().map(|it| format!("{} {}", permille(it.permille), it.target)).collect();
+            if plan.shed_permille > 0 {
+                to.push(format!("{} 503", permille(plan.shed_permille)));
+            }
+            table.add_row([plan.service.clone(), plan.zone.clone(), to.join(", "), plan.why.clone()]);
+        }
+        say!("{table}");
+    }
+    if known.more_plans > 0 {
+        say!("and {} more", known.more_plans);
+    }
+    for decision in &known.decisions {
+        say!("{}  {}", clock(decision.unix_micros), decision.text);
+    }
+    Ok(())
+}
+
+fn permille(share: u32) -> String {
+    format!("{}.{}%", share / 10, share % 10)
+}
+
+/// The time of day, UTC.
+fn clock(unix_micros: u64) -> String {
+    let seconds = unix_micros / 1_000_000 % 86_400;
+    let millis = unix_micros / 1000 % 1000;
+    format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn standing(it: &ClusterView) -> String {

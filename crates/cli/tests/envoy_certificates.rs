@@ -1,5 +1,5 @@
 //! The certificates by which Envoys come to their agent, replaced under real ones: before they end, and by another authority. No
-//! request notices, and an old one is good for nothing.
+//! request notices, and an old one is good for nothing. What is measured is on stderr, in lines that begin with `MEASURED`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,14 +9,17 @@ use std::{
     fs,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use support::{
     command::{Ran, finish, tidegate},
     envoy,
     hub::{Agent, agent_command},
-    pair::{DOMAIN, EAST, Pair, Side, certificate, get, load},
+    pair::{Counts, DOMAIN, EAST, Pair, Side, certificate, get, load},
     wait_until,
 };
 use tidegate_link::{
@@ -73,6 +76,15 @@ fn until_config(admin: SocketAddr, text: &str) {
     });
 }
 
+/// Ends the load, of which no request may have failed.
+fn none_failed(what: &str, (stop, counts): (Arc<AtomicBool>, Arc<Counts>)) {
+    stop.store(true, Ordering::SeqCst);
+    let count = |it: &AtomicU64| it.load(Ordering::SeqCst);
+    let (sent, failed, longest) = (count(&counts.0), count(&counts.1), count(&counts.2));
+    eprintln!("MEASURED {what}: {failed} of {sent} requests failed, longest {longest} ms");
+    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+}
+
 fn refused(ran: &Ran, words: &str) {
     assert!(ran.code == Some(1) && ran.stderr.contains(words), "{words}: {ran:?}");
 }
@@ -89,7 +101,7 @@ async fn an_envoys_own_certificate_is_renewed_under_load_and_the_old_one_is_refu
     let began = Instant::now();
     let old = fs::read_to_string(folders[0].join("gateway.pem")).unwrap();
     let roots = fs::read_to_string(folders[0].join("agent-ca.crt")).unwrap();
-    let (stop, counts) = load(pair.east.edge);
+    let load = load(pair.east.edge);
     until_renewed(&mut pair.east, 1);
     let took = began.elapsed();
     assert!((9..15).contains(&took.as_secs()), "at two thirds of 15 s, not after {took:?}");
@@ -105,6 +117,18 @@ async fn an_envoys_own_certificate_is_renewed_under_load_and_the_old_one_is_refu
     assert_eq!(connected(&pair), 2, "no stream ended by it");
     change_policy(&pair, "321ms");
     until_config(pair.east.edge_admin, "0.321s");
+    let has_it = Instant::now();
+    wait_until("the hub to hear that both gateways have it", || {
+        let rollout = pair.hub.json(&["rollout", "status"]);
+        let object = rollout["objects"]
+            .as_array()?
+            .iter()
+            .find(|it| it["object"] == "FailoverPolicy shop/web")?
+            .clone();
+        let east = object["clusters"].as_array()?.iter().find(|it| it["cluster"] == EAST)?.clone();
+        (east["gatewaysApplied"] == 2).then_some(())
+    });
+    eprintln!("MEASURED the hub hears of it {} ms after Envoy shows it", has_it.elapsed().as_millis());
 
     // What they came with first has ended: it opens no door any more, and a new connection needs the new one.
     wait_until("the end of the first certificates", || {
@@ -122,10 +146,7 @@ async fn an_envoys_own_certificate_is_renewed_under_load_and_the_old_one_is_refu
     change_policy(&pair, "432ms");
     until_config(pair.east.edge_admin, "0.432s");
     until_renewed(&mut pair.east, 2);
-    stop.store(true, Ordering::SeqCst);
-    let (sent, failed) = (counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst));
-    println!("{sent} requests, {failed} failed");
-    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+    none_failed("certificates for 15 s are renewed, and the agent restarts", load);
     let told = [&agent, &pair.east.agent.running.said()];
     assert!(told.iter().all(|it| !it.contains("PRIVATE KEY")), "a key is shown to nobody");
 }
@@ -149,7 +170,7 @@ async fn the_agents_own_authority_is_replaced_under_load_without_a_failed_reques
         certificate(&pair.place.at(EAST), gateway, folder, &["--ttl", "60s"]);
     }
     let old = fs::read_to_string(folders[0].join("gateway.pem")).unwrap();
-    let (stop, counts) = load(pair.east.edge);
+    let load = load(pair.east.edge);
     let believed = |count: usize| {
         wait_until(&format!("{count} roots at both gateways"), || {
             let roots = folders.iter().map(|folder| fs::read_to_string(folder.join("agent-ca.crt")).unwrap());
@@ -184,10 +205,7 @@ async fn the_agents_own_authority_is_replaced_under_load_without_a_failed_reques
     start_again_in_place(&mut pair);
     change_policy(&pair, "321ms");
     until_config(pair.east.edge_admin, "0.321s");
-    stop.store(true, Ordering::SeqCst);
-    let (sent, failed) = (counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst));
-    println!("{sent} requests, {failed} failed");
-    assert!(sent > 100 && failed == 0, "{failed} of {sent} failed");
+    none_failed("the agent's authority is replaced, and the agent restarts", load);
 }
 
 /// For Envoys that somebody else runs there is a command of its own.

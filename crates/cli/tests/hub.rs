@@ -340,6 +340,91 @@ fn another_hub_takes_over_from_a_copy_that_is_older_than_what_agents_hold() {
 }
 
 #[test]
+fn the_hub_knows_where_a_cluster_sends_what_it_does_not_serve_where_it_enters() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    // Nobody answers at these addresses.
+    let unchecked = policy("web", "holdDown: 11s")
+        .replace("failback: {", "healthCheck: {active: {type: None}}\n  failback: {");
+    place.write("web.yaml", &unchecked);
+    let manifests = place.at("manifests");
+    fs::create_dir(&manifests).unwrap();
+    // One zone has nobody, so the other serves for both.
+    let service = |ready| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+             addressType: IPv4\nports: [{{name: http, port: 9}}]\nendpoints:\n\
+             - {{addresses: [127.0.77.1], zone: a, conditions: {{ready: {ready}}}}}\n\
+             - {{addresses: [127.0.77.2], zone: b, conditions: {{ready: true}}}}\n"
+        )
+    };
+    fs::write(manifests.join("web.yaml"), service("true")).unwrap();
+    let mut hub = Hub::start(&place, ANY, &["--admin-tls", ANY]);
+    let door = hub.running.until_said("its door", bound("serves people")).to_string();
+    let agent = Agent::join(&place, &hub, "us-east", Some(&manifests));
+    let show = || hub.json(&["cluster", "show", "us-east"]);
+    wait_until("its pools", || (show()["cluster"]["pools"] == 2).then_some(()));
+    assert_eq!(show()["plans"], serde_json::json!([]), "what is ordinary is not told");
+
+    fs::write(manifests.join("web.yaml"), service("false")).unwrap();
+    let plan = wait_until("the plan", || show()["plans"].as_array()?.first().cloned());
+    assert_eq!((&plan["service"], &plan["zone"]), (&"shop/web".into(), &"a".into()));
+    assert_eq!(plan["shares"], serde_json::json!([{"target": "zone b", "permille": 1000}]));
+    assert!(plan["why"].as_str().unwrap().contains("zone a"), "{plan}");
+    let decided = |seen: &serde_json::Value| -> Vec<u64> {
+        seen["decisions"].as_array().unwrap().iter().map(|it| it["seq"].as_u64().unwrap()).collect()
+    };
+    let before = wait_until("the decision", || {
+        let seen = show();
+        let moved = seen["decisions"].as_array()?.iter().any(|it| it["kind"] == "planChanged");
+        moved.then(|| decided(&seen))
+    });
+    let table = hub.ask(&["cluster", "show", "us-east"]).stdout;
+    assert!(table.contains("connected, heard") && table.contains("100.0% zone b"), "{table}");
+
+    // Whoever is limited to another namespace sees none of it.
+    let ran = hub.ask(&["access", "grant", "pia", "--role", "viewer", "--namespace", "pay"]);
+    fs::write(place.at("pia"), ran.stdout).unwrap();
+    let token = place.at("pia");
+    let asked = [
+        "cluster",
+        "show",
+        "us-east",
+        "-o",
+        "json",
+        "--admin",
+        &door,
+        "--token-file",
+        token.to_str().unwrap(),
+    ];
+    let seen: serde_json::Value = serde_json::from_str(&run(asked).stdout).unwrap();
+    assert_eq!((&seen["plans"], &seen["decisions"]), (&serde_json::json!([]), &serde_json::json!([])));
+
+    // A hub that starts knows it again from the agent, each decision once; what the agent said last stays when it is gone.
+    let (listen, admin) = (hub.listen.to_string(), hub.admin);
+    hub.running.signal(rustix::process::Signal::KILL);
+    hub.running.ended();
+    drop(hub);
+    let hub = Hub::start(&place, &listen, &[]);
+    assert_ne!(hub.admin, admin);
+    let show = || hub.json(&["cluster", "show", "us-east"]);
+    wait_until("the plan again", || show()["plans"].as_array()?.first().cloned());
+    let after =
+        wait_until("the decisions again", || Some(decided(&show())).filter(|it| it.len() >= before.len()));
+    assert!(
+        after.windows(2).all(|pair| pair[0] < pair[1]) && after.starts_with(&before),
+        "{before:?} {after:?}"
+    );
+    drop(agent);
+    wait_until("its end", || (show()["cluster"]["connected"] == false).then_some(()));
+    assert_eq!(show()["plans"].as_array().unwrap().len(), 1);
+    let ran = hub.ask(&["cluster", "show", "nowhere"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("no cluster nowhere is known"), "{ran:?}");
+}
+
+#[test]
 fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
     let place = Place::new();
     place.write("clusters.yaml", CLUSTERS);

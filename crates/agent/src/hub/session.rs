@@ -25,8 +25,9 @@ use tonic::transport::Channel;
 
 /// How often the loop is asked how it is.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often after a policy came, until the gateways have it: somebody waits for that.
-const LOOK_CLOSELY: Duration = Duration::from_millis(200);
+/// How often after a policy came, until the gateways have it: somebody waits for that. That they have it is seen by two looks in a
+/// row, because a stream learns of a change a moment after the store has it; much more often would call it too soon.
+const LOOK_CLOSELY: Duration = Duration::from_millis(500);
 /// How long so often. A gateway that takes longer is told of with the others' next look.
 const CLOSELY_FOR: Duration = Duration::from_secs(10);
 /// The most decisions that are told at a time; whoever missed more misses the oldest.

@@ -17,7 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(crate) const EAST: &str = "us-east";
@@ -38,15 +38,20 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Sends requests one after the other, each on a connection of its own, until told to stop: how many, and how many failed.
-pub(crate) fn load(edge: SocketAddr) -> (Arc<AtomicBool>, Arc<(AtomicU64, AtomicU64)>) {
-    let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new((AtomicU64::new(0), AtomicU64::new(0))));
+/// How many requests there were, how many failed, and how long the longest took, in milliseconds.
+pub(crate) type Counts = (AtomicU64, AtomicU64, AtomicU64);
+
+/// Sends requests one after the other, each on a connection of its own, until told to stop.
+pub(crate) fn load(edge: SocketAddr) -> (Arc<AtomicBool>, Arc<Counts>) {
+    let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
     let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&counts));
     std::thread::spawn(move || {
         while !stopped.load(Ordering::SeqCst) {
+            let asked = Instant::now();
             let served = get(edge, "/").is_some_and(|it| it.starts_with("HTTP/1.1 200"));
             counted.0.fetch_add(1, Ordering::SeqCst);
             counted.1.fetch_add(u64::from(!served), Ordering::SeqCst);
+            counted.2.fetch_max(u64::try_from(asked.elapsed().as_millis()).unwrap(), Ordering::SeqCst);
         }
     });
     (stop, counts)
