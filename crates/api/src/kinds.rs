@@ -5,6 +5,7 @@
 mod class;
 mod drill;
 mod drill_fault;
+mod drill_lab;
 mod drill_schedule;
 mod drill_target;
 mod failover;
