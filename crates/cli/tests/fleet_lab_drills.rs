@@ -21,7 +21,7 @@ use support::{
     course::{Course, EAST, EUROPE, cluster, spec},
     until,
 };
-use tidegate_lab::{demo::Control, fetch};
+use tidegate_lab::{demo::Control, fetch, fleet::agent::AgentEvent};
 
 const HOST: &str = "web.shop.example";
 
@@ -164,7 +164,11 @@ async fn workloads_that_a_lab_breaks_are_missed_as_an_own_client_misses_them() {
             assert!(last >= least, "{lab}: it was to last 4 s, and was over after {last} ms");
         }
         // A zone is lost: what is left takes over before it is mended.
+        let from = scene.course.events(EAST).await.len();
         let (report, own) = scene.measured(EAST, "zone: us-east-1a, region: us-east", "do: Refuse").await;
+        let events = scene.course.events(EAST).await.split_off(from);
+        let lost = |it: &&AgentEvent| it.kind == "poolChanged" && it.zone.as_deref() == Some("us-east-1a");
+        assert!(events.iter().any(|it| lost(&it)), "the agent saw nothing of it: {events:#?}");
         let last = bad(&report, &own).last().copied().unwrap_or(0.0);
         agree("one zone, last bad", report["costs"]["lastBadMs"].as_f64().unwrap_or(0.0), last);
         assert!(last < 4000.0, "the other zone takes over");
@@ -214,7 +218,11 @@ async fn links_that_a_lab_cuts_or_delays_are_missed_as_an_own_client_misses_them
         println!("each way 20 ms longer: an answer takes {longer:.1} ms longer");
         assert!((30.0..=90.0).contains(&longer), "{longer} ms");
         for target in [link, "region: us-east"] {
+            let from = scene.course.events(EUROPE).await.len();
             let (report, own) = scene.measured(EUROPE, target, "do: Cut").await;
+            let events = scene.course.events(EUROPE).await.split_off(from);
+            let parted = |it: &&AgentEvent| it.kind == "peerChanged" && it.peer.as_deref() == Some(EAST);
+            assert!(events.iter().any(|it| parted(&it)), "the agent saw nothing of it: {events:#?}");
             let (bad, found) = (bad(&report, &own), report["costs"]["lastBadMs"].as_f64());
             let last = bad.last().copied().unwrap_or(0.0);
             agree(&format!("cut of {target}, last bad"), found.unwrap_or(0.0), last);
