@@ -3,6 +3,7 @@
 //! Reading is here and in `kinds::drill`; running is the business of the crate `drill`.
 
 use crate::{
+    drill_lab::LabFault,
     duration,
     fields::Wrong,
     kinds::Spec,
@@ -93,6 +94,8 @@ pub enum AgentFaultKind {
     Delay(Duration),
     /// Gateways answer a part of the requests with 503.
     Brownout,
+    /// No agent, but a lab breaks it, at a fleet of its own. From the command line only, to the lab that is named there.
+    Lab(LabFault),
 }
 
 /// Commands that break and mend; the first word is the program, relative to where `tidegate` was started.

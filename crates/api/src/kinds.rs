@@ -6,6 +6,7 @@ mod class;
 mod drill;
 mod drill_fault;
 mod drill_guard;
+mod drill_lab;
 mod drill_schedule;
 mod drill_target;
 mod failover;

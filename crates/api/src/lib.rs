@@ -11,6 +11,7 @@ mod change;
 mod checks;
 mod config;
 mod drill;
+mod drill_lab;
 mod drill_schedule;
 mod duration;
 mod fields;
@@ -47,6 +48,7 @@ pub use drill::{
     AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,
     DrillTarget, ExecFault, Measure, Objective, PrometheusAsk, Unit, read_drill,
 };
+pub use drill_lab::{LabFault, LabProcess};
 pub use drill_schedule::{BlockedTime, DrillSchedule, read_schedules};
 pub use duration::parse as parse_duration;
 pub use fleet::fleet_state;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::{
     io::IsTerminal,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,6 +28,10 @@ pub(crate) struct Args {
     /// Leave the fleet running at the end, until Ctrl-C, and print what there is to try.
     #[arg(long)]
     keep: bool,
+    /// Lose nothing by itself: run the fleet until Ctrl-C, and let `tidegate drill run FILE --lab ADDR` break it by this address
+    /// of loopback.
+    #[arg(long, value_name = "ADDR", value_parser = loopback, conflicts_with_all = ["json", "keep", "rate", "post"])]
+    admin: Option<SocketAddr>,
     /// Requests per second on each edge.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
@@ -57,6 +62,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         live: stdout.is_terminal(),
         ..DemoOptions::new(binaries)
     };
+    if let Some(admin) = args.admin {
+        return match demo::serve(options, admin, &mut std::io::stdout()).await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(DemoError::Interrupted) => Ok(ExitCode::from(130)),
+            Err(error) => Err(error.into()),
+        };
+    }
     match demo::run(options, &mut std::io::stdout()).await {
         Ok(report) if report.passed => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::FAILURE),
@@ -64,6 +76,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Err(DemoError::Interrupted) => Ok(ExitCode::from(130)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whoever reaches a lab's address may break its fleet.
+pub(crate) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address = text.parse::<SocketAddr>().map_err(|_| "write an address and a port: 127.0.0.1:18200")?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("a lab is reached on loopback only: 127.0.0.1:18200".to_owned())
 }
 
 /// Where the shell would find a program.

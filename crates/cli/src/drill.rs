@@ -3,7 +3,7 @@
 use crate::{
     admin::{HubDoor, Token},
     cluster::Options,
-    drill_hub, drill_remote, drill_report, drill_schedule, drill_signed, stop,
+    drill_hub, drill_lab, drill_remote, drill_report, drill_schedule, drill_signed, stop,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -22,7 +22,7 @@ use tidegate_api::{
 use tidegate_drill::{
     generator::{Trust, unique_id},
     report::Report,
-    run::{self, Setup, keeper, line},
+    run::{self, Setup, keeper},
 };
 
 /// What a fault without `--expires-after` lasts longer than its step: commands and their limit have room in it.
@@ -108,6 +108,10 @@ pub(crate) struct RunArgs {
     /// The admin address of an agent that carries out the fault, or has a part in the recovery; once for each agent, replicas too
     #[arg(long = "agent", value_name = "ADDR", requires = "file")]
     agents: Vec<SocketAddr>,
+    /// The address of a lab (`tidegate demo --admin`) that carries out a fault of type Lab on its own fleet; agents that are named
+    /// beside it only tell what they saw
+    #[arg(long, value_name = "ADDR", requires = "file", value_parser = crate::demo::loopback)]
+    lab: Option<SocketAddr>,
     /// A PEM file with the certificates to trust [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -186,6 +190,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
     let forms = args.report.iter().map(|path| drill_report::Form::of(path)).collect::<Result<Vec<_>>>()?;
     if let (Some(hub), Some(path)) = (args.hub, &args.file)
         && args.agents.is_empty()
+        && args.lab.is_none()
         && matches!(from_file(path)?.fault, DrillFault::Agents(_))
     {
         return by_hub(&args, &HubDoor::at(hub, args.token.clone()), path, &forms).await;
@@ -195,6 +200,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
         Some(path) => from_file(path)?,
         None => from_options(&args)?,
     };
+    let agents = drill_lab::lines(&drill, args.lab, &args.agents)?;
     let setup = Setup {
         id: unique_id(),
         by: format!("drill run of {}", drill.name),
@@ -203,7 +209,7 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
         trust: args.ca.clone().map_or(Trust::System, Trust::File),
         headers: args.header.clone(),
         keeper: keeper_command()?,
-        agents: args.agents.iter().copied().map(line::admin).collect(),
+        agents,
         unix_seconds: now.as_secs(),
     };
     let mut shown = drill_report::Shown::new();

@@ -14,6 +14,7 @@ mod cluster;
 mod demo;
 mod drill;
 mod drill_hub;
+mod drill_lab;
 mod drill_remote;
 mod drill_report;
 mod drill_schedule;

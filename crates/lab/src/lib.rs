@@ -22,6 +22,7 @@
 pub mod clock;
 pub mod contest;
 pub mod demo;
+mod drills;
 pub mod fetch;
 pub mod fleet;
 pub mod load;

@@ -40,6 +40,8 @@ pub(crate) struct DrillQuery {
     delay: Option<String>,
     /// Of `BlackHole`: the first of the addresses that swallow packets.
     via: Option<SocketAddr>,
+    /// Of `Lab`, which no agent carries out.
+    lab: Option<String>,
     expires: Option<String>,
     by: Option<String>,
     /// Whether it is only asked for whether it may begin.
@@ -126,6 +128,12 @@ impl DrillQuery {
                 let by = self.delay.as_deref().and_then(tidegate_api::parse_duration);
                 let by = by.filter(|by| (Duration::from_millis(1)..=MAX_DELAY).contains(by));
                 DrillKind::Delay(by.ok_or("a Delay needs a delay, 1ms to 60s")?)
+            }
+            Some("Lab") => {
+                let what = self.lab.as_deref().unwrap_or_default();
+                return Err(format!(
+                    "{what:?} of type Lab: a fault of type Lab breaks the fleet of a lab, and I am an agent: name the lab, --lab ADDR"
+                ));
             }
             _ => return Err("kind is Verdict, Shift, BlackHole, Abort, Delay or Brownout".to_owned()),
         };

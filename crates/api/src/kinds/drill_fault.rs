@@ -1,6 +1,6 @@
 //! How a drill breaks its target.
 
-use super::drill::read_exec;
+use super::{drill::read_exec, drill_lab};
 use crate::{
     drill::{AgentFault, AgentFaultKind, DrillFault},
     fields::{Fields, Issues, Wrong},
@@ -25,9 +25,10 @@ enum Kind {
     Abort,
     Delay,
     Brownout,
+    Lab,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("Exec", Kind::Exec),
     ("Shift", Kind::Shift),
     ("Verdict", Kind::Verdict),
@@ -35,11 +36,12 @@ const KINDS: [(&str, Kind); 7] = [
     ("Abort", Kind::Abort),
     ("Delay", Kind::Delay),
     ("Brownout", Kind::Brownout),
+    ("Lab", Kind::Lab),
 ];
 
 pub(super) fn read(mut fault: Fields<'_>, issues: &mut Issues) -> Option<(DrillFault, Duration)> {
     let hint = "write type: Exec, which runs commands of your own from the command line, or what agents do: Shift, Verdict, BlackHole, \
-                Abort, Delay, Brownout";
+                Abort, Delay, Brownout; or what a lab does: Lab";
     let kind = fault.required_value("type", hint, issues, read::word(&KINDS)).map(|kind| kind.value);
     let most = if matches!(kind, None | Some(Kind::Exec)) { MAX_EXPIRY } else { MAX_AT_AGENTS };
     let hint = "a fault ends also when nobody is left to end it: add `expiresAfter: 2m`";
@@ -47,7 +49,7 @@ pub(super) fn read(mut fault: Fields<'_>, issues: &mut Issues) -> Option<(DrillF
     let found = match kind {
         // Without a kind that is known there is no saying what it needs.
         None => {
-            for field in ["exec", "percent", "markedOnly", "status", "delay", "via"] {
+            for field in ["exec", "percent", "markedOnly", "status", "delay", "via", "lab"] {
                 fault.node(field);
             }
             None
@@ -80,12 +82,17 @@ fn at_agents(kind: Kind, fault: &mut Fields<'_>, issues: &mut Issues) -> Option<
             Some(AgentFaultKind::BlackHole(via))
         }
         Kind::Brownout => Some(AgentFaultKind::Brownout),
+        Kind::Lab => {
+            let hint = "say what the lab does: `lab: {do: Slow, delay: 1200ms}`";
+            let lab = fault.required_map("lab", hint, issues).and_then(|lab| drill_lab::read(lab, issues));
+            lab.map(AgentFaultKind::Lab)
+        }
         Kind::Verdict => Some(AgentFaultKind::Verdict),
         Kind::Exec | Kind::Shift => Some(AgentFaultKind::Shift),
     };
     let percent = match kind {
         // It is about all of its target: a percentage is a field that it does not have.
-        Kind::Verdict | Kind::BlackHole => Some(100),
+        Kind::Verdict | Kind::BlackHole | Kind::Lab => Some(100),
         Kind::Brownout => {
             let hint = "say how many of a hundred requests: `percent: 30`";
             let percent = fault.required_value("percent", hint, issues, read::integer(1..=100));

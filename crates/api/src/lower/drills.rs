@@ -2,7 +2,7 @@
 
 use super::{of_kind, problem_in, services::Services, warning_in};
 use crate::{
-    drill::{DrillFault, DrillTarget},
+    drill::{AgentFault, AgentFaultKind, DrillFault, DrillTarget},
     kinds::{DrillSpec, Spec},
     nearest,
     object::Object,
@@ -24,6 +24,11 @@ pub(super) fn check(
                     and run `tidegate drill run FILE`";
         if let DrillFault::Exec(_) = spec.drill.fault {
             let message = "a fault of type Exec runs from the command line only";
+            problems.push(problem_in(object, spec.fault_at, message, hint));
+        }
+        if let DrillFault::Agents(AgentFault { kind: AgentFaultKind::Lab(_), .. }) = spec.drill.fault {
+            let message = "a fault of type Lab runs from the command line only";
+            let hint = "only a lab carries it out: take it out of the fleet's manifests and run `tidegate drill run FILE --lab ADDR`";
             problems.push(problem_in(object, spec.fault_at, message, hint));
         }
         let unknown = match &spec.drill.target {

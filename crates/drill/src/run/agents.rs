@@ -62,7 +62,8 @@ impl Order {
             return Err(RunError::NoAgent);
         }
         let is_way = matches!(drill.target, DrillTarget::PeerLink(..) | DrillTarget::Hub);
-        if is_way && fault.kind != AgentFaultKind::BlackHole(None) {
+        let by_lab = matches!(fault.kind, AgentFaultKind::Lab(_));
+        if is_way && !by_lab && fault.kind != AgentFaultKind::BlackHole(None) {
             return Err(RunError::OnlyCut);
         }
         let mut fields = vec![("id", id.to_owned())];
@@ -74,6 +75,7 @@ impl Order {
             AgentFaultKind::Abort(status) => ("Abort", Some(("status", status.to_string()))),
             AgentFaultKind::Delay(by) => ("Delay", Some(("delay", format!("{}ms", by.as_millis())))),
             AgentFaultKind::Brownout => ("Brownout", None),
+            AgentFaultKind::Lab(lab) => ("Lab", Some(("lab", lab.to_string()))),
         };
         fields.extend(more);
         fields.push(("kind", kind.to_owned()));

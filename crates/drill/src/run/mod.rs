@@ -12,6 +12,7 @@ mod hands;
 pub mod keeper;
 pub mod line;
 mod link;
+pub mod onlooker;
 mod probe;
 mod prometheus;
 mod watch;

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tidegate_api::{Drill, DrillFault, DrillTarget, SourceFile, read_drill};
+use tidegate_api::{AgentFault, AgentFaultKind, Drill, DrillFault, DrillTarget, SourceFile, read_drill};
 use tidegate_drill::{
     course::{Ending, Phase},
     generator::{Trust, unique_id},
@@ -82,6 +82,11 @@ pub enum DrillRefusal {
         "a drill with commands (Exec) runs from the command line only: whoever may write to a hub must not run programs by it"
     )]
     Exec,
+    /// It is a lab's.
+    #[error(
+        "a drill of type Lab breaks the fleet of a lab, and that only when it is told from the command line\n  hint: tidegate drill run FILE --lab ADDR"
+    )]
+    Lab,
     /// What is broken is the hub's way to the agents.
     #[error(
         "the hub cannot tell agents to stay away from it and then that this is over\n  hint: tidegate drill run FILE --agent ADDR"
@@ -149,6 +154,9 @@ pub(super) fn read(source: &SourceFile) -> Result<Drill, DrillRefusal> {
 fn within_limits(drill: &Drill) -> Result<(), DrillRefusal> {
     match (&drill.fault, &drill.target) {
         (DrillFault::Exec(_), _) => return Err(DrillRefusal::Exec),
+        (DrillFault::Agents(AgentFault { kind: AgentFaultKind::Lab(_), .. }), _) => {
+            return Err(DrillRefusal::Lab);
+        }
         (DrillFault::Agents(_), DrillTarget::Hub) => return Err(DrillRefusal::Hub),
         _ => {}
     }
@@ -470,6 +478,8 @@ mod tests {
         let exec = "type: Exec, exec: {start: [x], mend: [y]}";
         let url = "  target: {url: \"http://x.example/\"}\n";
         assert!(refused(exec, url).contains("command line only"));
+        let lab = "type: Lab, lab: {do: Refuse}";
+        assert!(refused(lab, zone).contains("--lab ADDR"));
         let load = format!("{zone}  load: {{urls: [\"http://x.example/\"], rateRps: 1001}}\n");
         assert!(refused("type: Shift", &load).contains("1000 requests/s"));
         let unused = format!("{zone}  load: {{rateRps: 1001}}\n");

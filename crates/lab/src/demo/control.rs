@@ -1,34 +1,55 @@
-//! Faults by `curl`, while the demo keeps its fleet running: `POST /lose/zone/ZONE`,
+//! Faults by `curl` and by drills, while the demo keeps its fleet running: `POST /lose/zone/ZONE`,
 //! `POST /lose/region/REGION`, `POST /lose/endpoint/NAME`, `POST /lose/link/SITE/SITE` (clusters, or
-//! `hub`), `POST /lose/hub`, `POST /restore`. On the lab's own loopback
-//! address, one request at a time.
+//! `hub`), `POST /lose/hub`, `POST /restore`; and for drills what
+//! `drills` says. On a loopback address.
 
 use crate::{
+    drills::Desk,
     fleet::{Fault, Fleet, ProcessFault},
     toy::ToyMode,
     wan::Site,
 };
 use bytes::Bytes;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-/// How long a client may hold the one connection.
+/// How long a client may hold a connection.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Connections at a time; further ones wait.
+const MAX_OPEN: usize = 64;
 
-/// Where faults are asked for.
-pub(super) struct Control {
+/// Where faults of a fleet are asked for.
+#[derive(Debug)]
+pub struct Control {
     listener: TcpListener,
     address: SocketAddr,
+    desk: Desk,
 }
 
 impl Control {
-    pub(super) async fn listen(fleet: &Fleet) -> io::Result<Self> {
-        let listener = TcpListener::bind((fleet.next_ip(), 0)).await?;
-        Ok(Self { address: listener.local_addr()?, listener })
+    /// On an address of the fleet's own.
+    pub async fn listen(fleet: &Fleet) -> io::Result<Self> {
+        Self::listen_at((fleet.next_ip(), 0).into()).await
+    }
+
+    /// On this address, of loopback: whoever reaches it may break the fleet.
+    pub async fn listen_at(address: SocketAddr) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a lab listens on loopback only"));
+        }
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self { address: listener.local_addr()?, listener, desk: Desk::default() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What to type.
@@ -46,37 +67,56 @@ impl Control {
         [zone, region, endpoint, link, hub, Some(restore)].into_iter().flatten().collect()
     }
 
-    /// Does what it is asked, for ever.
-    pub(super) async fn serve(&self, fleet: &Fleet) {
+    /// Does what it is asked, and ends the faults of drills when their time is over, for ever.
+    pub async fn serve(&self, fleet: &Fleet) {
+        tokio::join!(self.accept(fleet), self.desk.enforce(fleet));
+    }
+
+    async fn accept(&self, fleet: &Fleet) {
+        let mut open = FuturesUnordered::new();
         loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
-                // Out of files: the next accept waits for one.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            let service =
-                service_fn(|request| async move { Ok::<_, Infallible>(answer(fleet, &request).await) });
-            let connection =
-                http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            if !matches!(tokio::time::timeout(LIMIT, connection).await, Ok(Ok(()))) {
-                tracing::debug!("a request for a fault ended early");
+            tokio::select! {
+                accepted = self.listener.accept(), if open.len() < MAX_OPEN => match accepted {
+                    Ok((stream, _)) => open.push(self.converse(fleet, stream)),
+                    // Out of files: the next accept waits for one.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                },
+                Some(()) = open.next() => {}
             }
         }
     }
+
+    async fn converse(&self, fleet: &Fleet, stream: TcpStream) {
+        let service =
+            service_fn(|request| async move { Ok::<_, Infallible>(self.answer(fleet, &request).await) });
+        let connection =
+            http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        if !matches!(tokio::time::timeout(LIMIT, connection).await, Ok(Ok(()))) {
+            tracing::debug!("a request for a fault ended early");
+        }
+    }
+
+    async fn answer(&self, fleet: &Fleet, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let uri = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let (status, text) = match self.desk.answer(fleet, request.method(), uri).await {
+            Some((status, value)) => (status, value.to_string()),
+            None => lose(fleet, request.method(), uri.0).await,
+        };
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = status;
+        response
+    }
 }
 
-async fn answer(fleet: &Fleet, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let (status, text) = match asked(request.method(), request.uri().path()) {
+async fn lose(fleet: &Fleet, method: &Method, path: &str) -> (StatusCode, String) {
+    match asked(method, path) {
         Ok(Some(fault)) => {
             let lost = format!("lost: {fault}\n");
             told(fleet.fault(fault).await.map(|_| lost))
         }
         Ok(None) => told(fleet.restore().await.map(|_| "restored\n".to_owned())),
         Err(hint) => (StatusCode::NOT_FOUND, hint),
-    };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    response
+    }
 }
 
 fn told(done: Result<String, crate::fleet::FleetError>) -> (StatusCode, String) {

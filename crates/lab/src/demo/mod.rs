@@ -5,18 +5,20 @@ mod control;
 mod course;
 mod live;
 mod report;
+mod serve;
 mod stage;
 mod watch;
 
+pub use control::Control;
 pub use course::Course;
 pub use report::{DemoReport, FaultReport, LoadReport, LostEdge, PolicyReport, RolloutReport};
+pub use serve::serve;
 
 use crate::{
     clock::LabClock,
     fleet::{Binaries, Fleet, FleetError, hostname},
     load::{LoadError, LoadMethod},
 };
-use control::Control;
 use live::Screen;
 use stage::Stage;
 use std::{
@@ -232,6 +234,7 @@ async fn keep(fleet: &Fleet, screen: &mut Screen<'_>) -> Result<(), DemoError> {
 async fn what_to_try(fleet: &Fleet, control: &Control) -> Result<String, DemoError> {
     let mut lines = vec!["The fleet goes on running, without load. Ctrl-C ends it. To try:".to_owned()];
     lines.extend(control.examples(fleet));
+    lines.push(format!("  tidegate drill run FILE --lab {}   for a Drill of type Lab", control.address()));
     if let Some(admin) = fleet.hub_admin() {
         lines.push("\nhub".to_owned());
         lines.extend(["cluster list", "rollout status"].map(|it| format!("  tidegate {it} --admin {admin}")));

@@ -130,7 +130,11 @@ impl Watch {
                         && event.peer.as_deref() == Some(peer.as_str())
                 })
             })),
-            Fault::Endpoint { .. } | Fault::Process { .. } | Fault::Hub { .. } => first(&|_| true),
+            Fault::Endpoint { .. }
+            | Fault::Workloads { .. }
+            | Fault::Far { .. }
+            | Fault::Process { .. }
+            | Fault::Hub { .. } => first(&|_| true),
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     toy::{Toy, ToyMode},
     wan::{LinkState, Site},
 };
-use std::fmt;
-use tidegate_model::{ClusterName, Region, Time, Zone};
+use std::{fmt, time::Duration};
+use tidegate_model::{ClusterName, Region, ServiceName, Time, Zone};
 use tokio::sync::Mutex;
 
 /// Something that is taken away.
@@ -18,6 +18,13 @@ pub enum Fault {
         /// The zone.
         zone: Zone,
         /// How the endpoints fail.
+        mode: ToyMode,
+    },
+    /// The endpoints of a part of the fleet. Gateways and agents live on.
+    Workloads {
+        /// Which of them.
+        of: Part,
+        /// How they fail.
         mode: ToyMode,
     },
     /// A region, without a word: a black hole swallows all that goes there or comes from there. What
@@ -39,6 +46,13 @@ pub enum Fault {
         /// The two.
         between: [Site; 2],
     },
+    /// What lies between two sites takes so much longer, each way.
+    Far {
+        /// The two.
+        between: [Site; 2],
+        /// So much.
+        by: Duration,
+    },
     /// The hub.
     Hub {
         /// What is done to it.
@@ -53,6 +67,19 @@ pub enum Fault {
         /// What is done to it.
         fault: ProcessFault,
     },
+}
+
+/// A part of the fleet's workloads: those of which all that is named is true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Of this service.
+    pub service: Option<ServiceName>,
+    /// In this region.
+    pub region: Option<Region>,
+    /// In this cluster.
+    pub cluster: Option<ClusterName>,
+    /// In this zone.
+    pub zone: Option<Zone>,
 }
 
 /// A process of a cluster.
@@ -81,12 +108,26 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zone { zone, mode } => write!(f, "zone {zone} ({mode})"),
+            Self::Workloads { of, mode } => write!(f, "workloads {of} ({mode})"),
             Self::Region { region } => write!(f, "region {region} (black hole)"),
             Self::Endpoint { name, mode } => write!(f, "endpoint {name} ({mode})"),
             Self::Link { between: [one, other] } => write!(f, "link {one} - {other} (black hole)"),
+            Self::Far { between: [one, other], by } => write!(f, "link {one} - {other} ({by:?} longer)"),
             Self::Hub { fault } => write!(f, "hub ({fault})"),
             Self::Process { cluster, process, fault } => write!(f, "{process} of {cluster} ({fault})"),
         }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.service.as_ref().map(|it| format!("of service {it}")),
+            self.zone.as_ref().map(|it| format!("in zone {it}")),
+            self.cluster.as_ref().map(|it| format!("in cluster {it}")),
+            self.region.as_ref().map(|it| format!("in region {it}")),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -117,11 +158,42 @@ impl Fault {
 }
 
 impl Fleet {
+    /// Whether there is what a fault is about.
+    pub fn has(&self, fault: &Fault) -> Result<(), FleetError> {
+        match fault {
+            Fault::Zone { zone, .. } => {
+                self.toys_of("zone", zone.as_str(), |toy| toy.spec().zone == *zone).map(drop)
+            }
+            Fault::Workloads { of, .. } => {
+                self.toys_of("workloads", &of.to_string(), |toy| self.is_part(toy, of)).map(drop)
+            }
+            Fault::Endpoint { name, .. } => {
+                self.toys_of("endpoint", name, |toy| toy.spec().name == *name).map(drop)
+            }
+            Fault::Region { region } => match self.clusters_of(region).next() {
+                Some(_) => Ok(()),
+                None => Err(FleetError::Unknown { what: "region", name: region.to_string() }),
+            },
+            Fault::Link { between: [one, other] } | Fault::Far { between: [one, other], .. } => {
+                if self.wan.is_between(one, other) {
+                    return Ok(());
+                }
+                Err(FleetError::Unknown { what: "link", name: format!("{one} - {other}") })
+            }
+            Fault::Hub { .. } => self.the_hub().map(drop),
+            Fault::Process { cluster, process, .. } => self.child(cluster, *process).map(drop),
+        }
+    }
+
     /// Makes a fault happen, and says when it began. It lasts until [`Fleet::restore`].
     pub async fn fault(&self, fault: Fault) -> Result<Time, FleetError> {
         let mut faults = self.faults.lock().await;
+        self.has(&fault)?;
         let began = self.clock.now();
         match &fault {
+            Fault::Workloads { of, mode } => {
+                self.set_toys("workloads", &of.to_string(), *mode, |toy| self.is_part(toy, of)).await?;
+            }
             Fault::Zone { zone, mode } => {
                 self.set_toys("zone", zone.as_str(), *mode, |toy| toy.spec().zone == *zone).await?;
             }
@@ -129,18 +201,12 @@ impl Fleet {
                 self.set_toys("endpoint", name, *mode, |toy| toy.spec().name == *name).await?;
             }
             Fault::Region { region } => {
-                if !self.spec.clusters.iter().any(|cluster| cluster.region == *region) {
-                    return Err(FleetError::Unknown { what: "region", name: region.to_string() });
-                }
                 self.wan.black_hole(region).await.map_err(link_failed(region))?;
             }
             Fault::Link { between: [one, other] } => {
-                if !self.wan.is_between(one, other) {
-                    let name = format!("{one} - {other}");
-                    return Err(FleetError::Unknown { what: "link", name });
-                }
                 self.wan.set_between(one, other, LinkState::BlackHole).await.map_err(link_failed(one))?;
             }
+            Fault::Far { between: [one, other], by } => self.wan.delay_between(one, other, *by),
             Fault::Hub { fault } => strike(&self.the_hub()?.child, *fault).await?,
             Fault::Process { cluster, process, fault } => {
                 strike(self.child(cluster, *process)?, *fault).await?;
@@ -180,6 +246,13 @@ impl Fleet {
             Fault::Endpoint { name, .. } => {
                 self.set_toys("endpoint", name, ToyMode::Serve, |toy| toy.spec().name == *name).await
             }
+            Fault::Workloads { of, .. } => {
+                self.set_toys("workloads", &of.to_string(), ToyMode::Serve, |toy| self.is_part(toy, of)).await
+            }
+            Fault::Far { between: [one, other], .. } => {
+                self.wan.delay_between(one, other, Duration::ZERO);
+                Ok(())
+            }
             Fault::Region { region } => self.wan.restore(region).await.map_err(link_failed(region)),
             Fault::Link { between: [one, other] } => {
                 self.wan.set_between(one, other, LinkState::Open).await.map_err(link_failed(one))
@@ -197,12 +270,31 @@ impl Fleet {
         mode: ToyMode,
         meant: impl Fn(&Toy) -> bool,
     ) -> Result<(), FleetError> {
+        let toys = self.toys_of(what, name, meant)?;
+        futures::future::try_join_all(toys.into_iter().map(|toy| toy.set(mode))).await?;
+        Ok(())
+    }
+
+    /// The endpoints that are meant; at least one.
+    fn toys_of(
+        &self,
+        what: &'static str,
+        name: &str,
+        meant: impl Fn(&Toy) -> bool,
+    ) -> Result<Vec<&Toy>, FleetError> {
         let toys: Vec<_> = self.toys.iter().filter(|toy| meant(toy)).collect();
         if toys.is_empty() {
             return Err(FleetError::Unknown { what, name: name.to_owned() });
         }
-        futures::future::try_join_all(toys.into_iter().map(|toy| toy.set(mode))).await?;
-        Ok(())
+        Ok(toys)
+    }
+
+    fn is_part(&self, toy: &Toy, of: &Part) -> bool {
+        let toy = toy.spec();
+        of.service.as_ref().is_none_or(|service| toy.service == *service)
+            && of.zone.as_ref().is_none_or(|zone| toy.zone == *zone)
+            && of.cluster.as_ref().is_none_or(|cluster| toy.cluster == *cluster)
+            && of.region.as_ref().is_none_or(|region| self.clusters_of(region).any(|it| *it == toy.cluster))
     }
 
     fn child(&self, cluster: &ClusterName, wanted: Process) -> Result<&Mutex<Child>, FleetError> {

@@ -13,7 +13,7 @@ pub mod manifests;
 pub mod spec;
 mod start;
 
-pub use fault::{Fault, Process, ProcessFault};
+pub use fault::{Fault, Part, Process, ProcessFault};
 pub use hub::Rollout;
 pub use spec::{Binaries, ClusterSpec, FleetSpec, PolicySpec, RoundTrip, hostname};
 

@@ -7,7 +7,10 @@ use rand::Rng as _;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -60,7 +63,22 @@ pub struct WanLink {
     state: Arc<watch::Sender<LinkState>>,
     target: SocketAddr,
     shape: Shape,
+    longer: Longer,
     changing: Mutex<()>,
+}
+
+/// By how much a link takes longer than its shape says, each way.
+#[derive(Clone, Debug, Default)]
+struct Longer(Arc<AtomicU64>);
+
+impl Longer {
+    fn set(&self, by: Duration) {
+        self.0.store(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl WanLink {
@@ -72,12 +90,13 @@ impl WanLink {
     /// The same at an address that is known before.
     pub fn start_at(listen: SocketAddr, target: SocketAddr, shape: Shape) -> io::Result<Self> {
         let state = Arc::new(watch::Sender::new(LinkState::Open));
-        let shared = Arc::clone(&state);
+        let longer = Longer::default();
+        let shared = (Arc::clone(&state), longer.clone());
         let serve = move |client| -> BoxFuture<'static, ()> {
-            carry(client, target, shape, shared.subscribe()).boxed()
+            carry(client, target, (shape, shared.1.clone()), shared.0.subscribe()).boxed()
         };
         let door = Door::start(listen, Arc::new(serve))?;
-        Ok(Self { door, state, target, shape, changing: Mutex::default() })
+        Ok(Self { door, state, target, shape, longer, changing: Mutex::default() })
     }
 
     /// Where it listens.
@@ -96,6 +115,12 @@ impl WanLink {
     #[must_use]
     pub const fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// Makes it take so much longer than its shape says, each way; zero is as before. Connections that a link without
+    /// any delay carries already stay as they are.
+    pub fn delay_by(&self, longer: Duration) {
+        self.longer.set(longer);
     }
 
     /// Whether it carries anything.
@@ -120,7 +145,7 @@ impl WanLink {
 async fn carry(
     mut client: TcpStream,
     target: SocketAddr,
-    shape: Shape,
+    (shape, longer): (Shape, Longer),
     mut state: watch::Receiver<LinkState>,
 ) {
     let opened = Instant::now();
@@ -137,11 +162,11 @@ async fn carry(
     let _ = server.set_nodelay(true);
     let ended = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-        let handshake = if shape.handshake { shape.delay * 3 } else { Duration::ZERO };
+        let handshake = if shape.handshake { (shape.delay + longer.get()) * 3 } else { Duration::ZERO };
         let both = async {
             tokio::try_join!(
-                forward(from_client, to_server, shape, opened + handshake),
-                forward(from_server, to_client, shape, opened),
+                forward(from_client, to_server, (shape, &longer), opened + handshake),
+                forward(from_server, to_client, (shape, &longer), opened),
             )
         };
         tokio::select! {
@@ -186,13 +211,14 @@ async fn swallow(mut end: TcpStream) {
 async fn forward(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    shape: Shape,
+    way: (Shape, &Longer),
     first_arrival: Instant,
 ) -> io::Result<()> {
-    if shape.delay.is_zero() && shape.jitter.is_zero() {
+    let (shape, longer) = way;
+    if shape.delay.is_zero() && shape.jitter.is_zero() && longer.get().is_zero() {
         copy(reader, writer).await
     } else {
-        delay(reader, writer, shape, first_arrival).await
+        delay(reader, writer, way, first_arrival).await
     }
 }
 
@@ -213,18 +239,18 @@ struct Chunk {
 async fn delay(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
-    shape: Shape,
+    way: (Shape, &Longer),
     first_arrival: Instant,
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
-    tokio::try_join!(depart(reader, sender, shape, first_arrival), arrive(writer, receiver))?;
+    tokio::try_join!(depart(reader, sender, way, first_arrival), arrive(writer, receiver))?;
     Ok(())
 }
 
 async fn depart(
     mut reader: impl AsyncRead + Unpin,
     line: mpsc::Sender<Chunk>,
-    shape: Shape,
+    (shape, longer): (Shape, &Longer),
     first_arrival: Instant,
 ) -> io::Result<()> {
     let room = Arc::new(Semaphore::new(MAX_BYTES));
@@ -238,7 +264,7 @@ async fn depart(
         } else {
             rand::rng().random_range(Duration::ZERO..=shape.jitter)
         };
-        latest = latest.max(Instant::now() + shape.delay + jitter);
+        latest = latest.max(Instant::now() + shape.delay + longer.get() + jitter);
         let size = u32::try_from(read).unwrap_or(u32::MAX);
         let taken = Arc::clone(&room).acquire_many_owned(size).await.map_err(io::Error::other)?;
         let chunk = Chunk { arrives: latest, bytes: buffer.split().freeze(), _room: Some(taken) };

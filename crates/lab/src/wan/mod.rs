@@ -12,7 +12,7 @@ mod link;
 
 pub use link::{LinkState, Shape, WanLink};
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{collections::BTreeMap, fmt, io, time::Duration};
 use tidegate_model::{ClusterName, Region};
 use tokio::sync::Mutex;
 
@@ -116,6 +116,15 @@ impl Wan {
         let mut states = self.states.lock().await;
         states.pairs.insert(pair(one, other), state);
         self.apply(&states).await
+    }
+
+    /// Makes the links between two sites take so much longer, each way, in both directions.
+    pub fn delay_between(&self, one: &Site, other: &Site, by: Duration) {
+        for (from, to) in [(one, other), (other, one)] {
+            if let Some(link) = self.link(from, to) {
+                link.delay_by(by);
+            }
+        }
     }
 
     /// All at once: a region does not go away link by link.
