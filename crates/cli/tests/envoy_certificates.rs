@@ -2,6 +2,7 @@
 //! request notices, and an old one is good for nothing. What is measured is on stderr, in lines that begin with `MEASURED`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test says what it measured")]
 
 mod support;
 

@@ -82,7 +82,7 @@ impl Running {
 
 type Answer = (StatusCode, Value);
 
-fn no(status: StatusCode, why: impl ToString) -> Answer {
+fn no(status: StatusCode, why: &(impl ToString + ?Sized)) -> Answer {
     (status, json!({ "error": why.to_string() }))
 }
 
@@ -108,7 +108,7 @@ impl Desk {
                 (StatusCode::OK, json!({ "unixMicros": now, "agent": "lab", "last": 0 }))
             }
             (&Method::GET, ("decisions", "")) => (StatusCode::OK, json!([])),
-            _ => no(StatusCode::NOT_FOUND, "a lab has /api/v1/drills, /api/v1/time and /api/v1/decisions"),
+            _ => no(StatusCode::NOT_FOUND, &"a lab has /api/v1/drills, /api/v1/time and /api/v1/decisions"),
         })
     }
 
@@ -151,17 +151,17 @@ impl Desk {
     }
 
     async fn begin(&self, fleet: &Fleet, query: &str) -> Result<Answer, Answer> {
-        let unread = |why| no(StatusCode::BAD_REQUEST, why);
+        let unread = |why: String| no(StatusCode::BAD_REQUEST, &why);
         let wanted = word::read(query).map_err(unread)?;
         let clusters: Vec<ClusterName> = fleet.spec().clusters.iter().map(|it| it.name.clone()).collect();
         let faults = word::faults(&wanted, &clusters).map_err(unread)?;
         for fault in &faults {
-            fleet.has(fault).map_err(|error| no(StatusCode::NOT_FOUND, error))?;
+            fleet.has(fault).map_err(|error| no(StatusCode::NOT_FOUND, &error))?;
         }
         let mut running = self.running.lock().await;
         if let Some(other) = running.as_ref().filter(|it| it.id != wanted.id) {
             let why = format!("the drill {} runs in this lab ({}): one at a time", other.id, other.what);
-            return Err(no(StatusCode::CONFLICT, why));
+            return Err(no(StatusCode::CONFLICT, &why));
         }
         if wanted.dry_run || running.is_some() {
             return Ok((StatusCode::OK, json!({ "id": wanted.id, "what": told(&faults) })));
@@ -185,7 +185,7 @@ impl Desk {
     async fn end(&self, fleet: &Fleet, id: &str, by: &str) -> Answer {
         let mut running = self.running.lock().await;
         let Some(it) = running.as_mut().filter(|it| it.id == id) else {
-            return no(StatusCode::NOT_FOUND, format!("no fault of drill {id:?} runs in this lab"));
+            return no(StatusCode::NOT_FOUND, &format!("no fault of drill {id:?} runs in this lab"));
         };
         tracing::info!(drill = id, by, "a drill's fault is ended");
         it.failed = 0;
@@ -196,7 +196,7 @@ impl Desk {
         self.changed.notify_one();
         match mended {
             Ok(()) => (StatusCode::OK, json!({ "ended": id })),
-            Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, error),
+            Err(error) => no(StatusCode::INTERNAL_SERVER_ERROR, &error),
         }
     }
 }
@@ -223,7 +223,7 @@ async fn strike(fleet: &Fleet, wanted: Wanted, faults: Vec<Fault>) -> Result<Run
             let left = mend(fleet, &mut running).await.err();
             let left = left.map(|left| format!("; and what was begun is not undone: {left}"));
             let why = format!("{error}{}", left.unwrap_or_default());
-            return Err(no(StatusCode::INTERNAL_SERVER_ERROR, why));
+            return Err(no(StatusCode::INTERNAL_SERVER_ERROR, &why));
         }
         running.on.push(fault);
     }
