@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tidegate_model::{ServiceName, Time};
 use tidegate_xds::{LoadAsked, LoadOf};
 
-/// A fleet of up to so many services is asked for all of them: 2 ms of an Envoy's time, eleven times a second.
+/// A fleet of up to so many services is asked for all of them: 2 ms of an Envoy's time, ten times a second.
 const ALL: usize = 250;
 
 /// Services that are asked about another cluster: as many as cost a third of a millisecond.
@@ -29,9 +29,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// What is needed no more is asked for until so long after the last change, so that it need not be asked for anew.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// Where other clusters are, their silence is confirmed by two reports without a success that began within it. So three intervals
-/// are below the 300 ms after which a silent peer is suspect, with some milliseconds for each report to be late.
-const SOONEST: Duration = Duration::from_millis(90);
+/// Where other clusters are, their silence is confirmed by two reports without a success, so this is well below the 300 ms
+/// after which a silent peer is suspect.
+const SOONEST: Duration = Duration::from_millis(100);
 /// Counters come once a second, and each wants a report beside it.
 const LATEST: Duration = Duration::from_millis(800);
 /// A place that is suspected is declared out after a second unless requests are seen to succeed there: so that a report

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tidegate_model::PeerBoot;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, client::Grpc, transport::Channel};
@@ -131,9 +131,9 @@ impl Session<'_> {
             Ok(response) => response.into_inner(),
             Err(status) => return Ending::of(&status),
         };
-        // All links beat at one moment, so that the process wakes up ten times in a second and not ten times for each of them.
-        let mut beats = interval_at(next_beat(self.link.origin, Instant::now()), BEAT_INTERVAL);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut beats = interval(BEAT_INTERVAL);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.reset();
         loop {
             let beat = tokio::select! {
                 _ = beats.tick() => {
@@ -203,28 +203,6 @@ impl Session<'_> {
                 return;
             }
             sleep_until(ends).await;
-        }
-    }
-}
-
-/// When all links of an agent beat next: at whole intervals since its origin, which is another moment for each agent.
-fn next_beat(origin: Instant, now: Instant) -> Instant {
-    let since = now.duration_since(origin).as_nanos();
-    let into = since % BEAT_INTERVAL.as_nanos();
-    // Less than an interval, which is far below what 64 bits hold.
-    now + BEAT_INTERVAL - Duration::from_nanos(u64::try_from(into).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_links_beat_at_the_same_moments() {
-        let origin = Instant::now();
-        let after = |ms| origin + Duration::from_millis(ms);
-        for (now, next) in [(0, 100), (1, 100), (99, 100), (100, 200), (86_400_042, 86_400_100)] {
-            assert_eq!(next_beat(origin, after(now)), after(next), "{now} ms");
         }
     }
 }

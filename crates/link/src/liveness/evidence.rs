@@ -12,7 +12,7 @@
 //! - A success ends the blame of its Envoy, and nothing before the end of its window counts against the peer any more,
 //!   whoever reported it.
 //!
-//! When the windows of one Envoy blame the peer for 165 ms together, they corroborate. The windows of two Envoys are not
+//! When the windows of one Envoy blame the peer for 180 ms together, they corroborate. The windows of two Envoys are not
 //! added up: each of them may have met no more than one late answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -49,10 +49,9 @@ pub(super) struct Evidence {
 }
 
 /// So long must requests go unanswered: one short window without an answer is common where requests are few, where the
-/// round trip is long, and on a machine that is short of time. Two windows of 90 ms are to suffice; they come some
-/// milliseconds early or late, and to wait for a third would cost a tenth of a second. Two, and the one in which the silence
-/// began, end before it is suspected: so the verdict does not wait for a report.
-const BLAMED_FOR: Duration = Duration::from_millis(165);
+/// round trip is long, and on a machine that is short of time. Two windows of 100 ms are to suffice; they come some
+/// milliseconds early or late, and to wait for a third would cost a tenth of a second.
+const BLAMED_FOR: Duration = Duration::from_millis(180);
 /// A report carries on a blame that is no older: beyond that its Envoy was away, and so was whom it could have heard.
 const CARRIED_WITHIN: Duration = Duration::from_millis(300);
 /// Envoys whose reports of one silence are kept: a cluster has a few gateways, and one of them is enough.

@@ -50,23 +50,6 @@ fn requests_must_go_unanswered_for_200_ms_without_a_success_among_them() {
     assert_eq!(reports([0, 1, 0, 1]), [(1300, PeerEvent::Suspect)], "single windows without an answer");
 }
 
-/// An Envoy reports every 90 ms and is a little late each time. Whenever in the silence its first report comes, the verdict is there
-/// when the peer is suspected.
-#[test]
-fn no_verdict_waits_for_a_report_where_requests_go_on() {
-    for first in 1..=93 {
-        let mut world = settled(&[("west", 1)]);
-        world.set("west", Way::Swallows);
-        world.run(first);
-        for _ in 0..4 {
-            world.traffic_in(93 * MS, "west", 2, 0);
-            world.run(93);
-        }
-        let seen = [(1300, PeerEvent::Suspect), (1300, CORROBORATED)];
-        assert_eq!(world.take_of("west"), seen, "the first report came after {first} ms");
-    }
-}
-
 #[test]
 fn two_reports_that_come_a_little_early_corroborate() {
     let mut world = settled(&[("west", 1)]);
