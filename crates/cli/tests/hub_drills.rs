@@ -163,7 +163,7 @@ fn a_hub_runs_a_drill_by_its_agents_one_at_a_time_and_stops_any() {
 
 /// Detect, decide, push and drain; who served over time; what is in force. What the hub asks goes over the agents' streams.
 fn its_report_says_as_much_as_one_of_a_terminal(pair: &Pair) {
-    let text = manifest("away", SHIFT, "60s", "steady: 3s, fault: 5s, observe: 4s", Some(pair.east.edge));
+    let text = manifest("away", SHIFT, "60s", "steady: 3s, fault: 5s, observe: 12s", Some(pair.east.edge));
     let objectives = "  objectives: [moves <= 2, detect <= 5s, decide <= 5s]\n";
     let ran = finish(&mut by_hub(pair, "away", &[&text, objectives].concat()));
     let said = report(&ran);
