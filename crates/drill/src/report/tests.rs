@@ -214,7 +214,7 @@ fn what_agents_tell_is_judged_also_where_no_requests_were_sent() {
     let verdicts = |record: &Record| -> Vec<(String, bool)> {
         Report::new(record, None).objectives.iter().map(|it| (it.measured.clone(), it.passed)).collect()
     };
-    let told = [("312 ms", true), ("41.0 ms", false), ("2", true), ("not measured", false)];
+    let told = [("312.4 ms", true), ("41.0 ms", false), ("2", true), ("not measured", false)];
     assert_eq!(verdicts(&record), told.map(|(measured, passed)| (measured.to_owned(), passed)));
     record.moments.fault = None;
     let none = || ("not measured".to_owned(), false);
