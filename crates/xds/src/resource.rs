@@ -67,12 +67,17 @@ pub(crate) struct SetVersion(u64);
 
 impl SetVersion {
     pub(crate) fn add(&mut self, version: Option<Version>) {
-        self.0 = self.0.wrapping_add(version.map_or(0, |version| version.0.get()));
+        self.0 = self.0.wrapping_add(of(version));
     }
 
     pub(crate) fn subtract(&mut self, version: Option<Version>) {
-        self.0 = self.0.wrapping_sub(version.map_or(0, |version| version.0.get()));
+        self.0 = self.0.wrapping_sub(of(version));
     }
+}
+
+/// What a version adds to that of a set: what does not exist adds nothing.
+fn of(version: Option<Version>) -> u64 {
+    version.filter(|it| it.exists()).map_or(0, |it| it.0.get())
 }
 
 impl fmt::Display for SetVersion {
