@@ -11,9 +11,20 @@ use std::collections::BTreeMap;
 const FLOORS: &[(u8, &[&str])] = &[
     (4, &["tidegate", "tidegate-lab", "tidegate-sim", "xtask"]),
     (3, &["tidegate-agent", "tidegate-hub", "tidegate-web"]),
-    (2, &["tidegate-discovery", "tidegate-drill", "tidegate-envoy", "tidegate-link"]),
-    (1, &["tidegate-api", "tidegate-probe", "tidegate-xds"]),
-    (0, &["tidegate-engine", "tidegate-model"]),
+    (
+        2,
+        &[
+            "tidegate-crds",
+            "tidegate-discovery",
+            "tidegate-drill",
+            "tidegate-envoy",
+            "tidegate-link",
+            "tidegate-render",
+            "tidegate-status",
+        ],
+    ),
+    (1, &["tidegate-api", "tidegate-install", "tidegate-probe", "tidegate-xds"]),
+    (0, &["tidegate-apiserver", "tidegate-engine", "tidegate-model"]),
 ];
 
 /// Who may use a crate of its own floor: (user, used).

@@ -6,11 +6,13 @@
 
 mod bench;
 mod bench_agent;
+mod bench_discovery;
 mod bench_failover;
 mod bench_fleet;
 mod bench_load;
 mod bench_probe;
 mod bench_xds;
+mod charts;
 mod ci;
 mod command;
 mod demo;
@@ -81,7 +83,7 @@ enum Command {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
         /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
         /// one with 10,000 services, `fleet` for a hub with 1,000 agents and an agent with 100 peers, `load` for the load of
-        /// drills, `failover` for faults of a zone beside other proxies
+        /// drills, `discovery` for an agent with 100,000 endpoints of a Kubernetes API, `failover` for faults of a zone beside other proxies
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -149,6 +151,12 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Bench { name: Some(name), json, .. } if name == bench_agent::NAME => {
             bench_agent::run(&root, &envoy::find(None, &root)?, json.as_deref())
+        }
+        Command::Bench { name: Some(name), json, .. } if name == bench_discovery::NAME => {
+            if json.is_some() {
+                bail!("`bench {}` prints its results only; leave --json out", bench_discovery::NAME);
+            }
+            bench_discovery::run(&root)
         }
         Command::Bench { name: Some(name), json, .. } if name == bench_probe::NAME => {
             bench_probe::run(&root, &envoy::find(None, &root)?, json.as_deref())

@@ -9,15 +9,20 @@ struct Package {
     present: &'static [&'static str],
 }
 
-/// Only what tests use today: for fetching Envoy, for networks with cut links, for drills and their pages.
+/// Only what tests use today: for fetching Envoy, for networks with cut links, for drills, their guards and their pages, for the
+/// schemas of other data planes.
 const PACKAGES: &[Package] = &[
     Package { name: "python3", present: &["python3", "--version"] },
     Package { name: "python3-pip", present: &["python3", "-m", "pip", "--version"] },
+    Package { name: "xz-utils", present: &["xz", "--version"] },
     Package { name: "iproute2", present: &["ip", "-V"] },
     Package { name: "nftables", present: &["nft", "-v"] },
     Package { name: "nginx", present: &["/usr/sbin/nginx", "-v"] },
     Package { name: "haproxy", present: &["/usr/sbin/haproxy", "-v"] },
+    Package { name: "npm", present: &["npm", "--version"] },
     Package { name: "chromium", present: &["chromium", "--version"] },
+    Package { name: "kubernetes-client", present: &["kubectl", "version", "--client"] },
+    Package { name: "prometheus", present: &["prometheus", "--version"] },
 ];
 
 /// Installs what is missing.

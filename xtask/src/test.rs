@@ -4,6 +4,7 @@
 //! same line to the file that `TIDEGATE_SKIPPED` names. In CI every skip is a failure.
 
 use crate::{
+    charts,
     command::{cargo, watch},
     envoy, grpcio, metadata,
 };
@@ -48,13 +49,19 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
     prepare(&skips)?;
     let oldest = or_skip("the oldest supported Envoy", envoy::oldest(root))?;
     let grpcio = or_skip("the gRPC client", grpcio::find(root))?;
+    let helm = or_skip("Helm", charts::helm(root))?;
+    let hadolint = or_skip("hadolint", charts::hadolint(root))?;
+    let found = [
+        (envoy::OLDEST_VARIABLE, &oldest),
+        (grpcio::VARIABLE, &grpcio),
+        (charts::HELM, &helm),
+        (charts::HADOLINT, &hadolint),
+    ];
     let tests = |arguments: &[&str]| {
         let mut command = cargo(root);
         command.args(arguments).env(envoy::VARIABLE, envoy).env(SKIPPED, &skips);
-        for (variable, found) in [(envoy::OLDEST_VARIABLE, &oldest), (grpcio::VARIABLE, &grpcio)] {
-            if let Some(path) = found {
-                command.env(variable, path);
-            }
+        for (variable, path) in found.iter().filter_map(|(variable, path)| Some((variable, path.as_ref()?))) {
+            command.env(variable, path);
         }
         command
     };

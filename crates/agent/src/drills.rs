@@ -19,9 +19,9 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use tidegate_engine::{Location, ShiftTarget};
+use tidegate_engine::{Location, ShiftTarget, Source};
 use tidegate_envoy::{FAULT_SLOTS, FaultKind, GatewayFault};
-use tidegate_model::{ClusterName, Time};
+use tidegate_model::{ClusterName, GatewayName, Time};
 
 /// The longest a fault may last: longer than any recovery that a drill watches.
 pub(crate) const MAX_EXPIRY: Duration = Duration::from_secs(3600);
@@ -29,6 +29,8 @@ pub(crate) const MAX_EXPIRY: Duration = Duration::from_secs(3600);
 pub(crate) const MAX_FAULTS: usize = 16;
 /// What a brownout answers.
 const BROWNOUT: u16 = 503;
+/// How long a gateway that swallows requests holds each: longer than clients wait.
+const HELD: Duration = Duration::from_secs(60);
 
 /// What is done to the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,8 @@ pub enum DrillKind {
     Shift,
     /// This cluster's gateways find an address that swallows packets where its endpoints were: this one and those after it.
     BlackHole(SocketAddr),
+    /// The gateway that is the target takes requests and holds them.
+    Swallow,
     /// The agents of this cluster hear nothing of the target: their peer links to it are given up.
     CutLink(ClusterName),
     /// The agents of the target stay away from the hub.
@@ -60,6 +64,9 @@ pub struct Fault {
     pub id: String,
     /// What is broken: a place, of one service or of all.
     pub target: ShiftTarget,
+    /// Only this gateway there, which is the target then.
+    #[serde(default)]
+    pub gateway: Option<DrilledGateway>,
     /// How.
     pub kind: DrillKind,
     /// How much of it, 1 to 100.
@@ -75,6 +82,16 @@ pub struct Fault {
     pub by: String,
 }
 
+/// A gateway that a drill breaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrilledGateway {
+    /// Its name.
+    pub name: GatewayName,
+    /// Whether the drill named no cluster, so that other clusters' agents may be told the same.
+    pub everywhere: bool,
+}
+
 impl Fault {
     /// The name of the shift or verdict that it is.
     pub(crate) fn name(&self) -> String {
@@ -87,6 +104,7 @@ impl Fault {
             DrillKind::Abort(status) => FaultKind::Abort(status),
             DrillKind::Brownout => FaultKind::Abort(BROWNOUT),
             DrillKind::Delay(by) => FaultKind::Delay(by),
+            DrillKind::Swallow => FaultKind::Delay(HELD),
             DrillKind::Verdict
             | DrillKind::Shift
             | DrillKind::BlackHole(_)
@@ -96,12 +114,26 @@ impl Fault {
         let marked = self.marked_only.then(|| self.id.clone());
         Some(GatewayFault { kind, service: self.target.service.clone(), percent: self.percent, marked })
     }
+
+    /// Whether it is this gateway, at this source, that does it.
+    pub(crate) fn is_at(&self, gateway: &GatewayName, source: &Source) -> bool {
+        self.target.location.covers(&source.cluster, &source.locality)
+            && self.gateway.as_ref().is_none_or(|it| it.name == *gateway)
+    }
+
+    /// What is broken, for people.
+    pub(crate) fn whereabouts(&self) -> String {
+        match &self.gateway {
+            Some(gateway) => format!("gateway {} of {}", gateway.name, self.target),
+            None => self.target.to_string(),
+        }
+    }
 }
 
 /// What is done to what, in a few words.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target, percent, .. } = self;
+        let (target, percent) = (self.whereabouts(), self.percent);
         let whose = if self.marked_only { " that are marked for it" } else { "" };
         match &self.kind {
             DrillKind::Verdict => write!(f, "{target} counts as dead"),
@@ -111,6 +143,7 @@ impl fmt::Display for Fault {
             DrillKind::BlackHole(via) => {
                 write!(f, "gateways find {via} in place of the endpoints of {target}")
             }
+            DrillKind::Swallow => write!(f, "requests to {target} are held and not answered"),
             DrillKind::Abort(status) => {
                 write!(f, "gateways answer {percent} % of the requests{whose} for {target} with {status}")
             }
@@ -201,11 +234,11 @@ impl Drills {
             .map(move |Running { fault, until, .. }| Fault { remaining: until.since(now), ..fault.clone() })
     }
 
-    /// What gateways do to requests, by slot, with the place whose gateways do it.
-    pub(crate) fn at_gateways(&self) -> impl Iterator<Item = (usize, &ShiftTarget, GatewayFault)> {
+    /// What gateways do to requests, by slot, with the fault that it is of.
+    pub(crate) fn at_gateways(&self) -> impl Iterator<Item = (usize, &Fault, GatewayFault)> {
         self.running
             .values()
-            .filter_map(|running| Some((running.slot?, &running.fault.target, running.fault.at_gateways()?)))
+            .filter_map(|running| Some((running.slot?, &running.fault, running.fault.at_gateways()?)))
     }
 
     /// The clusters of which nothing is to be heard.

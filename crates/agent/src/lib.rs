@@ -31,6 +31,7 @@ pub mod saved;
 mod secrets;
 mod shell;
 mod shifts;
+mod teller;
 pub mod timeline;
 mod traffic;
 mod translate;
@@ -38,8 +39,11 @@ mod unserved;
 pub mod view;
 
 pub use drills::{DrillKind, DrillView, Fault};
-pub use entrance::{EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate};
-pub use hub::{HubError, HubOptions};
+pub use entrance::{
+    EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate, revoke_envoys,
+};
+pub use hub::{HubError, HubOptions, IdentitySecret};
 pub use names::HostsError;
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::ShiftView;
+pub use tidegate_discovery::kube::KubeAccess;

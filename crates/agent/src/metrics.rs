@@ -176,6 +176,21 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "How often somebody was not believed who they are, or this cluster was not, by reason.",
         refusals.map(|(reason, count)| (format!(r#"reason="{reason}""#), number(*count))).collect(),
     );
+    if let Some(api) = &status.kubernetes {
+        family(
+            "tidegate_kubernetes_age_seconds",
+            "gauge",
+            "How long ago the cluster's API was heard last; what is in force is no older than this.",
+            api.age_ms.map_or_else(Vec::new, |age| one(number(age) / 1e3)),
+        );
+        let served = api.watches.iter().filter(|(_, word)| *word != "Absent");
+        family(
+            "tidegate_kubernetes_watch_follows",
+            "gauge",
+            "Whether changes of a kind are followed; if not, its last good state counts.",
+            served.map(|(kind, word)| (format!(r#"kind="{kind}""#), flag(word == "Following"))).collect(),
+        );
+    }
     family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
     family(
         "tidegate_ready",
@@ -195,6 +210,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::view::{DrainView, GatewayView, PeerStatus, RefusedView};
+    use std::collections::BTreeMap;
 
     #[test]
     fn every_sample_belongs_to_a_family_that_is_described() {
@@ -241,6 +257,14 @@ mod tests {
             }],
             checks: crate::view::ChecksView { under_way_limit: 4096, ..Default::default() },
             refusals: [("expired".to_owned(), 3)].into(),
+            kubernetes: Some(crate::view::KubernetesView {
+                url: "https://10.0.0.1/".to_owned(),
+                age_ms: Some(3_600_000),
+                watches: [("Service", "Following"), ("Secret", "Resting"), ("Gateway", "Absent")]
+                    .map(|(kind, word)| (kind.to_owned(), word.to_owned()))
+                    .into(),
+                failing: BTreeMap::new(),
+            }),
         };
         let text = text(&status, 7);
         let refused = r#"tidegate_gateway_refused_resource{node="n\"1",type="cluster",resource="shop/web",from="FailoverPolicy shop/web at p.yaml"} 1"#;
@@ -253,6 +277,9 @@ mod tests {
         assert!(text.contains("tidegate_decisions_total 7\n"), "{text}");
         assert!(text.contains("tidegate_check_under_way_limit 4096\n"), "{text}");
         assert!(text.contains("tidegate_refusals_total{reason=\"expired\"} 3\n"), "{text}");
+        assert!(text.contains("tidegate_kubernetes_age_seconds 3600\n"), "{text}");
+        assert!(text.contains("tidegate_kubernetes_watch_follows{kind=\"Secret\"} 0\n"), "{text}");
+        assert!(!text.contains("kind=\"Gateway\""), "{text}");
         assert!(text.contains("tidegate_ready 0\n"), "{text}");
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

@@ -15,6 +15,7 @@ use crate::{
     saved::{Keeper, StateDir, StateError},
     secrets,
     shell::{Inputs, Shell, unix_micros, wall_clock},
+    teller,
     timeline::Timeline,
     traffic::Traffic,
 };
@@ -27,7 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_api::GatewayRole;
-use tidegate_discovery::{Folder, Snapshot, Updates};
+use tidegate_discovery::{
+    Snapshot, Sources, Updates,
+    kube::{AccessError, Board, KubeAccess, KubeOptions, Pace},
+};
 use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
     MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
@@ -51,6 +55,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 pub struct AgentConfig {
     /// Folders and files of manifests.
     pub manifests: Vec<PathBuf>,
+    /// The API of the cluster, if its objects are to be read from there.
+    pub kubernetes: Option<KubeAccess>,
     /// The cluster it is for; without it, the one that it joined a hub as.
     pub cluster: Option<ClusterName>,
     /// The way to the hub; `None` for a cluster without one.
@@ -103,6 +109,9 @@ pub enum AgentError {
     /// Gateways cannot be believed.
     #[error("the authority of the gateways cannot be used: {0}")]
     Gateways(#[from] entrance::EnvoyCertificateError),
+    /// The API of the cluster cannot be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] AccessError),
     /// The manifests cannot be watched.
     #[error(transparent)]
     Manifests(#[from] tidegate_discovery::Error),
@@ -143,6 +152,9 @@ pub enum AgentError {
     },
 }
 
+/// The file of the state folder that keeps what the API of the cluster told.
+const OBJECTS: &str = "kubernetes.objects";
+
 pub(crate) type Gateways = Arc<RwLock<BTreeMap<GatewayName, GatewayRole>>>;
 
 /// Runs an agent until `stop` is cancelled.
@@ -177,9 +189,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (ask_tx, asks) = mpsc::channel(64);
     let timeline = Arc::new(Timeline::default());
     let (hub_left, way) = Way::new(&ask_tx, &timeline);
-    let (cluster, (first, manifests), member) = match manifests(&config, boot, way, &stop).await {
+    let (cluster, (first, manifests, api), member) = match manifests(&config, boot, way, &stop).await {
         // Nobody is served yet, so there is nothing to end in order.
-        Err(AgentError::Hub(HubError::Stopped)) => return Ok(()),
+        Err(
+            AgentError::Hub(HubError::Stopped) | AgentError::Manifests(tidegate_discovery::Error::Stopped),
+        ) => return Ok(()),
         found => found?,
     };
     let Some(own) = first.config.clusters.get(&cluster) else {
@@ -225,6 +239,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
     let agent = hub::agent_name(&cluster, boot);
+    if let Some((options, board)) = &api {
+        let (asks, timeline) = (ask_tx.clone(), Arc::clone(&timeline));
+        teller::start(options, board, cluster.clone(), asks, timeline, stop.clone());
+    }
     let router = admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent });
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
@@ -241,12 +259,13 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
     let mut core = Core::new(cluster.clone(), saved, Time::ZERO).at(boot);
-    let mut in_force = None;
+    let (mut in_force, mut handed) = (None, None);
     if let Some(member) = member {
         core.secure();
         secrets::hand_over(member.secrets.borrow().as_ref(), &xds);
         tasks.spawn(secrets::follow(member.secrets, xds.clone(), stop.clone()));
         in_force = Some(member.in_force);
+        handed = Some(member.given);
     }
     let shell = Shell {
         origin,
@@ -266,7 +285,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         keeper,
         generation: 0,
         given: 0,
+        handed,
         in_force,
+        api: api.map(|(_, board)| board),
         hub_left,
         problems: Vec::new(),
         peer_demand: BTreeMap::new(),
@@ -305,23 +326,39 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     outcome(writer.await.map(Ok), "state")
 }
 
-/// The cluster, and its manifests: those of the folders, and what the hub hands out.
+/// What manifests say at first, what follows, and how the API stands that they are read from, if they are.
+type Followed = (Snapshot, Updates, Option<(KubeOptions, Board)>);
+
+/// The cluster, and its manifests: those of the folders and of its API, and what the hub hands out.
 async fn manifests(
     config: &AgentConfig,
     boot: PeerBoot,
     way: Way,
     stop: &CancellationToken,
-) -> Result<(ClusterName, (Snapshot, Updates), Option<Membership>), AgentError> {
-    let paths = config.manifests.clone();
-    let Some(options) = config.hub.clone() else {
-        let cluster = config.cluster.clone().ok_or(AgentError::NoCluster)?;
-        return Ok((cluster.clone(), Folder::watch(paths, cluster, stop.clone())?, None));
+) -> Result<(ClusterName, Followed, Option<Membership>), AgentError> {
+    let kube = match &config.kubernetes {
+        None => None,
+        Some(access) => {
+            let (client, url) = access.client().await?;
+            let saved = Some(config.state_dir.join(OBJECTS));
+            Some(KubeOptions { client, url, saved, pace: Pace::default() })
+        }
     };
-    let (state, named) = (&config.state_dir, config.cluster.as_ref());
-    let member = hub::open(state, options, named, boot, way, stop.clone()).await?;
-    let cluster = member.cluster.clone();
-    let followed = Folder::watch_beside(paths, Some(member.given.clone()), cluster.clone(), stop.clone())?;
-    Ok((cluster, followed, Some(member)))
+    let (cluster, member) = match config.hub.clone() {
+        None => (config.cluster.clone().ok_or(AgentError::NoCluster)?, None),
+        Some(options) => {
+            let (state, named) = (&config.state_dir, config.cluster.as_ref());
+            let member = hub::open(state, options, named, boot, way, stop.clone()).await?;
+            (member.cluster.clone(), Some(member))
+        }
+    };
+    if config.manifests.is_empty() && kube.is_none() && member.is_none() {
+        return Err(tidegate_discovery::Error::NoPaths.into());
+    }
+    let given = member.as_ref().map(|member| member.given.clone());
+    let sources = Sources { paths: config.manifests.clone(), given, kube: kube.clone() };
+    let (first, updates, board) = sources.watch(cluster.clone(), stop.clone()).await?;
+    Ok((cluster, (first, updates, kube.zip(board)), member))
 }
 
 /// The links to the other replicas, if there are to be any, and at how many addresses one is awaited: by name as many as answer.

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tidegate_api::Problem;
-use tidegate_discovery::{Snapshot, Update, Updates};
+use tidegate_discovery::{Given, Snapshot, Update, Updates, kube::Board};
 use tidegate_engine::Load;
 use tidegate_link::{
     LinkEvent, PeerClient, PeerEvent, PeerServer, ReplicaEvent, Replicas, StatusDelta, Traffic,
@@ -73,10 +73,14 @@ pub(crate) struct Shell {
     pub(crate) generation: u64,
     /// The number of what the hub handed out.
     pub(crate) given: u64,
+    /// What the hub handed out last; it may not be in force yet.
+    pub(crate) handed: Option<watch::Receiver<Given>>,
     /// Who tells the way to the hub that a drill keeps the agent away from it.
     pub(crate) hub_left: watch::Sender<bool>,
     /// Who tells the hub what became of it.
     pub(crate) in_force: Option<watch::Sender<InForce>>,
+    /// How the API stands that manifests are read from, if they are.
+    pub(crate) api: Option<Board>,
     pub(crate) problems: Vec<String>,
     /// What each peer told of what is asked for there.
     pub(crate) peer_demand: BTreeMap<ClusterName, PeerDemand>,

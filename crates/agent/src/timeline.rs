@@ -177,6 +177,21 @@ impl Timeline {
         inner.records.iter().skip(start).take(limit).cloned().collect()
     }
 
+    /// The newest of the records with a number above `after` that are `wanted`, oldest first, at most `limit`; and the number of the
+    /// newest record that was looked at.
+    pub(crate) fn newest(
+        &self,
+        after: u64,
+        limit: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> (Vec<Record>, u64) {
+        let inner = self.lock();
+        let fresh = inner.records.iter().rev().take_while(|record| record.seq > after);
+        let mut found: Vec<Record> = fresh.filter(|record| wanted(record)).take(limit).cloned().collect();
+        found.reverse();
+        (found, inner.next.max(after))
+    }
+
     /// The number of the newest record; zero before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -214,5 +229,22 @@ mod tests {
         let reasons: Vec<String> = timeline.after(1, 1).into_iter().map(|record| record.reason).collect();
         assert_eq!(reasons, ["b"]);
         assert!(timeline.after(3, 10).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wants_takes_no_place_of_what_is_wanted() {
+        let timeline = Timeline::default();
+        let plan = |reason: &str| Record { kind: "planChanged", ..record(reason) };
+        timeline.append([plan("a"), plan("b")], UNIX_EPOCH);
+        timeline.append((0..500).map(|_| record("x")), UNIX_EPOCH);
+        timeline.append([plan("c")], UNIX_EPOCH);
+        let plans = |after, limit| {
+            let (found, last) = timeline.newest(after, limit, |it| it.kind == "planChanged");
+            (found.into_iter().map(|it| it.reason).collect::<Vec<_>>().join(""), last)
+        };
+        assert_eq!(plans(0, 100), ("abc".to_owned(), 503));
+        assert_eq!(plans(0, 2), ("bc".to_owned(), 503), "the oldest are missed");
+        assert_eq!(plans(2, 100), ("c".to_owned(), 503));
+        assert_eq!(plans(503, 100), (String::new(), 503));
     }
 }

@@ -1,7 +1,8 @@
 //! From decisions to what gateways are told: which resources there are, and which gateway sees them.
 //!
 //! Kinds of scopes: `edge/ZONE` holds each service as that zone's sources see it, `eastwest` each service's
-//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `grpc/ZONE` what gRPC clients in that
+//! local endpoints, `gateway/NAMESPACE/NAME` a gateway's own listeners and routes, `faults/ZONE/NAMESPACE/NAME` what it does to
+//! requests in that zone for drills, `grpc/ZONE` what gRPC clients in that
 //! zone are told of the services that speak HTTP/2. The endpoints of services whose bytes are passed on stand in
 //! `tunnels/ZONE`, and without those of other clusters in `no-tunnels/ZONE`, for gateways that make no good tunnels, and with
 //! them which services cannot be served. Only what changed is made anew.
@@ -16,7 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Reach, Upstream};
 use tidegate_engine::{Engine, ShiftTarget, Source};
 use tidegate_envoy::{
     self as envoy, EndpointHealth, EndpointView, Entrance, RemoteCluster, Resource, ZoneEndpoints,
@@ -45,6 +46,9 @@ pub(crate) struct Scopes {
     looked: BTreeSet<Zone>,
     /// Whether the manifests have an east-west gateway.
     has_eastwest: bool,
+    /// The gateways of the manifests that clients enter by.
+    entrances: BTreeSet<GatewayName>,
+    entrances_changed: bool,
     /// Which services cannot be served by whom.
     unserved: Unserved,
     /// What drills break.
@@ -96,6 +100,11 @@ fn own(gateway: &GatewayName) -> Scope {
     Scope::new(format!("gateway/{gateway}"))
 }
 
+/// What a gateway that clients enter by does to their requests in a zone, for drills.
+fn faults(zone: &Zone, gateway: &GatewayName) -> Scope {
+    Scope::new(format!("faults/{zone}/{gateway}"))
+}
+
 /// The endpoints of services that are passed on, for edges whose Envoy makes tunnels, or makes none.
 fn passed_on(zone: &Zone, tunnels: bool) -> Scope {
     Scope::new(if tunnels { format!("tunnels/{zone}") } else { format!("no-tunnels/{zone}") })
@@ -104,7 +113,9 @@ fn passed_on(zone: &Zone, tunnels: bool) -> Scope {
 /// The scopes that a gateway sees; `tunnels` says whether its Envoy makes them without losing anything.
 pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, tunnels: bool) -> Vec<Scope> {
     match role {
-        GatewayRole::Edge | GatewayRole::Internal => vec![own(gateway), edge(zone), passed_on(zone, tunnels)],
+        GatewayRole::Edge | GatewayRole::Internal => {
+            vec![own(gateway), edge(zone), passed_on(zone, tunnels), faults(zone, gateway)]
+        }
         GatewayRole::EastWest => vec![own(gateway), eastwest()],
     }
 }
@@ -112,6 +123,12 @@ pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, t
 /// The endpoints of a service stand elsewhere.
 fn gone(scope: Scope, name: &ServiceName, zone: &Zone) -> Change {
     Change::Remove { scope, kind: ResourceType::Endpoint, name: envoy::edge_endpoints_name(name, zone) }
+}
+
+/// A service whose cluster and endpoints are not seen in a scope any more.
+fn without(scope: &Scope, name: &ServiceName, endpoints: String) -> [Change; 2] {
+    let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
+    [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
 }
 
 pub(crate) fn set(scope: Scope, resource: Resource) -> Change {
@@ -124,8 +141,11 @@ impl Scopes {
         let zones = self
             .looked_at(sources)
             .flat_map(|zone| [edge(zone), grpc(zone), passed_on(zone, true), passed_on(zone, false)]);
+        let faults = self
+            .looked_at(sources)
+            .flat_map(|zone| self.entrances.iter().map(move |gateway| faults(zone, gateway)));
         let eastwest = self.has_eastwest.then(eastwest);
-        zones.chain(self.gateways.keys().map(own)).chain(eastwest).collect()
+        zones.chain(self.gateways.keys().map(own)).chain(faults).chain(eastwest).collect()
     }
 
     fn looked_at<'a>(&'a self, sources: &'a BTreeSet<Source>) -> impl Iterator<Item = &'a Zone> {
@@ -140,6 +160,10 @@ impl Scopes {
     /// Which kinds of gateways there are; whether that asks for all services to be told.
     pub(crate) fn set_roles(&mut self, config: &Config) -> bool {
         let had = self.has_eastwest;
+        let entrances = config.gateways.iter().filter(|(_, gateway)| gateway.role.takes_clients());
+        let entrances = entrances.map(|(name, _)| name.clone()).collect();
+        self.entrances_changed |= self.entrances != entrances;
+        self.entrances = entrances;
         self.has_eastwest = config.gateways.values().any(|it| it.role == GatewayRole::EastWest);
         self.has_eastwest && !had
     }
@@ -176,7 +200,9 @@ impl Scopes {
         let plans: Vec<_> = plans.collect();
         let made = Made {
             zones: plans.iter().map(|plan| plan.source.locality.zone.clone()).collect(),
-            eastwest: self.has_eastwest,
+            // What is not for the fleet, other clusters cannot come to.
+            eastwest: self.has_eastwest
+                && config.services.get(name).is_none_or(|service| service.reach == Reach::Fleet),
             upstream: Upstream {
                 farthest: self.farthest,
                 secure: self.secure,
@@ -187,8 +213,10 @@ impl Scopes {
         let made = self.paced(name, made, engine, now);
         let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
         if self.clusters.get(name).is_none_or(|before| **before != made) {
-            if self.has_eastwest {
+            if made.eastwest {
                 changes.push(set(eastwest(), envoy::eastwest_cluster(name, &made.upstream)));
+            } else if self.clusters.get(name).is_some_and(|before| before.eastwest) {
+                changes.extend(without(&eastwest(), name, envoy::eastwest_endpoints_name(name)));
             }
             for zone in &made.zones {
                 changes.push(set(edge(zone), envoy::edge_cluster(name, zone, &made.upstream)));
@@ -206,10 +234,10 @@ impl Scopes {
             self.made = Some(Arc::clone(&made));
             self.clusters.insert(name.clone(), made);
         }
-        if self.has_eastwest {
+        let made = self.clusters.get(name);
+        if made.is_some_and(|made| made.eastwest) {
             changes.push(set(eastwest(), envoy::eastwest_endpoints(name, &fleet.region, zones)));
         }
-        let made = self.clusters.get(name);
         let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(|made| made.serves_grpc());
         let remotes = &self.broken.clusters(name, &self.remotes);
@@ -284,8 +312,25 @@ impl Scopes {
 
     /// What drills break at gateways, as far as that changed.
     pub(crate) fn faults(&mut self, sources: &BTreeSet<Source>, drills: &Drills) -> Vec<Change> {
+        let gateways = self.looked_at(sources).count() * self.entrances.len();
+        if !self.entrances_changed && self.broken.is_settled(gateways, drills) {
+            return Vec::new();
+        }
+        self.entrances_changed = false;
+        let gone = self.broken.forget(|gateway| self.entrances.contains(gateway));
+        let removed = gone.iter().flat_map(|(zone, gateway)| {
+            envoy::fault_names().map(|name| Change::Remove {
+                scope: faults(zone, gateway),
+                kind: ResourceType::Extension,
+                name,
+            })
+        });
+        let mut changes: Vec<Change> = removed.collect();
         let looked = sources.iter().filter(|source| self.looked.contains(&source.locality.zone));
-        self.broken.news(looked, drills).into_iter().map(|(zone, fault)| set(edge(&zone), fault)).collect()
+        let at = looked.flat_map(|source| self.entrances.iter().map(move |gateway| (source, gateway)));
+        let news = self.broken.news(at, drills);
+        changes.extend(news.into_iter().map(|it| set(faults(&it.zone, &it.gateway), it.resource)));
+        changes
     }
 
     /// What gateways find an address in place of; the services are to be told anew.
@@ -298,13 +343,10 @@ impl Scopes {
         self.pacing.forget(name);
         self.unserved.forget(name);
         let Some(made) = self.clusters.remove(name) else { return Vec::new() };
-        let both = |scope: Scope, endpoints: String| {
-            let remove = |kind, name| Change::Remove { scope: scope.clone(), kind, name };
-            [remove(ResourceType::Cluster, name.to_string()), remove(ResourceType::Endpoint, endpoints)]
-        };
-        let mut changes: Vec<Change> = both(eastwest(), envoy::eastwest_endpoints_name(name)).into();
+        let mut changes: Vec<Change> =
+            without(&eastwest(), name, envoy::eastwest_endpoints_name(name)).into();
         for zone in &made.zones {
-            changes.extend(both(edge(zone), envoy::edge_endpoints_name(name, zone)));
+            changes.extend(without(&edge(zone), name, envoy::edge_endpoints_name(name, zone)));
             if tunnels(&made.upstream) {
                 changes.extend([true, false].map(|tunnels| gone(passed_on(zone, tunnels), name, zone)));
             }
@@ -339,7 +381,11 @@ impl Scopes {
                 // It has no such answers. Its bootstrap has the layer that turns them off, and Envoy waits for it.
                 GatewayRole::EastWest => vec![envoy::health_runtime([])],
             };
-            for resource in health {
+            // All listeners of a gateway have the same.
+            let collectors =
+                gateway.listeners.iter().filter_map(|listener| listener.options.tracing.as_ref());
+            let collectors = collectors.map(|tracing| envoy::collector_cluster(&tracing.collector)).take(1);
+            for resource in health.into_iter().chain(collectors) {
                 let key = (resource.kind, resource.name.clone());
                 // All but the routes are always the same: they are told once.
                 let told = key.0 != ResourceType::Route

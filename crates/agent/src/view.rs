@@ -5,6 +5,7 @@
 use crate::{core::Core, drills::DrillView, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
+use tidegate_discovery::kube::ApiView;
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
 use tidegate_link::{ReplicaStats, identity::Refusals};
 use tidegate_model::{ClusterName, Fraction, Phase, PoolStatus, Region, ServiceName, Share, Time, Zone};
@@ -53,6 +54,31 @@ pub struct Status {
     /// How often somebody was not believed, or this cluster was not, by reason.
     #[serde(default)]
     pub refusals: BTreeMap<String, u64>,
+    /// How the API stands that the objects are read from; nothing where they are not.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesView>,
+}
+
+/// The API of the agent's cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesView {
+    /// Where it is.
+    pub url: String,
+    /// How long ago it was heard last, which is how old what is in force may be at most; nothing if it was not since the start.
+    pub age_ms: Option<u64>,
+    /// How the watch of each kind stands: `Following`, `Absent` where the API does not serve it, or what it is about.
+    pub watches: BTreeMap<String, String>,
+    /// What is wrong, by kind.
+    pub failing: BTreeMap<String, String>,
+}
+
+impl From<ApiView> for KubernetesView {
+    fn from(view: ApiView) -> Self {
+        let ApiView { url, age, watches, failing } = view;
+        let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        Self { url, age_ms, watches, failing }
+    }
 }
 
 /// Counts of refusals as they are shown; none in a cluster without an identity.
@@ -197,6 +223,10 @@ pub struct InForceView {
     pub manifests_generation: u64,
     /// The number of the policy that the hub gave out and that is in force; 0 without a hub.
     pub policy: u64,
+    /// Its version there: the commit, where the hub has it from Git, or a digest of the content. Not there without a hub, and while a
+    /// newer one is being loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<String>,
     /// The gateways that are connected: node id, and the version of its Envoy; at most 1000.
     pub gateways: BTreeMap<String, String>,
 }

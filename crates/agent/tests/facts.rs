@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::sync::Arc;
-use tidegate_agent::core::{Core, Input};
+use tidegate_agent::core::{Core, Input, Output, Publish};
 use tidegate_api::{Loader, SourceFile};
 use tidegate_model::Time;
 
 /// A service whose readiness alone counts, with these endpoints; beside it whatever else.
 fn manifests(endpoints: &str, more: &str) -> Input {
+    let loaded = Loader::new("east".parse().unwrap()).load(&[file(endpoints, more)]);
+    assert_eq!(loaded.problems, []);
+    Input::Manifests(Arc::new(loaded.config))
+}
+
+fn file(endpoints: &str, more: &str) -> SourceFile {
     let text = format!(
         "apiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: east}}\nspec: {{region: east}}\n\
          ---\napiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: fleet, namespace: infra}}\n\
@@ -19,10 +25,7 @@ fn manifests(endpoints: &str, more: &str) -> Input {
          metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
          addressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: [{endpoints}]\n{more}"
     );
-    let file = SourceFile { path: "fleet.yaml".into(), text };
-    let loaded = Loader::new("east".parse().unwrap()).load(&[file]);
-    assert_eq!(loaded.problems, []);
-    Input::Manifests(Arc::new(loaded.config))
+    SourceFile { path: "fleet.yaml".into(), text }
 }
 
 fn workload(replicas: u32) -> String {
@@ -79,4 +82,40 @@ fn what_terminates_on_a_node_that_is_not_ready_was_lost_and_not_removed() {
     };
     assert!(!told("True").contains(&("a".to_owned(), 1)), "it was removed on purpose: {:?}", told("True"));
     assert_eq!(told("Unknown"), zones(&[("a", 1), ("b", 1)]), "its node is silent: it was lost");
+}
+
+/// What other clusters are told of the service by this: of how many pools; `None` if nothing.
+fn told(output: &Output) -> Option<usize> {
+    match output.publish.as_ref()? {
+        Publish::All(statuses) => Some(statuses.len()),
+        Publish::Changed(services) => services.get(&"shop/web".parse().unwrap()).map(Vec::len),
+    }
+}
+
+#[test]
+fn other_clusters_are_told_only_of_what_is_exported() {
+    let mut core = Core::new("east".parse().unwrap(), None, Time::ZERO);
+    let mut loader = Loader::new("east".parse().unwrap()).only_exported();
+    loader.set_file(&file(A, ""));
+    loader.update();
+    let first = core.handle(Input::Manifests(Arc::new(loader.config().clone())), Time::ZERO);
+    assert_eq!(told(&first), Some(0));
+    let text = "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceExport\n\
+                metadata: {name: web, namespace: shop}\n";
+    loader.set_file(&SourceFile { path: "export.yaml".to_owned(), text: text.to_owned() });
+    let change = Arc::new(loader.update().change);
+    assert_eq!(told(&core.handle(Input::ManifestsChanged(change), Time::ZERO)), Some(1));
+    loader.remove("export.yaml");
+    let change = Arc::new(loader.update().change);
+    assert_eq!(
+        told(&core.handle(Input::ManifestsChanged(change), Time::ZERO)),
+        Some(0),
+        "it is gone for them"
+    );
+    // What changes of it afterwards is nobody else's business.
+    loader.set_file(&file(&format!("{A}, {B}"), ""));
+    let change = Arc::new(loader.update().change);
+    let output = core.handle(Input::ManifestsChanged(change), Time::ZERO);
+    assert!(told(&output).is_none_or(|pools| pools == 0));
+    assert_eq!(core.pool_views(Time::ZERO).len(), 2);
 }

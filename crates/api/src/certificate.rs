@@ -5,7 +5,7 @@
 
 use crate::{
     config::Config,
-    problem::{Problem, Severity},
+    problem::{Cause, Problem, Severity},
     time,
 };
 use rustls::{
@@ -149,6 +149,7 @@ impl Config {
                 column: 1,
                 object: Some(place.object.to_string()),
                 severity: Severity::Warning,
+                cause: Cause::Invalid,
                 message: format!("the certificate {what} {}; clients refuse it", time::text(at)),
                 hint: "replace tls.crt and tls.key; gateways take the new ones over without a restart"
                     .to_owned(),

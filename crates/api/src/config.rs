@@ -3,7 +3,7 @@
 
 mod options;
 
-pub use options::{DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion};
+pub use options::{Collector, DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion, TraceTag, Tracing};
 
 use crate::{
     certificate::Certificate,
@@ -122,10 +122,26 @@ pub struct Service {
     /// Other clusters are reached through tunnels then.
     #[serde(default)]
     pub tunnelled: bool,
+    /// Which clusters have to do with it.
+    #[serde(default)]
+    pub reach: Reach,
     /// The policy in force.
     pub policy: Arc<ServicePolicy>,
     /// Where the `Service` was written.
     pub origin: Origin,
+}
+
+/// Which clusters have to do with a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reach {
+    /// All of the fleet: others are told of its endpoints here, and may send requests to them.
+    #[default]
+    Fleet,
+    /// It is used from here, in other clusters; what serves it here is for this cluster alone.
+    Import,
+    /// This one alone. Its policy lets nobody else serve it.
+    Cluster,
 }
 
 /// An endpoint as its slice describes it.

@@ -3,6 +3,7 @@
 //! Reading is here and in `kinds::drill`; running is the business of the crate `drill`.
 
 use crate::{
+    drill_kubernetes::KubernetesFault,
     drill_lab::LabFault,
     duration,
     fields::Wrong,
@@ -40,7 +41,7 @@ pub struct Drill {
 /// The one thing that a drill breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DrillTarget {
-    /// Whatever answers there; for [`DrillFault::Exec`].
+    /// Whatever answers there; for [`DrillFault::Exec`] and [`DrillFault::Kubernetes`].
     Url(String),
     /// A service everywhere.
     Service(ServiceName),
@@ -50,8 +51,8 @@ pub enum DrillTarget {
     Cluster(ClusterName),
     /// A region.
     Region(Region),
-    /// A gateway, as `NAMESPACE/NAME`.
-    Gateway(String),
+    /// A gateway, as `NAMESPACE/NAME`: in this cluster, or in that of each agent that is told.
+    Gateway(String, Option<ClusterName>),
     /// The link from one cluster to another.
     PeerLink(ClusterName, ClusterName),
     /// The hub.
@@ -63,6 +64,8 @@ pub enum DrillTarget {
 pub enum DrillFault {
     /// The user's own commands. From the command line only: whoever may write resources must not run programs by them.
     Exec(ExecFault),
+    /// What the user's own `kubectl` does. From the command line only, like commands, and only where disruption is allowed there.
+    Kubernetes(KubernetesFault),
     /// What agents carry out.
     Agents(AgentFault),
 }

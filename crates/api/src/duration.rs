@@ -47,8 +47,9 @@ fn fraction_of(digits: &str, scale: u64) -> u64 {
     sum
 }
 
-/// The duration as it would be written, for messages.
-pub(crate) fn text(duration: Duration) -> String {
+/// The duration as it would be written: `1m30s`.
+#[must_use]
+pub fn text(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {
         return "0s".to_owned();

@@ -2,7 +2,7 @@
 
 use crate::{
     nearest,
-    problem::{Problem, Severity},
+    problem::{Cause, Problem, Severity},
     yaml::{Key, Node, Pos, Value},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -70,7 +70,16 @@ impl Issues {
             _ => return,
         };
         let (file, object) = (self.file.to_string(), self.object.clone());
-        self.list.push(Problem { file, line: at.line, column: at.column, object, severity, message, hint });
+        self.list.push(Problem {
+            file,
+            line: at.line,
+            column: at.column,
+            object,
+            severity,
+            cause: Cause::Invalid,
+            message,
+            hint,
+        });
     }
 }
 

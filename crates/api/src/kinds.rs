@@ -6,9 +6,11 @@ mod class;
 mod drill;
 mod drill_fault;
 mod drill_guard;
+mod drill_kubernetes;
 mod drill_lab;
 mod drill_schedule;
 mod drill_target;
+mod export;
 mod failover;
 mod fleet_cluster;
 mod gateway;
@@ -35,6 +37,7 @@ mod workload;
 pub(crate) use class::ClassSpec;
 pub(crate) use drill::DrillSpec;
 pub(crate) use drill_schedule::ScheduleSpec;
+pub(crate) use export::NamespaceSpec;
 pub(crate) use failover::{RawRule, RawTier};
 pub(crate) use fleet_cluster::ClusterSpec;
 pub(crate) use gateway::{GatewaySpec, SecretRef, TemplateRef, is_for_fleet, role_of_class};
@@ -49,7 +52,7 @@ pub(crate) use route::{BackendRef, BackendSpec, ParentRef, RouteSpec};
 pub(crate) use secret::SecretSpec;
 pub(crate) use service::ServiceSpec;
 pub(crate) use shift::{AwayFrom, ShiftSpec};
-pub(crate) use slice::SliceSpec;
+pub(crate) use slice::{SliceSpec, Unplaced};
 pub(crate) use stream::StreamSpec;
 pub(crate) use template::TemplateSpec;
 pub(crate) use workload::WorkloadSpec;
@@ -90,6 +93,9 @@ pub(crate) enum Kind {
     Deployment,
     StatefulSet,
     ReplicaSet,
+    Namespace,
+    ServiceExport,
+    ServiceImport,
 }
 
 /// What an object says. What is rare and large is boxed: a fleet has many slices and few policies.
@@ -112,10 +118,12 @@ pub(crate) enum Spec {
     Schedule(Box<ScheduleSpec>),
     Node(NodeSpec),
     Workload(WorkloadSpec),
+    Namespace(NamespaceSpec),
+    Export,
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 24] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -137,6 +145,9 @@ impl Kind {
         Self::Deployment,
         Self::StatefulSet,
         Self::ReplicaSet,
+        Self::Namespace,
+        Self::ServiceExport,
+        Self::ServiceImport,
     ];
 
     /// As `kind:` names it.
@@ -163,6 +174,9 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::ReplicaSet => "ReplicaSet",
+            Self::Namespace => "Namespace",
+            Self::ServiceExport => "ServiceExport",
+            Self::ServiceImport => "ServiceImport",
         }
     }
 
@@ -175,7 +189,8 @@ impl Kind {
             | Self::TrafficShift
             | Self::Drill
             | Self::DrillSchedule => (OURS, "v1alpha1"),
-            Self::Service | Self::Node | Self::Secret => ("", "v1"),
+            Self::Service | Self::Node | Self::Secret | Self::Namespace => ("", "v1"),
+            Self::ServiceExport | Self::ServiceImport => ("multicluster.x-k8s.io", "v1alpha1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
             Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => {
@@ -191,6 +206,7 @@ impl Kind {
         let also = match self {
             Self::TcpRoute | Self::TlsRoute => ["v1alpha3", "v1"].contains(&version),
             Self::ReferenceGrant => version == "v1",
+            Self::ServiceExport | Self::ServiceImport => version == "v1beta1",
             _ => false,
         };
         also && group == self.group_and_version().0
@@ -218,7 +234,10 @@ impl Kind {
     }
 
     pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::FleetCluster | Self::FailoverProfile | Self::GatewayClass | Self::Node)
+        !matches!(
+            self,
+            Self::FleetCluster | Self::FailoverProfile | Self::GatewayClass | Self::Node | Self::Namespace
+        )
     }
 
     /// Reads the object's own fields.
@@ -252,6 +271,10 @@ impl Kind {
                 drill_schedule::read(fields, meta, issues).map(Box::new).map(Spec::Schedule)
             }
             Self::Node => node::read(fields, meta, issues).map(Spec::Node),
+            Self::Namespace => Some(Spec::Namespace(export::read_namespace(meta))),
+            Self::ServiceExport => Some(Spec::Export),
+            // It says of a service what a Service does, but where its endpoints are.
+            Self::ServiceImport => service::read(fields, meta, issues).map(Spec::Service),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
                 workload::read(fields, meta, issues).map(Spec::Workload)
             }
@@ -296,6 +319,7 @@ accessors! {
     Schedule schedule ScheduleSpec,
     Node node NodeSpec,
     Workload workload WorkloadSpec,
+    Namespace namespace NamespaceSpec,
 }
 
 const OURS: &str = "tidegate.dev";
@@ -336,6 +360,7 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
             Kind::Secret,
             Kind::Gateway,
             Kind::Node,
+            Kind::Namespace,
             Kind::Deployment,
             Kind::StatefulSet,
             Kind::ReplicaSet,

@@ -11,6 +11,7 @@ mod change;
 mod checks;
 mod config;
 mod drill;
+mod drill_kubernetes;
 mod drill_lab;
 mod drill_schedule;
 mod duration;
@@ -40,22 +41,23 @@ pub use checks::{
     LatencyCheck, TlsCheck,
 };
 pub use config::{
-    AccessLog, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener,
-    ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Retry, Service,
-    ServicePolicy, ShiftExpiry, TlsVersion, TrafficShift, Upstream,
+    AccessLog, Collector, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits,
+    Listener, ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Reach,
+    Retry, Service, ServicePolicy, ShiftExpiry, TlsVersion, TraceTag, Tracing, TrafficShift, Upstream,
 };
 pub use drill::{
     AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,
     DrillTarget, ExecFault, Measure, Objective, PrometheusAsk, Unit, read_drill,
 };
+pub use drill_kubernetes::{KubernetesFault, KubernetesFaultKind};
 pub use drill_lab::{LabFault, LabProcess};
 pub use drill_schedule::{BlockedTime, DrillSchedule, read_schedules};
-pub use duration::parse as parse_duration;
+pub use duration::{parse as parse_duration, text as duration_text};
 pub use fleet::fleet_state;
-pub use inventory::{Listed, inventory};
+pub use inventory::{Foreign, Listed, foreign, inventory, plain_objects, policy_fields};
 pub use loader::{Loaded, Loader, MAX_FILE_BYTES, MAX_OBJECTS, SourceFile, Update};
 pub use nearest::{hint as nearest_hint, nearest_first};
-pub use problem::{Problem, Severity};
+pub use problem::{Cause, Problem, Severity};
 pub use rare::{Blank, Rare};
 pub use routing::{
     Backend, Filters, HeaderChanges, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Mirror, NamedMatch,

@@ -31,7 +31,8 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
-use tidegate_model::ClusterName;
+use tidegate_engine::Origin;
+use tidegate_model::{ClusterName, ServiceName};
 
 pub use crate::store::MAX_OBJECTS;
 
@@ -82,6 +83,14 @@ impl Loader {
     #[must_use]
     pub fn new(cluster: ClusterName) -> Self {
         Self { store: Store::default(), lowering: Lowering::new(cluster), problems: Vec::new() }
+    }
+
+    /// As in the multi-cluster services API (KEP-1645): what no `ServiceExport` names, nor the label `tidegate.dev/export: "true"`
+    /// of its namespace, is for this cluster alone. Without this, all services are fleet-wide. To be said before anything is loaded.
+    #[must_use]
+    pub fn only_exported(mut self) -> Self {
+        self.lowering.only_exported();
+        self
     }
 
     /// Loads `files`, which are all files there are: objects of files that are not among them are gone.
@@ -162,6 +171,13 @@ impl Loader {
         self.lowering.config()
     }
 
+    /// The fields of policy that somebody wrote for a service, in a fixed order: each by its path, as `failback.holdDown`, with
+    /// who wrote the value that is in force. Fields that nobody wrote are not among them.
+    #[must_use]
+    pub fn written_for(&self, service: &ServiceName) -> Vec<(&'static str, Origin)> {
+        self.lowering.written_for(service)
+    }
+
     /// What is wrong, by file and line.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
@@ -175,7 +191,7 @@ impl Loader {
         self.store.doubt();
         let (changed, _) = self.store.decide();
         debug_assert!(changed.is_empty(), "what is in force was not what is said");
-        let mut lowering = Lowering::new(self.lowering.own().clone());
+        let mut lowering = self.lowering.afresh();
         lowering.update(&self.store, &self.store.all());
         self.lowering = lowering;
         self.problems = self.all_problems();

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod drills;
+mod exports;
 mod fleet;
 mod gateways;
 mod grants;
@@ -29,7 +30,7 @@ use crate::{
     config::Config,
     kinds::{Kind, Spec},
     object::Object,
-    problem::{Problem, Severity},
+    problem::{Cause, Problem, Severity},
     store::{Changed, Store},
     yaml::Pos,
 };
@@ -43,6 +44,7 @@ use std::{
     mem::replace,
     sync::Arc,
 };
+use tidegate_engine::Origin;
 use tidegate_model::{ClusterName, ServiceName};
 use touched::{Touched, services_of_route};
 use workloads::Workloads;
@@ -76,6 +78,7 @@ struct Routed {
 enum Part {
     Clusters,
     Policies,
+    Targets,
     Mentions,
     Gateways,
     Shifts,
@@ -96,14 +99,26 @@ impl Lowering {
         }
     }
 
-    /// The cluster that it is for.
-    pub(crate) const fn own(&self) -> &ClusterName {
-        &self.own
+    /// Services are fleet-wide only where they are exported.
+    pub(crate) const fn only_exported(&mut self) {
+        self.services.exports.only = true;
+    }
+
+    /// One for the same cluster and by the same rules, with nothing in it.
+    pub(crate) fn afresh(&self) -> Self {
+        let mut fresh = Self::new(self.own.clone());
+        fresh.services.exports.only = self.services.exports.only;
+        fresh
     }
 
     /// What is in force.
     pub(crate) const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The fields of policy that somebody wrote for a service.
+    pub(crate) fn written_for(&self, service: &ServiceName) -> Vec<(&'static str, Origin)> {
+        self.policies.written_for(service)
     }
 
     /// What is wrong between objects.
@@ -129,6 +144,7 @@ impl Lowering {
         told |= self.lower_services(store, &mut touched, &mut change);
         told |= self.lower_shifts(store, &touched, &mut change);
         told |= self.check_drills(store, &touched);
+        told |= self.check_targets(store, &touched);
         told |= self.check_mentions(store, &touched);
         self.config.apply(&change);
         (change, told)
@@ -231,6 +247,7 @@ impl Lowering {
         let mut around = Around {
             policies: &self.policies,
             merger: &mut self.merger,
+            own: &self.own,
             clusters: &self.config.clusters,
             workloads: Workloads::new(store),
             grpc: &self.routed.grpc,
@@ -279,6 +296,16 @@ impl Lowering {
         self.tell(Part::Drills, problems)
     }
 
+    fn check_targets(&mut self, store: &Store, touched: &Touched) -> bool {
+        if !touched.policies && touched.identities.is_empty() {
+            return false;
+        }
+        let objects: Vec<_> = store.of_kind(Kind::FailoverPolicy).collect();
+        let mut problems = Vec::new();
+        policies::check_targets(&objects, &self.services, &mut problems);
+        self.tell(Part::Targets, problems)
+    }
+
     fn check_mentions(&mut self, store: &Store, touched: &Touched) -> bool {
         let by_object = touched.policies || touched.shifts || touched.drills;
         if !(touched.clusters || by_object || touched.zones) {
@@ -324,6 +351,7 @@ fn problem_in(object: &Object, at: Pos, message: impl Into<String>, hint: impl I
         column: at.column,
         object: Some(object.title().to_string()),
         severity: Severity::Error,
+        cause: Cause::Invalid,
         message: message.into(),
         hint: hint.into(),
     }

@@ -9,6 +9,7 @@ use crate::{
 };
 use std::sync::{Arc, OnceLock};
 use tidegate_engine::{Origin, WrittenIn};
+use tidegate_model::Zone;
 
 /// What makes two objects the same object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +115,7 @@ pub(crate) fn read_document(node: &Node, file: &Arc<str>, into: &mut Vec<Reading
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes it. The parser limits the depth of lists in lists.
-fn items_of_list(node: &Node) -> Option<&[Node]> {
+pub(crate) fn items_of_list(node: &Node) -> Option<&[Node]> {
     let Value::Map(entries) = &node.value else { return None };
     let find = |name: &str| entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| &node.value);
     match (find("kind"), find("items")) {
@@ -191,6 +192,8 @@ pub(crate) struct Meta {
     pub(crate) created: Option<String>,
     /// The label `kubernetes.io/service-name`.
     pub(crate) service: Option<String>,
+    /// The label `topology.kubernetes.io/zone`, of a node.
+    pub(crate) zone: Option<Zone>,
     /// All labels, of the kinds that are selected by them.
     pub(crate) labels: Labels,
 }
@@ -209,8 +212,15 @@ fn read_metadata(fields: &mut Fields<'_>, kind: Kind, issues: &mut Issues) -> Op
     {
         service = labels.value("kubernetes.io/service-name", issues, read::text).map(|field| field.value);
     }
+    let mut zone = None;
+    if kind == Kind::Node
+        && let Some(mut labels) = metadata.map("labels", issues)
+    {
+        let named = labels.value("topology.kubernetes.io/zone", issues, read::name("zone", Zone::new));
+        zone = named.map(|field| field.value);
+    }
     let mut labels = Labels::new();
-    if kind == Kind::FleetCluster {
+    if matches!(kind, Kind::FleetCluster | Kind::Namespace) {
         let entries = metadata.entries("labels", issues, read::any_text).into_iter();
         labels.extend(entries.filter_map(|(key, value)| Some((key.name.clone(), value?))));
     }
@@ -242,5 +252,5 @@ fn read_metadata(fields: &mut Fields<'_>, kind: Kind, issues: &mut Issues) -> Op
         None if unreadable => return None,
         None => "default".to_owned(),
     };
-    Some(Meta { namespace, name: name?.value, created, service, labels })
+    Some(Meta { namespace, name: name?.value, created, service, zone, labels })
 }

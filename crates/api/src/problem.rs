@@ -14,6 +14,20 @@ pub enum Severity {
     Warning,
 }
 
+/// What sort of mistake it is, for whoever tells it in one word: conditions of Kubernetes have such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The object itself is wrong.
+    #[default]
+    Invalid,
+    /// Another object has what this one wants: the oldest keeps it.
+    Conflict,
+    /// It names something that is not there, or cannot be used.
+    NoSuchObject,
+    /// It names something of another namespace, which does not permit it.
+    NotPermitted,
+}
+
 /// Something wrong in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +42,9 @@ pub struct Problem {
     pub object: Option<String>,
     /// How bad it is.
     pub severity: Severity,
+    /// What sort of mistake it is.
+    #[serde(skip)]
+    pub cause: Cause,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -44,9 +61,16 @@ impl Problem {
             column: 0,
             object: None,
             severity: Severity::Error,
+            cause: Cause::Invalid,
             message: message.into(),
             hint: hint.into(),
         }
+    }
+
+    /// The same, of this cause.
+    #[must_use]
+    pub(crate) fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     /// Whether something that was written is not in force.

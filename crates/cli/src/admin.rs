@@ -220,6 +220,20 @@ pub(crate) fn encoded(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
+/// Asks an address of this machine, and shows nobody's token.
+pub(crate) async fn plain(admin: SocketAddr, method: Method, path: &str) -> Result<String> {
+    let asked = exchange(admin, method, path, Bytes::new(), None);
+    let Ok(answer) = tokio::time::timeout(PATIENCE, asked).await else {
+        bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
+    };
+    let (status, body) = answer?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() {
+        return Ok(text);
+    }
+    bail!("{admin}{path} answered {status}: {}", text.trim_end());
+}
+
 async fn request(admin: SocketAddr, method: Method, path: &str, token: &Token) -> Result<Bytes> {
     request_with(admin, method, path, Bytes::new(), token).await
 }

@@ -1,10 +1,17 @@
 //! `tidegate agent`.
 
 use crate::stop;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
-use tidegate_agent::{AgentConfig, HubOptions, Listen};
+use std::{
+    fs,
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+};
+use tidegate_agent::{AgentConfig, HubOptions, IdentitySecret, KubeAccess, Listen};
 use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
 
@@ -13,12 +20,31 @@ pub(crate) struct Args {
     /// A folder or file of manifests; may be given several times.
     #[arg(long, value_name = "DIR")]
     manifests: Vec<PathBuf>,
+    /// Read the objects of the cluster from its Kubernetes API: as the service account of its pod, or by --kubeconfig.
+    #[arg(long)]
+    kubernetes: bool,
+    /// A kubeconfig to reach the Kubernetes API by.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it, its current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// The cluster that this agent is for: the name of its `FleetCluster`. One that joined a hub knows it.
     #[arg(long, value_name = "NAME")]
     cluster: Option<ClusterName>,
     /// Join the fleet of a hub with the token that `tidegate cluster join-token` printed, once.
     #[arg(long, value_name = "TOKEN", env = "TIDEGATE_JOIN", hide_env_values = true)]
     join: Option<JoinToken>,
+    /// The same in a file; where there is none, the agent has to have joined before.
+    #[arg(long, value_name = "FILE", conflicts_with = "join")]
+    join_file: Option<PathBuf>,
+    /// A Secret of the Kubernetes API in which what came of joining is kept, for agents whose disk does not outlive their pod. It has to
+    /// be there, and may be empty.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "hub")]
+    identity_secret: Option<SecretName>,
+    /// The key of that Secret's data: one for each replica, such as the name of its pod.
+    #[arg(long, value_name = "KEY", default_value = "identity.json", requires = "identity_secret")]
+    identity_key: String,
     /// Where the hub is; given several times, also where it may be after the first is lost. Its policy comes before the manifests'; without it the last good one stays in force.
     #[arg(long, value_name = "HOST:PORT")]
     hub: Vec<String>,
@@ -52,12 +78,27 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let hub = (args.join.is_some() || !args.hub.is_empty())
-        .then_some(HubOptions { addresses: args.hub, token: args.join });
-    if args.manifests.is_empty() && hub.is_none() {
+    let access = KubeAccess { kubeconfig: args.kubeconfig, context: args.context };
+    let secret = args.identity_secret.map(|at| IdentitySecret {
+        access: access.clone(),
+        namespace: at.namespace,
+        name: at.name,
+        key: args.identity_key,
+    });
+    let join = match &args.join_file {
+        Some(file) => token_in(file)?,
+        None => args.join,
+    };
+    let hub = (join.is_some() || !args.hub.is_empty()).then_some(HubOptions {
+        addresses: args.hub,
+        token: join,
+        secret,
+    });
+    if args.manifests.is_empty() && hub.is_none() && !args.kubernetes {
         bail!(
             "no manifests given\n  hint: name the folder that holds them, e.g. \
-             tidegate agent --manifests examples/one-cluster --cluster {} --state-dir state",
+             tidegate agent --manifests examples/one-cluster --cluster {} --state-dir state; \
+             or --kubernetes in a cluster",
             args.cluster.as_ref().map_or("NAME", ClusterName::as_str)
         );
     }
@@ -65,6 +106,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let stop = stop::token(args.exit_with_stdin);
     let config = AgentConfig {
         manifests: args.manifests,
+        kubernetes: args.kubernetes.then_some(access),
         cluster: args.cluster,
         hub,
         listen: args.listen,
@@ -77,6 +119,37 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     tidegate_agent::run(config, stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The token in a file. None is there once the Secret that held it was removed.
+/// A Secret and its namespace.
+#[derive(Clone, Debug)]
+struct SecretName {
+    namespace: String,
+    name: String,
+}
+
+impl FromStr for SecretName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts =
+            text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+        let (namespace, name) =
+            parts.ok_or("is not NAMESPACE/NAME of a Secret, such as tidegate/tidegate-agent-identity")?;
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+}
+
+fn token_in(file: &Path) -> Result<Option<JoinToken>> {
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("the join token in {} cannot be read", file.display()))?,
+    };
+    let token = text.trim().parse();
+    token.map(Some).with_context(|| {
+        format!("{} holds no join token\n  hint: `tidegate cluster join-token` prints one", file.display())
+    })
 }
 
 /// Memory comes in pages of 4 KiB. The allocator would ask for huge ones, of 2 MiB, which the kernel clears whole at the first

@@ -62,6 +62,10 @@ pub(crate) struct JoinToken {
 pub(crate) struct Revoke {
     /// The cluster.
     cluster: ClusterName,
+    /// Only what its gateways show to other clusters, because somebody else has a key of them. Its agent stays, and gets them
+    /// another one at once.
+    #[arg(long)]
+    gateways: bool,
     #[command(flatten)]
     door: HubDoor,
 }
@@ -72,7 +76,8 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::List(options) => list(options).await?,
         Command::Show(args) => show(args).await?,
         Command::Revoke(args) => {
-            let path = format!("/api/v1/clusters/{}/revoke", encoded(args.cluster.as_str()));
+            let only = if args.gateways { "?gateways=true" } else { "" };
+            let path = format!("/api/v1/clusters/{}/revoke{only}", encoded(args.cluster.as_str()));
             let answer: DoneView = args.door.ask(&path).await?;
             say!("{}", answer.done);
         }

@@ -3,7 +3,7 @@
 use crate::{
     admin::{HubDoor, Token},
     cluster::Options,
-    drill_hub, drill_lab, drill_remote, drill_report, drill_schedule, drill_signed, stop,
+    drill_hub, drill_kubernetes, drill_lab, drill_remote, drill_report, drill_schedule, drill_signed, stop,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -112,6 +112,9 @@ pub(crate) struct RunArgs {
     /// beside it only tell what they saw
     #[arg(long, value_name = "ADDR", requires = "file", value_parser = crate::demo::loopback)]
     lab: Option<SocketAddr>,
+    /// Let a fault of type Kubernetes take away what really serves: it runs the kubectl on PATH, with its kubeconfig
+    #[arg(long, requires = "file")]
+    allow_disruption: bool,
     /// A PEM file with the certificates to trust [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -201,8 +204,10 @@ async fn drill(args: RunArgs) -> Result<ExitCode> {
         None => from_options(&args)?,
     };
     let agents = drill_lab::lines(&drill, args.lab, &args.agents)?;
+    let id = unique_id();
+    let drill = drill_kubernetes::as_commands(drill, &id, args.allow_disruption).await?;
     let setup = Setup {
-        id: unique_id(),
+        id,
         by: format!("drill run of {}", drill.name),
         alone: false,
         drill,

@@ -1,6 +1,7 @@
 //! `tidegate envoy bootstrap` and `tidegate envoy run`.
 
 mod bound;
+mod drain;
 mod process;
 mod renewal;
 
@@ -29,8 +30,12 @@ pub(crate) enum Command {
     Bootstrap(Bootstrap),
     /// Run Envoy with that bootstrap, until it ends or is told to.
     Run(Run),
+    /// Let a running Envoy finish what it has and take no more, before it is ended: for `preStop` of its pod.
+    Drain(drain::Drain),
     /// Make the certificate by which the Envoys of a gateway come to an agent that has joined a hub, over TCP.
     Certificate(envoy_certificate::Certificate),
+    /// Revoke all such certificates of one gateway, because somebody else has a key of it.
+    Revoke(envoy_certificate::Revoke),
     /// Renew that certificate in time, for Envoys that are not run by `tidegate envoy run`, which does it itself.
     Renew(renewal::Renew),
     #[command(hide = true)]
@@ -137,6 +142,12 @@ impl Gateway {
         let heap = self.max_heap_mib.or(process.max_heap_mib).map(|mib| u64::from(mib) << 20);
         let node_id = || format!("{}@{}:{}", self.gateway, self.zone, self.admin.port());
         let credentials = self.credentials.as_deref();
+        let has = |is: fn(&AgentAddress) -> bool| self.agents.iter().any(is);
+        if has(|it| matches!(it, AgentAddress::Named(..))) && has(|it| matches!(it, AgentAddress::Unix(_))) {
+            bail!(
+                "an Envoy looks its agents up by name or goes to sockets, not both\n  hint: name them all by HOST:PORT"
+            );
+        }
         Ok(BootstrapSpec {
             agents: self.agents.clone(),
             agent_tls: credentials.map(|it| envoy_certificate::read(it, &self.gateway)).transpose()?,
@@ -175,6 +186,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Run(run) => supervise(run).await,
         Command::Certificate(args) => envoy_certificate::make(&args),
+        Command::Drain(args) => drain::run(&args).await,
+        Command::Revoke(args) => envoy_certificate::revoke(&args),
         Command::Renew(args) => renewal::run(&args).await,
         Command::Bound(bound) => bound::become_it(&bound),
     }

@@ -8,9 +8,9 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tidegate_agent::envoy_certificate;
+use tidegate_agent::{envoy_certificate, revoke_envoys};
 use tidegate_envoy::{AGENT_ROOT, AGENT_SDS, AgentTls, GATEWAY_PEM, GATEWAY_SDS, agent_sds, gateway_sds};
 use tidegate_link::identity::{
     CertificateDer, CertificateFacts, Clock, Credentials, Party, PrivateKey, SpiffeId, SystemClock,
@@ -59,6 +59,33 @@ pub(crate) fn make(args: &Certificate) -> Result<ExitCode> {
     let (path, failed) = file(GATEWAY_PEM);
     write_secret(&path, certificate.pem().as_bytes()).context(failed)?;
     say!("{} in {}, for tidegate envoy --credentials {}", certificate.id, out.display(), at.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Revoke {
+    /// The state folder of the agent, which has joined a hub. The agent may run: it looks every 5 s.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// The gateway whose Envoys are refused with what they have. Others stay.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    gateway: GatewayName,
+}
+
+pub(crate) fn revoke(args: &Revoke) -> Result<ExitCode> {
+    let path = revoke_envoys(&args.state_dir, &args.gateway)?;
+    // Certificates tell whole seconds: what is issued from the next one on is believed.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    std::thread::sleep(
+        Duration::from_secs(1).saturating_sub(Duration::from_nanos(now.subsec_nanos().into())),
+    );
+    say!("What the Envoys of {} were given until now is refused by the agent within 5 s.", args.gateway);
+    say!("Copy {} to the agent's replicas, and make the folders of its hosts anew:", path.display());
+    say!(
+        "tidegate envoy certificate --state-dir {} --gateway {} --out DIR",
+        args.state_dir.display(),
+        args.gateway
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use tidegate_hub::{
-    HubConfig, PolicySource, StateCopy, WaveLimits,
+    HubConfig, KubeAccess, PolicySource, StateCopy, WaveLimits,
     view::{DoneView, StandbyView},
 };
 use tidegate_link::identity::TrustDomain;
@@ -30,7 +30,7 @@ pub(crate) struct Promote {
 
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(group(clap::ArgGroup::new("source").args(["policies", "git"]).required(true)))]
+#[command(group(clap::ArgGroup::new("source").args(["policies", "git", "kubernetes"]).required(true)))]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -55,6 +55,15 @@ pub(crate) struct Args {
     /// A file of those who may sign (`allowed_signers` of `ssh-keygen`): a commit that none of them signed by SSH is not taken.
     #[arg(long, value_name = "FILE", requires = "git")]
     git_signers: Option<PathBuf>,
+    /// The API of a Kubernetes cluster, whose objects are told what became of them: as the service account of its pod, or by --kubeconfig.
+    #[arg(long)]
+    kubernetes: bool,
+    /// A kubeconfig to reach the Kubernetes API by.
+    #[arg(long, value_name = "FILE", requires = "kubernetes", conflicts_with_all = ["policies", "git"])]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it, its current one.
+    #[arg(long, value_name = "NAME", requires = "kubernetes", conflicts_with_all = ["policies", "git"])]
+    context: Option<String>,
     /// Where agents connect, with TLS of the fleet's own.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:18100")]
     listen: SocketAddr,
@@ -144,7 +153,10 @@ async fn serve(args: Args) -> Result<()> {
             signers: args.git_signers,
             interval: duration("--git-interval", &args.git_interval)?.max(Duration::from_secs(1)),
         },
-        (None, None) => bail!("no policy given\n  hint: --policies DIR or --git URL"),
+        (None, None) if args.kubernetes => {
+            PolicySource::Kubernetes(KubeAccess { kubeconfig: args.kubeconfig, context: args.context })
+        }
+        (None, None) => bail!("no policy given\n  hint: --policies DIR, --git URL or --kubernetes"),
     };
     if let PolicySource::Folder(folder) = &policies {
         std::fs::read_dir(folder)

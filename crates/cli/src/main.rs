@@ -12,8 +12,10 @@ mod admin;
 mod agent;
 mod cluster;
 mod demo;
+mod diff;
 mod drill;
 mod drill_hub;
+mod drill_kubernetes;
 mod drill_lab;
 mod drill_remote;
 mod drill_report;
@@ -22,7 +24,11 @@ mod drill_signed;
 mod envoy;
 mod envoy_certificate;
 mod explain;
+mod health;
 mod hub;
+mod install;
+mod manifests;
+mod render;
 mod replay;
 mod rollout;
 mod shift;
@@ -30,6 +36,7 @@ mod simulate;
 mod status;
 mod stop;
 mod table;
+mod validate;
 mod whatif;
 
 use clap::{Parser, Subcommand};
@@ -55,10 +62,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the local control plane of a cluster.
-    Agent(agent::Args),
+    Agent(Box<agent::Args>),
     /// Configure or run a gateway's Envoy.
     #[command(subcommand)]
     Envoy(envoy::Command),
+    /// Print the manifests that install Tidegate in a Kubernetes cluster.
+    #[command(subcommand)]
+    Install(install::Command),
+    /// Ask whether an agent, a hub or an Envoy of this machine is ready, for probes.
+    Health(health::Args),
     /// Show what an agent knows: pools, plans, peers, gateways.
     Status(status::Args),
     /// Say why a service's traffic goes where it goes.
@@ -67,6 +79,12 @@ enum Command {
     Failback(explain::FailbackArgs),
     /// Say what would be if a zone, a cluster or a region were lost, before it happens.
     Whatif(whatif::Args),
+    /// Tell everything that is wrong with manifests, for a pull request's check.
+    Validate(validate::Args),
+    /// Tell what a change of manifests changes in plans, and in what would be if a place were lost.
+    Diff(diff::Args),
+    /// Write the same policy for another data plane, and tell what it cannot say.
+    Render(render::Args),
     /// Feed an agent's journal to a fresh core: what it decided, and whether this version decides the same.
     Replay(replay::Args),
     /// Play a scenario against manifests in virtual time: what would happen if this broke.
@@ -98,7 +116,11 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         text.parse::<tracing_subscriber::filter::LevelFilter>()
             .map_err(|_| "there is no such level".to_owned())?;
     }
-    EnvFilter::try_new(text).map_err(|error| error.to_string())
+    let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    // It calls each request that failed an error; whoever asked knows whether it is one.
+    let quiet =
+        "kube_client::client::builder=off".parse().map_err(|_| "a filter cannot be read".to_owned())?;
+    Ok(filter.add_directive(quiet))
 }
 
 fn main() -> ExitCode {
@@ -131,12 +153,17 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Agent(args) => agent::run(args).await,
+            Command::Agent(args) => agent::run(*args).await,
             Command::Envoy(command) => envoy::run(command).await,
+            Command::Install(command) => install::run(command),
+            Command::Health(args) => health::run(&args).await,
             Command::Status(args) => status::run(&args).await,
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
             Command::Whatif(args) => Ok(whatif::run(&args).await),
+            Command::Validate(args) => validate::run(&args),
+            Command::Diff(args) => Ok(diff::run(&args).await),
+            Command::Render(args) => Ok(render::run(&args)),
             Command::Replay(args) => replay::run(&args),
             Command::Simulate(args) => simulate::run(&args),
             Command::Shift(command) => shift::run(&command).await,

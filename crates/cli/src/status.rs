@@ -28,6 +28,16 @@ fn print(status: &Status) {
     if !status.pending.is_empty() {
         say!("not ready, waiting for: {}", status.pending.join("; "));
     }
+    if let Some(api) = &status.kubernetes {
+        let age = api.age_ms.map_or_else(
+            || "not heard yet; what is in force is from disk".to_owned(),
+            |age| format!("heard {:.1} s ago", Duration::from_millis(age).as_secs_f64()),
+        );
+        say!("Kubernetes API {}: {age}", api.url);
+        for (kind, why) in &api.failing {
+            say!("  {kind}: {why}; its last good state counts");
+        }
+    }
     say!("\nPOOLS\n{}", table::pools(&status.pools));
     let mut plans = table::new(&["SERVICE", "FROM", "GOES TO", "STANDS BY"]);
     for plan in &status.plans {

@@ -2,14 +2,16 @@
 //!
 //! Exit codes: 0 it holds, 1 somebody is stranded, down already, or above 100 %, 2 the question cannot be answered.
 
-mod files;
 mod print;
 
-use crate::admin::{AgentDoor, Output, Token};
+use crate::{
+    admin::{AgentDoor, Output, Token},
+    manifests::{Fleet, Manifests},
+};
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
-use files::Manifests;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{net::SocketAddr, process::ExitCode};
+use tidegate_api::fleet_state;
 use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
 
 #[derive(Debug, Parser)]
@@ -101,7 +103,9 @@ async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<
 }
 
 fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {
-    let state = files::load(&args.manifests)?;
+    let fleet = Fleet::read(&args.manifests);
+    fleet.is_whole()?;
+    let state = fleet_state(&fleet.configs());
     let lose: Result<Vec<Location>> =
         args.lose.iter().map(|name| state.location(name).map_err(|error| unknown(&error))).collect();
     let asked = match lose? {
@@ -117,19 +121,4 @@ fn unknown(error: &UnknownLocation) -> anyhow::Error {
     let nearest = tidegate_api::nearest_first(&error.name, texts.iter().map(String::as_str));
     let list = nearest.iter().take(20).map(|it| format!("\n    {it}")).collect::<String>();
     anyhow!("{error}\n  hint: it has, the nearest name first:{list}")
-}
-
-impl FromStr for Manifests {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            // A path may hold an equals sign; a cluster's name holds no slash.
-            Some((name, folder)) if !name.contains('/') => match name.parse() {
-                Ok(cluster) => Ok(Self { cluster: Some(cluster), root: PathBuf::from(folder) }),
-                Err(error) => Err(format!("{error}; write CLUSTER=DIR or DIR")),
-            },
-            _ => Ok(Self { cluster: None, root: PathBuf::from(text) }),
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod alarm;
 mod balanced;
 #[path = "drill/client.rs"]
 mod client;
+#[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "drill/stage.rs"]
 mod stage;
 

@@ -43,6 +43,8 @@ fn a_report_is_handed_over_signed_listed_and_verified() {
         page.to_str().unwrap(),
         "--objective",
         "failed <= 0",
+        "--name",
+        "shop/lose-a-backend",
     ]));
     assert_eq!(ran.code, Some(1), "the objective is missed, whatever the hub says: {ran:?}");
     assert!(ran.stderr.contains("the hub keeps the report drill-"), "{}", ran.stderr);
@@ -52,6 +54,11 @@ fn a_report_is_handed_over_signed_listed_and_verified() {
     let listed = hub.json(&["drill", "list"]);
     assert_eq!((&listed[0]["id"], &listed[0]["passed"]), (&report["id"], &serde_json::json!(false)));
     assert_eq!(listed[0]["errorRate"], report["costs"]["errorRate"]);
+    assert_eq!((&listed[0]["drill"], &report["drill"]), (&"shop/lose-a-backend".into(), &listed[0]["drill"]));
+    let trend = hub.ask(&["drill", "trend", "shop/lose-a-backend"]);
+    assert!(trend.code == Some(0) && trend.stdout.contains("shop/lose-a-backend"), "{trend:?}");
+    let unnamed = finish(short(&stage).args(["--name", "Lose A Backend"]));
+    assert!(unnamed.code == Some(2) && unnamed.stderr.contains("write NAMESPACE/NAME"), "{unnamed:?}");
     let table = hub.ask(&["drill", "list"]).stdout;
     assert!(table.contains(id) && table.contains("0/1") && table.contains("failed"), "{table}");
     let shown = hub.ask(&["drill", "show", &id[..12]]).stdout;

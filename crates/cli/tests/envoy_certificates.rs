@@ -259,3 +259,46 @@ async fn a_certificate_is_renewed_by_hand_and_whoever_may_not_is_told_why() {
     assert_eq!(renew(&pair.east.listen, &forged).code, Some(1));
     assert!(pair.east.refused("unknown_authority") > 0);
 }
+
+/// Somebody has a key of one gateway: it is good for nothing any more, also on the connections that are open, and the other gateway
+/// does not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificates_of_one_gateway_are_revoked_and_the_others_stay() {
+    let Some(envoy) = envoy("the_certificates_of_one_gateway_are_revoked") else { return };
+    let pair = Pair::start(&envoy, &[]);
+    pair.until_served();
+    let [edge, _] = folders(&pair);
+    let read = |folder: &PathBuf, name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let (stolen, roots) = (read(&edge, "gateway.pem"), read(&edge, "agent-ca.crt"));
+    // The thief renews it, too: of that one nobody here knows the number.
+    let (key, chain) =
+        renew(&pair.east.listen, &identity_of(&stolen, &roots), true).await.unwrap().shown.unwrap();
+    let renewed = format!("{}{}", tidegate_link::identity::to_pem(&chain), key.to_pem());
+    let connected = |pair: &Pair, name: &str| {
+        let status = pair.east.status();
+        let mut gateways = status["gateways"].as_array().unwrap().iter();
+        gateways.any(|it| it["gateway"] == name && it["connected"] == true)
+    };
+    assert!(connected(&pair, "shop/edge") && connected(&pair, "shop/eastwest"));
+    let load = load(pair.east.edge);
+    let mut command = tidegate();
+    command.args(["envoy", "revoke", "--gateway", "shop/edge", "--state-dir"]);
+    let ran = finish(command.arg(pair.place.at(EAST)));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let began = Instant::now();
+    wait_until("the edge to be put out", || (!connected(&pair, "shop/edge")).then_some(()));
+    eprintln!(
+        "MEASURED the open streams of a gateway that is revoked end after {} ms",
+        began.elapsed().as_millis()
+    );
+    for pem in [&stolen, &renewed] {
+        renew(&pair.east.listen, &identity_of(pem, &roots), true).await.unwrap_err();
+    }
+    assert!(pair.east.refused("revoked") > 0);
+    assert!(connected(&pair, "shop/eastwest"), "another gateway");
+    // Made anew into the folder, Envoy takes it and comes back by itself.
+    certificate(&pair.place.at(EAST), "shop/edge", &edge, &["--ttl", "1h"]);
+    wait_until("the edge to come back", || connected(&pair, "shop/edge").then_some(()));
+    eprintln!("MEASURED it is back {} ms after it was revoked", began.elapsed().as_millis());
+    none_failed("the certificates of one gateway are revoked", load);
+}

@@ -22,7 +22,7 @@ use std::{
 };
 use support::{
     command::{Running, tidegate},
-    course::{Course, EAST, cluster, spec},
+    course::{Course, EAST, EUROPE, cluster, spec},
     until,
 };
 use tidegate_lab::fetch;
@@ -42,6 +42,8 @@ struct Scene {
     edge: SocketAddr,
     agent: SocketAddr,
     folder: tempfile::TempDir,
+    /// What is broken.
+    target: String,
 }
 
 impl Scene {
@@ -51,17 +53,18 @@ impl Scene {
         let course = Course::start(test, spec).await?;
         let addresses = course.fleet().addresses(&cluster(EAST)).unwrap();
         let (edge, agent) = (addresses.edge.unwrap().gateway, addresses.agent_admin);
-        Some(Self { course, edge, agent, folder: tempfile::tempdir().unwrap() })
+        let target = format!("zone: {ZONE}, region: {EAST}");
+        Some(Self { course, edge, agent, folder: tempfile::tempdir().unwrap(), target })
     }
 
-    /// A drill of the eastern zone where the gateways stand.
+    /// A drill of the eastern zone where the gateways stand, unless another target was set.
     fn drill(&self, name: &str, fault: &str, steps: &str, more: &str) -> Command {
         let path = self.folder.path().join(format!("{name}.yaml"));
         let text = format!(
             "apiVersion: tidegate.dev/v1alpha1\nkind: Drill\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
-             target: {{zone: {ZONE}, region: {EAST}}}\n  fault: {{{fault}}}\n  steps: {{{steps}}}\n  \
+             target: {{{}}}\n  fault: {{{fault}}}\n  steps: {{{steps}}}\n  \
              load: {{rateRps: 100, urls: [\"http://{}/\"]}}\n{more}",
-            self.edge
+            self.target, self.edge
         );
         std::fs::write(&path, text).unwrap();
         let mut command = tidegate_drill();
@@ -164,6 +167,46 @@ async fn faults_at_gateways_are_measured_as_an_own_client_measures_them() {
     let fault = "type: Abort, status: 503, markedOnly: true, expiresAfter: 30s";
     let (report, own) = measured(&scene, "marked", fault).await;
     assert_eq!((cost(&report, "failed"), bad(&report, &own, |asked| !asked.good).len()), (0.0, 0));
+    scene.course.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_gateway_breaks_as_an_own_client_measures_it_and_no_other() {
+    let test = "one_gateway_breaks_as_an_own_client_measures_it_and_no_other";
+    let Some(mut scene) = Scene::start(test).await else { return };
+    scene.target = format!("gateway: infra/edge, cluster: {EAST}");
+    let elsewhere = scene.course.fleet().addresses(&cluster(EUROPE)).unwrap().edge.unwrap().gateway;
+    let other = Client::start(elsewhere, HOST, Duration::from_millis(20));
+    let (report, own) = measured(&scene, "abort", "type: Abort, status: 503, expiresAfter: 30s").await;
+    let failed = bad(&report, &own, |asked| !asked.good);
+    agree("first bad", cost(&report, "firstBadMs"), failed[0]);
+    agree("last bad", cost(&report, "lastBadMs"), *failed.last().unwrap());
+    assert!((cost(&report, "failed") - 400.0).abs() < 60.0, "{}", cost(&report, "failed"));
+    // It takes requests, and answers none of them.
+    let (report, own) = measured(&scene, "held", "type: BlackHole, expiresAfter: 30s").await;
+    let failed = bad(&report, &own, |asked| !asked.good);
+    agree("first held", cost(&report, "firstBadMs"), failed[0]);
+    agree("last held", cost(&report, "lastBadMs"), *failed.last().unwrap());
+    assert_eq!(cost(&report, "lost"), cost(&report, "failed"), "taken, and never answered");
+    let other = tokio::task::spawn_blocking(move || other.stop()).await.unwrap();
+    let broken = other.iter().filter(|asked| !asked.good).count();
+    println!("of {} requests to another cluster's edge {broken} failed meanwhile", other.len());
+    assert_eq!(broken, 0);
+    // A name that there is not, and what has no meaning there, start nothing.
+    for (target, fault, said) in [
+        ("gateway: infra/egde, cluster: us-east", "type: Abort, status: 503", "there are: infra/edge"),
+        ("gateway: infra/eastwest, cluster: us-east", "type: Abort, status: 503", "there are: infra/edge"),
+        ("gateway: infra/edge, cluster: us-east", "type: Shift", "a gateway has no pools"),
+        ("gateway: infra/edge", "type: Abort, status: 503", "in which cluster"),
+    ] {
+        scene.target = target.to_owned();
+        let fault = format!("{fault}, expiresAfter: 5s");
+        let ran = finish(scene.drill("refused", &fault, "steady: 1s, fault: 1s, observe: 1s", "")).await;
+        let report = self::report(&ran);
+        let why = report["ending"]["why"].as_str().unwrap_or_default();
+        assert_eq!(report["ending"]["how"], "notStarted", "{report:#}");
+        assert!(why.contains(said), "{target}: {why}");
+    }
     scene.course.stop().await;
 }
 

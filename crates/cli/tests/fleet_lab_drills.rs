@@ -17,11 +17,16 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use support::{
+    TIDEGATE,
     command::{Running, tidegate},
     course::{Course, EAST, EUROPE, cluster, spec},
-    until,
+    envoy, until,
 };
-use tidegate_lab::{demo::Control, fetch, fleet::agent::AgentEvent};
+use tidegate_lab::{
+    demo::Control,
+    fetch,
+    fleet::{Binaries, Fleet, FleetSpec, agent::AgentEvent},
+};
 
 const HOST: &str = "web.shop.example";
 
@@ -105,6 +110,7 @@ impl Scene<'_> {
         println!("{lab} at {target}: {:#}", report["costs"]);
         assert_eq!(report["mended"], Value::Bool(true), "{ran:?}");
         assert!(self.faults().await.is_empty(), "nothing is left of it");
+        assert_eq!(report["agents"], Value::Null, "no agent was asked");
         (report, own)
     }
 
@@ -183,6 +189,25 @@ async fn processes_that_a_lab_kills_or_pauses_are_missed_as_an_own_client_misses
         for lab in ["do: Kill, process: Edge", "do: Pause, process: Edge"] {
             let (first, last) = scene.outage(EAST, "cluster: us-east", lab).await;
             assert!(first < 500.0 && last >= 2900.0, "{lab}: from {first} ms to {last} ms");
+        }
+        // The same Envoy by its gateway's name.
+        let (first, last) = scene.outage(EAST, "gateway: infra/edge, cluster: us-east", "do: Kill").await;
+        assert!(first < 500.0 && last >= 2900.0, "the gateway: from {first} ms to {last} ms");
+        // What other clusters come in by: they go elsewhere.
+        for lab in ["do: Kill, process: EastWest", "do: Pause, process: EastWest"] {
+            let from = scene.course.events(EUROPE).await.len();
+            let (report, own) = scene.measured(EUROPE, "cluster: us-east", lab).await;
+            let events = scene.course.events(EUROPE).await.split_off(from);
+            let parted = |it: &AgentEvent| it.kind == "peerChanged" && it.peer.as_deref() == Some(EAST);
+            assert!(events.iter().any(parted), "{lab}: the agent saw nothing of it: {events:#?}");
+            let last = bad(&report, &own).last().copied().unwrap_or(0.0);
+            agree(&format!("{lab}, last bad"), report["costs"]["lastBadMs"].as_f64().unwrap_or(0.0), last);
+            assert!(last < 4000.0, "{lab}: us-west takes over");
+            until("the peer to be heard again", async || {
+                let status = scene.course.status(EUROPE).await;
+                status["peers"].as_array()?.iter().all(|it| it["state"] == "Reachable").then_some(())
+            })
+            .await;
         }
         for lab in ["do: Kill, process: Agent", "do: Pause, process: Agent"] {
             let silent = async {
@@ -290,4 +315,57 @@ async fn a_lab_ends_a_fault_by_itself_and_nobody_else_begins_one() {
         assert!(scene.faults().await.is_empty());
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_a_lab_kills_pauses_or_cuts_off_is_missed_by_nobody_who_asks_a_service() {
+    let test = "a_hub_that_a_lab_kills_pauses_or_cuts_off_is_missed_by_nobody_who_asks_a_service";
+    let Some(envoy) = envoy(test) else { return };
+    let binaries = Binaries { tidegate: TIDEGATE.into(), envoy };
+    let mut fleet = Fleet::start_joined(FleetSpec::tiers(), &binaries).await.unwrap();
+    fleet.ready(Duration::from_secs(90)).await.unwrap();
+    let control = Control::listen(&fleet).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let edge = fleet.addresses(&cluster("us-central-1")).unwrap().edge.unwrap().gateway;
+    let hub = fleet.hub_admin().unwrap();
+    let body = async {
+        until("an answer", async || {
+            let host = HOST.to_owned();
+            let asked = tokio::task::spawn_blocking(move || client::ask(edge, &host)).await.unwrap();
+            asked.ok()?.0.then_some(())
+        })
+        .await;
+        for lab in ["do: Kill", "do: Pause", "do: Cut", "do: Delay, delay: 100ms"] {
+            let text = format!(
+                "apiVersion: tidegate.dev/v1alpha1\nkind: Drill\nmetadata: {{name: hub, namespace: shop}}\nspec:\n  \
+                 target: {{hub: true}}\n  fault: {{type: Lab, lab: {{{lab}}}, expiresAfter: 10s}}\n  \
+                 steps: {{steady: 1s, fault: 3s, observe: 2s}}\n  load: {{rateRps: 100, urls: [\"http://{edge}/\"]}}\n"
+            );
+            let path = folder.path().join("drill.yaml");
+            std::fs::write(&path, text).unwrap();
+            let mut command = tidegate();
+            command.args(["drill", "run", "-o", "json", "--header", &format!("host: {HOST}")]).arg(&path);
+            command.args(["--lab", &control.address().to_string()]);
+            let running = tokio::spawn(finish(command));
+            if lab == "do: Kill" || lab == "do: Pause" {
+                until("the hub to be silent", async || {
+                    fetch::get(hub, None, "/healthz", Duration::from_millis(500)).await.is_err().then_some(())
+                })
+                .await;
+            }
+            let report = report(&running.await.unwrap());
+            println!("{lab} of the hub: {:#}", report["costs"]);
+            assert_eq!((&report["mended"], &report["passed"]), (&true.into(), &true.into()), "{report:#}");
+            assert_eq!(cost(&report, "failed"), 0.0, "{lab}");
+            until("the hub to answer", async || {
+                fetch::get(hub, None, "/healthz", Duration::from_secs(1)).await.ok().map(drop)
+            })
+            .await;
+        }
+    };
+    tokio::select! {
+        () = control.serve(&fleet) => panic!("a lab serves for ever"),
+        () = body => {}
+    }
+    fleet.stop().await;
 }

@@ -146,6 +146,13 @@ fn a_hub_runs_a_drill_by_its_agents_one_at_a_time_and_stops_any() {
     wait_until("its report", || running.said().contains("stopped by operator").then_some(()));
     drop(running);
 
+    // Ctrl-C at the terminal that shows it.
+    let mut running = Running::start(&mut by_hub(&pair, "long", &text));
+    until_broken(&pair);
+    running.signal(Signal::INT);
+    assert!(!running.ended().success(), "{}", running.said());
+    assert!(faults(agent).is_empty() && running.said().contains("mended"), "{}", running.said());
+
     // One of a terminal: its agents are told, and its runner sees it.
     let own = Running::start(
         drill(&pair, "own", &manifest("own", ABORT, "60s", long, Some(pair.east.edge)))
@@ -179,6 +186,7 @@ fn its_report_says_as_much_as_one_of_a_terminal(pair: &Pair) {
     for agent in told["agents"].as_array().unwrap() {
         assert_eq!(agent["agent"], agent["inForce"]["cluster"], "{agent:#}");
         assert_eq!(agent["missing"], Value::Null, "{agent:#}");
+        assert!(!agent["inForce"]["policyVersion"].as_str().unwrap().is_empty(), "{agent:#}");
     }
     // The east served before, the west while it was away.
     let pools = told["traffic"]["pools"].as_array().unwrap();
@@ -342,8 +350,13 @@ fn a_peer_link_or_the_way_to_the_hub_is_cut_for_a_while_and_no_request_fails() {
     assert_eq!(said["agents"]["agents"][0]["moves"], 0, "{said:#}");
     wait_until("the east to be back", || connected().then_some(()));
 
-    // It is only cut.
-    let text = cut("hub: true").replace("type: BlackHole", ABORT);
-    let ran = finish(drill(&pair, "abort", &text).args(["--agent", &pair.east.agent.admin.to_string()]));
-    assert!(ran.code == Some(1) && ran.stderr.contains("is only cut"), "{ran:?}");
+    // They are only cut.
+    for target in ["hub: true".to_owned(), format!("peerLink: {{from: {EAST}, to: {WEST}}}")] {
+        for fault in [ABORT, "type: Delay, delay: 1s", SHIFT] {
+            let text = cut(&target).replace("type: BlackHole", fault);
+            let agent = pair.east.agent.admin.to_string();
+            let ran = finish(drill(&pair, "abort", &text).args(["--agent", &agent]));
+            assert!(ran.code == Some(1) && ran.stderr.contains("is only cut"), "{ran:?}");
+        }
+    }
 }

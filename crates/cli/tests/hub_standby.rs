@@ -101,7 +101,9 @@ fn a_hub_that_stands_by_takes_over_a_rollout_and_the_first_one_steps_down() {
         said.starts_with("stands by: policy 1, version ") && said.contains("epoch 0; the copy in"),
         "{said}"
     );
-    for question in [["rollout", "status"].as_slice(), &["cluster", "join-token", "us-east"]] {
+    for question in
+        [["rollout", "status"].as_slice(), &["cluster", "join-token", "us-east"], &["drill", "schedule"]]
+    {
         let ran = second.ask(question);
         assert!(
             ran.code == Some(1) && ran.stderr.contains("stands by for the one that copies to"),

@@ -2,6 +2,7 @@
 //! the ways in; who is does not notice that certificates are replaced.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test says what it measured")]
 
 mod support;
 
@@ -383,6 +384,46 @@ async fn a_revoked_cluster_is_refused_by_the_others_and_shown_as_such() {
     wait_until("an answer from the other cluster", || {
         get(east.edge, "/").filter(|it| it.starts_with("HTTP/1.1 200"))
     });
+}
+
+/// Somebody has the key that the gateways of a cluster show: it is refused, its agent gets them another one, and the cluster stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gateways_of_a_cluster_show_is_revoked_and_replaced_while_the_cluster_stays() {
+    let test = "what_the_gateways_of_a_cluster_show_is_revoked_and_replaced";
+    let Some(envoy) = envoy(test) else { return };
+    let pair = Pair::start(&envoy, &[]);
+    pair.until_served();
+    pair.east.until_link("beating");
+    let kept = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(pair.place.at("eu-west/hub/identity.json")).unwrap()).unwrap()
+    };
+    let old = kept();
+    let began = std::time::Instant::now();
+    let ran = pair.hub.ask(&["cluster", "revoke", WEST, "--gateways"]);
+    assert!(ran.stdout.contains("1 certificates of the gateways of eu-west are revoked"), "{ran:?}");
+    wait_until("another certificate for the gateways", || {
+        (kept()["gateway"]["chain"] != old["gateway"]["chain"]).then_some(())
+    });
+    wait_until("an answer from the other cluster", || {
+        get(pair.east.edge, "/").filter(|it| it.starts_with("HTTP/1.1 200"))
+    });
+    pair.east.until_link("beating");
+    pair.west.until_link("beating");
+    eprintln!(
+        "MEASURED links beat by a new certificate {} ms after the old one was revoked",
+        began.elapsed().as_millis()
+    );
+    // What was stolen opens no gateway any more.
+    let der = |value: &serde_json::Value| serde_json::from_value::<Vec<u8>>(value.clone()).unwrap();
+    let key = PrivateKey::from_pem(old["gateway"]["key"].as_str().unwrap()).unwrap();
+    let fleet = Authority::load(&pair.place.at("hub/ca"), DOMAIN.parse().unwrap()).unwrap();
+    let bundle = TrustBundle::new(fleet.trust_domain().clone(), [fleet.root().clone()]).unwrap();
+    let chain = vec![der(&old["gateway"]["chain"][0]).into(), fleet.root().clone()];
+    let stolen = Credentials::new(chain, &key, bundle).unwrap();
+    let stolen = Identity::new(stolen, Refusals::default(), Arc::new(SystemClock));
+    let refused = "refused: by its gateway, for the certificate shown";
+    until_link(WEST, Some(stolen), EAST, pair.east.eastwest, refused).await;
+    assert_eq!(pair.hub.json(&["cluster", "list"])[1]["connected"], true, "the cluster stays");
 }
 
 /// A cluster that joined, with two agents that know each other, and one of another cluster that says it is a third.

@@ -3,6 +3,7 @@
 
 use crate::{
     events::{Events, Told, watch_only, watcher},
+    kube::{Board, saved, shelf, subjects},
     scan::{self, Found, Stamp},
     watch::Given,
 };
@@ -15,7 +16,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tidegate_api::{ConfigChange, Loader, Problem};
-use tidegate_model::ClusterName;
 
 /// A file that was written so shortly before it was read may have been written again with the same time: file systems
 /// count time in steps, the coarsest of those in use in seconds.
@@ -36,27 +36,25 @@ pub(crate) struct Reader {
     doubtful: BTreeSet<PathBuf>,
     /// What was wrong in finding and reading, the last time.
     own: Vec<Problem>,
+    /// What the API of a cluster told, which the loader has too.
+    pub(crate) shelf: shelf::Shelf,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
 }
 
 impl Reader {
-    pub(crate) fn new(
-        roots: Vec<PathBuf>,
-        cluster: ClusterName,
-        events: &Arc<Events>,
-        poll: Duration,
-    ) -> Self {
+    pub(crate) fn new(roots: Vec<PathBuf>, loader: Loader, events: &Arc<Events>, poll: Duration) -> Self {
         Self {
             watcher: watcher(&roots, Arc::clone(events), poll),
             roots,
-            loader: Loader::new(cluster),
+            loader,
             found: Found::default(),
             loaded: BTreeSet::new(),
             given: Given::default(),
             unreadable: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             own: Vec::new(),
+            shelf: shelf::Shelf::default(),
             watched: BTreeSet::new(),
         }
     }
@@ -85,6 +83,45 @@ impl Reader {
         self.given = given;
     }
 
+    /// Uses what the API of a cluster told from the next load on.
+    pub(crate) fn take_told(&mut self, told: Vec<shelf::Told>) {
+        for told in told {
+            self.shelf.take(told, &mut self.loader);
+        }
+    }
+
+    /// Uses what the API of a cluster told in an earlier life. Whether there was anything.
+    pub(crate) fn take_saved(&mut self, path: &Path) -> bool {
+        match saved::read(path, &mut self.shelf, &mut self.loader) {
+            Ok((0, 0)) => {}
+            Ok((objects, bad)) => {
+                tracing::info!(objects, bad, path = %path.display(), "what the cluster's API told last is on disk");
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "what the cluster's API told last cannot be read; it is asked anew");
+            }
+        }
+        !self.shelf.is_empty()
+    }
+
+    /// Keeps what the API told on disk, if it is not what was kept last and all of it was told once.
+    pub(crate) fn save(&mut self, path: &Path) {
+        if !self.shelf.is_complete() || !self.shelf.take_changed() {
+            return;
+        }
+        if let Err(error) = saved::write(path, &self.shelf) {
+            tracing::error!(path = %path.display(), %error, "what the cluster's API told cannot be kept on disk");
+        }
+    }
+
+    /// Tells what was decided about of the API's objects that have a status, if anything about them may be new.
+    pub(crate) fn tell_judged(&mut self, board: &Board, news: bool) {
+        let subjects = self.shelf.take_subjects_changed().then(|| subjects::of(&self.shelf));
+        if news || subjects.is_some() {
+            board.judge(subjects, self.problems());
+        }
+    }
+
     /// All that is wrong, in the files and with them.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.own.iter().chain(self.loader.problems()).cloned().collect()
@@ -96,7 +133,13 @@ impl Reader {
             Some(files) => files.into_iter().for_each(|(path, stamp)| self.read(path, stamp)),
             None => self.walk(told),
         }
-        let own: Vec<Problem> = self.found.problems.iter().chain(self.unreadable.values()).cloned().collect();
+        self.decide()
+    }
+
+    /// Decides about all that was taken in.
+    pub(crate) fn decide(&mut self) -> (ConfigChange, Option<Vec<Problem>>) {
+        let found = self.found.problems.iter().chain(self.unreadable.values()).cloned();
+        let own: Vec<Problem> = found.chain(self.shelf.problems()).collect();
         let update = self.loader.update();
         let news = own != self.own || update.problems.is_some();
         self.own = own;

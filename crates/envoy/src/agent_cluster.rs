@@ -31,15 +31,17 @@ const ROOTS: &str = "agent";
 /// Where an agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentAddress {
-    /// `HOST:PORT`.
+    /// `IP:PORT`.
     Tcp(SocketAddr),
+    /// `NAME:PORT`: what the name leads to, which Envoy looks up again and again.
+    Named(String, u16),
     /// `unix:PATH`: on the same host.
     Unix(PathBuf),
 }
 
 /// It is no address of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address of an agent\n  hint: HOST:PORT with an IP address, or unix:PATH")]
+#[error("{0:?} is no address of an agent\n  hint: HOST:PORT, or unix:PATH")]
 pub struct AgentAddressError(String);
 
 impl FromStr for AgentAddress {
@@ -49,15 +51,33 @@ impl FromStr for AgentAddress {
         match text.strip_prefix("unix:") {
             Some("") => Err(AgentAddressError(text.to_owned())),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| AgentAddressError(text.to_owned())),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .ok()
+                .or_else(|| named(text))
+                .ok_or_else(|| AgentAddressError(text.to_owned())),
         }
     }
+}
+
+/// A host name and a port. Digits and dots alone are an address that went wrong.
+fn named(text: &str) -> Option<AgentAddress> {
+    let (name, port) = text.split_once(':')?;
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    let good =
+        name.len() <= 253 && name.split('.').all(label) && name.contains(|c: char| c.is_ascii_alphabetic());
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    good.then(|| AgentAddress::Named(name.to_owned(), port))
 }
 
 impl fmt::Display for AgentAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Named(name, port) => write!(f, "{name}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -67,6 +87,7 @@ impl AgentAddress {
     pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Tcp(address) => socket_address(*address),
+            Self::Named(name, port) => json!({ "socket_address": { "address": name, "port_value": port } }),
             Self::Unix(path) => json!({ "pipe": { "path": path } }),
         }
     }
@@ -146,6 +167,12 @@ pub(crate) fn agent_cluster(agents: &[AgentAddress], node_id: &str, tls: Option<
             "endpoints": agents::endpoints(agents, node_id),
         },
     });
+    if agents.iter().any(|it| matches!(it, AgentAddress::Named(..))) {
+        cluster["type"] = json!("STRICT_DNS");
+        cluster["dns_lookup_family"] = json!("V4_PREFERRED");
+        // A pod that starts again has another address, and has its gateways back within this time.
+        cluster["dns_refresh_rate"] = json!("2s");
+    }
     if let Some(ejection) = agents::ejection(agents) {
         cluster["outlier_detection"] = ejection;
     }
@@ -182,15 +209,26 @@ mod tests {
 
     #[test]
     fn an_agent_is_found_at_an_address_or_a_socket() {
-        for text in ["127.0.0.1:18000", "[::1]:1", "unix:/run/tidegate/agent.sock"] {
+        for text in [
+            "127.0.0.1:18000",
+            "[::1]:1",
+            "unix:/run/tidegate/agent.sock",
+            "localhost:1",
+            "agent-0.agent.infra.svc:18000",
+        ] {
             assert_eq!(text.parse::<AgentAddress>().unwrap().to_string(), text);
         }
-        for text in ["", "unix:", "localhost:1", "plain:127.0.0.1:1"] {
+        for text in
+            ["", "unix:", "localhost", "localhost:0", "10.0.0.256:1", "a_b:1", ".:1", "plain:127.0.0.1:1"]
+        {
             assert!(text.parse::<AgentAddress>().is_err(), "{text}");
         }
         let pipe = agent_cluster(&["unix:/run/a".parse().unwrap()], "x", None);
         let address = &pipe["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
         assert_eq!(*address, json!({ "pipe": { "path": "/run/a" } }));
         assert!(pipe["transport_socket"].is_null());
+        assert_eq!(pipe["type"], "STATIC");
+        let names = ["agent-0.infra:18000".parse().unwrap(), "10.0.0.1:18000".parse().unwrap()];
+        assert_eq!(agent_cluster(&names, "x", None)["type"], "STRICT_DNS");
     }
 }

@@ -108,6 +108,11 @@ fn resource(slot: usize, filter: &HttpFault) -> Resource {
     Resource::extension(&TypedExtensionConfig { name: name(slot), typed_config: Some(any(filter)) })
 }
 
+/// The names of what the slots break.
+pub fn fault_names() -> impl Iterator<Item = String> {
+    (0..FAULT_SLOTS).map(name)
+}
+
 fn name(slot: usize) -> String {
     format!("tidegate-fault-{slot}")
 }

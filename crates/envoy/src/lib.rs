@@ -13,6 +13,7 @@
 //! | LDS of TCP and TLS | [`stream_listener`] | |
 //! | RDS, named as its listener | [`edge_routes`] | [`eastwest_routes`] |
 //! | a service's health: CDS, LDS, RDS and RTDS | [`health_cluster`], [`health_listener`], [`health_routes`], [`health_runtime`] | |
+//! | CDS of what takes spans | [`collector_cluster`] | the same |
 //! | ECDS `tidegate-fault-N`: what a drill breaks | [`gateway_fault`], [`without_fault`] | |
 //! | SDS `tidegate/identity`, `tidegate/trust` | [`identity_secret`], [`trust_secret`] | the same |
 //! | SDS `certificate/NAMESPACE/NAME` | [`certificate_secret`] | |
@@ -44,6 +45,7 @@ mod routes;
 mod session;
 mod stream;
 mod tls;
+mod tracing;
 mod upstream;
 
 pub use agent_cluster::{
@@ -58,7 +60,9 @@ pub use endpoints::{
     edge_endpoints,
 };
 pub use extra::{Replaced, process_arguments, with_extra};
-pub use faults::{DRILL_HEADER, FAULT_SLOTS, FaultKind, GatewayFault, gateway_fault, without_fault};
+pub use faults::{
+    DRILL_HEADER, FAULT_SLOTS, FaultKind, GatewayFault, fault_names, gateway_fault, without_fault,
+};
 pub use grpc::{grpc_bootstrap, grpc_cluster, grpc_endpoints, grpc_listener, grpc_listener_name, is_grpc};
 pub use health::{
     HEALTH_PREFIX, health_cluster, health_listener, health_routes, health_runtime, routed_services, serves,
@@ -71,3 +75,4 @@ pub use routes::{
 };
 pub use stream::{stream_listener, tunnelled_endpoints, tunnels_well};
 pub use tls::{CLIENT_HEADER, IDENTITY_SECRET, SERIAL_HEADER, TRUST_SECRET, identity_secret, trust_secret};
+pub use tracing::collector_cluster;

@@ -7,6 +7,7 @@ use crate::{
     resource::{Resource, listener_name},
     routes::SERVICE_HEADER,
     session, stream, tls,
+    tracing::traced,
 };
 use envoy_types::pb::envoy::{
     config::{
@@ -80,7 +81,7 @@ pub fn edge_listener(gateway: &GatewayName, listener: &Listener) -> Resource {
             }],
             ..Default::default()
         }),
-        ..manager(&name, listener)
+        ..manager(gateway, &name, listener)
     };
     resource(&name, listener, &manager)
 }
@@ -121,7 +122,7 @@ pub fn eastwest_listener(gateway: &GatewayName, listener: &Listener, entrance: E
             }],
             ..Default::default()
         }),
-        ..manager(&name, listener)
+        ..manager(gateway, &name, listener)
     };
     match entrance {
         Entrance::Plain => resource(&name, listener, &manager),
@@ -177,10 +178,10 @@ fn secured(
 }
 
 /// What both kinds share.
-fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
+fn manager(gateway: &GatewayName, name: &str, listener: &Listener) -> HttpConnectionManager {
     let options = &listener.options;
     let ages = [options.connection_idle, options.max_connection_duration];
-    HttpConnectionManager {
+    let manager = HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         // A `/` would do, but statistics are cut at dots only, and names may hold dots.
         stat_prefix: name.replace(['/', '.'], "_"),
@@ -214,7 +215,8 @@ fn manager(name: &str, listener: &Listener) -> HttpConnectionManager {
         request_headers_timeout: duration(options.request_headers.unwrap_or(HEADERS_TIMEOUT)),
         drain_timeout: duration(DRAIN),
         ..Default::default()
-    }
+    };
+    traced(manager, gateway, options.tracing.as_ref())
 }
 
 /// The last filter of every listener.

@@ -66,10 +66,15 @@ pub(crate) fn ads() -> ConfigSource {
 }
 
 pub(crate) fn address(at: SocketAddr) -> Address {
+    host_port(at.ip().to_string(), at.port())
+}
+
+/// An address or, where Envoy looks it up, a name.
+pub(crate) fn host_port(host: String, port: u16) -> Address {
     Address {
         address: Some(address::Address::SocketAddress(SocketAddress {
-            address: at.ip().to_string(),
-            port_specifier: Some(PortSpecifier::PortValue(at.port().into())),
+            address: host,
+            port_specifier: Some(PortSpecifier::PortValue(port.into())),
             ..Default::default()
         })),
     }

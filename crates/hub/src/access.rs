@@ -10,7 +10,8 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         (true, "/api/v1/rollout" | "/api/v1/clusters" | "/api/v1/rollout/history" | "/api/v1/standby") => {
             Some(Needed::of(Role::Viewer))
         }
-        (true, "/metrics" | "/api/v1/audit") => Some(Needed::everywhere(Role::Viewer)),
+        // Half of a policy would be taken for the whole.
+        (true, "/metrics" | "/api/v1/audit" | "/api/v1/policy") => Some(Needed::everywhere(Role::Viewer)),
         (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
             Some(Needed::of(Role::Viewer))
         }
@@ -36,7 +37,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_drill_is_begun_and_ended_by_operators_of_the_whole_fleet_and_watched_by_viewers() {
+        let operator = Some(Needed::everywhere(Role::Operator));
+        assert_eq!(needed(&Method::POST, "/api/v1/drills"), operator);
+        assert_eq!(needed(&Method::DELETE, "/api/v1/drills/drill-1"), operator);
+        assert_eq!(needed(&Method::POST, "/api/v1/drill-reports"), Some(Needed::of(Role::Operator)));
+        for path in [
+            "drills",
+            "drills/drill-1",
+            "drill-reports",
+            "drill-reports/drill-1",
+            "drill-keys",
+            "drill-schedules",
+        ] {
+            assert_eq!(
+                needed(&Method::GET, &format!("/api/v1/{path}")),
+                Some(Needed::of(Role::Viewer)),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
     fn what_nobody_thought_of_needs_the_most() {
+        // Half of a policy would be compared as if it were all of it.
+        let whole = Some(Needed::everywhere(Role::Viewer));
+        assert_eq!(needed(&Method::GET, "/api/v1/policy"), whole);
         let admin = Some(Needed::everywhere(Role::Admin));
         for (method, path) in [
             (Method::POST, "/api/v1/new"),

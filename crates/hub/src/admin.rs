@@ -7,7 +7,7 @@ use crate::{
     office::{Asked, Office, OfficeError, Resumed},
     run::HubError,
     view::{
-        AuditView, CertificateView, ClusterView, DoneView, GrantView, HistoryView, KnowledgeView,
+        AuditView, CertificateView, ClusterView, DoneView, GrantView, HistoryView, KnowledgeView, PolicyView,
         RolloutView, StandbyView, TokenView,
     },
 };
@@ -46,6 +46,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/clusters/{cluster}", get(knowledge))
         .route("/api/v1/clusters/{cluster}/revoke", post(revoke))
         .route("/api/v1/tokens", post(token))
+        .route("/api/v1/policy", get(policy))
         .route("/api/v1/rollout", get(rollout))
         .route("/api/v1/rollout/resume", post(resume))
         .route("/api/v1/rollout/rollback", post(roll_back))
@@ -176,6 +177,10 @@ async fn rollout(
     Ok(Json(view))
 }
 
+async fn policy(State(shared): State<Shared>) -> Result<Json<PolicyView>, Failure> {
+    Ok(Json(work(shared, |office| Ok(office.policy_view())).await?))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenQuery {
@@ -196,23 +201,38 @@ async fn token(
     Ok(Json(TokenView { token: made.token.reveal(), ttl_s: made.ttl.as_secs() }))
 }
 
+#[derive(Deserialize)]
+struct RevokeQuery {
+    /// Only what was issued for its gateways.
+    #[serde(default)]
+    gateways: bool,
+}
+
 async fn revoke(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(cluster): Path<String>,
+    query: Result<Query<RevokeQuery>, QueryRejection>,
 ) -> Result<Json<DoneView>, Failure> {
+    let Query(RevokeQuery { gateways }) =
+        query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let cluster: ClusterName =
         cluster.parse().map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("{error}")))?;
     let name = cluster.clone();
-    let count = work(shared, move |office| office.revoke(&name, &caller.name)).await?;
+    let count = work(shared, move |office| office.revoke(&name, gateways, &caller.name)).await?;
     if count == 0 {
         let text =
             format!("no valid certificate was issued to {cluster}; tidegate cluster list names the clusters");
         return Err(Failure(StatusCode::NOT_FOUND, text));
     }
-    let done = format!(
-        "{count} certificates of {cluster} are revoked; to let it back: tidegate cluster join-token {cluster}"
-    );
+    let done = match gateways {
+        true => format!(
+            "{count} certificates of the gateways of {cluster} are revoked; its agent gets them another one"
+        ),
+        false => format!(
+            "{count} certificates of {cluster} are revoked; to let it back: tidegate cluster join-token {cluster}"
+        ),
+    };
     Ok(Json(DoneView { done }))
 }
 

@@ -8,8 +8,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 use tidegate_api::{Listed, Loader, Problem, Severity, SourceFile, inventory};
+use tidegate_discovery::kube::FleetObject;
 use tidegate_link::hub::{MAX_OBJECTS, MAX_POLICY_BYTES, Objects, PolicyObject};
 use tidegate_model::ClusterName;
 
@@ -22,6 +24,8 @@ pub(crate) struct Read {
     pub(crate) problems: Vec<Problem>,
     /// The commit, where there is one.
     pub(crate) commit: Option<String>,
+    /// The objects of an API, of which the files are the texts: each of its own.
+    pub(crate) objects: Vec<Arc<FleetObject>>,
 }
 
 /// What is to be handed out, and what is wrong with the files.

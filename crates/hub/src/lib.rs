@@ -2,7 +2,7 @@
 //!
 //! Nothing that keeps traffic flowing waits for it: an agent holds the last good policy on its own disk. What is decided is
 //! pure and has no clock (`documents`: which version of an object is good; `tokens`: who may join; `fleet`: what is known of the
-//! clusters); the rest is I/O around it: the store (`store`), the sources of policy (`source`), the streams (`server`,
+//! clusters); the rest is I/O around it: the store (`store`), the sources of policy (`source`, `kubernetes`), the streams (`server`,
 //! `sync`) and the admin address (`admin`).
 
 mod access;
@@ -14,6 +14,7 @@ mod documents;
 mod drills;
 mod fleet;
 mod knowledge;
+mod kubernetes;
 mod metrics;
 mod office;
 mod rolled_back;
@@ -33,5 +34,6 @@ pub use office::{NewToken, OfficeError, Superseded};
 pub use run::{HubConfig, HubError, run, token_of_stopped};
 pub use source::PolicySource;
 pub use store::StoreError;
+pub use tidegate_discovery::kube::KubeAccess;
 pub use tidegate_link::access::{GrantError, NoRole, Role};
 pub use waves::WaveLimits;

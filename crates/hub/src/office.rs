@@ -7,7 +7,7 @@ mod rollout;
 mod views;
 
 pub use epoch::Superseded;
-pub(crate) use policy::{Handed, Published, Recalled};
+pub(crate) use policy::{Handed, Judged, Published, Recalled};
 pub(crate) use rollout::{Resumed, version};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     waves::WaveLimits,
 };
 pub(crate) use access::Asked;
-use policy::Rolling;
+use policy::{Found, Rolling};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
@@ -35,6 +35,9 @@ use tidegate_link::{
 };
 use tidegate_model::ClusterName;
 use tokio::sync::{Notify, watch};
+
+/// Whose certificate it is, in the audit log.
+const GATEWAYS: &str = "gateways";
 
 /// Where the hub's keys are, and how they are read again.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ pub(crate) struct Office {
     fleet: Mutex<Fleet>,
     /// The drills that it runs.
     pub(crate) drilling: Drilling,
-    problems: Mutex<Vec<String>>,
+    found: Mutex<Found>,
     /// What waits to be written to the audit log.
     later: Mutex<Vec<AuditRecord>>,
     certificate_ttl: Duration,
@@ -169,7 +172,7 @@ impl Office {
             keys: RwLock::new(Arc::new(keys)),
             fleet: Mutex::default(),
             drilling: Drilling::default(),
-            problems: Mutex::default(),
+            found: Mutex::default(),
             later: Mutex::default(),
             certificate_ttl,
         })
@@ -279,10 +282,15 @@ impl Office {
     }
 
     fn keep(&self, cluster: &ClusterName, issued: &Certificates, what: &str) -> Result<(), StoreError> {
-        let each = [("agent", Some(&issued.agent)), ("gateways", issued.gateway.as_ref())];
+        let each = [("agent", Some(&issued.agent)), (GATEWAYS, issued.gateway.as_ref())];
         for (whose, facts) in each.into_iter().filter_map(|(whose, it)| Some((whose, &it?.facts))) {
             let not_after = facts.not_after.as_secs();
-            let record = CertificateRecord { cluster: cluster.clone(), not_after, revoked: false };
+            let record = CertificateRecord {
+                cluster: cluster.clone(),
+                not_after,
+                revoked: false,
+                gateways: whose == GATEWAYS,
+            };
             self.store.keep_certificate(facts.serial.as_str(), &record)?;
             let detail = format!("certificate {} for the {whose}", facts.serial);
             self.audit(&format!("agent of {cluster}"), what, detail)?;
@@ -298,6 +306,7 @@ impl Office {
             cluster: cluster.clone(),
             not_after: facts.not_after.as_secs(),
             revoked: false,
+            gateways: false,
         };
         if self.store.bring_certificate(facts.serial.as_str(), &record)? {
             let detail = format!("certificate {}, which this hub's state does not know", facts.serial);
@@ -306,10 +315,17 @@ impl Office {
         Ok(())
     }
 
-    /// Revokes everything that was issued to a cluster; its streams end.
-    pub(crate) fn revoke(&self, cluster: &ClusterName, who: &str) -> Result<usize, HubError> {
-        let count = self.store.revoke(cluster, self.now())?;
-        self.audit(who, "revoked", format!("{count} certificates of {cluster}"))?;
+    /// Revokes everything that was issued to a cluster, and its streams end; or what was issued for its gateways, and its agent
+    /// asks for another one.
+    pub(crate) fn revoke(
+        &self,
+        cluster: &ClusterName,
+        gateways_only: bool,
+        who: &str,
+    ) -> Result<usize, HubError> {
+        let count = self.store.revoke(cluster, gateways_only, self.now())?;
+        let whose = if gateways_only { "the gateways of " } else { "" };
+        self.audit(who, "revoked", format!("{count} certificates of {whose}{cluster}"))?;
         self.copy_now.notify_one();
         self.renew_trust()?;
         Ok(count)

@@ -21,6 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tidegate_discovery::kube::AccessError;
 use tidegate_link::{
     access::{Door, Doorkeeper, local},
     hub::HeadError,
@@ -108,6 +109,9 @@ pub enum HubError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The Kubernetes API cannot be asked at all.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A name is none.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -166,7 +170,7 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     // Whoever dials while the policy is read waits in the kernel's queue, instead of trying again much later.
     let listener = bind(config.listen, "agents").await?;
     let reload = Arc::new(Notify::new());
-    let source = config.policies.open(&config.state_dir, &reload);
+    let (source, api) = config.policies.open(&config.state_dir, &reload).await?;
     // Read once before anybody is answered: a hub that starts has no reason to hand out what was.
     let source = read(&office, source).await;
     office.begin_epoch()?;
@@ -192,6 +196,9 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     tasks.spawn(drills::follow(Arc::clone(&office), ended.clone()));
     if let Some(left) = left {
         tasks.spawn(drills::clear(Arc::clone(&office), left, ended.clone()));
+    }
+    if let Some(api) = &api {
+        tasks.spawn(api.tell(Arc::clone(&office), ended.clone()));
     }
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
@@ -310,7 +317,7 @@ async fn read(office: &Arc<Office>, mut source: Box<dyn Source>) -> Box<dyn Sour
                     tracing::error!(%error, "the policy could not be published");
                 }
             }
-            Err(error) => office.unreadable(&error.to_string()),
+            Err(error) => office.unreadable(error.to_string(), source.age()),
         }
         source
     });

@@ -1,6 +1,9 @@
-//! Where policy comes from: a folder, or a Git repository by the command `git`.
+//! Where policy comes from: a folder, a Git repository by the command `git`, or the API of a Kubernetes cluster ([`crate::kubernetes`]).
 
-use crate::documents::{Read, below};
+use crate::{
+    documents::{Read, below},
+    kubernetes::Api,
+};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::{
     io::Read as _,
@@ -9,7 +12,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tidegate_discovery::read_once;
+use tidegate_discovery::{
+    kube::{AccessError, KubeAccess},
+    read_once,
+};
 use tokio::sync::Notify;
 
 /// A folder is compared so often when no event came: events get lost.
@@ -35,6 +41,8 @@ pub enum PolicySource {
         /// A file of those whose signature a commit must have, as `ssh-keygen` reads it (`allowed_signers`).
         signers: Option<PathBuf>,
     },
+    /// The API of a Kubernetes cluster.
+    Kubernetes(KubeAccess),
 }
 
 /// Reads policy, again and again. Blocking.
@@ -45,17 +53,25 @@ pub(crate) trait Source: Send {
     fn interval(&self) -> Duration;
     /// Who changes it, for the audit.
     fn who(&self, read: &Read) -> String;
+    /// How old is what was read last, where it is known while nothing can be read.
+    fn age(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Why it cannot be read now. What was read before stays.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy cannot be read: {0}")]
-pub(crate) struct SourceError(String);
+pub(crate) struct SourceError(pub(crate) String);
 
 impl PolicySource {
-    /// Opens it; `changed` is told when it may have changed.
-    pub(crate) fn open(&self, state: &Path, changed: &Arc<Notify>) -> Box<dyn Source> {
-        match self {
+    /// Opens it; `changed` is told when it may have changed. With an API, also who tells its objects what became of them.
+    pub(crate) async fn open(
+        &self,
+        state: &Path,
+        changed: &Arc<Notify>,
+    ) -> Result<(Box<dyn Source>, Option<Api>), AccessError> {
+        let source: Box<dyn Source> = match self {
             Self::Folder(root) => {
                 Box::new(Folder { root: root.clone(), _watcher: watcher(root, Arc::clone(changed)) })
             }
@@ -68,7 +84,12 @@ impl PolicySource {
                 signers: signers.as_ref().map(|it| std::path::absolute(it).unwrap_or_else(|_| it.clone())),
                 copy: state.join("git"),
             }),
-        }
+            Self::Kubernetes(access) => {
+                let api = Api::open(access, changed).await?;
+                return Ok((api.source(), Some(api)));
+            }
+        };
+        Ok((source, None))
     }
 }
 
@@ -103,7 +124,7 @@ impl Source for Folder {
         }
         let (files, problems) = read_once(std::slice::from_ref(&self.root));
         let (files, problems) = below(&self.root, files, problems);
-        Ok(Read { files, problems, commit: None })
+        Ok(Read { files, problems, ..Read::default() })
     }
 
     fn interval(&self) -> Duration {
@@ -149,7 +170,7 @@ impl Source for Git {
         }
         let (files, problems) = read_once(std::slice::from_ref(&root));
         let (files, problems) = below(&root, files, problems);
-        Ok(Read { files, problems, commit: Some(commit) })
+        Ok(Read { files, problems, commit: Some(commit), ..Read::default() })
     }
 
     fn interval(&self) -> Duration {
@@ -210,8 +231,8 @@ fn gather(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::Joi
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_branch_of_a_repository_is_followed_commit_by_commit() {
+    #[tokio::test]
+    async fn a_branch_of_a_repository_is_followed_commit_by_commit() {
         let folder = tempfile::tempdir().unwrap();
         let repository = folder.path().join("repository");
         std::fs::create_dir_all(repository.join("policy")).unwrap();
@@ -236,7 +257,7 @@ mod tests {
             interval: POLL,
             signers: None,
         };
-        let mut source = source.open(folder.path(), &Arc::default());
+        let (mut source, _) = source.open(folder.path(), &Arc::default()).await.unwrap();
         let first = source.read().unwrap();
         assert_eq!((first.files.len(), first.files[0].path.as_str()), (1, "a.yaml"));
         commit("# two\n");
@@ -248,13 +269,14 @@ mod tests {
         assert!(source.read().unwrap_err().to_string().contains("git fetch"), "a repository that is gone");
     }
 
-    #[test]
-    fn a_folder_that_is_gone_is_an_error_and_not_an_empty_policy() {
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_an_error_and_not_an_empty_policy() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("policies");
         std::fs::create_dir_all(root.join("shop")).unwrap();
         std::fs::write(root.join("shop/a.yaml"), "# a\n").unwrap();
-        let mut source = PolicySource::Folder(root.clone()).open(folder.path(), &Arc::default());
+        let source = PolicySource::Folder(root.clone());
+        let (mut source, _) = source.open(folder.path(), &Arc::default()).await.unwrap();
         assert_eq!(source.read().unwrap().files[0].path, "shop/a.yaml");
         std::fs::remove_dir_all(&root).unwrap();
         assert!(source.read().is_err());

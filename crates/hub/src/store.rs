@@ -107,6 +107,9 @@ pub(crate) struct CertificateRecord {
     /// Seconds since 1970.
     pub(crate) not_after: u64,
     pub(crate) revoked: bool,
+    /// Whether it is for the gateways; of those that an older hub issued it is not known.
+    #[serde(default)]
+    pub(crate) gateways: bool,
 }
 
 #[derive(Debug)]
@@ -402,8 +405,14 @@ impl Store {
         read.collect()
     }
 
-    /// Revokes what was issued to a cluster and has not expired, and forgets what has; how many were revoked.
-    pub(crate) fn revoke(&self, cluster: &ClusterName, now: u64) -> Result<usize, StoreError> {
+    /// Revokes what was issued to a cluster, or to its gateways only, and has not expired, and forgets what has; how many were
+    /// revoked.
+    pub(crate) fn revoke(
+        &self,
+        cluster: &ClusterName,
+        gateways_only: bool,
+        now: u64,
+    ) -> Result<usize, StoreError> {
         let all = self.certificates()?;
         let transaction = self.database.begin_write()?;
         let mut revoked = 0;
@@ -412,7 +421,8 @@ impl Store {
             for (serial, mut record) in all {
                 if record.not_after < now {
                     table.remove(serial.as_str())?;
-                } else if record.cluster == *cluster && !record.revoked {
+                } else if record.cluster == *cluster && !record.revoked && (record.gateways || !gateways_only)
+                {
                     record.revoked = true;
                     table.insert(serial.as_str(), &*encode("certificates", &record)?)?;
                     revoked += 1;

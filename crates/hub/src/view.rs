@@ -195,6 +195,30 @@ pub struct ObjectView {
     pub clusters: Vec<ObjectInCluster>,
 }
 
+/// The policy in force: what is handed out, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyView {
+    /// Its sequence; 0 before the first.
+    pub sequence: u64,
+    /// Its version: the commit, or a digest of the content.
+    pub version: String,
+    /// Its objects, by name.
+    pub objects: Vec<PolicyText>,
+}
+
+/// An object of the policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyText {
+    /// Kind NAMESPACE/NAME.
+    pub object: String,
+    /// The file and line.
+    pub place: String,
+    /// The document, as it is written.
+    pub text: String,
+}
+
 /// Where an object stands in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -95,8 +95,15 @@ pub(super) async fn start(
     Extension(caller): Extension<Caller>,
     query: Result<Query<DrillQuery>, QueryRejection>,
 ) -> Result<Json<DrillView>, Failure> {
-    let Query(query) = query.map_err(|error| Failure::Error(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let Query(query) = query.map_err(|error| unread(&error))?;
     begin(&shared, &caller.name, query).await.map(Json)
+}
+
+/// What is asked for cannot be read: who asks may be newer.
+pub(crate) fn unread(error: &QueryRejection) -> Failure {
+    let version = env!("CARGO_PKG_VERSION");
+    let why = format!("{}: this agent is Tidegate {version}; a newer one may know more", error.body_text());
+    Failure::Error(StatusCode::BAD_REQUEST, why)
 }
 
 /// Begins a fault, or only says whether it would. 400: it cannot be read. 404: nothing of the target is known, or here. 409: it

@@ -3,6 +3,7 @@
 
 use super::{Core, Input, Output};
 use std::collections::{BTreeMap, BTreeSet};
+use tidegate_api::Reach;
 use tidegate_engine::{Event, FleetView, Load};
 use tidegate_model::{ClusterName, Locality, ServiceName, Time, Zone};
 use tidegate_xds::LoadReport;
@@ -58,7 +59,11 @@ impl Core {
     #[must_use]
     pub fn demand(&self) -> (BTreeMap<(ServiceName, Zone), Load>, BTreeSet<ClusterName>) {
         let Some(engine) = &self.engine else { return Default::default() };
-        let demand = engine.demand().flat_map(|(service, zones)| {
+        // What is asked for of a service that is for this cluster alone is nobody else's business.
+        let asked = engine.demand().filter(|(service, _)| {
+            self.config.services.get(*service).is_none_or(|it| it.reach != Reach::Cluster)
+        });
+        let demand = asked.flat_map(|(service, zones)| {
             zones.into_iter().map(move |(zone, load)| ((service.clone(), zone), load))
         });
         (demand.collect(), engine.unreachable().clone())

@@ -2,14 +2,18 @@
 
 use super::{Core, Input, Output, Record};
 use crate::drills::{DrillKind, DrillView, Fault, Known, Refusal};
+use tidegate_api::Gateway;
 use tidegate_engine::{Event, Shift, ShiftedBy};
-use tidegate_model::{ServiceName, Time};
+use tidegate_model::{GatewayName, ServiceName, Time};
 
 impl Core {
     /// What speaks against a fault now, besides missing headroom.
     pub(crate) fn against_drill(&self, fault: &Fault, now: Time) -> Result<(), Refusal> {
         let unready = || Refusal::Harm("the agent has no manifests yet; ask again".to_owned());
         let known = Known::by(self.engine.as_ref().filter(|_| self.ready).ok_or_else(unready)?, now);
+        let of_clients =
+            |(name, gateway): (&GatewayName, &Gateway)| gateway.role.takes_clients().then(|| name.clone());
+        let known = known.with_gateways(self.config.gateways.iter().filter_map(of_clients).collect());
         known.speaks_against(fault, &self.drills, &self.shifts(now), now)
     }
 
@@ -96,7 +100,11 @@ impl Core {
             DrillKind::CutLink(_) => output.cut = Some(self.drills.cut_links()),
             DrillKind::LeaveHub => output.leaves_hub = Some(self.drills.leaves_hub()),
             // The scopes ask for it each time.
-            DrillKind::Abort(_) | DrillKind::Delay(_) | DrillKind::Brownout | DrillKind::Shift => {}
+            DrillKind::Abort(_)
+            | DrillKind::Delay(_)
+            | DrillKind::Brownout
+            | DrillKind::Swallow
+            | DrillKind::Shift => {}
         }
     }
 }

@@ -174,8 +174,14 @@ impl Core {
         };
         self.tell(event, now, output);
         // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
-        if before.is_some_and(|before| before.upstream() != service.upstream()) {
+        let is_other =
+            |before: &Arc<Service>| before.upstream() != service.upstream() || before.reach != service.reach;
+        if before.is_some_and(is_other) {
             output.touched.plans.insert(name.clone());
+        }
+        // Peers are told of it from now on, or that it is gone.
+        if before.is_some_and(|before| before.reach != service.reach) {
+            output.touched.statuses.insert(name.clone());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Core, Output, PeerState, Publish, Record};
 use std::sync::Arc;
+use tidegate_api::Reach;
 use tidegate_engine::{Decision, Engine};
 use tidegate_model::{ClusterName, ServiceName, Time};
 
@@ -17,10 +18,12 @@ impl Core {
         let Some(engine) = self.engine.as_ref() else { return };
         let changed = std::mem::take(&mut output.touched.statuses);
         if self.knows_itself() && !knew_itself {
-            output.publish = Some(Publish::All(engine.statuses(now).collect()));
+            let told = engine.statuses(now).filter(|status| self.is_told(&status.service));
+            output.publish = Some(Publish::All(told.collect()));
         } else if self.knows_itself() && !changed.is_empty() {
             let of = |name: ServiceName| {
-                let statuses = engine.statuses_of(&name, now).collect();
+                let told = self.is_told(&name);
+                let statuses = engine.statuses_of(&name, now).filter(|_| told).collect();
                 (name, statuses)
             };
             output.publish = Some(Publish::Changed(changed.into_iter().map(of).collect()));
@@ -35,6 +38,11 @@ impl Core {
                 .map(|plan| Record::of(&Decision::Plan { before: None, after: Arc::new(plan.clone()) }))
                 .collect();
         }
+    }
+
+    /// Whether other clusters are told of a service here. One that is gone is told as gone.
+    pub(super) fn is_told(&self, service: &ServiceName) -> bool {
+        self.config.services.get(service).is_none_or(|it| it.reach == Reach::Fleet)
     }
 
     /// What a starting agent still waits for, for people; empty when it is ready.

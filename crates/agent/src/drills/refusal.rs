@@ -1,12 +1,12 @@
 //! What speaks against a fault.
 
-use super::{DrillKind, Drills, Fault, MAX_FAULTS};
+use super::{DrillKind, DrilledGateway, Drills, Fault, MAX_FAULTS};
 use std::collections::BTreeSet;
 use tidegate_engine::{
     Clients, Engine, FleetState, Location, Plans, Shift, ShiftTarget, Source, contingency, plans,
 };
 use tidegate_envoy::FAULT_SLOTS;
-use tidegate_model::{ClusterName, Fraction, Locality, Phase, ServiceName, Time};
+use tidegate_model::{ClusterName, Fraction, GatewayName, Locality, Phase, ServiceName, Time};
 
 /// So many services are named where many would be lost.
 const NAMED: usize = 5;
@@ -27,6 +27,8 @@ pub(crate) struct Known {
     own: ClusterName,
     pools: Vec<(ServiceName, ClusterName, Locality)>,
     sources: BTreeSet<Source>,
+    /// The own cluster's gateways that clients enter by.
+    gateways: BTreeSet<GatewayName>,
 }
 
 impl Known {
@@ -35,7 +37,11 @@ impl Known {
         let here = engine.statuses(now).map(|it| (it.service, own.clone(), it.locality));
         let remote = engine.remote_pools().map(|it| (it.status.service, it.cluster, it.status.locality));
         let pools = here.chain(remote).collect();
-        Self { pools, sources: engine.fleet().sources.clone(), own }
+        Self { pools, sources: engine.fleet().sources.clone(), own, gateways: BTreeSet::new() }
+    }
+
+    pub(crate) fn with_gateways(self, gateways: BTreeSet<GatewayName>) -> Self {
+        Self { gateways, ..self }
     }
 
     fn covered<'a>(
@@ -113,6 +119,18 @@ impl Known {
     /// Whether this agent has a part in it.
     fn here(&self, fault: &Fault) -> Result<(), Refusal> {
         let Fault { target, .. } = fault;
+        if let Some(gateway) = &fault.gateway
+            && target.location == Location::Cluster(self.own.clone())
+            && !self.gateways.contains(&gateway.name)
+        {
+            let known: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
+            return Err(Refusal::Unknown(format!(
+                "clients enter cluster {} by no gateway {}; there are: {}",
+                self.own,
+                gateway.name,
+                known.join(", ")
+            )));
+        }
         let elsewhere = |what: &str| {
             Err(Refusal::Unknown(format!(
                 "{what} of {target} are not in cluster {}: tell its own agent",
@@ -135,6 +153,9 @@ impl Known {
         let Fault { target, .. } = fault;
         let rest = match fault.at_gateways() {
             Some(_) if fault.marked_only => true,
+            // Where no cluster is named, those of others of this name may be broken, too.
+            Some(_) if fault.gateway.as_ref().is_some_and(|it| it.everywhere) => self.gateways.len() > 1,
+            Some(_) if fault.gateway.is_some() && self.gateways.len() > 1 => true,
             // Gateways of other clusters are not known here; their pools are.
             Some(_) => {
                 let outside = |it: &Source| !target.location.covers(&it.cluster, &it.locality);
@@ -147,7 +168,12 @@ impl Known {
             None => self.covered(target).count() < self.pools.len(),
         };
         let all = !rest && target.service.is_none();
-        all.then(|| format!("{target} is everything at once: a drill leaves something that serves"))
+        let hint = match fault.gateway {
+            Some(DrilledGateway { everywhere: true, .. }) => "; say in which cluster the gateway is",
+            _ => "",
+        };
+        let target = fault.whereabouts();
+        all.then(|| format!("{target} is everything at once: a drill leaves something that serves{hint}"))
     }
 }
 

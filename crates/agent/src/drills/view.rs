@@ -1,10 +1,10 @@
 //! Faults as they are asked for at the admin address, and as they are shown there.
 
-use super::{DrillKind, Fault, MAX_EXPIRY};
+use super::{DrillKind, DrilledGateway, Fault, MAX_EXPIRY};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, time::Duration};
 use tidegate_engine::{Location, ShiftTarget};
-use tidegate_model::{ClusterName, Locality, Region, ServiceName, Zone};
+use tidegate_model::{ClusterName, GatewayName, Locality, Region, ServiceName, Zone};
 
 /// The longest id, and the longest name of who starts one, in bytes.
 const MAX_TEXT: usize = 200;
@@ -23,6 +23,8 @@ pub(crate) struct DrillQuery {
     /// Alone: the region. Beside a zone: the zone's region, if it is not the agent's own.
     region: Option<String>,
     cluster: Option<String>,
+    /// That gateway in this cluster, or in the one that is named beside it.
+    gateway: Option<String>,
     /// Alone: the service in this cluster.
     service: Option<String>,
     /// Of a peer link: the cluster whose agents hear nothing of the other one, and that one.
@@ -70,7 +72,7 @@ impl From<Fault> for DrillView {
         let remaining_ms = u64::try_from(fault.remaining.as_millis()).unwrap_or(u64::MAX);
         Self {
             what: fault.to_string(),
-            target: fault.target.to_string(),
+            target: fault.whereabouts(),
             id: fault.id,
             remaining_ms,
             by: fault.by,
@@ -82,7 +84,11 @@ impl DrillQuery {
     /// The fault that is asked for, or what is wrong with it.
     pub(crate) fn fault(self, own: &ClusterName, own_region: &Region) -> Result<Fault, String> {
         let target = self.target(own, own_region)?;
-        let kind = self.kind()?;
+        let gateway = self.gateway()?;
+        let kind = match (self.kind()?, &gateway) {
+            (DrillKind::BlackHole(_), Some(_)) => DrillKind::Swallow,
+            (kind, _) => kind,
+        };
         let Self { id, percent, marked_only, expires, by, .. } = self;
         let is_id = |id: &String| {
             let good = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
@@ -94,6 +100,12 @@ impl DrillQuery {
             return Err(format!("percent is 1 to 100, not {percent}"));
         }
         let at_gateways = matches!(kind, DrillKind::Abort(_) | DrillKind::Delay(_) | DrillKind::Brownout);
+        if gateway.is_some() && !at_gateways && kind != DrillKind::Swallow {
+            return Err(
+                "a gateway has no pools of its own: kind is Abort, Delay, Brownout, or BlackHole without via"
+                    .to_owned(),
+            );
+        }
         if marked_only && !at_gateways {
             return Err(
                 "only Abort, Delay and Brownout know which requests are marked: leave out markedOnly"
@@ -111,7 +123,16 @@ impl DrillQuery {
         if by.trim().is_empty() || by.len() > MAX_TEXT {
             return Err("say who: by is a text of 1 to 200 bytes".to_owned());
         }
-        Ok(Fault { id, target, kind, percent, marked_only, remaining, until_unix_ms: None, by })
+        Ok(Fault { id, target, gateway, kind, percent, marked_only, remaining, until_unix_ms: None, by })
+    }
+
+    fn gateway(&self) -> Result<Option<DrilledGateway>, String> {
+        let Some(name) = &self.gateway else { return Ok(None) };
+        if self.via.is_some() {
+            return Err("a gateway that is the target holds requests itself: leave out via".to_owned());
+        }
+        let name: GatewayName = name.parse().map_err(|error: tidegate_model::NameError| error.to_string())?;
+        Ok(Some(DrilledGateway { name, everywhere: self.cluster.is_none() }))
     }
 
     fn kind(&self) -> Result<DrillKind, String> {
@@ -135,7 +156,13 @@ impl DrillQuery {
                     "{what:?} of type Lab: a fault of type Lab breaks the fleet of a lab, and I am an agent: name the lab, --lab ADDR"
                 ));
             }
-            _ => return Err("kind is Verdict, Shift, BlackHole, Abort, Delay or Brownout".to_owned()),
+            other => {
+                return Err(format!(
+                    "kind is Verdict, Shift, BlackHole, Abort, Delay or Brownout, and not {:?}: this agent is Tidegate {}; a newer one may know more",
+                    other.unwrap_or_default(),
+                    env!("CARGO_PKG_VERSION")
+                ));
+            }
         };
         let kind = match (&self.link_from, self.hub) {
             (None, false) => kind,
@@ -162,7 +189,7 @@ impl DrillQuery {
         let service: Option<ServiceName> =
             self.service.as_deref().map(str::parse).transpose().map_err(said)?;
         if self.hub || self.link_from.is_some() || self.link_to.is_some() {
-            let others = [&self.zone, &self.region, &self.cluster, &self.service];
+            let others = [&self.zone, &self.region, &self.cluster, &self.service, &self.gateway];
             let location = match (&self.link_from, &self.link_to, self.hub) {
                 _ if others.iter().any(|it| it.is_some()) => None,
                 (Some(_), Some(to), false) => Some(ClusterName::new(to).map_err(said)?),
@@ -172,7 +199,12 @@ impl DrillQuery {
             let location = location.ok_or("name one target: linkFrom and linkTo, or hub=true")?;
             return Ok(ShiftTarget { location: Location::Cluster(location), service: None });
         }
+        let beside = [&self.zone, &self.region, &self.service];
+        if self.gateway.is_some() && beside.iter().any(|it| it.is_some()) {
+            return Err("name one target: a gateway, and beside it at most its cluster".to_owned());
+        }
         let location = match (&self.zone, region, &self.cluster) {
+            (None, None, None) if self.gateway.is_some() => Location::Cluster(own.clone()),
             (Some(zone), region, None) => {
                 let region = region.unwrap_or_else(|| own_region.clone());
                 Location::Zone(Locality { region, zone: Zone::new(zone).map_err(said)? })
@@ -180,7 +212,7 @@ impl DrillQuery {
             (None, Some(region), None) => Location::Region(region),
             (None, None, Some(cluster)) => Location::Cluster(ClusterName::new(cluster).map_err(said)?),
             (None, None, None) if service.is_some() => Location::Cluster(own.clone()),
-            _ => return Err("name one target: service, zone, cluster or region".to_owned()),
+            _ => return Err("name one target: service, zone, cluster, region or gateway".to_owned()),
         };
         Ok(ShiftTarget { location, service })
     }

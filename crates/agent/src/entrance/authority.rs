@@ -3,6 +3,7 @@
 
 use crate::hub::{HubError, joined};
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,6 +19,9 @@ const FOLDER: &str = "gateways";
 /// The authority lasts so long, and the certificate that the agent itself shows to its gateways: a new one is made at each
 /// start and when the authority is replaced, and its key is never written.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What was revoked, in that folder: a gateway and a time in each line.
+const REVOKED: &str = "revoked";
 
 /// Why there is no authority, or no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,18 @@ pub enum EnvoyCertificateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// What was revoked cannot be read.
+    #[error(
+        "{path}:{line}: {text:?} is not NAMESPACE/NAME and the second, since 1970, up to which its certificates are revoked\n  hint: tidegate envoy revoke writes that file"
+    )]
+    Revoked {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
     },
     /// The authority cannot be used or does not issue.
     #[error(transparent)]
@@ -82,12 +98,55 @@ pub fn envoy_certificate(
     EnvoyAuthority::open(state, trust_domain, cluster)?.issue(gateway, lifetime)
 }
 
+/// Revokes all certificates that the Envoys of a gateway have been given until now, by the state folder of an agent, whether that
+/// runs or not. Returns the file in which that stands, for the agent's replicas.
+///
+/// # Errors
+/// If the agent has not joined a fleet, or the files cannot be used.
+pub fn revoke_envoys(state: &Path, gateway: &GatewayName) -> Result<PathBuf, EnvoyCertificateError> {
+    if joined(state)?.is_none() {
+        return Err(EnvoyCertificateError::NotJoined(state.to_owned()));
+    }
+    let path = state.join(FOLDER).join(REVOKED);
+    let file = |source| EnvoyCertificateError::File { path: path.clone(), source };
+    let mut revoked = read_revoked(&path)?;
+    revoked.insert(gateway.clone(), Duration::from_secs(SystemClock.now().as_secs()));
+    let text: String =
+        revoked.iter().map(|(gateway, until)| format!("{gateway} {}\n", until.as_secs())).collect();
+    fs::create_dir_all(state.join(FOLDER)).map_err(file)?;
+    write_public(&path, text.as_bytes()).map_err(file)?;
+    Ok(path)
+}
+
+/// Up to when what a gateway was given is revoked, since 1970. Without the file nothing is.
+fn read_revoked(path: &Path) -> Result<BTreeMap<GatewayName, Duration>, EnvoyCertificateError> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        read => read.map_err(|source| EnvoyCertificateError::File { path: path.to_owned(), source })?,
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(at, line)| {
+            let read = line.split_once(' ').and_then(|(gateway, until)| {
+                Some((gateway.parse().ok()?, Duration::from_secs(until.trim().parse().ok()?)))
+            });
+            read.ok_or_else(|| EnvoyCertificateError::Revoked {
+                path: path.to_owned(),
+                line: at + 1,
+                text: line.to_owned(),
+            })
+        })
+        .collect()
+}
+
 /// The authority.
 #[derive(Debug)]
 pub(crate) struct EnvoyAuthority {
     authority: Authority,
     /// Roots that are believed besides its own, while one replaces the other.
     others: Vec<CertificateDer<'static>>,
+    /// Up to when what a gateway was given is revoked.
+    revoked: BTreeMap<GatewayName, Duration>,
     cluster: ClusterName,
 }
 
@@ -103,7 +162,8 @@ impl EnvoyAuthority {
             make(&folder, &trust_domain)?;
         }
         let others = Authority::also_trusted(&folder)?;
-        Ok(Self { authority: Authority::load(&folder, trust_domain)?, others, cluster })
+        let revoked = read_revoked(&folder.join(REVOKED))?;
+        Ok(Self { authority: Authority::load(&folder, trust_domain)?, others, revoked, cluster })
     }
 
     /// Whether it issues and believes what the other one does.
@@ -115,7 +175,10 @@ impl EnvoyAuthority {
     pub(crate) fn bundle(&self) -> Result<TrustBundle, EnvoyCertificateError> {
         let roots = [self.authority.root().clone()].into_iter().chain(self.others.iter().cloned());
         let domain = self.authority.trust_domain().clone();
-        Ok(TrustBundle::new(domain, roots).map_err(AuthorityError::from)?)
+        let party = |gateway: &GatewayName| Party::Envoy(self.cluster.clone(), gateway.clone());
+        let ended = self.revoked.iter().map(|(gateway, until)| (party(gateway), *until)).collect();
+        let bundle = TrustBundle::new(domain, roots).and_then(|bundle| bundle.ending(ended));
+        Ok(bundle.map_err(AuthorityError::from)?)
     }
 
     /// A certificate for the Envoys of a gateway whose key is elsewhere, by a signing request.

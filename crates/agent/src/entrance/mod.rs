@@ -13,7 +13,7 @@ mod renewal;
 mod serve;
 
 use authority::EnvoyAuthority;
-pub use authority::{EnvoyCertificate, EnvoyCertificateError, envoy_certificate};
+pub use authority::{EnvoyCertificate, EnvoyCertificateError, envoy_certificate, revoke_envoys};
 pub(crate) use callers::{Callers, believed};
 pub(crate) use doors::Doors;
 pub(crate) use listen::Bound;

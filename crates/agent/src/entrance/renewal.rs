@@ -10,7 +10,7 @@ use std::{
 };
 use tidegate_link::{
     identity::{
-        BACKDATED, CertificateFacts, Clock as _, Identity, Party, PeerInfo, Refusals, SystemClock,
+        Accepted, BACKDATED, CertificateFacts, Clock as _, Identity, Party, PeerInfo, Refusals, SystemClock,
         TlsServerConfig, TrustDomain,
     },
     proto::{
@@ -56,6 +56,11 @@ impl Vouching {
     /// For the gateways' door.
     pub(crate) fn server(&self) -> Result<Arc<TlsServerConfig>, EnvoyCertificateError> {
         Ok(self.identity.server(self.authority().expected(), false)?)
+    }
+
+    /// Breaks the connections of gateways whose certificates are revoked.
+    pub(crate) fn watched(&self, accepted: Accepted) -> Accepted {
+        accepted.until_revoked(&self.identity)
     }
 
     pub(crate) fn service(&self) -> GatewayIdentityServer<Self> {
@@ -112,6 +117,9 @@ impl Vouching {
         let Some(Party::Envoy(_, gateway)) = facts.id.as_ref().map(|id| &id.party) else {
             return Err(refuse("other_party", format!("{} is no gateway's and is not renewed", facts.names)));
         };
+        if self.identity.current().bundle.revokes(facts) {
+            return Err(refuse("revoked", format!("{} is not renewed: it was revoked", facts.names)));
+        }
         if facts.not_after.as_secs() <= SystemClock.now().as_secs() {
             return Err(refuse(
                 "expired",

@@ -9,7 +9,7 @@ use tidegate_link::{
 };
 use tidegate_model::ClusterName;
 use tidegate_xds::XdsServer;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
@@ -113,7 +113,9 @@ pub(crate) async fn serve(
             services.open().serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { gateways, vouching, refusals, .. })) => {
-            let incoming = accept(listener, gateways, refusals, stop);
+            let watched = vouching.clone();
+            let incoming = accept(listener, gateways, refusals, stop)
+                .map(move |accepted| accepted.map(|accepted| watched.watched(accepted)));
             services.for_gateways(&vouching).serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Replicas, Some(Gatekeeper { replicas, refusals, .. })) => {

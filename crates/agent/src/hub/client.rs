@@ -1,6 +1,6 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets};
+use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets, vault::Vault};
 use crate::{admin::Ask, timeline::Timeline};
 use rand::Rng as _;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -21,6 +21,8 @@ const GOOD: Duration = Duration::from_secs(10);
 pub(super) struct Client {
     pub(super) folder: PathBuf,
     pub(super) member: Member,
+    /// Where it is kept beside the folder.
+    pub(super) vault: Option<Vault>,
     pub(super) identity: Identity,
     pub(super) held: Option<Held>,
     /// What the gateways are handed; `None` until there is a certificate for them.

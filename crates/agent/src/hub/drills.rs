@@ -61,7 +61,7 @@ impl Desk {
         let bad = |why: String| Failure::Error(StatusCode::BAD_REQUEST, why);
         let uri: Uri = format!("/?{query}").parse().map_err(|error| bad(format!("{error}")))?;
         let Query(mut query) =
-            Query::<DrillQuery>::try_from_uri(&uri).map_err(|error| bad(error.body_text()))?;
+            Query::<DrillQuery>::try_from_uri(&uri).map_err(|error| drills::unread(&error))?;
         query.dry_run = dry_run;
         let view = drills::begin(&self.shared, WHO, query).await?;
         json(&view)

@@ -53,12 +53,30 @@ pub(crate) fn rejected(problems: &[Problem]) -> Vec<proto::Rejected> {
     rejected.collect()
 }
 
+/// Whether a problem says of an object that the hub's of the same name is in force.
+pub(crate) fn is_from_hub(problem: &Problem) -> bool {
+    problem.message.strip_prefix("the object is already in ").is_some_and(|it| it.starts_with(FROM_HUB))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn object(source: &str, line: u32, text: &str) -> PolicyObject {
         PolicyObject { source: source.to_owned(), line, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_local_object_that_the_hub_has_too_is_told_from_one_that_is_there_twice() {
+        let text = "apiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {name: one}\nspec: {region: eu}\n";
+        let of = |first: &str| {
+            let file = |path: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+            let mut loader = tidegate_api::Loader::new("one".parse().unwrap());
+            let problems = loader.load(&[file(first), file("z.yaml")]).problems;
+            problems.iter().filter(|it| is_from_hub(it)).map(|it| it.file.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("(hub) p.yaml"), ["z.yaml"]);
+        assert_eq!(of("a.yaml"), [""; 0]);
     }
 
     #[test]

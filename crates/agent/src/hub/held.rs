@@ -50,7 +50,8 @@ impl NotFollowed {
 impl Held {
     /// What the loader is handed.
     pub(crate) fn given(&self) -> Given {
-        Given { number: self.head.sequence, files: Arc::new(files::files(&self.objects)) }
+        let files = Arc::new(files::files(&self.objects));
+        Given { number: self.head.sequence, version: self.head.version.clone(), files }
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tidegate_discovery::kube::AccessError;
 use tidegate_link::{
     access::Grants,
     hub::{
@@ -18,14 +19,14 @@ use tidegate_link::{
         proto::{self, enrolment_client::EnrolmentClient},
     },
     identity::{
-        Clock, Credentials, DialError, Identity, IdentityError, KeyError, Refusals, SystemClock, TlsError,
-        connect, pinned_client, write_secret,
+        CertificateFacts, Clock, Credentials, DialError, Identity, IdentityError, KeyError, Refusals,
+        SystemClock, TlsError, connect, pinned_client, write_secret,
     },
 };
 use tidegate_model::{ClusterName, NameError};
 use tokio_util::sync::CancellationToken;
 
-const FILE: &str = "identity.json";
+pub(super) const FILE: &str = "identity.json";
 
 /// Why an agent does not belong to a fleet.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,9 @@ pub enum HubError {
     /// The hub is older than this agent.
     #[error("the hub gives no certificate for the gateways\n  hint: update the hub first")]
     OlderHub,
+    /// The API that keeps the identity cannot be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] AccessError),
     /// The agent was stopped before.
     #[error("stopped before the hub was reached")]
     Stopped,
@@ -148,6 +152,13 @@ impl Member {
         self.agent.credentials(&self.trust)
     }
 
+    /// Whether what its gateways show is revoked.
+    pub(super) fn gateway_is_revoked(&self) -> bool {
+        let shown = self.gateway.as_ref().and_then(|it| it.chain.first());
+        let facts = shown.and_then(|leaf| CertificateFacts::read(leaf).ok());
+        facts.is_some_and(|facts| self.trust.bundle.revokes(&facts))
+    }
+
     /// What its gateways are handed.
     pub(super) fn secrets(&self) -> Option<GatewaySecrets> {
         self.gateway.as_ref().map(|it| GatewaySecrets::of(it, &self.trust))
@@ -196,8 +207,13 @@ impl Member {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(HubError::file(&path, &source)),
         };
+        Self::read(&bytes, path).map(Some)
+    }
+
+    /// Reads what [`Self::save`] wrote; `path` names where it is from.
+    pub(super) fn read(bytes: &[u8], path: PathBuf) -> Result<Self, HubError> {
         // The error names a place in the file, and nothing that stands there.
-        let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| HubError::File {
+        let kept: Kept = serde_json::from_slice(bytes).map_err(|error| HubError::File {
             path,
             why: format!(
                 "it is torn or was changed (line {}, column {})\n  hint: remove it and join again",
@@ -209,14 +225,20 @@ impl Member {
         let trust =
             proto::Trust { trust_domain, roots, revoked, policy_keys, revocations, ..Default::default() };
         let trust = Trust { grants, ..Trust::from_proto(&trust)? };
-        Ok(Some(Self {
+        Ok(Self {
             cluster: kept.cluster,
             addresses: [kept.address].into_iter().chain(kept.more_addresses).collect(),
             agent: Shown::read(&kept.key, kept.chain)?,
             gateway: kept.gateway.map(|it| Shown::read(&it.key, it.chain)).transpose()?,
             trust,
             joined_with: kept.joined_with,
-        }))
+        })
+    }
+
+    /// Whether its certificate ends later.
+    pub(super) fn lasts_longer_than(&self, other: &Self) -> bool {
+        let ends = |member: &Self| member.credentials().ok().map(|it| it.facts.not_after);
+        ends(self) > ends(other)
     }
 }
 
@@ -228,7 +250,7 @@ pub(super) async fn member(
     stop: &CancellationToken,
 ) -> Result<Member, HubError> {
     let kept = Member::load(folder)?;
-    let HubOptions { addresses, token } = options;
+    let HubOptions { addresses, token, .. } = options;
     let mut member = match (kept, token) {
         (Some(member), token) if token.as_ref().is_none_or(|it| it.secret.hash() == member.joined_with) => {
             member

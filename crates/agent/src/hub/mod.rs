@@ -15,8 +15,9 @@ mod plans;
 mod report;
 mod session;
 mod shown;
+mod vault;
 
-pub(crate) use files::rejected;
+pub(crate) use files::{is_from_hub, rejected};
 pub(crate) use plans::elsewhere;
 pub(crate) use report::Report;
 pub(crate) use shown::GatewaySecrets;
@@ -38,8 +39,10 @@ use tidegate_link::{
 use tidegate_model::{ClusterName, PeerBoot};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use vault::Vault;
 
 pub use join::HubError;
+pub use vault::IdentitySecret;
 
 /// Which cluster of which fleet the agent of a state folder is, if it has joined one.
 pub(crate) fn joined(state: &Path) -> Result<Option<(ClusterName, TrustDomain)>, HubError> {
@@ -81,6 +84,8 @@ pub struct HubOptions {
     pub addresses: Vec<String>,
     /// The token, for a first start.
     pub token: Option<JoinToken>,
+    /// Where what came of it is kept beside the state folder.
+    pub secret: Option<IdentitySecret>,
 }
 
 /// What became of what was handed out: the number, and the objects that are not in force.
@@ -118,7 +123,17 @@ pub(crate) async fn open(
 ) -> Result<Membership, HubError> {
     let folder = state.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(|source| HubError::file(&folder, &source))?;
+    let vault = match &options.secret {
+        Some(secret) => Some(Vault::open(secret).await?),
+        None => None,
+    };
+    if let Some(vault) = &vault {
+        vault.restore(&folder, &stop).await?;
+    }
     let member = join::member(&folder, options, cluster, &stop).await?;
+    if let Some(vault) = vault.clone() {
+        tokio::spawn(vault.follow(folder.as_path().into(), stop.clone()));
+    }
     let identity = member.identity(Refusals::default(), Arc::new(SystemClock))?;
     let (held, problems) = keep::load(&folder, &member.trust);
     for problem in problems {
@@ -150,6 +165,7 @@ pub(crate) async fn open(
         left,
         folder,
         member,
+        vault,
         identity,
         held,
         secrets,

@@ -109,7 +109,7 @@ impl Told {
             plans: changed(&self.plans, &plans),
             removed_plans: gone(&self.plans, &plans).map(|(service, zone)| name(service, zone)).collect(),
             more_plans: (more_plans != self.more_plans).then_some(more_plans),
-            decisions: decisions.iter().filter_map(decision).collect(),
+            decisions: decisions.iter().filter(|it| is_told(it)).map(decision).collect(),
         };
         *self = Self { any: true, pools, gateways, plans, more_plans };
         (status != proto::Status::default()).then_some(status)
@@ -117,14 +117,18 @@ impl Told {
 }
 
 /// What single endpoints do is too much to tell, and in the pools.
-fn decision(record: &Record) -> Option<proto::Decision> {
-    (record.kind != "endpointChanged").then(|| proto::Decision {
+pub(super) fn is_told(record: &Record) -> bool {
+    record.kind != "endpointChanged"
+}
+
+fn decision(record: &Record) -> proto::Decision {
+    proto::Decision {
         seq: record.seq,
         unix_micros: record.unix_micros,
         kind: record.kind.to_owned(),
         service: record.service.as_ref().map(ToString::to_string).unwrap_or_default(),
         text: record.line().chars().take(MAX_TEXT).collect(),
-    })
+    }
 }
 
 pub(super) fn name(service: &ServiceName, zone: &Zone) -> proto::PoolName {

@@ -4,7 +4,7 @@ use super::{
     client::Client,
     held::{Held, NotFollowed, follow},
     keep,
-    report::{Gateways, Report, Told, applied},
+    report::{Gateways, Report, Told, applied, is_told},
     shown::Keys,
 };
 use crate::admin::Ask;
@@ -31,7 +31,7 @@ const LOOK_CLOSELY: Duration = Duration::from_millis(500);
 /// How long so often. A gateway that takes longer is told of with the others' next look.
 const CLOSELY_FOR: Duration = Duration::from_secs(10);
 /// The most decisions that are told at a time; whoever missed more misses the oldest.
-const MAX_DECISIONS: u64 = 100;
+const MAX_DECISIONS: usize = 100;
 /// A hub that heard nothing for so long is told that nothing changed, so that it knows how old its knowledge is.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// An answer of the loop or of the hub may take so long.
@@ -242,6 +242,9 @@ impl Session<'_> {
         if let Err(error) = member.save(&self.client.folder) {
             tracing::error!(%error, "the identity cannot be kept on disk");
         }
+        if let Some(vault) = &self.client.vault {
+            vault.changed();
+        }
     }
 
     async fn report(&mut self) -> Result<(), String> {
@@ -259,10 +262,8 @@ impl Session<'_> {
         if self.gateways.have(self.client.in_force.borrow().sequence, report) {
             self.awaited = None;
         }
-        let from = self.decided.max(self.client.timeline.last().saturating_sub(MAX_DECISIONS));
-        let decisions =
-            self.client.timeline.after(from, usize::try_from(MAX_DECISIONS).unwrap_or(usize::MAX));
-        self.decided = decisions.last().map_or(from, |it| it.seq);
+        let (decisions, last) = self.client.timeline.newest(self.decided, MAX_DECISIONS, is_told);
+        self.decided = last;
         let news = self.told.news(report, gateways, &decisions);
         let due = self.said.elapsed() >= SIGN_OF_LIFE;
         if let Some(status) = news.or_else(|| due.then(proto::Status::default)) {
@@ -275,8 +276,10 @@ impl Session<'_> {
     /// New certificates at two thirds of the life of the old ones. This stream stays as it is.
     async fn renew(&mut self) {
         let (identity, member) = (&self.client.identity, &self.client.member);
-        // Both were issued together, so they end together.
-        let early = member.gateway.is_some() && identity.current().facts.renew_at() > identity.now();
+        // Both were issued together, so they end together; that of the gateways may be revoked alone.
+        let early = member.gateway.is_some()
+            && identity.current().facts.renew_at() > identity.now()
+            && !member.gateway_is_revoked();
         if early || self.renewal_tried.is_some_and(|at| at.elapsed() < RENEW_AGAIN) {
             return;
         }

@@ -90,12 +90,15 @@ impl Shell {
 
     fn in_force(&self) -> InForceView {
         let nodes = self.xds.nodes().into_iter().filter(|it| it.connected).take(MAX_NAMED);
+        let handed = self.handed.as_ref().map(|it| it.borrow());
+        let version = handed.filter(|it| it.number == self.given && it.number > 0);
         InForceView {
             cluster: self.core.own().clone(),
             region: self.core.region().cloned(),
             tidegate: env!("CARGO_PKG_VERSION").to_owned(),
             manifests_generation: self.generation,
             policy: self.given,
+            policy_version: version.map(|it| it.version.clone()),
             gateways: nodes.map(|it| (it.node.id.clone(), it.node.user_agent_version.clone())).collect(),
         }
     }
@@ -162,6 +165,7 @@ impl Shell {
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
             refusals: refusal_counts(self.refusals.as_ref()),
+            kubernetes: self.api.as_ref().map(|api| api.view().into()),
         }
     }
 

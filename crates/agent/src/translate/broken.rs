@@ -10,7 +10,7 @@ use tidegate_engine::{Fleet, Location, ShiftTarget, Source};
 use tidegate_envoy::{
     FAULT_SLOTS, GatewayFault, RemoteCluster, Resource, ZoneEndpoints, gateway_fault, without_fault,
 };
-use tidegate_model::{ClusterName, Locality, ServiceName, Zone};
+use tidegate_model::{ClusterName, GatewayName, Locality, ServiceName, Zone};
 
 type Clusters = BTreeMap<ClusterName, RemoteCluster>;
 
@@ -19,41 +19,62 @@ type Clusters = BTreeMap<ClusterName, RemoteCluster>;
 pub(super) struct Broken {
     /// In place of what gateways find which address.
     pub(super) holes: Vec<(ShiftTarget, SocketAddr)>,
-    /// What the gateways of each zone were told of what they do to requests.
-    told: BTreeMap<Zone, [Option<GatewayFault>; FAULT_SLOTS]>,
+    /// What each gateway was told in each zone of what it does to requests.
+    told: BTreeMap<(Zone, GatewayName), [Option<GatewayFault>; FAULT_SLOTS]>,
+    /// Whether any of that does something.
+    is_on: bool,
+}
+
+/// What changed for a gateway in a zone.
+pub(super) struct News {
+    pub(super) zone: Zone,
+    pub(super) gateway: GatewayName,
+    pub(super) resource: Resource,
 }
 
 impl Broken {
-    /// What the gateways at these sources are to be told.
+    /// Whether so many gateways were told that nothing is broken, and nothing is: asked at every step.
+    pub(super) fn is_settled(&self, gateways: usize, drills: &Drills) -> bool {
+        drills.is_empty() && !self.is_on && self.told.len() == gateways
+    }
+
+    /// What these gateways, each at a source, are to be told.
     pub(super) fn news<'a>(
         &mut self,
-        sources: impl Iterator<Item = &'a Source>,
+        gateways: impl Iterator<Item = (&'a Source, &'a GatewayName)>,
         drills: &Drills,
-    ) -> Vec<(Zone, Resource)> {
+    ) -> Vec<News> {
         let mut news = Vec::new();
-        for source in sources {
-            let zone = &source.locality.zone;
-            let is_new = !self.told.contains_key(zone);
-            if !is_new && drills.is_empty() && self.told[zone].iter().all(Option::is_none) {
-                continue;
-            }
+        for (source, gateway) in gateways {
+            let key = (source.locality.zone.clone(), gateway.clone());
+            let is_new = !self.told.contains_key(&key);
             let mut wanted = [const { None }; FAULT_SLOTS];
-            for (slot, target, fault) in drills.at_gateways() {
-                if target.location.covers(&source.cluster, &source.locality) {
-                    wanted[slot] = Some(fault);
+            for (slot, fault, what) in drills.at_gateways() {
+                if fault.is_at(gateway, source) {
+                    wanted[slot] = Some(what);
                 }
             }
-            let told = self.told.entry(zone.clone()).or_default();
+            let (zone, gateway) = key.clone();
+            let told = self.told.entry(key).or_default();
             for (slot, fault) in wanted.into_iter().enumerate() {
                 if is_new || told[slot] != fault {
                     let resource =
                         fault.as_ref().map_or_else(|| without_fault(slot), |it| gateway_fault(slot, it));
-                    news.push((zone.clone(), resource));
+                    news.push(News { zone: zone.clone(), gateway: gateway.clone(), resource });
                     told[slot] = fault;
                 }
             }
         }
+        self.is_on = self.told.values().flatten().any(Option::is_some);
         news
+    }
+
+    /// Takes back what gateways were told that are not there any more: what one of that name is told later is news.
+    pub(super) fn forget(&mut self, is_there: impl Fn(&GatewayName) -> bool) -> Vec<(Zone, GatewayName)> {
+        let gone = self.told.keys().filter(|(_, gateway)| !is_there(gateway)).cloned();
+        let gone: Vec<_> = gone.collect();
+        self.told.retain(|(_, gateway), _| is_there(gateway));
+        gone
     }
 
     /// The endpoints of a service as gateways find them.

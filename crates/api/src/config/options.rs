@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tidegate_model::Fraction;
 
 /// What goes to an Envoy with its listeners, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,65 @@ pub struct ListenerOptions {
     pub tls_max: Option<TlsVersion>,
     /// The suites of TLS 1.2, by the names that Envoy has for them.
     pub cipher_suites: Option<Vec<String>>,
+    /// Spans of the requests; `None` makes none.
+    pub tracing: Option<Tracing>,
+}
+
+/// Which requests leave spans, and where those go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracing {
+    /// Who takes them.
+    pub collector: Collector,
+    /// Of how many requests.
+    pub sampling: Fraction,
+    /// Who they are of; `None` is the gateway's name.
+    pub service_name: Option<String>,
+    /// Whether a request of which a caller decided (W3C `traceparent`) is as it decided: not where clients come from outside.
+    pub follows_callers: bool,
+    /// What they say besides what Envoy tells of every request; each name once.
+    pub tags: Vec<TraceTag>,
+}
+
+impl Tracing {
+    /// One request of a hundred: what Istio takes. A gateway has many, and what each does is seen in few.
+    // The bound of a fraction is a million.
+    pub const DEFAULT_SAMPLING: Fraction = match Fraction::from_ppm(10_000) {
+        Ok(fraction) => fraction,
+        Err(_) => Fraction::ZERO,
+    };
+}
+
+/// What takes spans: OTLP over gRPC, without TLS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Collector {
+    /// An IP address, or a name that gateways look up.
+    pub host: String,
+    /// TCP.
+    pub port: u16,
+}
+
+/// An attribute of a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TraceTag {
+    /// The same in all.
+    Literal {
+        /// Of the attribute.
+        name: String,
+        /// What it says.
+        value: String,
+    },
+    /// What a header of the request says.
+    Header {
+        /// Of the attribute.
+        name: String,
+        /// Of the header, in lower case.
+        header: String,
+        /// For a request without it; `None` leaves the attribute out.
+        default: Option<String>,
+    },
 }
 
 /// What an Envoy is started with: it takes effect with its next start.

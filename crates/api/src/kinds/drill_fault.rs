@@ -1,6 +1,6 @@
 //! How a drill breaks its target.
 
-use super::{drill::read_exec, drill_lab};
+use super::{drill::read_exec, drill_kubernetes, drill_lab};
 use crate::{
     drill::{AgentFault, AgentFaultKind, DrillFault},
     fields::{Fields, Issues, Wrong},
@@ -19,6 +19,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Exec,
+    Kubernetes,
     Shift,
     Verdict,
     BlackHole,
@@ -28,8 +29,9 @@ enum Kind {
     Lab,
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 9] = [
     ("Exec", Kind::Exec),
+    ("Kubernetes", Kind::Kubernetes),
     ("Shift", Kind::Shift),
     ("Verdict", Kind::Verdict),
     ("BlackHole", Kind::BlackHole),
@@ -41,15 +43,16 @@ const KINDS: [(&str, Kind); 8] = [
 
 pub(super) fn read(mut fault: Fields<'_>, issues: &mut Issues) -> Option<(DrillFault, Duration)> {
     let hint = "write type: Exec, which runs commands of your own from the command line, or what agents do: Shift, Verdict, BlackHole, \
-                Abort, Delay, Brownout; or what a lab does: Lab";
+                Abort, Delay, Brownout; or what kubectl does: Kubernetes; or a lab: Lab";
     let kind = fault.required_value("type", hint, issues, read::word(&KINDS)).map(|kind| kind.value);
-    let most = if matches!(kind, None | Some(Kind::Exec)) { MAX_EXPIRY } else { MAX_AT_AGENTS };
+    let most =
+        if matches!(kind, None | Some(Kind::Exec | Kind::Kubernetes)) { MAX_EXPIRY } else { MAX_AT_AGENTS };
     let hint = "a fault ends also when nobody is left to end it: add `expiresAfter: 2m`";
     let expiry = fault.required_value("expiresAfter", hint, issues, read::duration(SECOND..=most));
     let found = match kind {
         // Without a kind that is known there is no saying what it needs.
         None => {
-            for field in ["exec", "percent", "markedOnly", "status", "delay", "via", "lab"] {
+            for field in ["exec", "percent", "markedOnly", "status", "delay", "via", "lab", "kubernetes"] {
                 fault.node(field);
             }
             None
@@ -58,6 +61,11 @@ pub(super) fn read(mut fault: Fields<'_>, issues: &mut Issues) -> Option<(DrillF
             let hint = "add `exec: {start: [./break.sh], mend: [./mend.sh]}`";
             let exec = fault.required_map("exec", hint, issues).and_then(|exec| read_exec(exec, issues));
             exec.map(DrillFault::Exec)
+        }
+        Some(Kind::Kubernetes) => {
+            let hint = "add `kubernetes: {do: ScaleToZero, namespace: shop, workload: deployment/web}`";
+            let told = fault.required_map("kubernetes", hint, issues);
+            told.and_then(|told| drill_kubernetes::read(told, issues)).map(DrillFault::Kubernetes)
         }
         Some(kind) => at_agents(kind, &mut fault, issues).map(DrillFault::Agents),
     };
@@ -88,7 +96,7 @@ fn at_agents(kind: Kind, fault: &mut Fields<'_>, issues: &mut Issues) -> Option<
             lab.map(AgentFaultKind::Lab)
         }
         Kind::Verdict => Some(AgentFaultKind::Verdict),
-        Kind::Exec | Kind::Shift => Some(AgentFaultKind::Shift),
+        Kind::Exec | Kind::Kubernetes | Kind::Shift => Some(AgentFaultKind::Shift),
     };
     let percent = match kind {
         // It is about all of its target: a percentage is a field that it does not have.

@@ -18,8 +18,8 @@ pub(super) fn read(
 ) -> Option<DrillTarget> {
     let at = target.at;
     let named: Vec<&str> = KEYS.into_iter().filter(|key| target.node(key).is_some()).collect();
-    // A zone may name its region; everything else is one thing.
-    if named != ["zone", "region"] && named.len() != 1 {
+    // A zone may name its region, and a gateway its cluster; everything else is one thing.
+    if named != ["zone", "region"] && named != ["cluster", "gateway"] && named.len() != 1 {
         let hint = "a drill breaks one thing, so that what is measured has one cause; write a Drill for each";
         let message = match named.as_slice() {
             [] => "spec.target names nothing".to_owned(),
@@ -28,7 +28,8 @@ pub(super) fn read(
         issues.error(at, message, hint);
         return None;
     }
-    let found = read_one(&mut target, named[0], mentions, issues);
+    let key = if named.contains(&"gateway") { "gateway" } else { named[0] };
+    let found = read_one(&mut target, key, mentions, issues);
     target.finish(issues);
     found
 }
@@ -52,17 +53,17 @@ fn read_one(
             mentions.push((zone.at, Mention::Zone(zone.value.clone())));
             Some(DrillTarget::Zone(region.map(|it| it.value), zone.value))
         }
-        "cluster" => {
-            let cluster = target.value("cluster", issues, read::name("cluster", ClusterName::new))?;
-            mentions.push((cluster.at, Mention::Cluster(cluster.value.clone())));
-            Some(DrillTarget::Cluster(cluster.value))
-        }
+        "cluster" => read_cluster(target, mentions, issues).map(DrillTarget::Cluster),
         "region" => {
             let region = target.value("region", issues, read::name("region", Region::new))?;
             mentions.push((region.at, Mention::Region(region.value.clone())));
             Some(DrillTarget::Region(region.value))
         }
-        "gateway" => target.value("gateway", issues, namespaced).map(|it| DrillTarget::Gateway(it.value)),
+        "gateway" => {
+            let cluster = read_cluster(target, mentions, issues);
+            let name = target.value("gateway", issues, namespaced)?;
+            Some(DrillTarget::Gateway(name.value, cluster))
+        }
         "peerLink" => read_link(target, mentions, issues),
         _ => {
             let hub = target.value("hub", issues, read::boolean)?;
@@ -72,6 +73,16 @@ fn read_one(
             Some(DrillTarget::Hub)
         }
     }
+}
+
+fn read_cluster(
+    target: &mut Fields<'_>,
+    mentions: &mut Mentions,
+    issues: &mut Issues,
+) -> Option<ClusterName> {
+    let cluster = target.value("cluster", issues, read::name("cluster", ClusterName::new))?;
+    mentions.push((cluster.at, Mention::Cluster(cluster.value.clone())));
+    Some(cluster.value)
 }
 
 fn read_link(target: &mut Fields<'_>, mentions: &mut Mentions, issues: &mut Issues) -> Option<DrillTarget> {

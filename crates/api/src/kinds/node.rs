@@ -1,11 +1,12 @@
-//! Core `Node`: whether the machine that endpoints run on is Ready. A pod that goes away from a node that is not Ready was
-//! lost, not removed.
+//! Core `Node`: whether the machine that endpoints run on is Ready, and in which zone it stands. A pod that goes away from a
+//! node that is not Ready was lost, not removed.
 
 use crate::{
     fields::{Fields, Issues},
     object::Meta,
     read,
 };
+use tidegate_model::Zone;
 
 /// What a `Node` says.
 #[derive(Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub(crate) struct NodeSpec {
     pub(crate) name: String,
     /// The condition `Ready`; a node that says nothing of it is taken to be.
     pub(crate) ready: bool,
+    /// The label `topology.kubernetes.io/zone`: the zone of endpoints of which no slice says it.
+    pub(crate) zone: Option<Zone>,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<NodeSpec> {
@@ -27,5 +30,5 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             }
         }
     }
-    Some(NodeSpec { name: meta.name.clone(), ready })
+    Some(NodeSpec { name: meta.name.clone(), ready, zone: meta.zone.clone() })
 }

@@ -80,8 +80,11 @@ pub(crate) struct PolicyFields {
 }
 
 impl PolicyFields {
+    /// How many fields there are.
+    pub(crate) const COUNT: usize = 44;
+
     /// Every field by its path, with its place if it is written; always in the same order, so that two can be compared.
-    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); 44] {
+    pub(crate) fn places(&self) -> [(&'static str, Option<Pos>); Self::COUNT] {
         const fn at<T>(field: &Option<Field<T>>) -> Option<Pos> {
             match field {
                 Some(field) => Some(field.at),

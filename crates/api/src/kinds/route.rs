@@ -10,6 +10,8 @@ mod session;
 
 pub(crate) use backend::{BackendRef, BackendSpec};
 
+pub(super) use matches::header_name;
+
 use crate::{
     fields::{Field, Fields, Issues},
     object::Meta,

@@ -17,6 +17,33 @@ pub(crate) struct SliceSpec {
     pub(crate) ports: Box<[SlicePort]>,
     pub(crate) ports_at: Pos,
     pub(crate) endpoints: Box<[(IpAddr, Arc<Endpoint>)]>,
+    /// Endpoints of which only the node is known: they are where that is.
+    pub(crate) unplaced: Box<[Unplaced]>,
+}
+
+/// An endpoint without a zone.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unplaced {
+    pub(crate) address: IpAddr,
+    pub(crate) at: Pos,
+    pub(crate) node: Arc<str>,
+    pub(crate) ready: bool,
+    pub(crate) terminating: bool,
+}
+
+impl Unplaced {
+    /// The endpoint, once its zone is known.
+    pub(crate) fn in_zone(&self, zone: Zone) -> Endpoint {
+        let Self { ready, terminating, .. } = *self;
+        Endpoint { zone, ready, terminating, node: Some(Arc::clone(&self.node)), node_ready: true }
+    }
+}
+
+/// The endpoints that were read.
+#[derive(Default)]
+struct Endpoints {
+    placed: Vec<(IpAddr, Arc<Endpoint>)>,
+    unplaced: Vec<Unplaced>,
 }
 
 /// A port of a slice.
@@ -49,7 +76,7 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
         }
     }
     let ports_at = fields.key_at("ports");
-    let mut endpoints = Vec::new();
+    let mut endpoints = Endpoints::default();
     for endpoint in fields.maps("endpoints", issues) {
         read_endpoint(endpoint, family, &mut endpoints, issues);
     }
@@ -69,7 +96,15 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
             return None;
         }
     };
-    family.map(|_| SliceSpec { service, ports: ports.into(), ports_at, endpoints: endpoints.into() })
+    let Endpoints { placed, unplaced } = endpoints;
+    let ports = ports.into();
+    family.map(|_| SliceSpec {
+        service,
+        ports,
+        ports_at,
+        endpoints: placed.into(),
+        unplaced: unplaced.into(),
+    })
 }
 
 fn read_family(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Family> {
@@ -95,7 +130,7 @@ fn read_family(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Family> {
 fn read_endpoint(
     mut endpoint: Fields<'_>,
     family: Option<Family>,
-    into: &mut Vec<(IpAddr, Arc<Endpoint>)>,
+    into: &mut Endpoints,
     issues: &mut Issues,
 ) {
     let whole = issues.bad;
@@ -111,29 +146,44 @@ fn read_endpoint(
     let node: Option<Arc<str>> = endpoint.value("nodeName", issues, read::text).map(|node| node.value.into());
     let zone_unreadable = zone.is_none() && endpoint.node("zone").is_some();
     issues.bad = whole;
-    let Some(zone) = zone else {
-        if !zone_unreadable {
-            let hint = "add `zone:`, the value of its node's label topology.kubernetes.io/zone; the endpoint is \
-                        left out until then";
-            issues.omit(at, format!("{} has no zone", name_of(&addresses)), hint);
-        }
+    if zone_unreadable {
         return;
-    };
+    }
+    if zone.is_none() && node.is_none() {
+        let hint = "add `zone:`, the value of its node's label topology.kubernetes.io/zone, or `nodeName:`; the \
+                    endpoint is left out until then";
+        issues.omit(at, format!("{} has no zone", name_of(&addresses)), hint);
+        return;
+    }
     if addresses.is_empty() {
         if endpoint.node("addresses").is_none() {
             issues.omit(at, "an endpoint without addresses", "add `addresses: [IP]`");
         }
         return;
     }
-    let described = Arc::new(Endpoint { zone: zone.value, ready, terminating, node, node_ready: true });
-    for address in addresses {
-        let fits = if address.value.is_ipv4() { Family::V4 } else { Family::V6 };
-        if family.is_some_and(|family| family != fits) {
-            let hint = "put addresses of the other family into a slice of their own";
-            issues.omit(address.at, format!("{} is not of the slice's addressType", address.value), hint);
-            continue;
+    let fits = |address: &IpAddr| {
+        let its = if address.is_ipv4() { Family::V4 } else { Family::V6 };
+        family.is_none_or(|family| family == its)
+    };
+    let (good, strange): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|it| fits(&it.value));
+    for address in strange {
+        let hint = "put addresses of the other family into a slice of their own";
+        issues.omit(address.at, format!("{} is not of the slice's addressType", address.value), hint);
+    }
+    match (zone, node) {
+        (Some(zone), node) => {
+            let described =
+                Arc::new(Endpoint { zone: zone.value, ready, terminating, node, node_ready: true });
+            into.placed.extend(good.into_iter().map(|it| (it.value, Arc::clone(&described))));
         }
-        into.push((address.value, Arc::clone(&described)));
+        (None, Some(node)) => into.unplaced.extend(good.into_iter().map(|address| Unplaced {
+            address: address.value,
+            at,
+            node: Arc::clone(&node),
+            ready,
+            terminating,
+        })),
+        (None, None) => {}
     }
 }
 

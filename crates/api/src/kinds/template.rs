@@ -2,6 +2,7 @@
 //! gateway's own is in force, field by field.
 
 mod extra;
+mod tracing;
 
 use crate::{
     config::{AccessLog, DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion},
@@ -10,12 +11,15 @@ use crate::{
 };
 use std::{ops::RangeInclusive, time::Duration};
 
+pub(crate) use tracing::TracingSpec;
+
 /// What a template says; what is absent is as the template above it has it, or Tidegate's default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TemplateSpec {
     pub(crate) listener: ListenerOptions,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) process: ProcessOptions,
+    pub(crate) tracing: TracingSpec,
 }
 
 /// The suites of TLS 1.2 that gateways take; those of TLS 1.3 cannot be chosen.
@@ -45,7 +49,8 @@ pub(super) fn read(fields: &mut Fields<'_>, issues: &mut Issues) -> Option<Templ
     read_tls(&mut spec, listener, issues);
     read_process(&mut spec, process, issues);
     process.bootstrap = extra::read(&mut spec, issues);
-    spec.unsupported(&["tracing", "scope"], issues);
+    template.tracing = tracing::read(&mut spec, issues);
+    spec.unsupported(&["scope"], issues);
     spec.finish(issues);
     Some(template)
 }
@@ -136,10 +141,11 @@ impl TemplateSpec {
         let (own, up) = (&self.listener, &above.listener);
         let listener = first_of!(ListenerOptions: own, up; buffer_kib, max_connections, connection_idle,
             request_headers, stream_idle, max_connection_duration, max_request_headers_kib, max_concurrent_streams,
-            trusted_hops, tls_min, tls_max, cipher_suites);
+            trusted_hops, tls_min, tls_max, cipher_suites, tracing);
         let (own, up) = (&self.process, &above.process);
         let process = first_of!(ProcessOptions: own, up; concurrency, max_connections, max_heap_mib, drain_time,
             drain_strategy, bootstrap);
-        Self { listener, access_log: self.access_log.or(above.access_log), process }
+        let tracing = self.tracing.over(&above.tracing);
+        Self { listener, access_log: self.access_log.or(above.access_log), process, tracing }
     }
 }

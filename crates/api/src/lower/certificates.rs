@@ -7,7 +7,7 @@ use crate::{
     kinds::{SecretRef, SecretSpec, Spec},
     nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -39,7 +39,7 @@ impl<'o> Certificates<'o> {
         if !grants.allow(&gateway.key, "Secret", namespace, name) {
             let message = format!("the Gateway may not use the Secret {namespace}/{name}; {outcome}");
             let hint = Grants::hint(&gateway.key, "Secret", namespace);
-            problems.push(problem_in(gateway, wanted.at, message, hint));
+            problems.push(problem_in(gateway, wanted.at, message, hint).because(Cause::NotPermitted));
             return None;
         }
         let Some((object, spec)) = self.known.get(&(namespace.as_str(), name.as_str())) else {
@@ -50,7 +50,7 @@ impl<'o> Certificates<'o> {
                 || "add a Secret of type kubernetes.io/tls with tls.crt and tls.key".to_owned(),
                 |near| format!("did you mean {near:?}?"),
             );
-            problems.push(problem_in(gateway, wanted.at, message, hint));
+            problems.push(problem_in(gateway, wanted.at, message, hint).because(Cause::NoSuchObject));
             return None;
         };
         let key = format!("{namespace}/{name}");

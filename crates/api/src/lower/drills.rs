@@ -6,7 +6,7 @@ use crate::{
     kinds::{DrillSpec, Spec},
     nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,8 +22,13 @@ pub(super) fn check(
     for (object, spec) in of_kind(objects, Spec::drill) {
         let hint = "whoever may write resources must not run programs by them: take it out of the fleet's manifests \
                     and run `tidegate drill run FILE`";
-        if let DrillFault::Exec(_) = spec.drill.fault {
-            let message = "a fault of type Exec runs from the command line only";
+        let by_command = match spec.drill.fault {
+            DrillFault::Exec(_) => Some("Exec"),
+            DrillFault::Kubernetes(_) => Some("Kubernetes"),
+            DrillFault::Agents(_) => None,
+        };
+        if let Some(kind) = by_command {
+            let message = format!("a fault of type {kind} runs from the command line only");
             problems.push(problem_in(object, spec.fault_at, message, hint));
         }
         if let DrillFault::Agents(AgentFault { kind: AgentFaultKind::Lab(_), .. }) = spec.drill.fault {
@@ -40,19 +45,21 @@ pub(super) fn check(
                     nearest::hint(&name.to_string(), "services", known),
                 ))
             }
-            DrillTarget::Gateway(name) if !gateways.contains(&name.as_str()) => {
+            DrillTarget::Gateway(name, _) if !gateways.contains(&name.as_str()) => {
                 let hint = nearest::hint(name, "gateways", gateways.iter().copied());
                 Some((format!("there is no Gateway {name}"), hint))
             }
             _ => None,
         };
-        problems.extend(unknown.map(|(message, hint)| warning_in(object, spec.target_at, message, hint)));
+        problems.extend(unknown.map(|(message, hint)| {
+            warning_in(object, spec.target_at, message, hint).because(Cause::NoSuchObject)
+        }));
     }
     for (object, spec) in of_kind(objects, Spec::schedule) {
         if !drills.contains_key(spec.drill.value.as_str()) {
             let hint = nearest::hint(&spec.drill.value, "drills", drills.keys().copied());
             let message = format!("there is no Drill {}", spec.drill.value);
-            problems.push(problem_in(object, spec.drill.at, message, hint));
+            problems.push(problem_in(object, spec.drill.at, message, hint).because(Cause::NoSuchObject));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{Gateway, Listener, ListenerProtocol, ListenerTls},
     kinds::{GatewaySpec, Spec},
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,10 @@ pub(super) fn lower(
             let address = SocketAddr::new(*bind, listener.port);
             if let Some(other) = bound.get(&address).filter(|other| **other != name) {
                 let message = format!("the gateway {other} listens on {address} already");
-                problems.push(problem_in(object, at, message, "choose another port or address"));
+                problems.push(
+                    problem_in(object, at, message, "choose another port or address")
+                        .because(Cause::Conflict),
+                );
                 continue;
             }
             bound.insert(address, name.clone());

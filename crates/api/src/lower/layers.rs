@@ -37,7 +37,7 @@ pub(super) enum Rank {
 
 impl Layer<'_> {
     /// Where a field of this layer was written.
-    fn origin(&self, at: Pos) -> Origin {
+    pub(super) fn origin(&self, at: Pos) -> Origin {
         let part = match self.rank {
             Rank::Policy => return self.object.origin(at),
             Rank::Override => ProfilePart::Override,

@@ -4,19 +4,23 @@ use super::{
     fleet::Clusters,
     layers::{Chain, Layer, Rank},
     of_kind, problem_in, profile,
+    services::Services,
+    warning_in,
 };
 use crate::{
-    config::ServicePolicy,
+    config::{Reach, ServicePolicy},
     fields::Field,
     kinds::{PolicySpec, ProfileSpec, Spec, Target},
+    nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
-use tidegate_model::ServiceName;
+use tidegate_engine::Origin;
+use tidegate_model::{ClusterName, ServiceName};
 
 /// The policies by what they are about.
 #[derive(Debug, Default)]
@@ -30,8 +34,28 @@ pub(super) struct Policies {
 /// What a chain of layers comes to.
 #[derive(Debug)]
 pub(super) struct Merged {
-    pub(super) policy: Arc<ServicePolicy>,
+    policy: Arc<ServicePolicy>,
+    /// The same for services that are for one cluster alone, once one asked for it.
+    alone: OnceLock<Arc<ServicePolicy>>,
     pub(super) problems: Box<[Problem]>,
+}
+
+impl Merged {
+    /// The policy of a service with which these clusters have to do. One that is for `own` alone has a residency that says so,
+    /// beside the one that was written: nothing goes against either.
+    pub(super) fn policy_for(&self, reach: Reach, own: &ClusterName) -> Arc<ServicePolicy> {
+        if reach != Reach::Cluster {
+            return Arc::clone(&self.policy);
+        }
+        let alone = self.alone.get_or_init(|| {
+            let mut policy = ServicePolicy::clone(&self.policy);
+            let written = policy.engine.residency.get_or_insert_default();
+            let clusters = written.value.clusters.get_or_insert_with(|| BTreeSet::from([own.clone()]));
+            clusters.retain(|cluster| cluster == own);
+            Arc::new(policy)
+        });
+        Arc::clone(alone)
+    }
 }
 
 impl Policies {
@@ -60,6 +84,19 @@ impl Policies {
             }
         }
         found
+    }
+
+    /// Every field that somebody wrote for a service, by its path and with who wrote the one in force.
+    pub(super) fn written_for(&self, service: &ServiceName) -> Vec<(&'static str, Origin)> {
+        let chain = self.chain_of(service);
+        let layers: Vec<_> = chain.iter().map(|layer| (layer, layer.fields.places())).collect();
+        let first = |position: usize| {
+            layers.iter().find_map(|(layer, places)| {
+                let (name, at) = places[position];
+                at.map(|at| (name, layer.origin(at)))
+            })
+        };
+        (0..crate::kinds::PolicyFields::COUNT).filter_map(first).collect()
     }
 
     fn chain_of(&self, service: &ServiceName) -> Vec<Layer<'_>> {
@@ -91,7 +128,30 @@ fn conflict(object: &Object, target: &Field<Target>, winner: &Object) -> Problem
         format!("{what} already has a policy: {} at {}:{}", winner.title(), winner.file, winner.at.line);
     let hint = "merge the two, or remove one target; the oldest (metadata.creationTimestamp), then the first by name \
                 wins";
-    problem_in(object, target.at, message, hint)
+    problem_in(object, target.at, message, hint).because(Cause::Conflict)
+}
+
+/// Warns of services that are the target of a policy and are not there. What the hub hands out is for the fleet: a service that
+/// only other clusters have is no mistake, and neither is a folder of policies alone.
+pub(super) fn check_targets(objects: &[&Arc<Object>], services: &Services, problems: &mut Vec<Problem>) {
+    if services.names().next().is_none() {
+        return;
+    }
+    for (object, spec) in
+        of_kind(objects, Spec::policy).filter(|(object, _)| !object.file.starts_with("(hub) "))
+    {
+        for target in &spec.targets {
+            let Target::Service(name) = &target.value else { continue };
+            let namespace = &*object.key.namespace;
+            if ServiceName::new(namespace, name).is_ok_and(|name| services.contains(&name)) {
+                continue;
+            }
+            let names: Vec<&str> = services.names_in(namespace).collect();
+            let hint = nearest::hint(name, "services of the namespace", names);
+            let message = format!("there is no Service {namespace}/{name}");
+            problems.push(warning_in(object, target.at, message, hint).because(Cause::NoSuchObject));
+        }
+    }
 }
 
 /// Merges policies and remembers the results: services with the same ones share one.
@@ -112,7 +172,7 @@ impl Merger {
         let merge = || {
             let mut problems = Vec::new();
             let policy = Arc::new(Chain(&chain).merge(clusters, &mut problems));
-            Arc::new(Merged { policy, problems: problems.into() })
+            Arc::new(Merged { policy, alone: OnceLock::new(), problems: problems.into() })
         };
         Arc::clone(self.merged.entry(key).or_insert_with(merge))
     }

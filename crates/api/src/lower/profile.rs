@@ -4,7 +4,7 @@ use super::{of_kind, problem_in, warning_in};
 use crate::{
     kinds::{PolicyFields, ProfileSpec, Spec},
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) fn in_force<'o>(
         let Object { file, at, .. } = &**winner;
         let message = format!("the fleet already has a profile: {} at {file}:{}", winner.title(), at.line);
         let hint = "merge the two, or remove one; the oldest (metadata.creationTimestamp), then the first by name wins";
-        problems.push(problem_in(object, object.at, message, hint));
+        problems.push(problem_in(object, object.at, message, hint).because(Cause::Conflict));
     }
     Some(winner)
 }

@@ -13,7 +13,7 @@ use crate::{
     kinds::{BackendRef, BackendSpec, ParentRef, RouteSpec, Spec},
     nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
     routing::{Backend, Filters, HttpRoute, HttpRule, Mirror, RouteKind},
 };
 use std::{
@@ -97,14 +97,14 @@ impl Backends<'_> {
         if !grants.allow(&object.key, "Service", namespace, name) {
             let message = format!("the route may not use the Service {namespace}/{name}; {outcome}");
             let hint = Grants::hint(&object.key, "Service", namespace);
-            problems.push(problem_in(object, wanted.at, message, hint));
+            problems.push(problem_in(object, wanted.at, message, hint).because(Cause::NotPermitted));
             return None;
         }
         if !services.contains(&backend.service) {
             let names: Vec<&str> = services.names_in(backend.service.namespace()).collect();
             let message = format!("there is no Service {}; {outcome}", backend.service);
             let hint = nearest::hint(backend.service.name(), "services of the namespace", names);
-            problems.push(problem_in(object, wanted.at, message, hint));
+            problems.push(problem_in(object, wanted.at, message, hint).because(Cause::NoSuchObject));
             return None;
         }
         if let (Some(port), Some(served)) = (&backend.port, services.port(&backend.service))
@@ -112,7 +112,7 @@ impl Backends<'_> {
         {
             let message = format!("not supported yet: port {} of {}; {outcome}", port.value, backend.service);
             let hint = format!("Tidegate serves the first port of a Service; write {served}");
-            problems.push(problem_in(object, port.at, message, hint));
+            problems.push(problem_in(object, port.at, message, hint).because(Cause::NoSuchObject));
             return None;
         }
         Some(backend.service.clone())
@@ -217,7 +217,8 @@ pub(super) fn attach_to(
             None => "add the Gateway, or name one that exists (and its namespace, if it is another one)"
                 .to_owned(),
         };
-        problems.push(warning_in(object, parent.at, format!("there is no Gateway {name}"), hint));
+        let message = format!("there is no Gateway {name}");
+        problems.push(warning_in(object, parent.at, message, hint).because(Cause::NoSuchObject));
         return Attached::new();
     }
     let Some(ours) = gateways.of_clients(name) else {

@@ -1,6 +1,7 @@
 //! Services with their endpoints and the policy in force: each lowered by itself, from its own objects.
 
 use super::{
+    exports::Exports,
     fleet::Clusters,
     policies::{Merged, Merger, Policies},
     problem_in, warning_in,
@@ -8,17 +9,18 @@ use super::{
 };
 use crate::{
     config::{Endpoint, Protocol, Service},
-    kinds::{NodeSpec, ServiceSpec, SliceSpec},
+    kinds::{Kind, NodeSpec, ServiceSpec, SliceSpec, Unplaced},
     nearest,
     object::Object,
     problem::Problem,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::replace,
     net::SocketAddr,
     sync::Arc,
 };
-use tidegate_model::{ServiceName, Zone};
+use tidegate_model::{ClusterName, ServiceName, Zone};
 
 /// What services are made of, and what was found in making them.
 #[derive(Debug, Default)]
@@ -28,20 +30,29 @@ pub(super) struct Services {
     orphans: BTreeSet<ServiceName>,
     /// Nodes that are not Ready.
     broken: BTreeSet<Arc<str>>,
+    /// The zones of nodes that say so.
+    standing: BTreeMap<Arc<str>, Zone>,
+    /// The services with endpoints of which only the node is known, by it.
+    waiting: BTreeMap<Arc<str>, BTreeSet<ServiceName>>,
     /// The services with endpoints on each node.
     on_node: BTreeMap<Arc<str>, BTreeSet<ServiceName>>,
     /// The zones of endpoints, and how many services have some there.
     zones: BTreeMap<Zone, usize>,
     problems: BTreeMap<ServiceName, Box<[Problem]>>,
+    /// Which of them are fleet-wide.
+    pub(super) exports: Exports,
 }
 
 /// The objects of a service.
 #[derive(Debug, Default)]
 struct Known {
+    /// Its `Service`; or, where there is none, its `ServiceImport`.
     service: Option<Arc<Object>>,
     /// By name.
     slices: Vec<Arc<Object>>,
     merged: Option<Arc<Merged>>,
+    /// The nodes of its endpoints of which only those are known.
+    nodes: BTreeSet<Arc<str>>,
 }
 
 impl Known {
@@ -54,6 +65,7 @@ impl Known {
 pub(super) struct Around<'a> {
     pub(super) policies: &'a Policies,
     pub(super) merger: &'a mut Merger,
+    pub(super) own: &'a ClusterName,
     pub(super) clusters: &'a Clusters,
     pub(super) workloads: Workloads<'a>,
     /// The services that gRPC routes lead to, and those that are reached through tunnels.
@@ -99,7 +111,17 @@ impl Services {
 
     /// Takes in a `Service`, or that it is gone.
     pub(super) fn set_service(&mut self, name: &ServiceName, service: Option<Arc<Object>>) {
+        let service = service.or_else(|| self.exports.import(name).cloned());
         self.known.entry(name.clone()).or_default().service = service;
+    }
+
+    /// Takes in a `ServiceImport`, or that it is gone: it stands for a `Service` where there is none.
+    pub(super) fn set_import(&mut self, name: &ServiceName, import: Option<Arc<Object>>) {
+        let known = &mut self.known.entry(name.clone()).or_default().service;
+        if known.as_ref().is_none_or(|it| it.key.kind == Kind::ServiceImport) {
+            known.clone_from(&import);
+        }
+        self.exports.set_import(name, import);
     }
 
     /// Takes in a slice of a service in the place of the one of the same name.
@@ -125,11 +147,20 @@ impl Services {
         node: Option<&NodeSpec>,
     ) -> impl Iterator<Item = &ServiceName> {
         let is_broken = node.is_some_and(|node| !node.ready);
-        let changed = match is_broken {
+        let mut changed = match is_broken {
             true => self.broken.insert(Arc::clone(name)),
             false => self.broken.remove(name),
         };
-        self.on_node.get(name).filter(|_| changed).into_iter().flatten()
+        let zone = node.and_then(|node| node.zone.as_ref());
+        if self.standing.get(name) != zone {
+            changed = true;
+            match zone {
+                Some(zone) => self.standing.insert(Arc::clone(name), zone.clone()),
+                None => self.standing.remove(name),
+            };
+        }
+        let known = [&self.on_node, &self.waiting].map(|services| services.get(name).filter(|_| changed));
+        known.into_iter().flatten().flatten()
     }
 
     /// Lowers a service anew, with all that belongs to it if `whole`, else with its endpoints only. `before` is what it
@@ -143,6 +174,7 @@ impl Services {
     ) -> (Option<Service>, bool) {
         let mut problems = Vec::new();
         let mut told = false;
+        let reach = self.exports.reach(name);
         let lowered = self.known.get_mut(name).and_then(|known| {
             if whole || before.is_none() {
                 let wanted = known.service.as_ref();
@@ -159,15 +191,17 @@ impl Services {
             let port = spec.port.as_ref();
             let protocol = port.map_or_else(Protocol::default, |port| port.protocol);
             Some(Service {
-                endpoints: endpoints(spec, &known.slices, &self.broken, &mut problems),
+                endpoints: endpoints(spec, &known.slices, (&self.broken, &self.standing), &mut problems),
                 replicas: replicas(spec, &mut around.workloads),
                 protocol: if around.grpc.contains(name) { Protocol::Http2 } else { protocol },
                 tunnelled: around.tunnelled.contains(name) || port.is_some_and(|port| port.is_stream),
-                policy: Arc::clone(&known.merged.as_ref()?.policy),
+                reach,
+                policy: known.merged.as_ref()?.policy_for(reach, around.own),
                 origin: object.origin(object.at),
             })
         });
         self.file(name, before, lowered.as_ref());
+        self.wait_for_nodes(name);
         if lowered.is_none() {
             self.adopt(name, &mut problems);
         } else {
@@ -200,6 +234,26 @@ impl Services {
         let message = format!("the slice belongs to the Service {name}, which does not exist");
         problems
             .extend(slices.iter().map(|slice| warning_in(slice, slice.at, message.clone(), hint.clone())));
+    }
+
+    /// Notes on which nodes a service has endpoints of which only that is known.
+    fn wait_for_nodes(&mut self, name: &ServiceName) {
+        let Some(known) = self.known.get_mut(name) else { return };
+        let slices = known.slices.iter().filter_map(|it| it.spec.slice());
+        let nodes: BTreeSet<Arc<str>> =
+            slices.flat_map(|slice| &slice.unplaced).map(|it| Arc::clone(&it.node)).collect();
+        let before = replace(&mut known.nodes, nodes);
+        for node in known.nodes.difference(&before) {
+            self.waiting.entry(Arc::clone(node)).or_default().insert(name.clone());
+        }
+        for node in before.difference(&known.nodes) {
+            if let Some(services) = self.waiting.get_mut(node) {
+                services.remove(name);
+                if services.is_empty() {
+                    self.waiting.remove(node);
+                }
+            }
+        }
     }
 
     /// Notes where the endpoints of a service are.
@@ -240,32 +294,49 @@ fn places(service: Option<&Service>) -> (BTreeSet<&Zone>, BTreeSet<&Arc<str>>) {
 fn endpoints(
     spec: &ServiceSpec,
     slices: &[Arc<Object>],
-    broken: &BTreeSet<Arc<str>>,
+    (broken, standing): (&BTreeSet<Arc<str>>, &BTreeMap<Arc<str>, Zone>),
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<SocketAddr, Arc<Endpoint>> {
-    let mut found: Vec<(SocketAddr, &Arc<Endpoint>)> = Vec::new();
+    let mut found: Vec<(SocketAddr, Arc<Endpoint>)> = Vec::new();
     for object in slices {
         let Some(slice) = object.spec.slice() else { continue };
         match port_of(spec, slice) {
             Some(port) => {
                 let endpoints = slice.endpoints.iter();
-                found.extend(endpoints.map(|(ip, endpoint)| (SocketAddr::new(*ip, port), endpoint)));
+                found.extend(endpoints.map(|(ip, it)| (SocketAddr::new(*ip, port), Arc::clone(it))));
+                for endpoint in &slice.unplaced {
+                    match standing.get(&endpoint.node) {
+                        Some(zone) => {
+                            let described = Arc::new(endpoint.in_zone(zone.clone()));
+                            found.push((SocketAddr::new(endpoint.address, port), described));
+                        }
+                        None => problems.push(no_zone(object, endpoint)),
+                    }
+                }
             }
-            None if slice.endpoints.is_empty() => {}
+            None if slice.endpoints.is_empty() && slice.unplaced.is_empty() => {}
             None => problems.push(no_port(object, spec, slice)),
         }
     }
     // The same endpoint may be in two slices while Kubernetes moves it from one to the other: the first is taken.
     found.sort_by_key(|(address, _)| *address);
     found.dedup_by_key(|(address, _)| *address);
-    let with_node = |(address, endpoint): (SocketAddr, &Arc<Endpoint>)| {
+    let with_node = |(address, endpoint): (SocketAddr, Arc<Endpoint>)| {
         let node_ready = endpoint.node.as_ref().is_none_or(|node| !broken.contains(node));
         let same = endpoint.node_ready == node_ready;
-        let with = || Arc::new(Endpoint { node_ready, ..(**endpoint).clone() });
-        (address, if same { Arc::clone(endpoint) } else { with() })
+        let with = || Arc::new(Endpoint { node_ready, ..(*endpoint).clone() });
+        (address, if same { endpoint } else { with() })
     };
     // From a sorted list a map is made without room to spare.
     found.into_iter().map(with_node).collect()
+}
+
+fn no_zone(object: &Object, endpoint: &Unplaced) -> Problem {
+    let Unplaced { address, at, node, .. } = endpoint;
+    let message = format!("the endpoint {address} has no zone, and neither has its node {node}");
+    let hint = "add `zone:` to the endpoint, or the label topology.kubernetes.io/zone to the node; the endpoint is left \
+                out until then";
+    problem_in(object, *at, message, hint)
 }
 
 /// The port of the slice that the service's first port stands for.

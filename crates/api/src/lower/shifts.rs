@@ -6,7 +6,7 @@ use crate::{
     kinds::{AwayFrom, Spec},
     nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tidegate_engine::{Location, ShiftTarget};
@@ -34,12 +34,8 @@ pub(super) fn lower(
         let target = ShiftTarget { location, service: spec.service.as_ref().map(|it| it.value.clone()) };
         if let Some(first) = targets.get(&target) {
             let message = format!("{} moves traffic away from {target} already", first.title());
-            problems.push(problem_in(
-                object,
-                object.at,
-                message,
-                "keep one of them; this one is not in force",
-            ));
+            let hint = "keep one of them; this one is not in force";
+            problems.push(problem_in(object, object.at, message, hint).because(Cause::Conflict));
             continue;
         }
         if let Some(service) = spec.service.as_ref().filter(|it| !services.contains(&it.value)) {
@@ -47,7 +43,7 @@ pub(super) fn lower(
             let hint =
                 nearest::hint(&service.value.to_string(), "services", names.iter().map(String::as_str));
             let message = format!("there is no Service {}", service.value);
-            problems.push(warning_in(object, service.at, message, hint));
+            problems.push(warning_in(object, service.at, message, hint).because(Cause::NoSuchObject));
         }
         targets.insert(target.clone(), object);
         let shift = TrafficShift {

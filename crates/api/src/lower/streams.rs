@@ -9,7 +9,7 @@ use crate::{
     fields::Field,
     kinds::{ParentRef, Spec, StreamSpec},
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
     routing::StreamRoute,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -56,7 +56,7 @@ fn add(
                 let message =
                     format!("the listener {listener} gives {what} to the route {} already", other.name);
                 let hint = "the oldest route has them; change this one, or use another listener";
-                problems.push(problem_in(object, parent.at, message, hint));
+                problems.push(problem_in(object, parent.at, message, hint).because(Cause::Conflict));
             }
             hostnames.retain(|hostname| !both(hostname));
         }

@@ -7,7 +7,7 @@ use crate::{
     kinds::{Spec, TemplateRef, TemplateSpec, role_of_class},
     nearest,
     object::Object,
-    problem::Problem,
+    problem::{Cause, Problem},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +47,7 @@ impl<'o> Templates<'o> {
             let names = self.known.keys().filter(|known| known.0 == namespace).map(|known| known.1);
             let near = nearest::nearest(name, names);
             let hint = near.map_or_else(|| "add it".to_owned(), |near| format!("did you mean {near:?}?"));
-            problems.push(problem_in(object, wanted.at, message, hint));
+            problems.push(problem_in(object, wanted.at, message, hint).because(Cause::NoSuchObject));
         }
         found
     }
@@ -73,6 +73,12 @@ impl<'o> Templates<'o> {
             let bound = own.and_then(|own| own.listener.tls_min.or(own.listener.tls_max));
             (both.listener.tls_min, both.listener.tls_max) = (bound, bound);
         }
+        if both.tracing.lacks_collector() {
+            let message = "the templates of the Gateway and its class say how requests are traced, and not where to: none is";
+            let hint = "write tracing.collector in one of them";
+            problems.push(problem_in(gateway, own_at.unwrap_or(gateway.at), message, hint));
+        }
+        both.listener.tracing = both.tracing.lowered(role);
         both
     }
 }

@@ -76,6 +76,21 @@ impl Touched {
                     self.services.entry(name.clone()).or_default();
                 }
             }
+            Kind::Namespace => {
+                let exported = after.and_then(|it| it.spec.namespace()).is_some_and(|it| it.exported);
+                if services.exports.set_namespace(&changed.key.name, exported) {
+                    let namespace = &changed.key.name;
+                    let names = services.names().filter(|name| name.namespace() == &**namespace);
+                    self.services.extend(names.map(|name| (name.clone(), true)));
+                }
+            }
+            Kind::ServiceExport => {
+                if let Ok(name) = ServiceName::new(&changed.key.namespace, &changed.key.name) {
+                    services.exports.set_export(&name, after.is_some());
+                    self.services.insert(name, true);
+                }
+            }
+            Kind::ServiceImport => self.by_service(before, after, services),
             Kind::Deployment | Kind::StatefulSet | Kind::ReplicaSet => {
                 let namespace = &changed.key.namespace;
                 for object in [before, after].into_iter().flatten() {
@@ -96,7 +111,8 @@ impl Touched {
                 match &target.value {
                     Target::Fleet => self.all_policies = true,
                     Target::Namespace => {
-                        let objects = store.in_namespace(Kind::Service, namespace);
+                        let kinds = [Kind::Service, Kind::ServiceImport];
+                        let objects = kinds.into_iter().flat_map(|kind| store.in_namespace(kind, namespace));
                         let specs = objects.filter_map(|object| object.spec.service());
                         self.services.extend(specs.map(|spec| (spec.name.clone(), true)));
                     }
@@ -120,7 +136,10 @@ impl Touched {
         if port(old) != port(new) {
             self.identities.insert(name.clone());
         }
-        services.set_service(&name, after.cloned());
+        match before.or(after).map(|object| object.key.kind) {
+            Some(Kind::ServiceImport) => services.set_import(&name, after.cloned()),
+            _ => services.set_service(&name, after.cloned()),
+        }
         self.services.insert(name, true);
     }
 

@@ -4,7 +4,10 @@
 //! an object is looked at.
 
 use super::{Cut, Kept, Reading};
-use crate::{object::ObjectKey, problem::Problem};
+use crate::{
+    object::ObjectKey,
+    problem::{Cause, Problem},
+};
 use std::sync::Arc;
 
 /// The version in force, and what is wrong. Readings come in the order of their sources.
@@ -59,5 +62,6 @@ fn duplicate(key: &ObjectKey, reading: &Reading, first: &Kept) -> Problem {
     let mut duplicate = Problem::of_file(&reading.source, message, hint);
     (duplicate.line, duplicate.column) = (reading.at.line, reading.at.column);
     duplicate.object = Some(key.to_string());
+    duplicate.cause = Cause::Conflict;
     duplicate
 }

@@ -8,6 +8,7 @@
 mod cases;
 mod certificates;
 mod examples;
+mod exports;
 mod fuzz;
 mod histories;
 mod keeping;

@@ -2,7 +2,8 @@
 
 use crate::{load, told};
 use std::time::Duration;
-use tidegate_api::{AccessLog, DrainStrategy, Gateway, GatewayRole, Loaded, TlsVersion};
+use tidegate_api::{AccessLog, Collector, DrainStrategy, Gateway, GatewayRole, Loaded, TlsVersion, TraceTag};
+use tidegate_model::Fraction;
 
 const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -114,7 +115,24 @@ fn what_a_template_may_not_say_is_told_with_its_place() {
             "the cluster tidegate-agent is Tidegate's own",
         ),
         ("{bootstrap: [1]}", "spec.bootstrap must be a mapping"),
-        ("{tracing: {}}", "not supported yet: spec.tracing"),
+        ("{tracing: {collector: {}}}", "spec.tracing.collector.address is missing"),
+        (
+            "{tracing: {collector: {address: 'otel:4317'}}}",
+            "spec.tracing.collector.address must be an IP address or a host name",
+        ),
+        (
+            "{tracing: {samplingPercentage: 101}}",
+            "spec.tracing.samplingPercentage must be a number from 0 to 100",
+        ),
+        ("{tracing: {samplingRate: 1}}", "spec.tracing has no field \"samplingRate\""),
+        ("{tracing: {tags: [{name: a}]}}", "the tag a must have either literal or header"),
+        ("{tracing: {tags: [{name: a, literal: b, header: c}]}}", "must have either literal or header"),
+        ("{tracing: {tags: [{name: a, literal: b, default: c}]}}", "a literal needs no default"),
+        ("{tracing: {tags: [{name: a, header: 'x y'}]}}", "spec.tracing.tags[0].header must be"),
+        (
+            "{tracing: {tags: [{name: a, literal: b}, {name: a, header: c}]}}",
+            "the tag a is listed twice\n  hint: remove one",
+        ),
     ] {
         let text = format!(
             "apiVersion: tidegate.dev/v1alpha1\nkind: GatewayTemplate\nmetadata: {{name: x, namespace: shop}}\nspec: {spec}\n"
@@ -217,4 +235,54 @@ spec:
     assert!(!found.iter().any(|it| it.contains("bank/away") || it.contains("bank/even")), "{found:#?}");
     let first = |service: &str| found.iter().position(|it| it.contains("web.shop") && it.ends_with(service));
     assert!(first("bank/odd") < first("shop/web"), "{found:#?}");
+}
+
+#[test]
+fn requests_are_traced_where_a_template_names_a_collector() {
+    const TRACED: &str = "  tracing:
+    collector: {address: otel.watch.svc, port: 14317}
+    tags: [{name: team, literal: shop}, {name: tenant, header: X-Tenant, default: none}]
+";
+    const OWN: &str =
+        "  infrastructure: {parametersRef: {group: tidegate.dev, kind: GatewayTemplate, name: own}}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: GatewayTemplate
+metadata: {name: own, namespace: shop}
+spec: {tracing: {samplingPercentage: 12.5, serviceName: door}}
+";
+    let class = CLASS.replace("  concurrency: 2\n", &["  concurrency: 2\n", TRACED].concat());
+    let tracing = |loaded: &Loaded| door(loaded).listeners[0].options.tracing.clone();
+    let loaded = load(&[&class, DOOR].concat());
+    assert_eq!(told(&loaded), "");
+    let of_class = tracing(&loaded).unwrap();
+    assert_eq!(of_class.collector, Collector { host: "otel.watch.svc".to_owned(), port: 14_317 });
+    assert_eq!((of_class.sampling, of_class.service_name), (Fraction::from_ppm(10_000).unwrap(), None));
+    let (team, tenant) = ("team".to_owned(), "tenant".to_owned());
+    let tags = [
+        TraceTag::Literal { name: team, value: "shop".to_owned() },
+        TraceTag::Header { name: tenant, header: "x-tenant".to_owned(), default: Some("none".to_owned()) },
+    ];
+    assert_eq!(of_class.tags, tags);
+
+    // A gateway says what differs.
+    let loaded = load(&[&class, DOOR, OWN].concat());
+    assert_eq!(told(&loaded), "");
+    let own = tracing(&loaded).unwrap();
+    assert_eq!((own.collector, own.tags), (of_class.collector, of_class.tags));
+    assert_eq!(
+        (own.sampling, own.service_name),
+        (Fraction::from_ppm(125_000).unwrap(), Some("door".to_owned()))
+    );
+
+    // Without the class there is nowhere to send to.
+    let loaded = load(&[DOOR, OWN].concat());
+    assert!(
+        told(&loaded).contains(
+            "Gateway shop/door: the templates of the Gateway and its class say how requests are traced"
+        ),
+        "{}",
+        told(&loaded)
+    );
+    assert_eq!(tracing(&loaded), None);
 }

@@ -100,7 +100,7 @@ pub(crate) async fn run(args: &Renew) -> Result<ExitCode> {
 }
 
 fn dialled(agents: &[AgentAddress]) -> Vec<String> {
-    agents.iter().filter(|it| matches!(it, AgentAddress::Tcp(_))).map(ToString::to_string).collect()
+    agents.iter().filter(|it| !matches!(it, AgentAddress::Unix(_))).map(ToString::to_string).collect()
 }
 
 /// Keeps the folder good until `stop`.

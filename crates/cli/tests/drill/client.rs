@@ -69,7 +69,8 @@ impl Client {
     }
 }
 
-fn ask(address: SocketAddr, host: &str) -> std::io::Result<(bool, bool)> {
+/// Whether it was answered well, and at home.
+pub(crate) fn ask(address: SocketAddr, host: &str) -> std::io::Result<(bool, bool)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");

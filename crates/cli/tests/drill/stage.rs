@@ -8,7 +8,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -29,6 +29,7 @@ pub(crate) struct Stage {
     folder: tempfile::TempDir,
     address: SocketAddr,
     alarm: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Stage {
@@ -38,14 +39,16 @@ impl Stage {
         let address = listener.local_addr().unwrap();
         let alarm = Arc::new(AtomicBool::new(false));
         let (broken, alarmed) = (folder.path().join("broken"), Arc::clone(&alarm));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (broken, alarmed) = (broken.clone(), Arc::clone(&alarmed));
-                thread::spawn(move || serve(&stream, &broken, &alarmed));
+                let (broken, alarmed, count) = (broken.clone(), Arc::clone(&alarmed), Arc::clone(&count));
+                thread::spawn(move || serve(&stream, &broken, &alarmed, &count));
             }
         });
-        Self { folder, address, alarm }
+        Self { folder, address, alarm, asked }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -59,6 +62,11 @@ impl Stage {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
+    }
+
+    /// Requests so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Answers well until [`Stage::alarm`].
@@ -105,10 +113,11 @@ impl Stage {
 }
 
 /// Answers until the client leaves.
-fn serve(stream: &TcpStream, broken: &Path, alarm: &AtomicBool) {
+fn serve(stream: &TcpStream, broken: &Path, alarm: &AtomicBool, asked: &AtomicUsize) {
     let mut lines = BufReader::new(stream).lines();
     while let Some(Ok(first)) = lines.next() {
         while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+        asked.fetch_add(1, Ordering::Relaxed);
         let bad = if first.contains(" /guard ") { alarm.load(Ordering::SeqCst) } else { broken.exists() };
         let status = if bad { "503 Service Unavailable" } else { "200 OK" };
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok");

@@ -7,8 +7,10 @@ pub(crate) mod backend;
 pub(crate) mod command;
 pub(crate) mod course;
 pub(crate) mod hub;
+pub(crate) mod kube;
 pub(crate) mod pair;
 pub(crate) mod proc;
+pub(crate) mod schemas;
 
 use std::{
     env,

@@ -43,12 +43,17 @@ pub(crate) type Counts = (AtomicU64, AtomicU64, AtomicU64);
 
 /// Sends requests one after the other, each on a connection of its own, until told to stop.
 pub(crate) fn load(edge: SocketAddr) -> (Arc<AtomicBool>, Arc<Counts>) {
+    load_at(edge, "/")
+}
+
+/// The same for another path.
+pub(crate) fn load_at(edge: SocketAddr, path: &'static str) -> (Arc<AtomicBool>, Arc<Counts>) {
     let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
     let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&counts));
     std::thread::spawn(move || {
         while !stopped.load(Ordering::SeqCst) {
             let asked = Instant::now();
-            let served = get(edge, "/").is_some_and(|it| it.starts_with("HTTP/1.1 200"));
+            let served = get(edge, path).is_some_and(|it| it.starts_with("HTTP/1.1 200"));
             counted.0.fetch_add(1, Ordering::SeqCst);
             counted.1.fetch_add(u64::from(!served), Ordering::SeqCst);
             counted.2.fetch_max(u64::try_from(asked.elapsed().as_millis()).unwrap(), Ordering::SeqCst);

@@ -22,6 +22,10 @@ use tidegate_drill::{
     generator::{Generator, Keep, Run, Spec, Target, unique_id},
 };
 
+/// What `tidegate` itself allocates by: how much memory goes back is part of what is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The core of the generator; servers run on the next.
 const CORE: usize = 0;
 
@@ -97,6 +101,7 @@ fn steady(runtime: &tokio::runtime::Runtime, rate: u32, lasts: Duration) -> serd
         "succeeded": run.tally.succeeded(),
         "late_us": { "p50": late(50.0), "p99": late(99.0), "p999": late(99.9), "max": run.tally.late.max() },
         "latency_us": { "p50": latency(50.0), "p99": latency(99.0), "p999": latency(99.9) },
+        "resident_kb_each_second": memory,
         "resident_kb": {
             "from_second": warm,
             "min": settled.iter().min(),

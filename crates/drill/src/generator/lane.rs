@@ -2,6 +2,7 @@
 
 use super::{
     HEADER_ID, Target, TargetError, Wire,
+    idle::Idle,
     target::Checked,
     wire::{self, Body, Opened},
 };
@@ -32,7 +33,7 @@ const EMPTY_MESSAGE: &[u8] = &[0; 5];
 pub(crate) struct Lane {
     to: Checked,
     from: Option<IpAddr>,
-    idle: Mutex<Vec<http1::SendRequest<Body>>>,
+    idle: Mutex<Idle<http1::SendRequest<Body>>>,
     shared: Mutex<Vec<Shared>>,
     /// Who opens a shared connection; the others wait for it.
     opening: tokio::sync::Mutex<()>,
@@ -54,12 +55,13 @@ enum Lost {
 }
 
 impl Lane {
-    pub(crate) fn new(target: &Target, from: Option<IpAddr>) -> Result<Self, TargetError> {
+    /// At most `idle_limit` of its HTTP/1 connections wait for their next request.
+    pub(crate) fn new(target: &Target, from: Option<IpAddr>, idle_limit: usize) -> Result<Self, TargetError> {
         let body = if target.wire == Wire::Grpc { Bytes::from_static(EMPTY_MESSAGE) } else { Bytes::new() };
         Ok(Self {
             to: Checked::new(target)?,
             from,
-            idle: Mutex::default(),
+            idle: Mutex::new(Idle::new(idle_limit)),
             shared: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             body,
@@ -87,12 +89,13 @@ impl Lane {
     async fn ask_alone(&self, id: &str, handed_over: &AtomicBool) -> Outcome {
         // Each turn takes a connection out: it ends at the latest when all that were kept are gone.
         loop {
-            let kept = lock(&self.idle).pop();
+            let kept = lock(&self.idle).take(Instant::now());
             let is_new = kept.is_none();
             let mut sender = match kept {
                 Some(sender) if sender.is_closed() => continue,
                 Some(sender) => sender,
-                None => match wire::open(&self.to, self.from).await {
+                // Apart: each request would else have room for what opening a connection needs, 6 KB.
+                None => match Box::pin(wire::open(&self.to, self.from)).await {
                     Ok(Opened::Http1(sender)) => sender,
                     _ => return Outcome::Connect,
                 },
@@ -110,7 +113,7 @@ impl Lane {
             {
                 Ok(outcome) => {
                     if !sender.is_closed() {
-                        lock(&self.idle).push(sender);
+                        lock(&self.idle).put(Instant::now(), sender);
                     }
                     return outcome;
                 }
@@ -129,7 +132,8 @@ impl Lane {
                     if let Some(shared) = self.kept_shared() {
                         (shared, false)
                     } else {
-                        let Ok(Opened::Http2(sender)) = wire::open(&self.to, self.from).await else {
+                        let Ok(Opened::Http2(sender)) = Box::pin(wire::open(&self.to, self.from)).await
+                        else {
                             return Outcome::Connect;
                         };
                         let shared = Shared { sender, users: Arc::new(()) };

@@ -15,6 +15,7 @@
 
 mod books;
 mod fetch;
+mod idle;
 mod lane;
 mod pace;
 mod target;
@@ -196,10 +197,12 @@ fn within(what: &'static str, found: usize, least: usize, most: usize) -> Result
 fn lanes(spec: &Spec) -> Result<Vec<Arc<Lane>>, GeneratorError> {
     let sources: Vec<Option<IpAddr>> =
         if spec.sources.is_empty() { vec![None] } else { spec.sources.iter().copied().map(Some).collect() };
+    // Together they keep as many connections as there may be requests, and one each.
+    let idle_limit = spec.in_flight_limit / (sources.len() * spec.targets.len());
     let mut lanes = Vec::new();
     for source in sources {
         for target in &spec.targets {
-            lanes.push(Arc::new(Lane::new(target, source)?));
+            lanes.push(Arc::new(Lane::new(target, source, idle_limit)?));
         }
     }
     Ok(lanes)

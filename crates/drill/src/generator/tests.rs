@@ -207,6 +207,59 @@ async fn memory_is_bounded_and_what_found_no_room_is_counted() {
     assert_eq!((run.samples.len(), run.tally.dropped), (0, 0));
 }
 
+/// A server that answers nobody until it is released, and counts who is connected.
+async fn stalled() -> (SocketAddr, Arc<tokio::sync::watch::Sender<bool>>, Arc<std::sync::atomic::AtomicUsize>)
+{
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (released, open) = (Arc::new(tokio::sync::watch::channel(false).0), Arc::new(AtomicUsize::new(0)));
+    let (gate, count) = (Arc::clone(&released), Arc::clone(&open));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
+            tokio::spawn(async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                let service = service_fn(move |_| {
+                    let mut gate = gate.subscribe();
+                    async move {
+                        gate.wait_for(|open| *open).await.unwrap();
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+                    }
+                });
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                count.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    });
+    (address, released, open)
+}
+
+#[tokio::test]
+async fn connections_that_a_stall_left_are_closed_while_the_load_goes_on() {
+    let (address, released, open) = stalled().await;
+    let connected = || open.load(std::sync::atomic::Ordering::Relaxed);
+    let targets = vec![Target::get(format!("http://{address}/"))];
+    let generator = Generator::start(spec(targets, 200), Clock::start()).unwrap();
+    let limit = tokio::time::Instant::now() + Duration::from_secs(30);
+    let wait = || async {
+        assert!(tokio::time::Instant::now() < limit, "{} connections", connected());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    while connected() < 100 {
+        wait().await;
+    }
+    released.send_replace(true);
+    while connected() > 20 {
+        wait().await;
+    }
+    let run = generator.stop().await;
+    assert_eq!(run.tally.outcomes, [(Outcome::Status(200), run.tally.due)].into());
+}
+
 #[tokio::test]
 async fn nobody_listening_is_told_apart_from_no_answer() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -227,7 +280,8 @@ async fn nobody_listening_is_told_apart_from_no_answer() {
     }
     let server = serve(Wire::Http1, None).await;
     let targets = vec![target(&server, Wire::Http1, "/slow")];
-    let run = run_until(Spec { timeout: Duration::from_millis(20), ..spec(targets, 100) }, 10).await;
+    // Less than it takes, and time enough to connect on a busy machine.
+    let run = run_until(Spec { timeout: Duration::from_millis(80), ..spec(targets, 100) }, 10).await;
     assert_eq!(run.tally.outcomes, [(Outcome::Timeout, run.tally.due)].into());
 }
 

@@ -100,7 +100,10 @@ fn in_force(page: &mut String, agents: &AgentsPart) {
     for (agent, it) in known {
         let policy = match it.policy {
             0 => format!("manifests of its own, loaded {} times", it.manifests_generation),
-            number => format!("policy {number} of the hub"),
+            number => {
+                let version = it.policy_version.iter().map(|version| format!(", version {version}"));
+                format!("policy {number} of the hub{}", version.collect::<String>())
+            }
         };
         let mut envoys = BTreeMap::<&str, usize>::new();
         for version in it.gateways.values() {

@@ -223,7 +223,8 @@ fn told(target: &DrillTarget) -> String {
         DrillTarget::Zone(None, zone) => format!("zone {zone}"),
         DrillTarget::Cluster(cluster) => format!("cluster {cluster}"),
         DrillTarget::Region(region) => format!("region {region}"),
-        DrillTarget::Gateway(name) => format!("gateway {name}"),
+        DrillTarget::Gateway(name, None) => format!("gateway {name}"),
+        DrillTarget::Gateway(name, Some(cluster)) => format!("gateway {name} of cluster {cluster}"),
         DrillTarget::PeerLink(from, to) => format!("peer link {from} to {to}"),
         DrillTarget::Hub => "hub".to_owned(),
     }

@@ -78,6 +78,7 @@ fn agents_part() -> AgentsPart {
         tidegate: "0.1.0".to_owned(),
         manifests_generation: 3,
         policy: 12,
+        policy_version: Some("4f9c2e7".to_owned()),
         gateways: [(format!("{cluster}/edge-1"), "1.40.0".to_owned())].into(),
     };
     let ack = |gateway: &str, first_ms, last_ms| GatewayAck {

@@ -99,9 +99,13 @@ fn target(target: &DrillTarget) -> Result<Vec<(&'static str, String)>, RunError>
         }
         DrillTarget::Cluster(name) => vec![("cluster", name.to_string())],
         DrillTarget::Region(name) => vec![("region", name.to_string())],
+        DrillTarget::Gateway(name, cluster) => {
+            let cluster = cluster.iter().map(|cluster| ("cluster", cluster.to_string()));
+            cluster.chain([("gateway", name.clone())]).collect()
+        }
         DrillTarget::PeerLink(from, to) => vec![("linkFrom", from.to_string()), ("linkTo", to.to_string())],
         DrillTarget::Hub => vec![("hub", "true".to_owned())],
-        other => return Err(RunError::AgentTarget(format!("{other:?}"))),
+        DrillTarget::Url(_) => return Err(RunError::AgentTarget(format!("{target:?}"))),
     })
 }
 
@@ -115,6 +119,9 @@ struct Known {
     /// Its last decision.
     last: u64,
 }
+
+/// What a lab answers where an agent says its cluster and life.
+const LAB: &str = "lab";
 
 /// The agents of a drill.
 #[derive(Debug)]
@@ -287,17 +294,20 @@ impl Agents {
         }
     }
 
-    /// What they saw.
-    pub(super) async fn told(&self, moments: Moments) -> AgentsPart {
+    /// What they saw; `None` if none was asked. A lab breaks, and sees nothing.
+    pub(super) async fn told(&self, moments: Moments) -> Option<AgentsPart> {
         let known = self.known.lock().await;
         let watched = self.watch.lock().await.take().map(Watch::end).unwrap_or_default();
         let mut watched = watched.into_iter();
         let mut told = Vec::new();
-        for Known { line, clock, last, .. } in known.iter() {
+        for Known { line, agent, clock, last } in known.iter() {
+            let traffic = watched.next().unwrap_or_else(|| Err(format!("the agent at {line} was not asked")));
+            if agent == LAB {
+                continue;
+            }
             let after = self.offset(line).await.ok().and_then(|(after, _)| after);
             let events = self.events(line, *last).await;
             let in_force = read(line, Word::InForce, PATIENCE).await;
-            let traffic = watched.next().unwrap_or_else(|| Err(format!("the agent at {line} was not asked")));
             told.push(AgentTold {
                 agent: line.to_string(),
                 before: *clock,
@@ -307,7 +317,7 @@ impl Agents {
                 traffic,
             });
         }
-        agents_part(&told, &self.order.target, &self.clock, moments)
+        (!told.is_empty()).then(|| agents_part(&told, &self.order.target, &self.clock, moments))
     }
 
     async fn offset(&self, line: &Arc<dyn Line>) -> Result<(Option<Offset>, Now), String> {

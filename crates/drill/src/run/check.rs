@@ -17,12 +17,17 @@ use tidegate_api::{Drill, DrillFault, DrillGuard, DrillProtocol, DrillTarget};
 pub enum RunError {
     /// It breaks something that commands cannot be measured on.
     #[error(
-        "a fault of type Exec breaks what answers at a URL, not {0}\n  hint: write `target: {{url: https://shop.example/}}`"
+        "a fault of type Exec or Kubernetes breaks what answers at a URL, not {0}\n  hint: write `target: {{url: https://shop.example/}}`"
     )]
     Target(String),
+    /// It takes something away from a Kubernetes cluster, and nobody said that it may.
+    #[error(
+        "a fault of type Kubernetes takes away what really serves\n  hint: if that is meant: tidegate drill run FILE --allow-disruption"
+    )]
+    NotAllowed,
     /// It breaks something that agents cannot be told of.
     #[error(
-        "agents break a service, a zone, a cluster, a region, a peer link or the way to the hub, not {0}\n  hint: name one of these as spec.target"
+        "agents break a service, a zone, a cluster, a region, a gateway, a peer link or the way to the hub, not {0}\n  hint: name one of these as spec.target"
     )]
     AgentTarget(String),
     /// A peer link, or the way to the hub.
@@ -72,6 +77,7 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
             return Err(RunError::Target(format!("{:?}", drill.target)));
         }
         DrillFault::Exec(_) => {}
+        DrillFault::Kubernetes(_) => return Err(RunError::NotAllowed),
         DrillFault::Agents(fault) => {
             Order::new(drill, fault, &setup.agents, &setup.id, (&setup.by, setup.alone))?;
             if drill.load.urls.is_empty() {
@@ -96,6 +102,7 @@ pub fn check(setup: &Setup) -> Result<Plan, RunError> {
     // Commands take their time, and the load goes on meanwhile: mending may be tried more than once.
     let mending = match &drill.fault {
         DrillFault::Exec(fault) => fault.timeout,
+        DrillFault::Kubernetes(fault) => fault.timeout,
         DrillFault::Agents(_) => MEND_LIMIT,
     };
     let lasts = steps.steady + steps.fault + steps.observe + mending * crate::course::MEND_TRIES;

@@ -35,6 +35,8 @@ impl Hands {
                 let link = Link::start(&setup.keeper, &orders, events).await.map_err(RunError::Keeper)?;
                 Ok(Self::Commands(fault.clone(), Some(Box::new(link))))
             }
+            // What it means is known to who may allow it: see [`super::kubernetes`].
+            DrillFault::Kubernetes(_) => Err(RunError::NotAllowed),
             DrillFault::Agents(fault) => {
                 let by = (setup.by.as_str(), setup.alone);
                 let order = Order::new(&setup.drill, fault, &setup.agents, id, by)?;
@@ -119,7 +121,7 @@ impl Hands {
                     // Once more, also where it was not begun for certain; what is left ends by itself.
                     agents.end().await;
                 }
-                Some(agents.told(moments).await)
+                agents.told(moments).await
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod command;
 mod guard;
 mod hands;
 pub mod keeper;
+pub mod kubernetes;
 pub mod line;
 mod link;
 pub mod onlooker;

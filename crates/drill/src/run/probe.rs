@@ -23,12 +23,12 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) fn new(target: &Target) -> Result<Self, TargetError> {
-        Lane::new(target, None)?;
+        Lane::new(target, None, 1)?;
         Ok(Self { target: target.clone() })
     }
 
     pub(super) async fn ask(&self, limit: Duration) -> Outcome {
-        match Lane::new(&self.target, None) {
+        match Lane::new(&self.target, None, 1) {
             Ok(lane) => lane.ask("drill-probe", Instant::now() + limit).await,
             Err(_) => Outcome::Connect,
         }

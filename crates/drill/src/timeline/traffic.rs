@@ -90,6 +90,9 @@ pub struct InForce {
     pub manifests_generation: u64,
     /// The number of the hub's policy; 0 without a hub.
     pub policy: u64,
+    /// The commit that it is, where the hub has it from Git, or a digest of its content; not there from older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<String>,
     /// Its gateways that are connected, and the version of each one's Envoy.
     pub gateways: BTreeMap<String, String>,
 }
@@ -152,7 +155,7 @@ pub(super) fn broken(drill: &DrillTarget, own: &InForce, all: &[&InForce]) -> im
             clusters.extend(all.iter().filter(|it| there(it)).map(|it| format!("cluster {}", it.cluster)));
         }
         DrillTarget::Service(_) => every_zone = true,
-        DrillTarget::Url(_) | DrillTarget::Gateway(_) | DrillTarget::PeerLink(..) | DrillTarget::Hub => {}
+        DrillTarget::Url(_) | DrillTarget::Gateway(..) | DrillTarget::PeerLink(..) | DrillTarget::Hub => {}
     }
     move |target: &str| {
         zones.contains(target) || clusters.contains(target) || (every_zone && target.starts_with("zone "))

@@ -20,6 +20,7 @@ mod real {
     mod ads;
     mod balance;
     mod bootstrap;
+    mod collector;
     mod demand;
     mod draining;
     mod drills;
@@ -38,5 +39,6 @@ mod real {
     mod sessions;
     mod streams;
     mod toy;
+    mod tracing;
     mod untrusted;
 }

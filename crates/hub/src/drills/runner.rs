@@ -82,6 +82,11 @@ pub enum DrillRefusal {
         "a drill with commands (Exec) runs from the command line only: whoever may write to a hub must not run programs by it"
     )]
     Exec,
+    /// It is kubectl's.
+    #[error(
+        "a drill of type Kubernetes runs from the command line only, by the kubectl of whoever runs it\n  hint: tidegate drill run FILE --allow-disruption"
+    )]
+    Kubernetes,
     /// It is a lab's.
     #[error(
         "a drill of type Lab breaks the fleet of a lab, and that only when it is told from the command line\n  hint: tidegate drill run FILE --lab ADDR"
@@ -154,6 +159,7 @@ pub(super) fn read(source: &SourceFile) -> Result<Drill, DrillRefusal> {
 fn within_limits(drill: &Drill) -> Result<(), DrillRefusal> {
     match (&drill.fault, &drill.target) {
         (DrillFault::Exec(_), _) => return Err(DrillRefusal::Exec),
+        (DrillFault::Kubernetes(_), _) => return Err(DrillRefusal::Kubernetes),
         (DrillFault::Agents(AgentFault { kind: AgentFaultKind::Lab(_), .. }), _) => {
             return Err(DrillRefusal::Lab);
         }
@@ -478,6 +484,9 @@ mod tests {
         let exec = "type: Exec, exec: {start: [x], mend: [y]}";
         let url = "  target: {url: \"http://x.example/\"}\n";
         assert!(refused(exec, url).contains("command line only"));
+        let kubernetes =
+            "type: Kubernetes, kubernetes: {do: ScaleToZero, namespace: shop, workload: deployment/web}";
+        assert!(refused(kubernetes, url).contains("--allow-disruption"));
         let lab = "type: Lab, lab: {do: Refuse}";
         assert!(refused(lab, zone).contains("--lab ADDR"));
         let load = format!("{zone}  load: {{urls: [\"http://x.example/\"], rateRps: 1001}}\n");

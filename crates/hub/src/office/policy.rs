@@ -1,27 +1,43 @@
 //! The policies that are handed out, and to whom which.
 
-use super::Office;
+use super::{Office, version};
 use crate::{
     documents::{Read, Reader, choose},
     rolled_back::RolledBack,
     run::HubError,
-    store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store},
+    store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store, StoreError},
     waves::{self, Phase, Rollout, Waves},
 };
 use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tidegate_api::{Loader, SourceFile};
+use tidegate_api::{Loader, Problem, SourceFile};
+use tidegate_discovery::kube::FleetObject;
 use tidegate_link::hub::{Head, Objects, PolicyObject, SignedHead, Trust, digest, proto};
 use tidegate_model::ClusterName;
 
-/// A source that fails in ever new words fills no memory.
-const MAX_PROBLEMS: usize = 10_000;
-
 /// Under this name is kept what was rolled back.
 pub(super) const ROLLED_BACK: &str = "rolledBack";
+
+/// What was read of the source last, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What is wrong, for people.
+    problems: Vec<String>,
+    /// Why nothing can be read since, if so: without and with how old all is.
+    unreadable: Option<(String, String)>,
+    judged: Arc<Judged>,
+}
+
+/// The objects of an API, and what is wrong with them: always of the same moment.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) objects: Vec<Arc<FleetObject>>,
+    pub(crate) problems: Vec<Problem>,
+}
 
 /// A policy that is handed out.
 #[derive(Debug, Default)]
@@ -230,11 +246,12 @@ impl Office {
         let chosen = choose(&mut rolling.reader, read, &current.objects);
         let told: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
         {
-            let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-            for problem in told.iter().filter(|it| !problems.contains(it)) {
+            let mut found = self.found();
+            for problem in told.iter().filter(|it| !found.problems.contains(it)) {
                 tracing::warn!("{problem}");
             }
-            *problems = told;
+            let judged = Judged { objects: read.objects.clone(), problems: chosen.problems };
+            *found = Found { problems: told, unreadable: None, judged: Arc::new(judged) };
         }
         let mut rolled_back = rolling.rolled_back.clone();
         let objects = rolled_back.apply(chosen.objects);
@@ -250,14 +267,40 @@ impl Office {
         Ok(true)
     }
 
-    /// The source cannot be read: the policy stays as it was, and status says why.
-    pub(crate) fn unreadable(&self, why: &str) {
-        let told = format!("{why}; the policy stays as it was");
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if !problems.contains(&told) {
+    /// The source cannot be read: the policy stays as it was, and status says why, and how old it is where that is known.
+    pub(crate) fn unreadable(&self, why: String, age: Option<Duration>) {
+        let age = age.map(|age| format!("; it was heard {} s ago", age.as_secs())).unwrap_or_default();
+        let told = format!("{why}{age}; the policy stays as it was");
+        let mut found = self.found();
+        if found.unreadable.as_ref().is_none_or(|(before, _)| *before != why) {
             tracing::warn!("{told}");
-            problems.push(told);
-            problems.truncate(MAX_PROBLEMS);
+        }
+        found.unreadable = Some((why, told));
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with the source, for people.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let found = self.found();
+        let unreadable = found.unreadable.iter().map(|(_, told)| told);
+        found.problems.iter().chain(unreadable).cloned().collect()
+    }
+
+    /// The objects of an API as they were read last, and the policy that came of them.
+    pub(crate) fn judged(&self) -> (Arc<Judged>, Arc<Published>) {
+        // While it is held, nothing is read.
+        let rolling = self.rolling();
+        (Arc::clone(&self.found().judged), Arc::clone(&rolling.newest))
+    }
+
+    /// The version of a policy; `None` if the history does not know it.
+    pub(crate) fn version_of(&self, newest: &Published, sequence: u64) -> Result<Option<String>, StoreError> {
+        match &newest.head {
+            Some((head, _)) if head.sequence == sequence => Ok(Some(head.version.clone())),
+            _ => Ok(self.store.head(sequence)?.map(|record| version(&record))),
         }
     }
 

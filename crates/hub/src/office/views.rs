@@ -3,20 +3,15 @@
 use super::Office;
 use crate::{
     store::{AuditRecord, CertificateRecord, StoreError},
-    view::{AuditView, ClusterView, KnowledgeView, ObjectView, RolloutView},
+    view::{AuditView, ClusterView, KnowledgeView, ObjectView, PolicyText, PolicyView, RolloutView},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
     time::Instant,
 };
 use tidegate_model::ClusterName;
 
 impl Office {
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// The clusters that joined, were heard, or are named by the policy.
     fn clusters(&self, certificates: &BTreeMap<String, CertificateRecord>) -> BTreeSet<ClusterName> {
         let named = self
@@ -83,6 +78,21 @@ impl Office {
             rollout: waves,
             objects: policy.objects.iter().map(object).collect(),
         })
+    }
+
+    /// The policy in force, as it is written.
+    pub(crate) fn policy_view(&self) -> PolicyView {
+        let policy = self.newest();
+        let text = |(key, object): (&String, &tidegate_link::hub::PolicyObject)| PolicyText {
+            object: key.clone(),
+            place: format!("{}:{}", object.source, object.line),
+            text: object.text.clone(),
+        };
+        PolicyView {
+            sequence: policy.sequence(),
+            version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
+            objects: policy.objects.iter().map(text).collect(),
+        }
     }
 
     pub(crate) fn audit_view(&self, limit: usize) -> Result<Vec<AuditView>, StoreError> {

@@ -1,7 +1,10 @@
 //! What the runner of a drill says to a lab, and what that means for the lab's fleet. Pure.
 
 use crate::{
-    fleet::{Fault, Part, Process, ProcessFault},
+    fleet::{
+        Fault, Part, Process, ProcessFault,
+        manifests::{EAST_WEST, EDGE, INFRA},
+    },
     toy::ToyMode,
     wan::Site,
 };
@@ -31,6 +34,8 @@ pub(super) struct Wanted {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Part(Part),
+    /// The gateway of this name of a cluster.
+    Gateway(String, ClusterName),
     Link(ClusterName, ClusterName),
     Hub,
 }
@@ -71,6 +76,11 @@ fn target<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Result<Target, String> 
     }
     if let (Some(from), Some(to)) = (name(text("linkFrom"))?, name(text("linkTo"))?) {
         return Ok(Target::Link(from, to));
+    }
+    if let Some(gateway) = text("gateway") {
+        let cluster = name(text("cluster"))?
+            .ok_or("say in which cluster the gateway is: `target: {gateway: shop/edge, cluster: us-east}`")?;
+        return Ok(Target::Gateway(gateway.to_owned(), cluster));
     }
     let part = Part {
         service: name(text("service"))?,
@@ -118,6 +128,14 @@ pub(super) fn faults(wanted: &Wanted, clusters: &[ClusterName]) -> Result<Vec<Fa
 
 fn strike(target: &Target, process: Option<LabProcess>, fault: ProcessFault) -> Result<Vec<Fault>, String> {
     match (target, process) {
+        (Target::Gateway(gateway, cluster), None) => {
+            let process = match gateway.strip_prefix(INFRA).and_then(|rest| rest.strip_prefix('/')) {
+                Some(EDGE) => Process::Edge,
+                Some(EAST_WEST) => Process::EastWest,
+                _ => return Err(format!("this lab has no gateway {gateway}: there are {INFRA}/{EDGE} and {INFRA}/{EAST_WEST}")),
+            };
+            Ok(vec![Fault::Process { cluster: cluster.clone(), process, fault }])
+        }
         (Target::Hub, None) => Ok(vec![Fault::Hub { fault }]),
         (
             Target::Part(Part { service: None, region: None, cluster: Some(cluster), zone: None }),
@@ -130,7 +148,7 @@ fn strike(target: &Target, process: Option<LabProcess>, fault: ProcessFault) -> 
             };
             Ok(vec![Fault::Process { cluster: cluster.clone(), process, fault }])
         }
-        _ => Err("a process is killed or paused in a cluster: `target: {cluster: us-east}` with `process: Agent`, Edge or EastWest; or the hub: `target: {hub: true}` without".to_owned()),
+        _ => Err("a process is killed or paused in a cluster: `target: {cluster: us-east}` with `process: Agent`, Edge or EastWest; or a gateway, `target: {gateway: infra/edge, cluster: us-east}`, or the hub, `target: {hub: true}`, without".to_owned()),
     }
 }
 
@@ -141,7 +159,7 @@ fn ways(target: &Target, clusters: &[ClusterName]) -> Result<Vec<[Site; 2]>, Str
         Target::Hub => {
             Ok(clusters.iter().map(|cluster| [Site::Cluster(cluster.clone()), Site::Hub]).collect())
         }
-        Target::Part(_) => Err("links are cut or delayed: `target: {peerLink: {from: us-east, to: us-west}}` or {hub: true}; a whole region can be cut".to_owned()),
+        Target::Part(_) | Target::Gateway(..) => Err("links are cut or delayed: `target: {peerLink: {from: us-east, to: us-west}}` or {hub: true}; a whole region can be cut".to_owned()),
     }
 }
 
@@ -188,6 +206,12 @@ mod tests {
         let cluster = known("us-east");
         let kill = Fault::Process { cluster, process: Process::Edge, fault: ProcessFault::Kill };
         assert_eq!(meant("lab=Kill%20Edge&cluster=us-east"), Ok(vec![kill]));
+        let of = |process| Fault::Process { cluster: known("us-east"), process, fault: ProcessFault::Kill };
+        assert_eq!(meant("lab=Kill&gateway=infra%2Fedge&cluster=us-east"), Ok(vec![of(Process::Edge)]));
+        assert_eq!(
+            meant("lab=Kill&gateway=infra%2Feastwest&cluster=us-east"),
+            Ok(vec![of(Process::EastWest)])
+        );
         assert_eq!(meant("lab=Pause&hub=true"), Ok(vec![Fault::Hub { fault: ProcessFault::Freeze }]));
         assert_eq!(meant("lab=Cut&region=us-east"), Ok(vec![Fault::Region { region: known("us-east") }]));
         assert_eq!(meant("lab=Cut&hub=true").unwrap().len(), 2, "every cluster's way to it");
@@ -204,6 +228,9 @@ mod tests {
             ("lab=Refuse&hub=true", "is about workloads"),
             ("lab=Kill%20Edge&zone=a", "in a cluster"),
             ("lab=Kill&cluster=us-east", "in a cluster"),
+            ("lab=Kill&gateway=infra%2Fedge", "in which cluster"),
+            ("lab=Kill&gateway=shop%2Fedge&cluster=us-east", "no gateway shop/edge"),
+            ("lab=Refuse&gateway=infra%2Fedge&cluster=us-east", "is about workloads"),
             ("lab=Delay%2010ms&cluster=us-east", "links are cut or delayed"),
             ("lab=Refuse&zone=a%20b", "'"),
             ("lab=Refuse&zone=a&expires=2h", "up to 1h"),

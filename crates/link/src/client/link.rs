@@ -8,7 +8,7 @@ use super::{
     Heard, LinkEvent, Signal,
     dial::{Backoff, Ending},
     session::{self, LinkEar},
-    watching,
+    until::until,
 };
 use crate::{
     board::Board,
@@ -21,7 +21,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, PeerBoot, Time};
 use tokio::{
     sync::{Mutex, mpsc, watch},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,13 +73,8 @@ impl LinkContext {
     }
 }
 
-/// Keeps the link until it is cancelled.
-pub(super) async fn run(link: LinkContext) {
-    let (ear, _) = watch::channel(LinkEar { by: 0, answer: None, beat: None });
-    tokio::join!(heartbeat(&link, &ear), watching::run(&link, ear.subscribe()));
-}
-
-async fn heartbeat(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
+/// Keeps the heartbeats of a link until it is cancelled. Its watch goes by what `ear` has heard.
+pub(super) async fn run(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
     let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
     let mut heard = ear.subscribe();
     // One connection, or two while the older is silent; each with what ends it.
@@ -87,9 +82,9 @@ async fn heartbeat(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
     let mut open: Vec<(u64, CancellationToken)> = Vec::with_capacity(2);
     let (mut dials, mut dialled) = (0_u64, Instant::now());
     loop {
-        let quiet_since = heard.borrow_and_update().answer.map_or(dialled, |at| at.max(dialled));
-        let second = quiet_since + SUSPECT_AFTER;
-        if open.is_empty() || (open.len() == 1 && second <= Instant::now()) {
+        heard.mark_unchanged();
+        let second = || ear.borrow().answer.map_or(dialled, |at| at.max(dialled)) + SUSPECT_AFTER;
+        if open.is_empty() || (open.len() == 1 && second() <= Instant::now()) {
             dials += 1;
             dialled = Instant::now();
             let (id, cancel) = (dials, CancellationToken::new());
@@ -125,7 +120,7 @@ async fn heartbeat(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
                 let by = heard.borrow_and_update().by;
                 open.iter().filter(|(id, _)| *id != by).for_each(|(_, cancel)| cancel.cancel());
             }
-            () = sleep_until(second), if open.len() == 1 => {}
+            () = until(second), if open.len() == 1 => {}
         }
         if heard.borrow().answer.is_some_and(|at| at > dialled) {
             backoff.reset();

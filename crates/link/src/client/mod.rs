@@ -8,6 +8,7 @@
 mod dial;
 mod link;
 mod session;
+mod until;
 mod watching;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
 };
 pub(crate) use dial::{Backoff, Ending, dial};
 use link::LinkContext;
+use session::LinkEar;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
@@ -26,7 +28,7 @@ use std::{
 };
 use tidegate_model::{ClusterName, PeerBoot, Time};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -299,7 +301,7 @@ impl Loop {
                     }
                 };
                 let cancel = self.shutdown.child_token();
-                let context = LinkContext {
+                let context = Arc::new(LinkContext {
                     own: self.own.clone(),
                     boot: self.boot,
                     peer: peer.clone(),
@@ -310,9 +312,12 @@ impl Loop {
                     signals: self.signals.0.clone(),
                     events: self.events.clone(),
                     board: self.boards.entry(peer.clone()).or_default().clone(),
-                };
+                });
                 self.links.insert((peer.clone(), address), cancel.clone().drop_guard());
-                tokio::spawn(async move { cancel.run_until_cancelled(link::run(context)).await });
+                let (ear, heard) = watch::channel(LinkEar { by: 0, answer: None, beat: None });
+                let (link, ended) = (Arc::clone(&context), cancel.clone());
+                tokio::spawn(async move { ended.run_until_cancelled(watching::run(&link, heard)).await });
+                tokio::spawn(async move { cancel.run_until_cancelled(link::run(&context, &ear)).await });
             }
         }
     }

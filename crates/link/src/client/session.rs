@@ -7,6 +7,7 @@ use super::{
     Heard,
     dial::{Backoff, DIAL_TIMEOUT, Ending, dial},
     link::LinkContext,
+    until::until,
 };
 use crate::{
     liveness::{BEAT_INTERVAL, Echo, ROUGH_UNREACHABLE_AFTER, UNREACHABLE_AFTER},
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tidegate_model::PeerBoot;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, client::Grpc, transport::Channel};
@@ -165,12 +166,11 @@ impl Session<'_> {
     async fn probes(&self) -> Ending {
         let mut grpc = Grpc::new(self.channel.clone());
         loop {
-            let ear = *self.ear.borrow();
-            let stalls = ear.beat.unwrap_or(ear.connected) + STALLED_AFTER;
-            if Instant::now() < stalls {
-                sleep_until(stalls).await;
-                continue;
-            }
+            until(|| {
+                let ear = *self.ear.borrow();
+                ear.beat.unwrap_or(ear.connected) + STALLED_AFTER
+            })
+            .await;
             let asked = Instant::now();
             let codec = ProstCodec::<WatchRequest, WatchRequest>::default();
             let request = Request::new(WatchRequest::default());
@@ -196,13 +196,10 @@ impl Session<'_> {
     /// Waits until nothing of any kind has come for so long that a new connection is the better hope. One is tried beside it
     /// long before; on a line that loses packets this one may well come back first.
     async fn fell_silent(&self) {
-        loop {
+        until(|| {
             let ear = *self.ear.borrow();
-            let ends = ear.answer.map_or(ear.first_by, |at| at + ROUGH_UNREACHABLE_AFTER);
-            if ends <= Instant::now() {
-                return;
-            }
-            sleep_until(ends).await;
-        }
+            ear.answer.map_or(ear.first_by, |at| at + ROUGH_UNREACHABLE_AFTER)
+        })
+        .await;
     }
 }

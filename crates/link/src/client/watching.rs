@@ -29,8 +29,10 @@ pub(super) async fn run(link: &LinkContext, mut ear: watch::Receiver<LinkEar>) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
         let fresh = |ear: &LinkEar| ear.beat.is_some_and(|at| at.elapsed() < UNREACHABLE_AFTER);
-        // The other half of the link holds the sender for as long as this runs.
-        let _ = ear.wait_for(fresh).await;
+        // The other half of the link holds the sender.
+        if ear.wait_for(fresh).await.is_err() {
+            return;
+        }
         let quiet = ear.clone();
         tokio::select! {
             (ending, news) = watch_once(link) => {

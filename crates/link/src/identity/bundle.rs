@@ -1,11 +1,16 @@
 //! Whom to believe: the roots of a trust domain, and which serials not to.
 
-use super::{CertificateFacts, Serial, TrustDomain, certificate::Unreadable};
+use super::{BACKDATED, CertificateFacts, Party, Serial, TrustDomain, certificate::Unreadable};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 /// The most roots: the old and the new one of a rotation, and as much again for an own authority's chain.
 pub const MAX_ROOTS: usize = 8;
@@ -84,6 +89,7 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<CertificateDer<'static>>,
     revoked: BTreeSet<Serial>,
+    ended: BTreeMap<Party, Duration>,
 }
 
 impl TrustBundle {
@@ -109,7 +115,7 @@ impl TrustBundle {
         if each.is_empty() || each.len() > MAX_ROOTS {
             return Err(BundleError::Count(each.len()));
         }
-        Ok(Self { trust_domain, roots: each, revoked: BTreeSet::new() })
+        Ok(Self { trust_domain, roots: each, revoked: BTreeSet::new(), ended: BTreeMap::new() })
     }
 
     /// The same with these serials revoked.
@@ -122,6 +128,27 @@ impl TrustBundle {
         }
         self.revoked = revoked;
         Ok(self)
+    }
+
+    /// The same, and of each of these parties nothing is believed that was issued up to then, since 1970, in whole seconds:
+    /// for an authority that keeps no list of what it issued.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn ending(mut self, ended: BTreeMap<Party, Duration>) -> Result<Self, BundleError> {
+        if ended.len() > MAX_REVOKED {
+            return Err(BundleError::Revoked(ended.len()));
+        }
+        self.ended = ended;
+        Ok(self)
+    }
+
+    /// Whether a certificate was revoked, by its serial or with all that its party had.
+    #[must_use]
+    pub fn revokes(&self, facts: &CertificateFacts) -> bool {
+        let issued = facts.not_before + BACKDATED;
+        let ended = facts.id.as_ref().and_then(|id| self.ended.get(&id.party));
+        self.revoked.contains(&facts.serial) || ended.is_some_and(|ended| issued.as_secs() <= ended.as_secs())
     }
 
     /// Reads certificates from PEM.

@@ -111,6 +111,12 @@ impl Identity {
         let _ = self.current.subscribe().wait_for(is_revoked).await;
     }
 
+    /// Comes back once a certificate is revoked, by its serial or with all that its party had.
+    pub async fn revokes(&self, facts: &CertificateFacts) {
+        // The sender lives as long as `self`.
+        let _ = self.current.subscribe().wait_for(|it| it.bundle.revokes(facts)).await;
+    }
+
     /// Who was refused.
     #[must_use]
     pub const fn refusals(&self) -> &Refusals {

@@ -1,10 +1,10 @@
 //! Connections with an identity, for gRPC: accepted with a limit on handshakes, and dialled.
 
-use super::{CertificateFacts, Refusal, Refusals, Serial, TlsError};
+use super::{CertificateFacts, Identity, Refusal, Refusals, Serial, TlsError};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
@@ -40,11 +40,35 @@ pub struct PeerInfo {
     pub certificate: Option<Arc<CertificateFacts>>,
 }
 
+/// Comes back when a connection has to end.
+type Ends = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A connection whose handshake succeeded.
-#[derive(Debug)]
 pub struct Accepted {
     stream: TlsStream<TcpStream>,
     info: PeerInfo,
+    ends: Option<Ends>,
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Accepted {
+    /// It breaks once the certificate that was shown is revoked by the lights of `identity`.
+    #[must_use]
+    pub fn until_revoked(mut self, identity: &Identity) -> Self {
+        let Some(facts) = self.info.certificate.clone() else { return self };
+        let identity = identity.clone();
+        self.ends = Some(Box::pin(async move {
+            identity.revokes(&facts).await;
+            let text = format!("{} is refused: its certificate {} was revoked", facts.names, facts.serial);
+            identity.refusals().note("revoked", &text, Instant::now());
+        }));
+        self
+    }
 }
 
 /// Accepts connections until `stop`: the handshakes run beside each other, and what fails is noted and forgotten.
@@ -116,7 +140,7 @@ async fn handshake(
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     // It was read and verified in the handshake.
     let certificate = shown.and_then(|leaf| CertificateFacts::read(leaf).ok()).map(Arc::new);
-    Some(Accepted { stream, info: PeerInfo { address, certificate } })
+    Some(Accepted { stream, info: PeerInfo { address, certificate }, ends: None })
 }
 
 impl Connected for Accepted {
@@ -133,6 +157,11 @@ impl AsyncRead for Accepted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Whoever serves it always reads: HTTP/2 has to.
+        if self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready()) {
+            self.ends = Some(Box::pin(std::future::ready(())));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "revoked")));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

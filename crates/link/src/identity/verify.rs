@@ -76,7 +76,7 @@ pub(super) fn check(
         return Err(Refusal::of(Some(id), "", Why::TrustDomain(bundle.trust_domain().clone())));
     }
     chain(&bundle.store(), &facts, leaf, above, now).map_err(&refuse)?;
-    if bundle.revoked().contains(&facts.serial) {
+    if bundle.revokes(&facts) {
         return Err(refuse(Why::Revoked(facts.serial.clone())));
     }
     match &facts.id {

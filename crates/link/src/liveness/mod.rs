@@ -12,7 +12,8 @@
 //!   with it the way to the peer's services. Then only the agent is down: the peer stays reachable, with
 //!   its last known status, for as long as a gateway answers.
 //! - After 300 ms of silence the peer is *suspect*. It becomes *unreachable* when data traffic
-//!   corroborates it (see [`Traffic`]), or after 0.9 s.
+//!   corroborates it (see [`Traffic`]), or after 0.9 s. On a way of more than 20 ms there and back, traffic is believed only after
+//!   300 ms and half of that way less 10 ms, 400 ms at most: a death is still seen within 300 ms and a round trip.
 //! - Where packets are lost, a beat that waits for a lost one is late, and requests wait in the same way. So data traffic
 //!   is not believed if two beats were missing when they were due in the 10 s before the silence; and if five were, the
 //!   line is *rough*: there a silence counts only after 2.5 s.
@@ -59,6 +60,11 @@ use tidegate_model::{ClusterName, PeerBoot, Time};
 pub const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// Silence after which a peer is suspect: three beats.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+/// Of the half round trip by which a silence may be longer ([`SUSPECT_AFTER`]) before data traffic is believed, so much is kept
+/// for the report that comes last, and for the verdict itself.
+const VERDICT_TAKES: Duration = Duration::from_millis(10);
+/// The most patience that a long way buys: one more beat. Across the world a round trip takes 300 ms.
+const MOST_PATIENCE: Duration = BEAT_INTERVAL;
 /// Silence after which a peer is unreachable, whatever else is known. A dead region is to be declared within 1 s of
 /// its death: the last beat may have come just then, and a verdict of a busy machine comes late.
 pub const UNREACHABLE_AFTER: Duration = Duration::from_millis(900);

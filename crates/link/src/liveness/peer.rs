@@ -1,8 +1,9 @@
 //! One peer: the verdict over all its links.
 
 use super::{
-    AGENT_SILENT_AFTER, BEAT_INTERVAL, EXCUSED_RESTARTS, LATE_DOUBTS, LATE_FOR, LATE_ROUGH, PeerEvent,
-    QUICK_RETURN_WITHIN, ROUGH_UNREACHABLE_AFTER, RTT_TOLD_EVERY, SUSPECT_AFTER, UNREACHABLE_AFTER, Wake,
+    AGENT_SILENT_AFTER, BEAT_INTERVAL, EXCUSED_RESTARTS, LATE_DOUBTS, LATE_FOR, LATE_ROUGH, MOST_PATIENCE,
+    PeerEvent, QUICK_RETURN_WITHIN, ROUGH_UNREACHABLE_AFTER, RTT_TOLD_EVERY, SUSPECT_AFTER,
+    UNREACHABLE_AFTER, VERDICT_TAKES, Wake,
     evidence::{Evidence, Traffic},
     link::Link,
     view::{PeerView, Reach, Why},
@@ -112,6 +113,15 @@ impl Peer {
         if self.is_rough() { ROUGH_UNREACHABLE_AFTER } else { UNREACHABLE_AFTER }
     }
 
+    /// The silence that makes it unreachable when data traffic says the same. A death is to be seen within 300 ms and a round
+    /// trip. The last answer took half of that to come; what is left of the other half is patience with a way that
+    /// became longer. It is the shortest round trip that was measured: queues buy no time.
+    fn corroborated_after(&self) -> Duration {
+        let distance = self.links.values().filter_map(|link| link.rtt).map(|rtt| rtt.min).min();
+        let left = (distance.unwrap_or_default() / 2).saturating_sub(VERDICT_TAKES).min(MOST_PATIENCE);
+        SUSPECT_AFTER + left
+    }
+
     /// Something came after `silence`: notes the beats that should have come before it. One silence alone, which may be a
     /// fault that was mended, makes no rough line.
     fn note_late(&mut self, silence: Duration, now: Time) {
@@ -210,7 +220,7 @@ impl Peer {
         if silence >= self.patience() {
             return Some(if self.is_rough() { Why::SilentForLong } else { Why::Silent });
         }
-        let is_corroborated = (self.reach == Reach::Suspect || silence >= SUSPECT_AFTER)
+        let is_corroborated = silence >= self.corroborated_after()
             && self.late_beats() < LATE_DOUBTS
             && self.evidence.corroborates(self.silent_from)
             && !fell_together(self.silent_from);
@@ -220,14 +230,15 @@ impl Peer {
     /// The moments after `evaluated` at which time alone may change the verdict.
     pub(super) fn wakes(&self, evaluated: Time) -> impl Iterator<Item = (Time, Wake)> {
         let given_up = || Some(self.silent_from + self.patience());
+        let corroborated = || Some(self.silent_from + self.corroborated_after());
         // That an agent is down is told once.
         let beatless = (!self.agent_down).then(|| self.beatless_from + AGENT_SILENT_AFTER);
         let (suspect, out, beatless) = match self.reach {
             Reach::Unreachable(_) => (None, None, None),
-            Reach::Suspect => (None, given_up(), None),
+            Reach::Suspect => (corroborated(), given_up(), None),
             Reach::Unheard if !self.is_answered_for() => (None, given_up(), None),
             // One that was not heard becomes no suspect, but what traffic says of it counts from there on.
-            Reach::Unheard => (Some(self.silent_from + SUSPECT_AFTER), given_up(), beatless),
+            Reach::Unheard => (corroborated(), given_up(), beatless),
             Reach::Reachable => (Some(self.silent_from + SUSPECT_AFTER), None, beatless),
         };
         [(suspect, Wake::Suspect), (out, Wake::Unreachable), (beatless, Wake::AgentSilent)]

@@ -7,10 +7,10 @@ use super::{
     observers::{Observer, Seat, StreamKind},
 };
 use crate::proto::Beat;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, sleep},
 };
 use tonic::{Status, Streaming};
 
@@ -47,11 +47,12 @@ async fn answer(
     // The last beat seen, and whether it still waits for its answer. A newer one takes its place: nothing queues.
     let (mut seen, mut unanswered) = (0, false);
     let mut budget = (Instant::now(), 0_u32);
+    // One timer for all beats: to move its end costs less than a new one for each.
+    let mut idle = pin!(sleep(IDLE_AFTER));
     loop {
         let beat = tokio::select! {
-            beat = timeout(IDLE_AFTER, inbound.message()) => {
-                beat.map_err(|_| Status::deadline_exceeded("no beat came for 10 s"))??
-            }
+            beat = inbound.message() => beat?,
+            () = &mut idle => return Err(Status::deadline_exceeded("no beat came for 10 s")),
             permit = out.reserve(), if unanswered => {
                 let Ok(permit) = permit else { return Ok(()) };
                 seq += 1;
@@ -68,6 +69,7 @@ async fn answer(
             }
         };
         let Some(beat) = beat else { return Ok(()) };
+        idle.as_mut().reset(Instant::now() + IDLE_AFTER);
         if budget.0.elapsed() >= Duration::from_secs(1) {
             budget = (Instant::now(), 0);
         }

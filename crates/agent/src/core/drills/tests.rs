@@ -42,6 +42,16 @@ addressType: IPv4
 ports: [{name: http, port: 8080}]
 endpoints:
 - {addresses: [127.0.1.3], zone: a}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec: {gatewayClassName: tidegate-edge, addresses: [{type: IPAddress, value: 127.0.0.1}], listeners: [{name: http, port: 10080, protocol: HTTP}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: partner, namespace: shop}
+spec: {gatewayClassName: tidegate-edge, addresses: [{type: IPAddress, value: 127.0.0.1}], listeners: [{name: http, port: 10081, protocol: HTTP}]}
 ";
 
 fn at(seconds: u64) -> Time {
@@ -49,7 +59,11 @@ fn at(seconds: u64) -> Time {
 }
 
 fn config() -> Arc<Config> {
-    let file = SourceFile { path: "f.yaml".into(), text: FLEET.to_owned() };
+    config_of(FLEET)
+}
+
+fn config_of(text: &str) -> Arc<Config> {
+    let file = SourceFile { path: "f.yaml".into(), text: text.to_owned() };
     let loaded = Loader::new("east".parse().unwrap()).load(&[file]);
     assert_eq!(loaded.problems, []);
     Arc::new(loaded.config)
@@ -57,9 +71,13 @@ fn config() -> Arc<Config> {
 
 /// An agent that starts at `now` of its own clock and `unix` seconds after 1970.
 fn started(saved: Option<SavedAgent>, unix: u64, now: Time) -> (Core, Vec<Output>) {
+    started_with(FLEET, saved, unix, now)
+}
+
+fn started_with(fleet: &str, saved: Option<SavedAgent>, unix: u64, now: Time) -> (Core, Vec<Output>) {
     let mut core = Core::new("east".parse().unwrap(), saved, now);
     core.handle(Input::WallClock(Duration::from_secs(unix)), now);
-    let mut outputs = vec![core.handle(Input::Manifests(config()), now)];
+    let mut outputs = vec![core.handle(Input::Manifests(config_of(fleet)), now)];
     for (service, address) in
         [("shop/web", "127.0.1.1:8080"), ("shop/web", "127.0.1.2:8080"), ("shop/cart", "127.0.1.3:8080")]
     {
@@ -175,23 +193,88 @@ fn a_fault_goes_on_after_a_restart_and_never_outlives_its_end() {
 fn gateways_are_told_what_to_do_to_requests_and_only_that() {
     let (mut core, outputs) = started(None, 1000, at(0));
     let nothing: Vec<_> = outputs.iter().flat_map(told).collect();
-    assert_eq!(nothing.len(), 4, "two slots in each of two zones: {nothing:?}");
+    assert_eq!(nothing.len(), 8, "two slots of two gateways in each of two zones: {nothing:?}");
     let output = begin(&mut core, "kind=Abort status=503 percent=30 zone=b service=shop/web", at(1));
     let told_of = told(&output);
-    assert_eq!(output.xds.len(), 1, "{:?}", output.xds);
-    assert!(told_of[0].0.contains("edge/b") && told_of[0].1 == "tidegate-fault-0", "{told_of:?}");
+    assert_eq!(output.xds.len(), 2, "{:?}", output.xds);
+    for (told, gateway) in told_of.iter().zip(["edge", "partner"]) {
+        assert!(told.0.contains(&format!("faults/b/shop/{gateway}")), "{told_of:?}");
+        assert_eq!(told.1, "tidegate-fault-0");
+    }
     let off = nothing[0].2;
     assert!(told_of[0].2 > off);
     let ended = core.handle(Input::EndDrill { id: "d1".to_owned(), by: "by test".to_owned() }, at(2));
     assert_eq!(
         (told(&ended)[0].2, ended.xds.len(), reasons(&ended)),
-        (off, 1, vec!["drill d1 ended: by test"])
+        (off, 2, vec!["drill d1 ended: by test"])
     );
     // Longer than an hour cannot be said; more than the slots cannot be done.
     for (id, service) in [("x", "shop/web"), ("y", "shop/cart")] {
         begin(&mut core, &format!("id={id} kind=Delay delay=1s markedOnly=true service={service}"), at(3));
     }
     assert!(against(&core, "kind=Brownout service=shop/web", at(3)).contains("drill x touches"));
+}
+
+#[test]
+fn one_gateway_breaks_requests_and_the_others_do_not() {
+    let (mut core, _) = started(None, 1000, at(0));
+    for kind in ["kind=Abort status=503", "kind=BlackHole", "kind=Brownout percent=30", "kind=Delay delay=1s"]
+    {
+        let output = begin(&mut core, &format!("{kind} gateway=shop/edge cluster=east"), at(1));
+        let told_of = told(&output);
+        let [a, b] = told_of.as_slice() else { panic!("{kind}: {told_of:?}") };
+        assert!(a.0.contains("faults/a/shop/edge") && b.0.contains("faults/b/shop/edge"), "{told_of:?}");
+        assert_eq!(output.xds.len(), 2, "{kind}: no endpoint, route or listener changes");
+        assert_eq!(core.drill_views(at(1))[0].target, "gateway shop/edge of cluster east");
+        let ended = core.handle(Input::EndDrill { id: "d1".to_owned(), by: "by test".to_owned() }, at(2));
+        assert_eq!(told(&ended).len(), 2);
+    }
+}
+
+#[test]
+fn a_gateway_that_cannot_be_broken_is_refused_with_the_reason() {
+    let (core, _) = started(None, 1000, at(0));
+    let abort = "kind=Abort status=503";
+    for (fault, said) in [
+        (
+            format!("{abort} gateway=shop/egde cluster=east"),
+            "by no gateway shop/egde; there are: shop/edge, shop/partner",
+        ),
+        (format!("{abort} gateway=shop/edge cluster=west"), "there is no pool of cluster west"),
+    ] {
+        let why = against(&core, &fault, at(1));
+        assert!(why.contains(said), "{fault}: {why}");
+    }
+    let query = |text: &str| query(&format!("{text} id=d expires=60s by=test")).unwrap_err();
+    assert!(query("kind=Verdict gateway=shop/edge").contains("a gateway has no pools"));
+    assert!(query("kind=Shift gateway=shop/edge").contains("a gateway has no pools"));
+    assert!(query("kind=Abort status=503 gateway=shop/edge zone=a").contains("at most its cluster"));
+    assert!(query("kind=BlackHole gateway=shop/edge via=192.0.2.7:9").contains("leave out via"));
+    assert!(query("kind=Abort status=503 gateway=edge").contains("NAMESPACE/NAME"));
+}
+
+#[test]
+fn the_only_gateway_is_broken_in_one_cluster_at_a_time() {
+    let one = FLEET.rsplit_once("---").unwrap().0;
+    let (mut core, _) = started_with(one, None, 1000, at(0));
+    let why = against(&core, "kind=Abort status=503 gateway=shop/edge", at(1));
+    assert!(why.contains("everything at once") && why.contains("in which cluster"), "{why}");
+    // Nor where this is all there is.
+    let why = against(&core, "kind=Abort status=503 gateway=shop/edge cluster=east", at(1));
+    assert!(why.contains("everything at once"), "{why}");
+    begin(&mut core, "kind=Abort status=503 gateway=shop/edge markedOnly=true", at(1));
+}
+
+#[test]
+fn a_gateway_that_is_gone_takes_what_it_was_told_along() {
+    let (mut core, _) = started(None, 1000, at(0));
+    begin(&mut core, "kind=Abort status=503 gateway=shop/partner cluster=east", at(1));
+    let one = FLEET.rsplit_once("---").unwrap().0;
+    let output = core.handle(Input::Manifests(config_of(one)), at(2));
+    let removed = |change: &&Change| matches!(change, Change::Remove { kind: ResourceType::Extension, .. });
+    assert_eq!(output.xds.iter().filter(removed).count(), 4, "two slots in each of two zones");
+    let output = core.handle(Input::Manifests(config()), at(3));
+    assert_eq!(told(&output).len(), 4, "it is told anew, the drill goes on");
 }
 
 #[test]

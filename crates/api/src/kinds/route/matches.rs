@@ -115,7 +115,7 @@ fn read_named(entry: &mut Fields<'_>, list: &'static str, issues: &mut Issues) -
 }
 
 /// A token of RFC 9110, the letters of which names of headers are made.
-pub(super) fn header_name(node: &Node) -> Result<String, Wrong> {
+pub(in crate::kinds) fn header_name(node: &Node) -> Result<String, Wrong> {
     let name = read::text(node)?;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if (1..=256).contains(&name.len()) && name.bytes().all(token) {

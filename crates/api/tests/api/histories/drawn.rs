@@ -303,6 +303,7 @@ impl Doc {
                     &[
                         "{concurrency: 2}",
                         "{accessLog: All}",
+                        "{tracing: {collector: {address: 10.0.0.9}, samplingPercentage: 5}}",
                         "{tls: {maxVersion: TLS1.2}}",
                         "{concurrency: 0}",
                     ],

@@ -306,6 +306,7 @@ async fn bounded(envoy: &Path) {
         tls_min: Some(TlsVersion::V1_2),
         tls_max: Some(TlsVersion::V1_2),
         cipher_suites: Some(vec!["ECDHE-ECDSA-AES256-GCM-SHA384".to_owned()]),
+        tracing: None,
     };
     let listener = Listener { options, ..ended(&[("", "shop/x")]) };
     let gateway =

@@ -1,5 +1,6 @@
 //! The rules of the module's page, each in virtual time.
 
+mod distance;
 mod doubt;
 mod traffic;
 

@@ -1,0 +1,117 @@
+use super::*;
+use tidegate_api::Loader;
+
+const SERVICE: &Watched = &ALL[0];
+
+fn loader() -> Loader {
+    Loader::new("eu-1".parse().unwrap())
+}
+
+fn service(name: &str, version: &str, port: u16) -> Change {
+    let text = format!(
+        r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}","namespace":"shop"}},"spec":{{"ports":[{{"port":{port}}}]}}}}"#
+    );
+    let path = format!("kubernetes: Service shop/{name}");
+    Change { path, version: version.to_owned(), text: Some(text.into()) }
+}
+
+fn names(loader: &mut Loader) -> Vec<String> {
+    loader.update();
+    loader.config().services.keys().map(|name| name.name().to_owned()).collect()
+}
+
+#[test]
+fn a_complete_list_drops_what_it_does_not_name_and_a_broken_one_nothing() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    let mut take = |told: Told, loader: &mut Loader| shelf.take(told, loader);
+    take(Told::Verdict(SERVICE, Verdict::Begins), &mut loader);
+    take(Told::Objects(SERVICE, vec![service("a", "1", 80), service("b", "2", 80)]), &mut loader);
+    take(Told::Verdict(SERVICE, Verdict::Complete), &mut loader);
+    assert_eq!(names(&mut loader), ["a", "b"]);
+    // One that breaks off after the first object.
+    take(Told::Verdict(SERVICE, Verdict::Begins), &mut loader);
+    take(Told::Objects(SERVICE, vec![service("b", "2", 80)]), &mut loader);
+    take(Told::Verdict(SERVICE, Verdict::Begins), &mut loader);
+    assert_eq!(names(&mut loader), ["a", "b"]);
+    take(Told::Objects(SERVICE, vec![service("b", "2", 80), service("c", "3", 80)]), &mut loader);
+    assert_eq!(names(&mut loader), ["a", "b", "c"]);
+    take(Told::Verdict(SERVICE, Verdict::Complete), &mut loader);
+    assert_eq!(names(&mut loader), ["b", "c"]);
+}
+
+#[test]
+fn what_was_saved_counts_until_a_complete_list() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    assert!(shelf.put_back(service("a", "1", 80), &mut loader));
+    assert!(shelf.put_back(service("b", "1", 80), &mut loader));
+    let odd = Change { path: "kubernetes: Odd a".to_owned(), ..service("a", "1", 80) };
+    assert!(!shelf.put_back(odd, &mut loader), "of a kind that nobody watches");
+    shelf.take(Told::Verdict(SERVICE, Verdict::Begins), &mut loader);
+    shelf.take(Told::Objects(SERVICE, vec![service("a", "5", 81)]), &mut loader);
+    assert_eq!(names(&mut loader), ["a", "b"]);
+    shelf.take(Told::Verdict(SERVICE, Verdict::Complete), &mut loader);
+    assert_eq!(names(&mut loader), ["a"]);
+}
+
+#[test]
+fn a_new_version_that_says_the_same_is_no_change() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    shelf.take(Told::Objects(SERVICE, vec![service("a", "1", 80)]), &mut loader);
+    assert!(shelf.take_changed());
+    assert!(!loader.update().change.is_empty());
+    shelf.take(Told::Objects(SERVICE, vec![service("a", "2", 80)]), &mut loader);
+    assert!(!shelf.take_changed());
+    assert!(loader.update().change.is_empty());
+    // And one that says something else is one, though an earlier version said it before.
+    shelf.take(Told::Objects(SERVICE, vec![service("a", "3", 81)]), &mut loader);
+    shelf.take(Told::Objects(SERVICE, vec![service("a", "4", 80)]), &mut loader);
+    assert!(shelf.take_changed());
+}
+
+#[test]
+fn all_first_lists_are_complete_only_with_the_last_kind() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    for watched in &ALL[1..] {
+        shelf.take(Told::Verdict(watched, Verdict::NoneServed), &mut loader);
+    }
+    assert!(!shelf.is_complete());
+    assert_eq!(shelf.awaited().collect::<Vec<_>>(), ["Service"]);
+    shelf.take(Told::Verdict(SERVICE, Verdict::Begins), &mut loader);
+    assert!(!shelf.is_complete());
+    shelf.take(Told::Verdict(SERVICE, Verdict::Complete), &mut loader);
+    assert!(shelf.is_complete());
+}
+
+#[test]
+fn what_is_wrong_with_all_kinds_alike_is_told_once() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    let away = Problem::of_file("kubernetes", "away", "wait");
+    for watched in &ALL {
+        shelf.take(Told::Failing(watched.kind, Some(away.clone())), &mut loader);
+    }
+    assert_eq!(shelf.problems(), [away]);
+    for watched in &ALL {
+        shelf.take(Told::Failing(watched.kind, None), &mut loader);
+    }
+    assert_eq!(shelf.problems(), []);
+}
+
+#[test]
+fn an_agent_without_a_right_to_secrets_does_not_wait_for_them() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    for watched in ALL.iter().filter(|it| it.kind != "Secret" && it.kind != "Service") {
+        shelf.take(Told::Verdict(watched, Verdict::NoneServed), &mut loader);
+    }
+    let refused = |kind| {
+        let message = format!("{} {kind}: forbidden", board::MAY_NOT_READ);
+        Told::Failing(kind, Some(Problem::of_file("kubernetes", message, "give it")))
+    };
+    let away = Problem::of_file("kubernetes", "the API is away".to_owned(), "wait");
+    shelf.take(Told::Failing("Secret", Some(away)), &mut loader);
+    assert_eq!(shelf.awaited().collect::<Vec<_>>(), ["Service", "Secret"]);
+    shelf.take(refused("Secret"), &mut loader);
+    shelf.take(refused("Service"), &mut loader);
+    assert_eq!(shelf.awaited().collect::<Vec<_>>(), ["Service"], "nothing goes without services");
+    shelf.take(Told::Verdict(SERVICE, Verdict::NoneServed), &mut loader);
+    assert!(shelf.is_complete());
+}
