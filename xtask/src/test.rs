@@ -19,6 +19,9 @@ use std::{
 /// The environment variable that names the file of skipped tests.
 const SKIPPED: &str = "TIDEGATE_SKIPPED";
 
+/// So much is repeated of what a failed test said; the rest stands above.
+const MAX_SAID: usize = 2000;
+
 /// How many tests came to what. Its `Display` is a line that CI reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -67,7 +70,7 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
     };
     // `-p` chooses among the packages; `--workspace` beside it would choose them all again.
     let everywhere = !args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let mut totals = Totals::default();
+    let (mut totals, mut trouble) = (Totals::default(), Trouble::default());
     let mut ok = true;
     if has_nextest(root) {
         let report = target.join("nextest/default/junit.xml");
@@ -77,6 +80,7 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
         ok &= nextest.status().context("`cargo nextest run` did not start")?.success();
         if let Ok(xml) = fs::read_to_string(&report) {
             totals.add(from_junit(&xml).with_context(|| format!("no totals in {}", report.display()))?);
+            trouble = Trouble::parse(&xml);
         }
         if args.is_empty() && has_doctests(root)? {
             let mut doctests = tests(&["test", "--doc", "--workspace", "--no-fail-fast"]);
@@ -89,7 +93,7 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
         ok &= watch(&mut plain, |line| totals.add(from_line(line)))?;
     }
     let skipped = Skips::parse(&fs::read_to_string(&skips).unwrap_or_default());
-    print!("{skipped}");
+    print!("{skipped}{trouble}");
     judge(ok, totals, skipped.tests.len() as u64, in_ci())
 }
 
@@ -156,6 +160,60 @@ fn from_junit(xml: &str) -> Option<Totals> {
     };
     let (tests, failed) = (number("tests")?, number("failures")? + number("errors")?);
     Some(Totals { passed: tests.checked_sub(failed)?, failed, skipped: 0 })
+}
+
+/// The tests that did not pass at once, with what they said first. Printed last: the output of a failed test is long.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Trouble {
+    failed: Vec<(String, String)>,
+    /// Passed when they were run again.
+    flaky: Vec<(String, String)>,
+}
+
+impl Trouble {
+    /// From nextest's JUnit report.
+    fn parse(xml: &str) -> Self {
+        let plain = |text: &str| {
+            let text = text.replace("&quot;", "\"").replace("&apos;", "'").replace("&lt;", "<");
+            text.replace("&gt;", ">").replace("&amp;", "&")
+        };
+        let attribute = |tag: &str, name: &str| {
+            Some(tag.split_once(&format!(" {name}=\""))?.1.split_once('"')?.0.to_owned())
+        };
+        let mut trouble = Self::default();
+        for case in xml.split("<testcase").skip(1) {
+            let (tag, rest) = case.split_once('>').unwrap_or((case, ""));
+            let name = [attribute(tag, "classname"), attribute(tag, "name")].map(Option::unwrap_or_default);
+            let said = |kind: &str| {
+                let text = rest.split_once(kind)?.1.split_once('>')?.1;
+                let text = text.split_once('<').map_or(text, |it| it.0);
+                let text = text.split_once("stack backtrace:").map_or(text, |it| it.0);
+                Some(
+                    plain(text).chars().take(MAX_SAID).collect::<String>().trim_end().replace('\n', "\n    "),
+                )
+            };
+            if let Some(said) = said("<flakyFailure") {
+                trouble.flaky.push((name.join(" "), said));
+            } else if let Some(said) = said("<failure").or_else(|| said("<error")) {
+                trouble.failed.push((name.join(" "), said));
+            }
+        }
+        trouble
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, tests) in [("failed", &self.failed), ("passed only when run again", &self.flaky)] {
+            if !tests.is_empty() {
+                writeln!(f, "{what}:")?;
+            }
+            for (name, said) in tests {
+                writeln!(f, "  {name}: {said}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The totals in a line of libtest: `test result: ok. 3 passed; 0 failed; 1 ignored; ...`; zero in other lines.
@@ -251,6 +309,27 @@ mod tests {
     <testsuite name="a" tests="99" failures="0" errors="0">"#;
         assert_eq!(from_junit(xml), Some(Totals { passed: 9, failed: 3, skipped: 0 }));
         assert_eq!(from_junit("<testsuites name=\"x\">"), None);
+    }
+
+    #[test]
+    fn what_did_not_pass_at_once_is_told_by_name() {
+        let xml = r#"<testsuites name="nextest-run" tests="3" failures="1" errors="0">
+  <testsuite name="cli" tests="3" failures="1" errors="0">
+    <testcase name="good" classname="cli" time="0.1"></testcase>
+    <testcase name="shaky" classname="cli" time="0.1">
+      <flakyFailure message="at a:1" type="test failure">first
+a &lt; b
+stack backtrace:
+  1: no</flakyFailure>
+    </testcase>
+    <testcase name="bad" classname="cli" time="0.1">
+      <failure message="at b:1" type="test failure">long</failure>
+    </testcase>"#;
+        assert_eq!(
+            Trouble::parse(xml).to_string(),
+            "failed:\n  cli bad: long\npassed only when run again:\n  cli shaky: first\n    a < b\n"
+        );
+        assert_eq!(Trouble::parse("").to_string(), "");
     }
 
     #[test]
