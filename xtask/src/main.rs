@@ -180,6 +180,7 @@ fn root() -> Result<PathBuf> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::fs;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -220,5 +221,25 @@ mod tests {
         let cli = Cli::parse_from(["xtask", "test", "-p", "tidegate-probe", "--nocapture"]);
         let Command::Test { args, .. } = cli.command else { panic!("not a test") };
         assert_eq!(args, ["-p", "tidegate-probe", "--nocapture"]);
+    }
+
+    #[test]
+    fn every_command_that_the_pages_show_is_taken() {
+        let root = root().unwrap();
+        let pages = fs::read_dir(root.join("docs")).unwrap().map(|it| it.unwrap().path());
+        let pages =
+            pages.filter(|it| it.extension().is_some_and(|it| it == "md")).chain([root.join("README.md")]);
+        let mut taken = 0;
+        for page in pages {
+            let text = fs::read_to_string(&page).unwrap();
+            for line in text.lines().filter(|it| it.starts_with("cargo xtask ")) {
+                let words = line.split(" #").next().unwrap_or_default().split_whitespace().skip(1);
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{}: {line}\n{error}", page.display());
+                }
+                taken += 1;
+            }
+        }
+        assert!(taken > 3, "only {taken} were found");
     }
 }

@@ -1,0 +1,181 @@
+//! What the pages say is there: every link leads somewhere, and every command shown is one that the program takes.
+//!
+//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`readme.rs` runs the README's as they stand). Each `tidegate ...` in
+//! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "the parts of it that other tests use")]
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use support::{TIDEGATE, workspace};
+
+/// The pages of the project.
+fn pages() -> Vec<PathBuf> {
+    let root = workspace();
+    let mut pages = Vec::new();
+    let mut folders: Vec<PathBuf> = ["docs", "examples", "deploy"].map(|it| root.join(it)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|it| root.join(it)));
+    pages.sort();
+    pages
+}
+
+/// The lines of a page by number, with the language of the block that each stands in.
+fn lines(text: &str) -> Vec<(usize, Option<&str>, &str)> {
+    let mut block = None;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        match line.trim_start().strip_prefix("```") {
+            Some(language) => block = if block.is_some() { None } else { Some(language) },
+            None => lines.push((index + 1, block, line)),
+        }
+    }
+    lines
+}
+
+/// The name that a heading is linked by, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut seen = BTreeMap::<String, usize>::new();
+    let headings =
+        lines(text).into_iter().filter(|(_, block, line)| block.is_none() && line.starts_with('#'));
+    headings
+        .map(|(_, _, line)| {
+            let name = anchor(line.trim_start_matches('#'));
+            let times = seen.entry(name.clone()).or_default();
+            *times += 1;
+            if *times == 1 { name } else { format!("{name}-{}", *times - 1) }
+        })
+        .collect()
+}
+
+/// Where the links and pictures of a line lead.
+fn links(line: &str) -> Vec<&str> {
+    let targets = line.split("](").skip(1).filter_map(|it| it.split_once(')')).map(|it| it.0);
+    let pictures = line.split("src=\"").skip(1).filter_map(|it| it.split_once('"')).map(|it| it.0);
+    targets.chain(pictures).map(|it| it.split_whitespace().next().unwrap_or_default()).collect()
+}
+
+/// What is wrong with a link of a page.
+fn trouble(page: &Path, text: &str, link: &str) -> Option<String> {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (file, name) = link.split_once('#').map_or((link, None), |(file, name)| (file, Some(name)));
+    let target = if file.is_empty() { page.to_owned() } else { page.parent()?.join(file) };
+    if !target.exists() {
+        return Some("there is no such file".to_owned());
+    }
+    let name = name?;
+    let there = if file.is_empty() { text.to_owned() } else { fs::read_to_string(&target).ok()? };
+    let names = anchors(&there);
+    (!names.contains(name)).then(|| format!("that page has no such heading; it has {names:?}"))
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let (mut wrong, mut followed) = (Vec::new(), 0);
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (number, _, line) in lines(&text).into_iter().filter(|it| it.1.is_none()) {
+            for link in links(line) {
+                followed += 1;
+                let why = trouble(&page, &text, link);
+                wrong.extend(why.map(|why| format!("{}:{number}: {link}: {why}", page.display())));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(followed > 50, "only {followed} links were found");
+}
+
+/// The commands of a page, each with its line: continued lines as one, without comments, prompts and what is printed.
+fn commands(text: &str) -> Vec<(usize, String)> {
+    let mut commands = Vec::<(usize, String)>::new();
+    let mut goes_on = false;
+    for (number, block, line) in lines(text) {
+        let line = match block {
+            Some("sh") => line,
+            Some("console") if goes_on => line,
+            Some("console") => match line.strip_prefix("$ ") {
+                Some(line) => line,
+                None => continue,
+            },
+            _ => continue,
+        };
+        let (kept, more) = line.strip_suffix('\\').map_or((line, false), |it| (it, true));
+        match commands.last_mut() {
+            Some((_, command)) if goes_on => *command += kept.trim_start(),
+            _ => commands.push((number, kept.to_owned())),
+        }
+        goes_on = more;
+    }
+    commands
+}
+
+/// The words of each `tidegate ...` in a command.
+fn calls(command: &str) -> Vec<Vec<String>> {
+    // A comment begins the line or stands behind a space.
+    let command = if command.starts_with('#') { "" } else { command.split(" #").next().unwrap_or_default() };
+    if !command.contains("tidegate ") {
+        return Vec::new();
+    }
+    let spaced = command.replace("$(", " ; ").replace(['|', ';', '&', ')'], " ; ");
+    let words = shlex::split(&spaced).unwrap_or_else(|| panic!("not read: {command}"));
+    let parts = words.split(|it| it == ";" || it == "do");
+    let calls = parts.filter(|it| it.first().is_some_and(|it| it == "tidegate"));
+    calls
+        .map(|call| {
+            let own = call.iter().skip(1).take_while(|it| !it.starts_with('>') && !it.starts_with("2>"));
+            own.filter(|it| !matches!(it.as_str(), "..." | "…")).cloned().collect()
+        })
+        .collect()
+}
+
+#[test]
+fn calls_are_found_in_pipes_loops_and_continued_lines() {
+    let text = "```sh\n# tidegate no\ntidegate a \\\n  --b 'c d' | kubectl x > y   # z\nfor it in 1 2; do tidegate e > \"$it\"; done\n```\n\
+                ```console\n$ tidegate f &\ntidegate is not a command here\n```\n```yaml\ntidegate: no\n```\n";
+    let found: Vec<_> = commands(text).iter().flat_map(|it| calls(&it.1)).collect();
+    assert_eq!(found, [vec!["a", "--b", "c d"], vec!["e"], vec!["f"]]);
+}
+
+#[test]
+fn every_command_shown_is_one_that_the_program_takes() {
+    let (mut wrong, mut taken) = (Vec::new(), 0);
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (number, command) in commands(&text) {
+            for call in calls(&command) {
+                taken += 1;
+                let help = Command::new(TIDEGATE).args(&call).arg("--help").output().unwrap();
+                if !help.status.success() {
+                    let said = String::from_utf8_lossy(&help.stderr).into_owned();
+                    wrong.push(format!("{}:{number}: tidegate {}\n{said}", page.display(), call.join(" ")));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(taken > 40, "only {taken} commands were found");
+}
