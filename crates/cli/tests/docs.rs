@@ -1,6 +1,6 @@
 //! What the pages say is there: every link leads somewhere, and every command shown is one that the program takes.
 //!
-//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`readme.rs` runs the README's as they stand). Each `tidegate ...` in
+//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`fleet_walks.rs` runs the README's as they stand). Each `tidegate ...` in
 //! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -11,6 +11,7 @@ pub(crate) mod kube;
 pub(crate) mod pair;
 pub(crate) mod proc;
 pub(crate) mod schemas;
+pub(crate) mod walk;
 
 use std::{
     env,

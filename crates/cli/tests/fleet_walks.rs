@@ -1,0 +1,137 @@
+//! The walk-throughs of the pages, run as they stand there (`support/walk.rs` says what is run, and what must be printed).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use support::{
+    proc,
+    walk::{Step, Walk, is_printed, steps},
+    workspace,
+};
+
+/// Walks through a page, or a section of it.
+fn walk(test: &str, page: &str, section: Option<&str>) {
+    let steps = steps(&fs::read_to_string(workspace().join(page)).unwrap(), section);
+    assert!(steps.len() > 3, "{page} has hardly a step: {steps:?}");
+    let Some(mut walk) = Walk::start(test) else { return };
+    walk.follow(&steps);
+    let group = walk.group();
+    drop(walk);
+    assert!(proc::of_group(group).is_empty(), "{:?}", proc::of_group(group));
+}
+
+#[test]
+fn the_readme_works_as_written() {
+    walk("the_readme_works_as_written", "README.md", Some("## Walk through"));
+}
+
+#[test]
+fn a_policy_is_written_as_written() {
+    walk("a_policy_is_written_as_written", "docs/tasks/write-a-policy.md", None);
+}
+
+#[test]
+fn a_cluster_is_registered_as_written() {
+    walk("a_cluster_is_registered_as_written", "docs/tasks/register-a-cluster.md", None);
+}
+
+#[test]
+fn a_shift_is_made_as_written() {
+    walk("a_shift_is_made_as_written", "docs/tasks/shift.md", None);
+}
+
+#[test]
+fn a_drill_is_run_as_written() {
+    walk("a_drill_is_run_as_written", "docs/tasks/drill.md", None);
+}
+
+const SAMPLE: &str = "\
+# Title
+
+```console
+$ not of the section
+```
+
+## Walk through
+
+Start it:
+
+```console
+$ serve --port 1 &
+$ tidegate agent \\
+    --cluster home &
+$ curl http://127.0.0.1/
+one
+two
+```
+
+```sh
+$ not of the console
+```
+
+```yaml a/b.yaml
+kind: X
+```
+
+```yaml
+kind: no file
+```
+
+```console
+$ kill %1
+```
+
+## After
+
+```console
+$ not of the section either
+```
+";
+
+#[test]
+fn steps_are_the_commands_of_the_section_with_their_output_and_the_files_it_has() {
+    let run = |command: &str, output: &[&str]| {
+        Step::Run(command.to_owned(), output.iter().map(|it| (*it).to_owned()).collect())
+    };
+    let wanted = [
+        run("serve --port 1 &", &[]),
+        run("tidegate agent --cluster home &", &[]),
+        run("curl http://127.0.0.1/", &["one", "two"]),
+        Step::Write("a/b.yaml".to_owned(), "kind: X\n".to_owned()),
+        run("kill %1", &[]),
+    ];
+    assert_eq!(steps(SAMPLE, Some("## Walk through")), wanted);
+    assert_eq!(steps("# No such section\n", Some("## Walk through")), []);
+    assert_eq!(steps(SAMPLE, None).len(), wanted.len() + 2);
+}
+
+#[test]
+fn what_is_printed_is_held_against_what_is_written() {
+    let is = |printed: &str, written: &str| {
+        is_printed(printed, &written.lines().map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert!(is("a\nb\n", "a\nb"));
+    assert!(is("a   b ┆ c\n──────\n", "a b ┆ c\n──"));
+    assert!(is("a\nx\ny\nb\n", "a\n...\nb"));
+    assert!(is("in 13 ms, of 4\n", "in … ms, of …"));
+    assert!(!is("a\nb\n", "a"), "there is more than is written");
+    assert!(!is("a\n", "a\nb"));
+    assert!(!is("a\nx\nc\n", "a\n...\nb"));
+    assert!(!is("in 13 s\n", "in … ms"));
+}
+
+#[test]
+#[should_panic(expected = "step 3 ended with 1")]
+fn a_step_that_fails_ends_the_walk() {
+    let text = "```console\n$ sleep 60 &\n$ kill %1\n$ echo two\ntwo\n$ false\n$ echo three\n```\n";
+    Walk::at(tempfile::tempdir().unwrap()).follow(&steps(text, None));
+}
+
+#[test]
+fn a_step_waits_for_what_is_written_and_for_its_exit_code() {
+    let text = "```console\n$ (for n in 1 2 3; do echo $n > /tmp/n; sleep 0.3; done) &\n$ cat /tmp/n\n3\n$ exit_with() { return $1; }\n\
+                $ exit_with 2    # exit code 2\n```\n";
+    Walk::at(tempfile::tempdir().unwrap()).follow(&steps(text, None));
+}
