@@ -9,6 +9,7 @@ use crate::{
     hub::Report,
     metrics,
     shifts::{ShiftQuery, ShiftView},
+    teller::Telling,
     timeline::{Record, Timeline},
     traffic::TrafficView,
     view::{Explanation, InForceView, Status},
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) timeline: Arc<Timeline>,
     /// Its cluster and its life.
     pub(crate) agent: Arc<str>,
+    /// Who tells the objects of a Kubernetes API, where there is one.
+    pub(crate) telling: Option<Telling>,
 }
 
 /// The routes of the admin address.
@@ -150,7 +153,8 @@ async fn readyz(State(shared): State<Shared>) -> Result<Response, Failure> {
 
 async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
     let status = ask(&shared, Ask::Status).await?;
-    let text = metrics::text(&status, shared.timeline.last());
+    let mut text = metrics::text(&status, shared.timeline.last());
+    text.extend(shared.telling.as_ref().map(Telling::metrics));
     Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

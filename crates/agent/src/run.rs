@@ -239,11 +239,12 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     let grpc = doors.open(&config.state_dir, member.as_ref(), &stop)?;
     let agent = hub::agent_name(&cluster, boot);
-    if let Some((options, board)) = &api {
+    let telling = api.as_ref().map(|(options, board)| {
         let (asks, timeline) = (ask_tx.clone(), Arc::clone(&timeline));
-        teller::start(options, board, cluster.clone(), asks, timeline, stop.clone());
-    }
-    let router = admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent });
+        teller::start(options, board, cluster.clone(), asks, timeline, stop.clone())
+    });
+    let router =
+        admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling });
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));

@@ -9,7 +9,7 @@ use crate::{
     certificates::warn_of_certificates,
     core::{Core, Input, Output, ProbeKey, Publish, gateway_names},
     hearing::{Heard, heard},
-    hub::{InForce, rejected},
+    hub::{InForce, is_handed_out, rejected},
     journal::Journal,
     meter::Meter,
     names::Names,
@@ -298,7 +298,8 @@ impl Shell {
 
     /// Says what is wrong with the manifests, each thing once.
     fn tell_of_manifests(&mut self, problems: &[Problem]) {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let wrong = problems.iter().filter(|it| !is_handed_out(it));
+        let problems: Vec<String> = wrong.map(ToString::to_string).collect();
         let known: BTreeSet<&String> = self.problems.iter().collect();
         for problem in problems.iter().filter(|problem| !known.contains(problem)) {
             tracing::warn!("{problem}");

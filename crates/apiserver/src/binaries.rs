@@ -4,7 +4,7 @@ use crate::{Error, io_error, keys};
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio, id},
+    process::{Command, Stdio},
 };
 
 /// Where the small server lies: beside the project.
@@ -82,12 +82,14 @@ fn unpack(packed: &Path, unpacked: &Path) -> Result<(), Error> {
     if age(unpacked) > age(packed) {
         return Ok(());
     }
-    let beside = unpacked.with_extension(id().to_string());
-    let done = fs::File::create(&beside).and_then(|file| {
+    let folder = unpacked.parent().unwrap_or(Path::new("."));
+    // Under a name of its own: the tests of one process come at the same time, too.
+    let done = tempfile::NamedTempFile::new_in(folder).and_then(|beside| {
+        let file = beside.reopen()?;
         let status = Command::new("xz").arg("-dc").arg(packed).stdin(Stdio::null()).stdout(file).status()?;
         status.success().then_some(()).ok_or_else(|| io::Error::other(format!("xz ended with {status}")))?;
-        make_executable(&beside)?;
-        fs::rename(&beside, unpacked)
+        make_executable(beside.path())?;
+        Ok(beside.into_temp_path().persist(unpacked)?)
     });
     done.map_err(io_error(&format!("unpacking {}", packed.display())))
 }

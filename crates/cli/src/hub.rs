@@ -44,16 +44,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     git: Option<String>,
     /// The branch of the repository.
-    #[arg(long, value_name = "NAME", default_value = "main", requires = "git")]
+    #[arg(long, value_name = "NAME", default_value = "main", requires = "git", conflicts_with_all = ["policies", "kubernetes"])]
     git_branch: String,
     /// The folder in the repository.
-    #[arg(long, value_name = "DIR", requires = "git")]
+    #[arg(long, value_name = "DIR", requires = "git", conflicts_with_all = ["policies", "kubernetes"])]
     git_path: Option<PathBuf>,
     /// How often the repository is asked; POST /api/v1/reload asks at once.
-    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "git")]
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "git", conflicts_with_all = ["policies", "kubernetes"])]
     git_interval: String,
     /// A file of those who may sign (`allowed_signers` of `ssh-keygen`): a commit that none of them signed by SSH is not taken.
-    #[arg(long, value_name = "FILE", requires = "git")]
+    #[arg(long, value_name = "FILE", requires = "git", conflicts_with_all = ["policies", "kubernetes"])]
     git_signers: Option<PathBuf>,
     /// The API of a Kubernetes cluster, whose objects are told what became of them: as the service account of its pod, or by --kubeconfig.
     #[arg(long)]

@@ -46,6 +46,9 @@ pub(crate) struct Hub {
     /// A Git repository in place of it; the image then has to hold the command `git`.
     #[arg(long, value_name = "URL", conflicts_with = "policies")]
     git: Option<String>,
+    /// The API of the cluster that the hub is in, in place of both: its objects are told what became of them.
+    #[arg(long, conflicts_with_all = ["policies", "git"])]
+    kubernetes: bool,
     /// The type of the Service at which agents of other clusters come in: LoadBalancer, NodePort or ClusterIP.
     #[arg(long, value_name = "TYPE", default_value = "LoadBalancer")]
     service: String,
@@ -157,8 +160,10 @@ impl Hub {
             create_namespace,
             image,
             policies: self.policies,
+            with_policies: When::Known(self.git.is_none() && !self.kubernetes),
             with_git: When::Known(self.git.is_some()),
             git: self.git.unwrap_or_default(),
+            with_kubernetes: When::Known(self.kubernetes),
             service: self.service,
         }
     }

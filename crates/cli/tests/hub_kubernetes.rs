@@ -13,8 +13,9 @@ use std::{
     process::{Output, Stdio},
 };
 use support::{
-    command::{Running, tidegate},
+    command::{Running, run, tidegate},
     hub::{ANY, Agent, Hub, Place, agent_command},
+    kube::{HUB, hub_rights},
     wait_until, workspace,
 };
 use tidegate_apiserver::{ApiServer, Options};
@@ -26,6 +27,13 @@ apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
 spec: {ports: [{port: 80}]}
+";
+
+const SHIFT: &str = "\
+apiVersion: tidegate.dev/v1alpha1
+kind: TrafficShift
+metadata: {name: away, namespace: shop}
+spec: {awayFrom: {zone: a}, for: 30m, comment: rack work}
 ";
 
 /// A definition that lets everything pass.
@@ -227,6 +235,18 @@ fn an_agent_on_the_same_api_leaves_the_status_of_what_it_has_from_the_hub_to_the
         command.args(["--kubernetes", "--kubeconfig"]).arg(&kubeconfig);
         Agent::start(command.args(["--hub", &address, "--join", &token]))
     };
+    // Before it joins, all is its own business.
+    let mut alone = agent_command(&place.at("alone"), None, ANY);
+    alone.args(["--cluster", "us-east", "--kubernetes", "--kubeconfig"]).arg(&kubeconfig);
+    let mut alone = Agent::start(&mut alone);
+    let ancestors = || {
+        let told = object(&server, &["failoverpolicies", "web"]);
+        let ancestors = told["status"]["ancestors"].as_array().cloned().unwrap_or_default();
+        ancestors.iter().map(|it| it["controllerName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    wait_until("its word", || ancestors().contains(&"tidegate.dev/agent".to_owned()).then_some(()));
+    alone.running.signal(rustix::process::Signal::TERM);
+    alone.running.ended();
     agent().until_rule("failback.holdDown 11s, by FailoverPolicy shop/web at (hub) ");
     // Now that it has all from the hub from its start on.
     let mut agent = agent();
@@ -242,62 +262,34 @@ fn an_agent_on_the_same_api_leaves_the_status_of_what_it_has_from_the_hub_to_the
     let told = object(&server, &["failoverpolicies", "web"]);
     assert!(accepted(&told).starts_with("True"), "{told}");
     assert_eq!(told["status"]["clusters"][0]["state"], "Programmed");
-}
-
-/// What docs/hub.md says that a hub needs, without the kinds that it may not read.
-fn rights(without: &str) -> String {
-    let gateways = ["gatewayclasses", "gateways"];
-    let ours = [
-        "fleetclusters",
-        "failoverprofiles",
-        "failoverpolicies",
-        "gatewaytemplates",
-        "trafficshifts",
-        "drills",
-        "drillschedules",
-    ];
-    let rules = |group: &str, plurals: &[&str]| {
-        let read: Vec<&str> = plurals.iter().copied().filter(|it| *it != without).collect();
-        let told: Vec<String> = plurals.iter().map(|it| format!("{it}/status")).collect();
-        format!(
-            "- {{apiGroups: [{group}], resources: [{}], verbs: [get, list, watch]}}\n\
-             - {{apiGroups: [{group}], resources: [{}], verbs: [patch]}}\n",
-            read.join(", "),
-            told.join(", ")
-        )
-    };
-    let roles = "rbac.authorization.k8s.io";
-    let bound = |kind: &str, place: &str| {
-        format!(
-            "---\napiVersion: {roles}/v1\nkind: {kind}Binding\nmetadata: {{name: hub{place}}}\n\
-             roleRef: {{apiGroup: {roles}, kind: {kind}, name: hub}}\nsubjects: [{{kind: User, name: hub}}]\n"
-        )
-    };
-    format!(
-        "apiVersion: {roles}/v1\nkind: ClusterRole\nmetadata: {{name: hub}}\nrules:\n{}{}\
-         - {{nonResourceURLs: ['/api', '/api/*', '/apis', '/apis/*'], verbs: [get]}}\n{}---\n\
-         apiVersion: {roles}/v1\nkind: Role\nmetadata: {{name: hub, namespace: default}}\nrules:\n\
-         - {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}}\n{}",
-        rules("gateway.networking.k8s.io", &gateways),
-        rules("tidegate.dev", &ours),
-        bound("ClusterRole", ""),
-        bound("Role", ", namespace: default"),
-    )
+    // What the agent said when it stood alone goes.
+    wait_until("the hub's word alone", || (ancestors() == ["tidegate.dev/hub"]).then_some(()));
+    // How far a shift is, only the cluster knows: it says that beside what the hub says.
+    apply(&server, SHIFT);
+    let told = until(&server, &["trafficshifts", "away"], "Programmed", "True Programmed");
+    assert_eq!(told["status"]["clusters"][0]["cluster"], "us-east");
+    wait_until("its phase", || {
+        let told = object(&server, &["trafficshifts", "away"]);
+        (told["status"]["phase"] == "Active" && told["status"]["endsAt"].is_string()).then_some(())
+    });
+    // Two sources of one object are no problem for whoever looks.
+    let ran = run(["status", "--admin", &agent.admin.to_string()]);
+    assert!(ran.code == Some(0) && !ran.stdout.contains("is already in (hub)"), "{ran:?}");
 }
 
 #[test]
-fn a_hub_does_with_the_rights_that_its_page_names() {
-    let options = Options { rbac: true, users: vec!["hub".to_owned()] };
+fn a_hub_does_with_the_rights_that_it_is_installed_with() {
+    let options = Options { rbac: true, users: vec![HUB.to_owned()] };
     let Some(server) = server_with(&options) else { return };
-    apply(&server, &rights("drills"));
+    apply(&server, &hub_rights().replace("  - drills\n", ""));
     apply(&server, &(CLUSTER.to_owned() + "---\n" + &policy("web", "web", "11s")));
     let place = Place::new();
-    let hub = start_as(&place, &server.kubeconfig_of("hub"), "127.0.0.1:0");
+    let hub = start_as(&place, &server.kubeconfig_of(HUB), "127.0.0.1:0");
     let status = hub.json(&["rollout", "status"]);
     let problems = status["problems"].to_string();
     assert!(problems.contains("the hub may not read drills.tidegate.dev"), "{problems}");
     assert_eq!(status["sequence"], 0, "what it may not see is not nothing: {status}");
-    apply(&server, &rights(""));
+    apply(&server, &hub_rights());
     wait_until("the policy", || (hub.json(&["rollout", "status"])["sequence"] == 1).then_some(()));
     until(&server, &["failoverpolicies", "web"], "Accepted", "True");
     until(&server, &["fleetclusters", "us-east"], "Joined", "False NotJoined");
@@ -312,6 +304,11 @@ fn a_hub_has_one_source() {
         (&["--kubernetes", "--policies", "p"][..], "cannot be used with"),
         (&["--policies", "p", "--kubeconfig", "f"], "cannot be used with"),
         (&["--kubeconfig", "f"], "--kubernetes"),
+        (&["--policies", "p", "--git-branch", "b"], "cannot be used with"),
+        (&["--policies", "p", "--git-path", "b"], "cannot be used with"),
+        (&["--kubernetes", "--git-interval", "1m"], "cannot be used with"),
+        (&["--policies", "p", "--git-signers", "f"], "cannot be used with"),
+        (&["--git-branch", "b"], "--git <URL>"),
         (&["--kubernetes"], "--kubernetes without --kubeconfig is for a pod"),
     ] {
         let mut command = tidegate();

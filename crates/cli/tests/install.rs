@@ -45,9 +45,11 @@ fn printed(ran: &Ran) -> &str {
 fn manifests_are_printed_and_the_same_each_time() {
     let with_port = [GATEWAYS.as_slice(), &["--port", "8080"]].concat();
     let hub = ["install", "hub", "--image", "registry.example/tidegate:0.1.0", "--create-namespace"];
+    let of_kubernetes = ["install", "hub", "--image", "registry.example/tidegate:0.1.0", "--kubernetes"];
     for (arguments, kinds) in [
         (AGENT.as_slice(), ["kind: StatefulSet", "kind: ClusterRole", "kind: NetworkPolicy"]),
         (&hub, ["kind: StatefulSet", "kind: Namespace", "kind: PodDisruptionBudget"]),
+        (&of_kubernetes, ["kind: ClusterRoleBinding", "kind: RoleBinding", "- --kubernetes\n"]),
         (&with_port, ["kind: Deployment", "kind: HorizontalPodAutoscaler", "kind: Service"]),
         (
             &["install", "crds"],
@@ -80,6 +82,7 @@ fn what_cannot_be_installed_is_told_with_what_to_do() {
             "hint: write it with a tag or a digest",
         ),
         (&["install", "agent", "--image", "x:1"], 2, "--cluster"),
+        (&["install", "hub", "--image", "x:1", "--kubernetes", "--git", "u"], 2, "cannot be used with"),
         (&GATEWAYS, 2, "--port"),
         (
             &["install", "agent", "--image", "x:1", "--cluster", "a", "--hub", "hub"],

@@ -13,9 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    command::tidegate,
+    command::{run, tidegate},
     hub::{ANY, Agent, Hub, Place},
-    kube::{GATEWAYS, apply, define, done},
+    kube::{GATEWAYS, apply, define, described, done, kubectl},
+    pair::get,
     wait_until, workspace,
 };
 use tempfile::TempDir;
@@ -253,4 +254,115 @@ fn an_agent_that_lost_its_disk_finds_its_identity_in_its_secret() {
     assert!(!String::from_utf8_lossy(&on_disk).is_empty());
     let said = second.running.said();
     assert!(!said.contains("PRIVATE KEY") && !said.contains(&kept), "a key was logged");
+}
+
+/// A route's parents, by who speaks of them.
+fn speakers(server: &ApiServer, route: &str) -> Vec<String> {
+    let status = object(server, "httproutes", route)["status"].clone();
+    let parents = status["parents"].as_array().cloned().unwrap_or_default();
+    parents.iter().map(|it| it["controllerName"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Lets another controller speak of a route, too.
+fn speak(server: &ApiServer, route: &str) {
+    let theirs = r#"{"parentRef":{"name":"theirs"},"controllerName":"example.dev/theirs","conditions":[]}"#;
+    let patch = format!(r#"[{{"op":"add","path":"/status/parents/0","value":{theirs}}}]"#);
+    let words =
+        ["patch", "httproute", route, "-n", "shop", "--subresource=status", "--type=json", "-p", &patch];
+    kubectl(server, &words, "");
+}
+
+/// Lets a route name another gateway.
+fn leave(server: &ApiServer, route: &str) {
+    let patch = r#"{"spec":{"parentRefs":[{"name":"theirs"}]}}"#;
+    kubectl(server, &["patch", "httproute", route, "-n", "shop", "--type=merge", "-p", patch], "");
+}
+
+#[test]
+fn who_leaves_our_gateway_loses_our_word_and_keeps_that_of_others() {
+    let Some(server) = ApiServer::start_or_skip(&Options::default()) else { return };
+    world(&server);
+    let folder = TempDir::new().unwrap();
+    let mut first = agent(&server, &folder.path().join("one"), "agent-0");
+    let ours = "tidegate.dev/agent";
+    let both = ["example.dev/theirs", ours];
+    for route in ["web", "nowhere"] {
+        wait_until("our word", || (speakers(&server, route) == [ours]).then_some(()));
+        speak(&server, route);
+        assert_eq!(speakers(&server, route), both);
+    }
+    leave(&server, "web");
+    wait_until("their word alone", || (speakers(&server, "web") == ["example.dev/theirs"]).then_some(()));
+    assert_eq!(speakers(&server, "nowhere"), both);
+    // The same while no agent runs: the next one finds what was said before it.
+    first.running.signal(rustix::process::Signal::TERM);
+    first.running.ended();
+    leave(&server, "nowhere");
+    let second = agent(&server, &folder.path().join("two"), "agent-1");
+    wait_until("their word alone", || (speakers(&server, "nowhere") == ["example.dev/theirs"]).then_some(()));
+    let version = || object(&server, "httproutes", "nowhere")["metadata"]["resourceVersion"].clone();
+    let before = version();
+    let metrics = get(second.admin, "/metrics").unwrap();
+    let written = metrics
+        .lines()
+        .find(|it| it.starts_with("tidegate_kubernetes_status_writes_total{result=\"written\"}"));
+    let count: f64 = written.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(count >= 1.0, "{metrics}");
+    assert_eq!(version(), before);
+}
+
+#[test]
+fn a_shift_says_how_far_it_is_and_describe_shows_what_happened() {
+    let Some(server) = ApiServer::start_or_skip(&Options::default()) else { return };
+    world(&server);
+    let (here, there) = (TcpListener::bind(ANY).unwrap(), TcpListener::bind(ANY).unwrap());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    apply(&server, &(slice("a", port(&here)) + &slice("b", port(&there))));
+    let folder = TempDir::new().unwrap();
+    let agent = agent(&server, &folder.path().join("one"), "agent-0");
+    until(&server, "failoverpolicies", "good", "Programmed", "True Programmed");
+    apply(
+        &server,
+        "apiVersion: tidegate.dev/v1alpha1\nkind: TrafficShift\nmetadata: {name: away, namespace: shop}\n\
+         spec: {awayFrom: {zone: a}, for: 30m, comment: rack work}\n",
+    );
+    let shift = || object(&server, "trafficshifts", "away");
+    let phase = |wanted: &str| {
+        wait_until(&format!("the phase {wanted}"), || {
+            Some(shift()).filter(|it| it["status"]["phase"] == wanted)
+        })
+    };
+    let active = phase("Active");
+    let second = |name: &str| {
+        let time = active["status"][name].as_str().unwrap().to_owned();
+        tidegate_api::parse_time(&time).unwrap()
+    };
+    assert_eq!(second("endsAt") - second("startedAt"), 1800, "{active}");
+    until(&server, "trafficshifts", "away", "Programmed", "True Programmed");
+    let before = shift()["metadata"]["resourceVersion"].clone();
+    let quiet = Instant::now();
+    while quiet.elapsed() < Duration::from_secs(4) {
+        sleep(Duration::from_millis(500));
+        assert_eq!(shift()["metadata"]["resourceVersion"], before, "a status was written again");
+    }
+    let shown = kubectl(&server, &["get", "trafficshifts", "-n", "shop"], "");
+    assert!(
+        shown.contains("Active") && shown.contains(active["status"]["endsAt"].as_str().unwrap()),
+        "{shown}"
+    );
+    let ran = run(["shift", "end", "shop/away", "--admin", &agent.admin.to_string()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    phase("Ended");
+    drop(here);
+    for (kind, name, reasons) in [
+        ("trafficshift", "away", ["ShiftStarted", "ShiftEnded"].as_slice()),
+        ("service", "web", &["PoolOut"]),
+    ] {
+        let said = wait_until("its events", || {
+            let said = described(&server, kind, name);
+            let events = said.split("\nEvents:").nth(1)?.to_owned();
+            reasons.iter().all(|it| events.contains(it)).then_some(events)
+        });
+        assert!(said.contains("tidegate.dev/agent"), "{said}");
+    }
 }

@@ -238,7 +238,7 @@ pub struct DrillRun {
     /// When it began.
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
-    /// When it ended.
+    /// When its report was signed, a moment after it ended.
     #[schemars(extend("format" = "date-time"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
@@ -265,15 +265,15 @@ pub struct DrillStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScheduleStatus {
-    /// Accepted (the object is right), ResolvedRefs (its drill exists).
+    /// Accepted (the object is right), ResolvedRefs (its drill exists), Ran (its last slot was not skipped).
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// When the drill runs next.
+    /// When the drill runs next, times that are blocked left out.
     #[schemars(extend("format" = "date-time"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<String>,
-    /// The last run by this schedule.
+    /// The last run that this schedule began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<DrillRun>,
 }

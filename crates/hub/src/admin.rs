@@ -3,6 +3,7 @@
 
 use crate::{
     drills::{self, DrillRefusal},
+    kubernetes::Telling,
     metrics,
     office::{Asked, Office, OfficeError, Resumed},
     run::HubError,
@@ -35,9 +36,11 @@ const PAGE: usize = 1000;
 pub(crate) struct Shared {
     pub(crate) office: Arc<Office>,
     reload: Arc<Notify>,
+    /// Who tells the objects of a Kubernetes API, where policy comes from one.
+    telling: Option<Telling>,
 }
 
-pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
+pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>, telling: Option<Telling>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
@@ -58,7 +61,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>) -> Router {
         .route("/api/v1/access-certificates", post(certify))
         .route("/api/v1/access/{name}/revoke", post(take_away))
         .merge(drills::routes())
-        .with_state(Shared { office, reload })
+        .with_state(Shared { office, reload, telling })
 }
 
 /// An error as JSON: what is wrong and what to do.
@@ -127,7 +130,9 @@ async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
         sessions: office.fleet().sessions(),
         refusals: office.identity.refusals().counts(),
     };
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], metrics::text(&numbers))
+    let mut text = metrics::text(&numbers);
+    text.extend(shared.telling.as_ref().map(Telling::metrics));
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 async fn clusters(

@@ -3,14 +3,19 @@
 //! What is read is the business of [`Follower`]; which version of an object is handed out, of `documents`, as with any source. An
 //! API that is away, or does not know our kinds, changes nothing.
 
+mod drilled;
+mod happened;
 mod settled;
 mod teller;
+
+pub(crate) use teller::Telling;
 
 use crate::{
     documents::Read,
     office::Office,
     source::{Source, SourceError},
 };
+use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tidegate_api::SourceFile;
 use tidegate_discovery::kube::{AccessError, Follower, KubeAccess, KubeOptions, Pace};
@@ -44,14 +49,24 @@ impl Api {
         Box::new(Objects { url: self.options.url.clone(), follower: Arc::clone(&self.follower) })
     }
 
-    /// Tells the objects what became of them, until `stop`.
+    /// What comes back tells the objects what became of them, until `stop`.
     pub(crate) fn tell(
         &self,
         office: Arc<Office>,
         stop: CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
+    ) -> (Telling, impl Future<Output = ()> + use<>) {
         teller::tell(&self.options, office, stop)
     }
+}
+
+/// A condition that the hub adds to what is wrong with an object: whether it is so, and why in a word and a sentence.
+fn condition(kind: &str, so: bool, (reason, message): (&str, &str), generation: Option<i64>) -> Value {
+    let so = if so { "True" } else { "False" };
+    let mut condition = json!({"type": kind, "status": so, "reason": reason, "message": message});
+    if let Some(generation) = generation {
+        condition["observedGeneration"] = generation.into();
+    }
+    condition
 }
 
 struct Objects {

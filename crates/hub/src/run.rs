@@ -197,12 +197,14 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     if let Some(left) = left {
         tasks.spawn(drills::clear(Arc::clone(&office), left, ended.clone()));
     }
-    if let Some(api) = &api {
-        tasks.spawn(api.tell(Arc::clone(&office), ended.clone()));
-    }
+    let telling = api.as_ref().map(|api| {
+        let (telling, told) = api.tell(Arc::clone(&office), ended.clone());
+        tasks.spawn(told);
+        telling
+    });
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
-    let router = admin::router(Arc::clone(&office), reload);
+    let router = admin::router(Arc::clone(&office), reload, telling);
     if let Some(address) = config.admin_tls {
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);

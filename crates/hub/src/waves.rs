@@ -75,6 +75,20 @@ pub(crate) enum Halt {
     Nobody { wave: u32, seconds: u64 },
 }
 
+impl Halt {
+    /// Where, if it is one cluster.
+    pub(crate) const fn cluster(&self) -> Option<&ClusterName> {
+        match self {
+            Self::Rejected { cluster, .. }
+            | Self::Refused { cluster, .. }
+            | Self::Worse { cluster, .. }
+            | Self::Stuck { cluster, .. }
+            | Self::Lost { cluster, .. } => Some(cluster),
+            Self::Nobody { .. } => None,
+        }
+    }
+}
+
 /// Where a rollout stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

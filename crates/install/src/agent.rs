@@ -3,9 +3,10 @@
 use crate::{
     Wrong,
     parts::{
-        container_security, deny_all, disruption_budget, dns, field, labels, meta, namespace, network_policy,
-        pod_security, pods, probe, selector, service_account, spread, tcp,
+        api_access, api_mount, container_security, deny_all, disruption_budget, dns, field, labels, meta,
+        namespace, network_policy, pod_security, pods, probe, selector, service_account, spread, tcp,
     },
+    rights::{Account, OURS, events, lease, read, tell},
     values::{Number, When, host_port, image, name},
 };
 use serde_json::{Value, json};
@@ -72,103 +73,33 @@ pub fn objects(options: &Options) -> Vec<Value> {
     objects
 }
 
-/// What agents read in all namespaces, with the resources of each group: the kinds of `discovery/src/kube/kinds.rs`.
-const READ: [(&str, &[&str]); 6] = [
+/// Of the Gateway API, what has a status and what has none.
+const ROUTING: (&str, &[&str]) = (
+    "gateway.networking.k8s.io",
+    &["gatewayclasses", "gateways", "httproutes", "grpcroutes", "tcproutes", "tlsroutes"],
+);
+const GRANTS: (&str, &[&str]) = ("gateway.networking.k8s.io", &["referencegrants"]);
+
+/// What agents read in all namespaces: the kinds of `discovery/src/kube/kinds.rs`.
+const READ: [(&str, &[&str]); 7] = [
     ("", &["services", "nodes", "namespaces"]),
     ("apps", &["deployments", "statefulsets", "replicasets"]),
     ("discovery.k8s.io", &["endpointslices"]),
-    (
-        "gateway.networking.k8s.io",
-        &[
-            "gatewayclasses",
-            "gateways",
-            "httproutes",
-            "grpcroutes",
-            "tcproutes",
-            "tlsroutes",
-            "referencegrants",
-        ],
-    ),
+    ROUTING,
+    GRANTS,
     ("multicluster.x-k8s.io", &["serviceexports", "serviceimports"]),
-    (
-        "tidegate.dev",
-        &[
-            "failoverpolicies",
-            "failoverprofiles",
-            "fleetclusters",
-            "gatewaytemplates",
-            "trafficshifts",
-            "drills",
-            "drillschedules",
-        ],
-    ),
-];
-
-/// The objects whose status agents write.
-const STATUS: [(&str, &[&str]); 2] = [
-    (
-        "gateway.networking.k8s.io",
-        &[
-            "gatewayclasses/status",
-            "gateways/status",
-            "httproutes/status",
-            "grpcroutes/status",
-            "tcproutes/status",
-            "tlsroutes/status",
-        ],
-    ),
-    (
-        "tidegate.dev",
-        &[
-            "failoverpolicies/status",
-            "failoverprofiles/status",
-            "fleetclusters/status",
-            "gatewaytemplates/status",
-            "trafficshifts/status",
-            "drills/status",
-            "drillschedules/status",
-        ],
-    ),
+    OURS,
 ];
 
 fn rights(options: &Options) -> Vec<Value> {
-    let rule = |(group, resources): &(&str, &[&str]), verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-    let mut rules: Vec<Value> = READ.iter().map(|it| rule(it, &["get", "list", "watch"])).collect();
-    rules.extend(STATUS.iter().map(|it| rule(it, &["patch"])));
-    // About objects of any namespace; what happens again is counted in the event that is there.
-    rules
-        .push(json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}));
+    let mut rules: Vec<Value> = READ.into_iter().map(read).collect();
+    rules.extend([tell(ROUTING), tell(OURS), events()]);
     // Roles know no types: who may read certificates may read all Secrets.
-    rules.extend(options.read_certificates.then([rule(&("", &["secrets"]), &["get", "list", "watch"])]));
-    let cluster_meta = |name: &str| json!({"name": name, "labels": labels(COMPONENT)});
-    let account = json!([{"kind": "ServiceAccount", "name": NAME, "namespace": options.namespace}]);
-    let role =
-        |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-    // Of several installations in one cluster each has rights of its own.
-    let cluster_role = format!("{NAME}-{}", options.namespace);
-    let own = json!([
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [NAME], "verbs": ["get", "update"]},
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [IDENTITY], "verbs": ["get", "patch"]},
-    ]);
-    vec![
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": cluster_meta(&cluster_role), "rules": rules}),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": cluster_meta(&cluster_role),
-            "roleRef": role("ClusterRole", &cluster_role),
-            "subjects": account,
-        }),
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta(NAME, &options.namespace, COMPONENT), "rules": own}),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": meta(NAME, &options.namespace, COMPONENT),
-            "roleRef": role("Role", NAME),
-            "subjects": account,
-        }),
-    ]
+    rules.extend(options.read_certificates.then([read(("", &["secrets"]))]));
+    let account = Account { name: NAME, namespace: &options.namespace, component: COMPONENT };
+    let mut own = Vec::from(lease(NAME));
+    own.push(json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": [IDENTITY], "verbs": ["get", "patch"]}));
+    [account.everywhere(&rules), account.at_home(&own)].concat()
 }
 
 /// The Secret with the identities that the hub gave, a key for each replica.
@@ -228,14 +159,10 @@ fn stateful_set(options: &Options) -> Value {
     mounts.extend(
         options.with_hub.then([json!({"name": "join", "mountPath": "/etc/tidegate/join", "readOnly": true})]),
     );
-    let mut volumes = vec![json!({"name": "api", "projected": {"defaultMode": 288, "sources": [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
-    ]}})];
+    let mut volumes = vec![api_access()];
     // A token for each replica, below the name of its pod; good once, so it may go when they have joined.
     volumes.extend(options.with_hub.then([json!({"name": "join", "secret": {"secretName": "tidegate-agent-join", "optional": true, "defaultMode": 288}})]));
-    mounts.push(json!({"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}));
+    mounts.push(api_mount());
     let container = json!({
         "name": "agent",
         "image": image,

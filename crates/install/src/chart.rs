@@ -63,8 +63,10 @@ fn hub_options() -> hub::Options {
         create_namespace: false,
         image: image(),
         policies: place("$.Values.hub.policies"),
+        with_policies: When::If("not (or $.Values.hub.git $.Values.hub.kubernetes)"),
         git: place("$.Values.hub.git"),
         with_git: When::If("$.Values.hub.git"),
+        with_kubernetes: When::If("$.Values.hub.kubernetes"),
         service: place("$.Values.hub.service"),
     }
 }

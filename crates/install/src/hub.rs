@@ -3,9 +3,10 @@
 use crate::{
     Wrong,
     parts::{
-        container_security, deny_all, disruption_budget, dns, labels, meta, namespace, network_policy,
-        pod_security, probe, selector, service_account, spread, tcp,
+        api_access, api_mount, container_security, deny_all, disruption_budget, dns, field, labels, meta,
+        namespace, network_policy, pod_security, probe, selector, service_account, spread, tcp,
     },
+    rights::{Account, OURS, events, lease, read, tell},
     values::{When, image, name},
 };
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ const ADMIN: &str = "127.0.0.1:18101";
 const AGENTS: u16 = 18_100;
 /// Where people ask.
 const PEOPLE: u16 = 18_102;
+/// Where API servers listen, if not at 443.
+const API: u16 = 6443;
 
 /// How the hub is installed.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +32,14 @@ pub struct Options {
     pub image: String,
     /// The ConfigMap with the fleet's policy, a file for each key.
     pub policies: String,
-    /// The Git repository with it, in place of the ConfigMap.
+    /// Whether it comes from there: exactly one of this and the next two.
+    pub with_policies: When,
+    /// The Git repository with it.
     pub git: String,
-    /// Whether there is one. The image then has to hold the command `git`.
+    /// Whether it comes from there. The image then has to hold the command `git`.
     pub with_git: When,
+    /// Whether it comes from the API of the cluster that the hub is in.
+    pub with_kubernetes: When,
     /// The type of the Service at which agents of other clusters come in.
     pub service: String,
 }
@@ -66,10 +73,11 @@ impl Options {
 #[must_use]
 pub fn objects(options: &Options) -> Vec<Value> {
     let at = options.namespace.as_str();
-    // It asks no Kubernetes API: its account has no rights and no token.
     let mut objects: Vec<Value> = options.create_namespace.then_some(namespace(at)).into_iter().collect();
+    objects.push(service_account(NAME, at, COMPONENT));
+    // Where it asks no Kubernetes API, its account has no rights and no token.
+    objects.extend(options.with_kubernetes.then(rights(at)));
     objects.extend([
-        service_account(NAME, at, COMPONENT),
         service(options),
         stateful_set(options),
         disruption_budget(NAME, at, COMPONENT, &selector(COMPONENT)),
@@ -77,6 +85,15 @@ pub fn objects(options: &Options) -> Vec<Value> {
         network(options),
     ]);
     objects
+}
+
+/// What a hub reads of the API, the kinds for a whole fleet of `discovery/src/kube/kinds.rs`, and tells it: no Secret, and
+/// nothing that only a cluster knows.
+fn rights(namespace: &str) -> Vec<Value> {
+    const GATEWAYS: (&str, &[&str]) = ("gateway.networking.k8s.io", &["gatewayclasses", "gateways"]);
+    let account = Account { name: NAME, namespace, component: COMPONENT };
+    let rules = [read(GATEWAYS), read(OURS), tell(GATEWAYS), tell(OURS), events()];
+    [account.everywhere(&rules), account.at_home(&lease(NAME))].concat()
 }
 
 fn service(options: &Options) -> Value {
@@ -104,24 +121,29 @@ fn stateful_set(options: &Options) -> Value {
         json!(format!("--admin-tls=0.0.0.0:{PEOPLE}")),
     ];
     arguments.extend(options.with_git.then([json!(format!("--git={}", options.git))]));
-    arguments.extend(options.with_git.otherwise([json!("--policies=/etc/tidegate/policies")]));
+    arguments.extend(options.with_kubernetes.then([json!("--kubernetes")]));
+    arguments.extend(options.with_policies.then([json!("--policies=/etc/tidegate/policies")]));
     let mut mounts = vec![
         json!({"name": "state", "mountPath": "/var/lib/tidegate"}),
         // `git` makes files, and ours while a report is written.
         json!({"name": "tmp", "mountPath": "/tmp"}),
     ];
     let policies = json!({"name": "policies", "mountPath": "/etc/tidegate/policies", "readOnly": true});
-    mounts.extend(options.with_git.otherwise([policies]));
+    mounts.extend(options.with_policies.then([policies]));
+    mounts.extend(options.with_kubernetes.then([api_mount()]));
     let mut volumes = vec![json!({"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}})];
     volumes.extend(
-        options.with_git.otherwise([
-            json!({"name": "policies", "configMap": {"name": options.policies, "optional": true}}),
-        ]),
+        options
+            .with_policies
+            .then([json!({"name": "policies", "configMap": {"name": options.policies, "optional": true}})]),
     );
+    volumes.extend(options.with_kubernetes.then([api_access()]));
     let container = json!({
         "name": "hub",
         "image": options.image,
         "args": arguments,
+        // By this name it holds the lease.
+        "env": [field("POD_NAME", "metadata.name")],
         "ports": [
             {"name": "agents", "containerPort": AGENTS, "protocol": "TCP"},
             {"name": "people", "containerPort": PEOPLE, "protocol": "TCP"},
@@ -167,5 +189,7 @@ fn network(options: &Options) -> Value {
     let ingress = json!([{"ports": [tcp(AGENTS), tcp(PEOPLE)]}]);
     let mut egress = vec![dns()];
     egress.extend(options.with_git.then([json!({"ports": [tcp(443), tcp(22)]})]));
+    // The API's own port, which its Service leads to.
+    egress.extend(options.with_kubernetes.then([json!({"ports": [tcp(443), tcp(API)]})]));
     network_policy(NAME, &options.namespace, COMPONENT, &ingress, &json!(egress))
 }

@@ -10,6 +10,7 @@ pub mod chart;
 pub mod gateways;
 pub mod hub;
 mod parts;
+mod rights;
 pub mod values;
 pub mod yaml;
 

@@ -138,6 +138,19 @@ pub(crate) fn field(variable: &str, path: &str) -> Value {
     json!({"name": variable, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
 }
 
+/// The volume by which a pod asks the API as its account, mounted by [`api_mount`].
+pub(crate) fn api_access() -> Value {
+    json!({"name": "api", "projected": {"defaultMode": 288, "sources": [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+pub(crate) fn api_mount() -> Value {
+    json!({"name": "api", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true})
+}
+
 /// The namespace of the installation, in which no pod can do more than ours need.
 pub(crate) fn namespace(name: &str) -> Value {
     json!({

@@ -5,7 +5,8 @@
 //! `lastTransitionTime` alone are the same.
 //!
 //! Two more kinds of lists are known: in a list of what controllers say (`controllerName`), what others say stays; and in one of
-//! what clusters say (`cluster`), `reportedAt` stays what it was as long as a cluster says the same.
+//! what clusters say (`cluster`), `reportedAt` stays what it was as long as a cluster says the same. An empty `startedAt` beside a
+//! `phase` is since when it is this phase.
 
 use serde_json::{Map, Value};
 
@@ -23,6 +24,7 @@ fn fill(present: &Value, wanted: &mut Value, now: &str) -> bool {
     match wanted {
         Value::Object(fields) => {
             let mut same = present.is_object();
+            begin(present, fields, now);
             for (name, value) in fields {
                 let there = present.get(name).unwrap_or(&Value::Null);
                 same &= match value {
@@ -44,6 +46,35 @@ fn fill(present: &Value, wanted: &mut Value, now: &str) -> bool {
         }
         value => *value == *present,
     }
+}
+
+/// Fills in since when it is this phase.
+fn begin(present: &Value, wanted: &mut Map<String, Value>, now: &str) {
+    if wanted.get("startedAt").and_then(Value::as_str) != Some("") {
+        return;
+    }
+    let same = present.get("phase") == wanted.get("phase");
+    let since = present.get("startedAt").and_then(Value::as_str).filter(|_| same).unwrap_or(now);
+    wanted.insert("startedAt".to_owned(), since.into());
+}
+
+/// The lists of what several controllers say.
+const SHARED: [&str; 2] = ["parents", "ancestors"];
+
+/// What is left of a status when `controller` has nothing to say of the object any more: what others say in lists that are shared;
+/// and whether it said anything there. Fields that are its own go by not being applied again.
+#[must_use]
+pub fn withdrawn(present: &Value, controller: &str) -> (Value, bool) {
+    let (mut left, mut said) = (Map::new(), false);
+    for name in SHARED {
+        let Some(list) = present.get(name).and_then(Value::as_array) else { continue };
+        let is_own = |it: &&Value| it.get("controllerName").and_then(Value::as_str) == Some(controller);
+        let others: Vec<Value> = list.iter().filter(|it| !is_own(it)).cloned().collect();
+        said |= others.len() < list.len();
+        // The list belongs to who applied it last: without it, what others say would go, too.
+        left.insert(name.to_owned(), others.into());
+    }
+    (Value::Object(left), said)
 }
 
 /// Puts what other controllers say in front.
@@ -137,6 +168,27 @@ mod tests {
         let first = next(&present, &json!({"parents": [ours("False")]}), "T1").expect("is new");
         assert_eq!((&first["parents"][0], first["parents"].as_array().map(Vec::len)), (&theirs, Some(2)));
         assert_eq!(next(&first, &json!({"parents": [ours("False")]}), "T2"), None);
+    }
+
+    #[test]
+    fn who_withdraws_takes_what_it_said_and_leaves_what_others_say() {
+        let of = |controller: &str| json!({"controllerName": controller, "conditions": []});
+        let present = json!({"parents": [of("theirs"), of("ours")], "conditions": [{"type": "Accepted"}]});
+        assert_eq!(withdrawn(&present, "ours"), (json!({"parents": [of("theirs")]}), true));
+        assert_eq!(withdrawn(&json!({"ancestors": [of("ours")]}), "ours"), (json!({"ancestors": []}), true));
+        let theirs = json!({"parents": [of("theirs")]});
+        assert_eq!(withdrawn(&theirs, "ours"), (theirs, false));
+        assert_eq!(withdrawn(&Value::Null, "ours"), (json!({}), false));
+    }
+
+    #[test]
+    fn a_phase_keeps_the_time_at_which_it_began() {
+        let of = |phase: &str, at: &str| json!({"phase": phase, "startedAt": at});
+        let first = next(&Value::Null, &of("Active", ""), "T1").expect("is new");
+        assert_eq!(first["startedAt"], "T1");
+        assert_eq!(next(&first, &of("Active", ""), "T2"), None);
+        assert_eq!(next(&first, &of("Ended", ""), "T3").expect("ended")["startedAt"], "T3");
+        assert_eq!(next(&first, &of("Active", "T0"), "T4").expect("is known")["startedAt"], "T0");
     }
 
     #[test]

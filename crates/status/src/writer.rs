@@ -3,16 +3,22 @@
 //! A write first reads the object. If its status says all that is wanted already, nothing is written, so any number of replicas
 //! and restarts cost reads alone. Else the status is applied on condition that the object is still the one that was read
 //! (`metadata.resourceVersion`): a leader that was paused for longer than its lease finds that the next one has written, and leaves it.
+//!
+//! Who has nothing to say of an object any more withdraws what it said ([`Writer::withdraw`]): its entries in lists that several
+//! controllers share, and the fields that are its alone. What a process before this one said is found by [`said_by`].
 
 use crate::{
     conditions,
     leader::{Leadership, Permit},
     queue::{Outcome, Queue},
 };
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use std::{
@@ -33,6 +39,19 @@ use tracing::{debug, warn};
 
 /// Everything is looked at again after so long, in case somebody else changed it.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+/// So many objects are listed at a time, and so many times at most.
+const PAGE: u32 = 500;
+const MAX_PAGES: usize = 200;
+
+/// What an object is to be told.
+#[derive(Clone, Debug, PartialEq)]
+enum Wanted {
+    /// This.
+    Status(Value),
+    /// Nothing any more by us, who are this controller.
+    Nothing(&'static str),
+}
 
 /// An object that is told something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +80,12 @@ impl Object {
         }
     }
 
-    fn api(&self, client: &Client) -> Api<DynamicObject> {
+    /// The objects of its kind, in all namespaces.
+    fn all(&self, client: &Client) -> Api<DynamicObject> {
+        Api::all_with(client.clone(), &self.resource())
+    }
+
+    pub(crate) fn api(&self, client: &Client) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource()),
             None => Api::all_with(client.clone(), &self.resource()),
@@ -93,7 +117,7 @@ struct Counters {
 
 #[derive(Debug)]
 struct Shared {
-    queue: Mutex<Queue<Object, Value>>,
+    queue: Mutex<Queue<Object, Wanted>>,
     filled: Notify,
     counters: Counters,
     origin: Instant,
@@ -104,7 +128,7 @@ impl Shared {
         Time::from_origin(self.origin.elapsed())
     }
 
-    fn with<R>(&self, ask: impl FnOnce(&mut Queue<Object, Value>, Time) -> R) -> R {
+    fn with<R>(&self, ask: impl FnOnce(&mut Queue<Object, Wanted>, Time) -> R) -> R {
         ask(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner), self.now())
     }
 }
@@ -135,7 +159,13 @@ impl Writer {
 
     /// Asks for an object's status to be this: its fields, with conditions that lack `lastTransitionTime`.
     pub fn want(&self, object: Object, status: Value) {
-        self.shared.with(|queue, now| queue.want(now, object, status));
+        self.shared.with(|queue, now| queue.want(now, object, Wanted::Status(status)));
+        self.shared.filled.notify_one();
+    }
+
+    /// Asks for all to be taken from an object's status that this said of it, as `controller` in lists that are shared.
+    pub fn withdraw(&self, object: Object, controller: &'static str) {
+        self.shared.with(|queue, now| queue.want(now, object, Wanted::Nothing(controller)));
         self.shared.filled.notify_one();
     }
 
@@ -193,17 +223,19 @@ impl Work {
         self.shared.with(|queue, now| queue.came(now, &object, number, outcome));
     }
 
-    async fn write(&mut self, object: &Object, wanted: &Value, permit: Permit) -> Outcome {
+    async fn write(&mut self, object: &Object, wanted: &Wanted, permit: Permit) -> Outcome {
         let counters = &self.shared.counters;
+        // What was withdrawn is nobody's business here any more.
+        let done = if matches!(wanted, Wanted::Nothing(_)) { Outcome::Gone } else { Outcome::Done };
         let why = match timeout_at(permit.until, apply(&self.client, self.manager, object, wanted)).await {
             Ok(Ok(Written::Yes)) => {
                 counters.written.fetch_add(1, Ordering::Relaxed);
                 self.warned.remove(&object.kind);
-                return Outcome::Done;
+                return done;
             }
             Ok(Ok(Written::Needless)) => {
                 counters.unchanged.fetch_add(1, Ordering::Relaxed);
-                return Outcome::Done;
+                return done;
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Outcome::Gone,
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Outcome::Conflict,
@@ -230,12 +262,19 @@ async fn apply(
     client: &Client,
     manager: &str,
     object: &Object,
-    wanted: &Value,
+    wanted: &Wanted,
 ) -> Result<Written, kube::Error> {
     let api = object.api(client);
     let present = api.get(&object.name).await?;
     let status = present.data.get("status").unwrap_or(&Value::Null);
-    let Some(status) = conditions::next(status, wanted, &now_text()) else { return Ok(Written::Needless) };
+    let next = match wanted {
+        Wanted::Status(wanted) => conditions::next(status, wanted, &now_text()),
+        Wanted::Nothing(controller) => {
+            let (left, said) = conditions::withdrawn(status, controller);
+            (said || has_own(&present.metadata, manager)).then_some(left)
+        }
+    };
+    let Some(status) = next else { return Ok(Written::Needless) };
     let patch = json!({
         "apiVersion": object.api_version,
         "kind": object.kind,
@@ -245,6 +284,39 @@ async fn apply(
     let params = PatchParams::apply(manager).force();
     api.patch_status(&object.name, &params, &Patch::Apply(&patch)).await?;
     Ok(Written::Yes)
+}
+
+/// Whether fields of the status are what `manager` applied, beside lists that are shared.
+fn has_own(metadata: &ObjectMeta, manager: &str) -> bool {
+    let own = metadata.managed_fields.iter().flatten().filter(|it| is_status_of(it, manager));
+    let fields = own.filter_map(|it| it.fields_v1.as_ref()?.0.get("f:status")?.as_object());
+    fields.flat_map(|it| it.keys()).any(|name| !["f:parents", "f:ancestors", "."].contains(&name.as_str()))
+}
+
+fn is_status_of(entry: &ManagedFieldsEntry, manager: &str) -> bool {
+    entry.manager.as_deref() == Some(manager) && entry.subresource.as_deref() == Some("status")
+}
+
+/// The objects of a kind, as of `like`, of whose status `manager` wrote something, be it in another life.
+///
+/// # Errors
+/// If the API does not tell, or not all of it.
+pub async fn said_by(client: &Client, manager: &str, like: &Object) -> Result<Vec<Object>, kube::Error> {
+    let (api, mut params, mut said) = (like.all(client), ListParams::default().limit(PAGE), Vec::new());
+    for _ in 0..MAX_PAGES {
+        let page = api.list_metadata(&params).await?;
+        let written =
+            |it: &ObjectMeta| it.managed_fields.iter().flatten().any(|entry| is_status_of(entry, manager));
+        let ours = page.items.into_iter().map(|it| it.metadata).filter(written);
+        said.extend(
+            ours.filter_map(|it| Some(Object { namespace: it.namespace, name: it.name?, ..like.clone() })),
+        );
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    Ok(said)
 }
 
 /// As Kubernetes writes times: whole seconds, UTC.

@@ -7,7 +7,7 @@
 
 use super::{Core, Input, Output, Record};
 use crate::shifts::ShiftView;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tidegate_api::{ShiftExpiry, TrafficShift};
 use tidegate_engine::{Engine, Shift, ShiftedBy};
 use tidegate_model::{PeerBoot, Time};
@@ -27,6 +27,16 @@ impl Core {
             ShiftView { refused, ..shift.into() }
         };
         self.shifts(now).into_iter().map(view).collect()
+    }
+
+    /// The shifts that manifests declare, with what remains of those that are in force.
+    pub(crate) fn declared_shifts(&self, now: Time) -> BTreeMap<String, Option<Duration>> {
+        if self.declared.is_empty() {
+            return BTreeMap::new();
+        }
+        let remaining: BTreeMap<String, Duration> =
+            self.shifts(now).into_iter().map(|it| (it.name, it.remaining)).collect();
+        self.declared.keys().map(|name| (name.clone(), remaining.get(name).copied())).collect()
     }
 
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
@@ -169,7 +179,11 @@ spec: {ports: [{name: http, port: 80}]}
         core.handle(Input::Manifests(config(FOR)), at(0));
         core.handle(Input::Manifests(config(FOR)), at(60));
         assert_eq!(running(&core, at(60)), [("shop/s".to_owned(), 3540)], "loading again does not renew it");
+        let declared =
+            |remaining: Option<u64>| [("shop/s".to_owned(), remaining.map(Duration::from_secs))].into();
+        assert_eq!(core.declared_shifts(at(60)), declared(Some(3540)));
         core.handle(Input::EndShift("shop/s".to_owned()), at(60));
+        assert_eq!(core.declared_shifts(at(60)), declared(None));
         core.handle(Input::Manifests(config(FOR)), at(70));
         assert!(running(&core, at(70)).is_empty(), "what an operator ended stays ended");
         core.handle(Input::Manifests(config("awayFrom: {zone: a}, for: 2h")), at(80));

@@ -58,6 +58,11 @@ pub(crate) fn is_from_hub(problem: &Problem) -> bool {
     problem.message.strip_prefix("the object is already in ").is_some_and(|it| it.starts_with(FROM_HUB))
 }
 
+/// Whether it says no more than that of an object of the Kubernetes API: agents mostly read the API that their hub reads, too.
+pub(crate) fn is_handed_out(problem: &Problem) -> bool {
+    is_from_hub(problem) && problem.file.starts_with("kubernetes: ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

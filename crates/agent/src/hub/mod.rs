@@ -17,7 +17,7 @@ mod session;
 mod shown;
 mod vault;
 
-pub(crate) use files::{is_from_hub, rejected};
+pub(crate) use files::{is_from_hub, is_handed_out, rejected};
 pub(crate) use plans::elsewhere;
 pub(crate) use report::Report;
 pub(crate) use shown::GatewaySecrets;
@@ -159,7 +159,8 @@ pub(crate) async fn open(
         in_force: in_force_tx,
     };
     let agent = agent_name(&member.cluster, boot);
-    let desk = Desk::new(Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent });
+    let desk =
+        Desk::new(Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent, telling: None });
     let client = Client {
         desk,
         left,

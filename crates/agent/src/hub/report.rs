@@ -1,7 +1,7 @@
 //! How this cluster is, for the hub: what changed since it was told last.
 
 use super::{InForce, plans::PlanOf};
-use crate::timeline::Record;
+use crate::{teller::Declared, timeline::Record};
 use std::collections::BTreeMap;
 use tidegate_link::hub::proto;
 use tidegate_model::{PoolStatus, ServiceName, Zone};
@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) plans: Vec<PlanOf>,
     /// How many more there are.
     pub(crate) more_plans: u32,
+    /// The shifts that manifests declare. The hub is not told: their objects are.
+    pub(crate) shifts: Declared,
 }
 
 /// What the hub was told, on one stream.
@@ -192,6 +194,7 @@ mod tests {
             gateways: Vec::new(),
             plans: Vec::new(),
             more_plans: 0,
+            shifts: Declared::new(),
         };
         let mut news = |pools: &[PoolStatus], gateways| told.news(&report(pools), gateways, &[]);
         let first = news(&[status("a/a", 2), status("a/b", 2)], gateway(1)).unwrap();
@@ -225,6 +228,7 @@ mod tests {
             gateways: Vec::new(),
             plans,
             more_plans,
+            shifts: Declared::new(),
         };
         let record = |seq, kind| Record { seq, kind, reason: "x".repeat(MAX_TEXT + 1), ..Record::default() };
         let mut told = Told::default();

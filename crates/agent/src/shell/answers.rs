@@ -34,7 +34,8 @@ impl Shell {
                     self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
                 let (plans, more_plans) = self.core.engine().map(hub::elsewhere).unwrap_or_default();
                 let gateways = self.xds.nodes();
-                let _ = answer.send(Report { given: self.given, pools, gateways, plans, more_plans });
+                let shifts = self.core.declared_shifts(self.now());
+                let _ = answer.send(Report { given: self.given, pools, gateways, plans, more_plans, shifts });
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));

@@ -1,5 +1,6 @@
 //! Which decisions are events of which objects, without I/O.
 
+use super::shifts::Turn;
 use crate::timeline::Record;
 use tidegate_engine::Target;
 use tidegate_model::{ClusterName, Phase, Share};
@@ -37,6 +38,23 @@ pub(super) fn happened(record: &Record, cluster: &ClusterName) -> Option<Happene
         },
     };
     Some(Happened { object, uid: None, warning, reason, action, note: record.line() })
+}
+
+/// The event of a declared shift (`NAMESPACE/NAME`) that began or ended.
+pub(super) fn turned(name: &str, turn: Turn) -> Option<Happened> {
+    let (namespace, name) = name.split_once('/')?;
+    let object = Object {
+        api_version: "tidegate.dev/v1alpha1".to_owned(),
+        kind: "TrafficShift".to_owned(),
+        plural: "trafficshifts".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    };
+    let (reason, note) = match turn {
+        Turn::Began => ("ShiftStarted", "traffic is being moved away"),
+        Turn::Ended => ("ShiftEnded", "it is over: traffic comes back by the ramp; remove the object"),
+    };
+    Some(Happened { object, uid: None, warning: false, reason, action: "Shift", note: note.to_owned() })
 }
 
 /// Whether traffic went away from where it enters, or came back. Steps in between are told by the first and the last: a

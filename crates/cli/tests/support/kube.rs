@@ -45,3 +45,31 @@ pub(crate) fn define(server: &ApiServer, kinds: &[Kind]) {
     apply(server, &kinds.iter().map(definition).collect::<String>());
     kubectl(server, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"], "");
 }
+
+/// The account of a hub that `tidegate install hub --kubernetes` installs in `default`.
+pub(crate) const HUB: &str = "system:serviceaccount:default:tidegate-hub";
+
+/// What it grants, and that whoever is known may ask which resources there are (`system:discovery` of a whole cluster).
+pub(crate) fn hub_rights() -> String {
+    let words =
+        ["install", "hub", "--kubernetes", "--namespace", "default", "--image", "x.example/tidegate:1"];
+    let printed = super::command::run(words);
+    assert_eq!(printed.code, Some(0), "{printed:?}");
+    let is_right = |it: &&str| it.contains("\nkind: ClusterRole") || it.contains("\nkind: Role");
+    let rights: String =
+        printed.stdout.split("---\n").filter(is_right).map(|it| format!("---\n{it}")).collect();
+    assert_eq!(rights.matches("---").count(), 4, "{rights}");
+    let api = "rbac.authorization.k8s.io";
+    format!(
+        "{rights}---\napiVersion: {api}/v1\nkind: ClusterRole\nmetadata: {{name: discovery}}\n\
+         rules: [{{nonResourceURLs: ['/api', '/api/*', '/apis', '/apis/*'], verbs: [get]}}]\n---\n\
+         apiVersion: {api}/v1\nkind: ClusterRoleBinding\nmetadata: {{name: discovery}}\n\
+         roleRef: {{apiGroup: {api}, kind: ClusterRole, name: discovery}}\n\
+         subjects: [{{apiGroup: {api}, kind: User, name: '{HUB}'}}]\n"
+    )
+}
+
+/// What `kubectl describe` says of an object in `shop`, events and all.
+pub(crate) fn described(server: &ApiServer, kind: &str, name: &str) -> String {
+    kubectl(server, &["describe", kind, name, "-n", "shop"], "")
+}

@@ -165,15 +165,24 @@ impl Pair {
     }
 
     fn start_with(envoy: &Path, more: &[&str], endpoint: SocketAddr) -> Self {
+        Self::start_by(envoy, endpoint, |place, policy| {
+            place.write("fleet.yaml", policy);
+            Hub::start(place, "127.0.0.1:0", &[&["--trust-domain", DOMAIN], more].concat())
+        })
+    }
+
+    /// The same with another hub, which is handed this policy.
+    pub(crate) fn start_by(
+        envoy: &Path,
+        endpoint: SocketAddr,
+        hub: impl FnOnce(&Place, &str) -> Hub,
+    ) -> Self {
         let place = Place::new();
         let (east, west) = ((free(), free(), endpoint), (free(), free(), backend::start("127.0.0.1")));
         let policy = "apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: fleet, namespace: shop}\nspec:\n  \
             targetRefs: [{group: tidegate.dev, kind: Fleet, name: default}]\n  healthCheck: {active: {type: TCP, interval: 1s}}\n";
-        place.write(
-            "fleet.yaml",
-            &[cluster(EAST, "us", east.1), cluster(WEST, "eu", west.1), policy.to_owned()].concat(),
-        );
-        let hub = Hub::start(&place, "127.0.0.1:0", &[&["--trust-domain", DOMAIN], more].concat());
+        let fleet = [cluster(EAST, "us", east.1), cluster(WEST, "eu", west.1), policy.to_owned()].concat();
+        let hub = hub(&place, &fleet);
         let socket = format!("unix:{}", place.at("west.sock").display());
         let east = side(&place, &hub, envoy, EAST, "127.0.0.1:0", east);
         let west = side(&place, &hub, envoy, WEST, &socket, west);

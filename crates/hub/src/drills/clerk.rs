@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Under this name it is kept.
-const KEPT: &str = "drillSchedules";
+pub(super) const KEPT: &str = "drillSchedules";
 /// Schedules are looked at so often.
 const EVERY: Duration = Duration::from_secs(5);
 /// So many of the next times are shown.
@@ -28,7 +28,7 @@ const BEHIND: usize = 50;
 
 impl Office {
     /// The schedules of the policy that is in force.
-    fn schedules(&self) -> (Vec<DrillSchedule>, Arc<crate::office::Published>) {
+    pub(super) fn schedules(&self) -> (Vec<DrillSchedule>, Arc<crate::office::Published>) {
         let policy = self.newest();
         let texts = policy.objects.iter().filter(|(key, _)| key.starts_with("DrillSchedule "));
         let files = texts.map(|(_, it)| SourceFile { path: it.source.clone(), text: it.text.clone() });
@@ -175,7 +175,7 @@ fn unknown(drill: &str) -> String {
     format!("the policy has no Drill {drill}; one with commands (Exec) runs from the command line only")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -6,6 +6,7 @@ mod clerk;
 mod left;
 mod lines;
 mod outline;
+mod picture;
 mod runner;
 mod schedule;
 mod shelf;
@@ -15,6 +16,9 @@ pub(crate) use clerk::follow;
 pub(crate) use left::clear;
 pub(crate) use lines::Stream;
 pub use outline::ReportRefusal;
+pub(crate) use picture::{Picture, Runs};
+#[cfg(test)]
+pub(crate) use picture::{Slot, Upcoming};
 pub use runner::DrillRefusal;
 pub(crate) use runner::{Drilling, Wish};
 pub(crate) use shelf::{DRILL_REPORTS, DRILLS, Kept};

@@ -41,7 +41,7 @@ pub(crate) struct Drilling {
     /// The drill that runs, or the last one.
     current: Mutex<Option<Arc<Current>>>,
     /// What is kept of the drill that runs. Held while it is written.
-    ledger: Mutex<Option<Ledger>>,
+    pub(super) ledger: Mutex<Option<Ledger>>,
     /// Held while schedules are read and kept.
     pub(super) schedules: Mutex<()>,
 }

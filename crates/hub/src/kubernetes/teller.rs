@@ -1,13 +1,17 @@
 //! Tells the objects of the API that policy comes from what became of them in each cluster: the shell around `tidegate_status`.
 //! Nothing waits for it; of several hubs on one API one does it.
 
-use super::settled::{News, Settled, Wanted};
+use super::{
+    condition, drilled,
+    happened::{Cluster, Halted, Looks, Sight},
+    settled::{News, Settled, Wanted},
+};
 use crate::{
-    office::{Judged, Office, Published},
-    store::StoreError,
+    drills::Picture,
+    office::{Judged, Office, OfficeError, Published},
     view::{ClusterView, ObjectInCluster, ObjectState},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
@@ -16,6 +20,7 @@ use std::{
 use tidegate_discovery::kube::{FleetObject, KubeOptions};
 use tidegate_model::{ClusterName, Time};
 use tidegate_status::{
+    events::{Events, Happened},
     leader::{Candidate, stand},
     lease::Pace,
     statuses::{InCluster, Speaker, State, Subject, statuses},
@@ -40,37 +45,61 @@ const SPREAD: [&str; 4] = ["FailoverPolicy", "FailoverProfile", "TrafficShift", 
 /// A status names so many clusters at most, as deploy/crds has it; Programmed counts all.
 const MOST_CLUSTERS: usize = 1_000;
 
-/// Begins to stand for the lease, and tells while it leads, until `stop`.
+/// What tells, for whoever counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    writer: Writer,
+    events: Events,
+}
+
+impl Telling {
+    /// The rows for `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        tidegate_status::metrics::text(self.writer.counted(), self.events.counted())
+    }
+}
+
+/// Begins to stand for the lease. What comes back tells while it leads, until `stop`.
 pub(super) fn tell(
     options: &KubeOptions,
     office: Arc<Office>,
     stop: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
+) -> (Telling, impl Future<Output = ()> + use<>) {
     let client = options.client.clone();
+    let identity = std::env::var("POD_NAME").unwrap_or_else(|_| "hub".to_owned());
     let candidate = Candidate {
         namespace: client.default_namespace().to_owned(),
         name: LEASE.to_owned(),
-        identity: std::env::var("POD_NAME").unwrap_or_else(|_| "hub".to_owned()),
+        identity: identity.clone(),
         pace: Pace::default(),
     };
     let leadership = stand(client.clone(), candidate, stop.clone());
-    let writer = Writer::start(client, MANAGER, leadership);
-    async move {
-        stop.run_until_cancelled(run(writer, office)).await;
-    }
+    let writer = Writer::start(client.clone(), MANAGER, leadership.clone());
+    let telling = Telling { writer, events: Events::start(client, CONTROLLER, &identity, leadership) };
+    let run = run(telling.clone(), office);
+    let until_stop = async move {
+        stop.run_until_cancelled(run).await;
+    };
+    (telling, until_stop)
 }
 
-async fn run(writer: Writer, office: Arc<Office>) {
+async fn run(Telling { writer, events }: Telling, office: Arc<Office>) {
     let origin = Instant::now();
-    let mut settled = Settled::default();
+    let (mut settled, mut looks) = (Settled::default(), Looks::default());
     let mut failing = false;
     loop {
         let began = Instant::now();
         let seen = Arc::clone(&office);
         match tokio::task::spawn_blocking(move || look(&seen)).await {
-            Ok(Ok(wanted)) => {
+            Ok(Ok(seen)) => {
                 failing = false;
-                hand_in(&writer, settled.take(Time::from_origin(origin.elapsed()), wanted));
+                let now = Time::from_origin(origin.elapsed());
+                hand_in(&writer, settled.take(now, seen.wanted));
+                let happened = looks.take(now, seen.sight).into_iter();
+                happened.filter_map(|news| about(&seen.judged, news)).for_each(|it| {
+                    // What is too much is counted.
+                    let _ = events.tell(it);
+                });
             }
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -93,11 +122,40 @@ fn hand_in(writer: &Writer, news: News) {
         }
         writer.want(object, status);
     }
-    news.gone.iter().for_each(|object| writer.forget(object));
+    for object in news.gone {
+        match &*object.kind {
+            // It may be there and not for the whole fleet any more.
+            "Gateway" => writer.withdraw(object, CONTROLLER),
+            _ => writer.forget(&object),
+        }
+    }
 }
 
-/// What all objects are to be told now.
-fn look(office: &Office) -> Result<Vec<Wanted>, StoreError> {
+/// The event of an object of the API; `None` if it has no such object.
+fn about(judged: &Judged, news: super::happened::News) -> Option<Happened> {
+    let is = |it: &&Arc<FleetObject>| key(it) == news.object;
+    let object = subject(judged.objects.iter().find(is)?);
+    let super::happened::News { warning, reason, action, note, .. } = news;
+    Some(Happened { object: object.object, uid: object.uid, warning, reason, action, note })
+}
+
+/// As policies name an object.
+fn key(FleetObject { subject, .. }: &FleetObject) -> String {
+    match &subject.namespace {
+        Some(namespace) => format!("{} {namespace}/{}", subject.kind, subject.name),
+        None => format!("{} {}", subject.kind, subject.name),
+    }
+}
+
+/// What one look shows.
+struct Seen {
+    judged: Arc<Judged>,
+    wanted: Vec<Wanted>,
+    sight: Sight,
+}
+
+/// What all objects are to be told now, and what there is to compare with the next look.
+fn look(office: &Office) -> Result<Seen, OfficeError> {
     let (judged, policy) = office.judged();
     let views = office.cluster_views()?;
     let mut versions = BTreeMap::new();
@@ -118,17 +176,44 @@ fn look(office: &Office) -> Result<Vec<Wanted>, StoreError> {
         }
         _ => Vec::new(),
     };
-    Ok(wanted(&judged, &views, &versions, stands))
+    let has_drills = judged.objects.iter().any(|it| it.subject.kind.starts_with("Drill"));
+    let drills = if has_drills { office.drill_picture()? } else { Picture::default() };
+    let wanted = wanted(&judged, &views, &versions, &drills, stands);
+    let sight = Sight {
+        clusters: views.iter().map(|it| (it.cluster.to_string(), cluster(it))).collect(),
+        halted: office.halted().map(|(target, halt)| Halted {
+            target,
+            changed: policy.since.iter().filter(|(_, at)| **at == target).map(|(it, _)| it.clone()).collect(),
+            cluster: halt.cluster().map(ToString::to_string),
+            why: halt.to_string(),
+        }),
+        shifts: wanted.iter().filter(|it| in_force(it)).map(|it| full_name(&it.object)).collect(),
+        drills,
+    };
+    Ok(Seen { judged, wanted, sight })
+}
+
+fn cluster(view: &ClusterView) -> Cluster {
+    let joined = view.certificate_ends.is_some() && !view.revoked;
+    Cluster { joined, revoked: view.revoked, connected: view.connected }
+}
+
+/// Whether it is a shift that every cluster carries out.
+fn in_force(wanted: &Wanted) -> bool {
+    let conditions = wanted.status["conditions"].as_array().into_iter().flatten();
+    let mut programmed = conditions.filter(|it| it["type"] == "Programmed");
+    wanted.object.kind == "TrafficShift" && programmed.any(|it| it["status"] == "True")
+}
+
+/// `NAMESPACE/NAME`.
+fn full_name(object: &Object) -> String {
+    format!("{}/{}", object.namespace.as_deref().unwrap_or_default(), object.name)
 }
 
 /// The name of an object and since when it is what it is, if it is handed out as it is written: neither with a mistake, nor rolled
 /// back.
 fn handed(policy: &Published, object: &FleetObject) -> Option<(String, u64)> {
-    let subject = &object.subject;
-    let key = match &subject.namespace {
-        Some(namespace) => format!("{} {namespace}/{}", subject.kind, subject.name),
-        None => format!("{} {}", subject.kind, subject.name),
-    };
+    let (subject, key) = (&object.subject, key(object));
     let out = policy.objects.get(&key).filter(|it| it.source == subject.path && it.text == object.text);
     let since = policy.since.get(&key).copied().unwrap_or(0);
     out.is_some().then_some((key, since))
@@ -139,6 +224,7 @@ fn wanted(
     judged: &Judged,
     views: &[ClusterView],
     versions: &BTreeMap<u64, Option<String>>,
+    drills: &Picture,
     stands: impl Fn(&FleetObject) -> Vec<InCluster>,
 ) -> Vec<Wanted> {
     let subjects: Vec<Subject> = judged.objects.iter().map(|it| subject(it)).collect();
@@ -154,10 +240,15 @@ fn wanted(
     let of = |(object, mut status): (Object, Value)| {
         let waits = |it: &InCluster| matches!(it.state, State::Accepted | State::Unknown);
         let mut settled = !states.get(&object).is_some_and(|states| states.iter().any(waits));
-        if object.kind == "FleetCluster" {
-            let view = views.iter().find(|it| it.cluster.as_str() == object.name);
-            let generation = generations.get(&object).copied().flatten();
-            settled &= cluster_status(&mut status, view, versions, generation);
+        let generation = generations.get(&object).copied().flatten();
+        match &*object.kind {
+            "FleetCluster" => {
+                let view = views.iter().find(|it| it.cluster.as_str() == object.name);
+                settled &= cluster_status(&mut status, view, versions, generation);
+            }
+            "Drill" => drilled::drill(&mut status, &full_name(&object), generation, drills),
+            "DrillSchedule" => drilled::schedule(&mut status, &full_name(&object), generation, drills),
+            _ => {}
         }
         if let Some(list) = status.get_mut("clusters").and_then(Value::as_array_mut) {
             list.truncate(MOST_CLUSTERS);
@@ -184,14 +275,7 @@ fn cluster_status(
     let away = if connected { ("Connected", "") } else { ("Away", "the hub hears no agent of it") };
     let conditions = [("Joined", joined, (because, why)), ("Connected", connected, away)];
     if let Some(list) = status.get_mut("conditions").and_then(Value::as_array_mut) {
-        for (kind, so, (reason, message)) in conditions {
-            let so = if so { "True" } else { "False" };
-            let mut condition = json!({"type": kind, "status": so, "reason": reason, "message": message});
-            if let Some(generation) = generation {
-                condition["observedGeneration"] = generation.into();
-            }
-            list.push(condition);
-        }
+        list.extend(conditions.map(|(kind, so, why)| condition(kind, so, why, generation)));
     }
     if let Some(version) = view.and_then(|view| versions.get(&view.applied)?.as_ref()) {
         status["policyVersion"] = version.as_str().into();

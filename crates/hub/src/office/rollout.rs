@@ -189,6 +189,14 @@ impl Office {
         Ok(self.store.history()?.into_iter().map(view).collect())
     }
 
+    /// The rollout that has halted: its policy, and why.
+    pub(crate) fn halted(&self) -> Option<(u64, waves::Halt)> {
+        let rolling = self.rolling();
+        let rollout = rolling.rollout.as_ref()?;
+        let Phase::Halted(halt) = &rollout.phase else { return None };
+        Some((rollout.target, halt.clone()))
+    }
+
     /// Where the rollout stands; `None` before the first policy.
     pub(crate) fn waves_view(&self, now: Instant) -> Result<Option<WavesView>, StoreError> {
         let sight = self.sight()?;

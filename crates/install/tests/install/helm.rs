@@ -75,6 +75,9 @@ fn the_chart_says_what_the_command_says() {
         [agent::objects(&crate::joined()), hub::objects(&crate::git()), gateways::objects(&gateways)]
             .concat();
     assert_same(&all, installed);
+    let of_kubernetes =
+        json!({"image": image, "agent": {"enabled": false}, "hub": {"enabled": true, "kubernetes": true}});
+    assert_same(&of_kubernetes, hub::objects(&crate::of_kubernetes()));
 }
 
 #[test]
@@ -103,6 +106,7 @@ fn values_that_lack_something_or_are_wrong_are_told() {
             json!({"image": "x:1", "cluster": "a", "gateways": {"enabled": true, "region": "a"}}),
             "set gateways.zones",
         ),
+        (json!({"image": "x:1", "hub": {"enabled": true, "kubernetes": true, "git": "https://a"}}), "hub"),
     ] {
         let Some(found) = rendered(&values) else { return };
         let error = found.expect_err("something is missing");

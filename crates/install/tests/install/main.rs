@@ -64,8 +64,10 @@ pub(crate) fn hub() -> hub::Options {
         create_namespace: false,
         image: "registry.example/tidegate:0.1.0".to_owned(),
         policies: "tidegate-policies".to_owned(),
+        with_policies: When::Known(true),
         git: String::new(),
         with_git: When::Known(false),
+        with_kubernetes: When::Known(false),
         service: "LoadBalancer".to_owned(),
     }
 }
@@ -75,9 +77,15 @@ pub(crate) fn git() -> hub::Options {
     hub::Options {
         git: "https://git.example/fleet.git".to_owned(),
         with_git: When::Known(true),
+        with_policies: When::Known(false),
         service: "ClusterIP".to_owned(),
         ..hub()
     }
+}
+
+/// A hub that reads the API of its cluster.
+pub(crate) fn of_kubernetes() -> hub::Options {
+    hub::Options { with_kubernetes: When::Known(true), with_policies: When::Known(false), ..hub() }
 }
 
 pub(crate) fn gateways() -> gateways::Options {
@@ -114,6 +122,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("agent that joins a hub", agent::objects(&joined())),
         ("hub", hub::objects(&hub())),
         ("hub with a repository", hub::objects(&git())),
+        ("hub of its cluster's API", hub::objects(&of_kubernetes())),
         ("gateways", gateways::objects(&gateways())),
         ("gateways with credentials", gateways::objects(&with_credentials)),
     ]

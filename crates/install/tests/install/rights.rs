@@ -3,16 +3,32 @@
 use serde_json::Value;
 use std::{
     io::Write,
+    ops::Deref,
     process::{Command, Output, Stdio},
 };
 use tidegate_apiserver::{ApiServer, Options};
-use tidegate_install::{agent, crds, documents};
+use tidegate_install::{agent, crds, documents, hub};
 
 /// Kinds of which the small server knows nothing; their shapes are held elsewhere (`shapes.rs`).
 const NOT_SERVED: [&str; 5] =
     ["StatefulSet", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"];
 
-const ACCOUNT: &str = "system:serviceaccount:tidegate-system:tidegate-agent";
+const AGENT: &str = "system:serviceaccount:tidegate-system:tidegate-agent";
+const HUB: &str = "system:serviceaccount:tidegate-system:tidegate-hub";
+
+/// A server on which something is installed, and the account of that.
+struct Installed {
+    server: ApiServer,
+    account: &'static str,
+}
+
+impl Deref for Installed {
+    type Target = ApiServer;
+
+    fn deref(&self) -> &ApiServer {
+        &self.server
+    }
+}
 
 fn fed(command: &mut Command, text: &str) -> Output {
     let mut child =
@@ -27,17 +43,17 @@ fn apply(server: &ApiServer, text: &str) {
 }
 
 /// A server on which this is installed, as far as it serves the kinds.
-fn installed(options: &agent::Options) -> Option<ApiServer> {
+fn installed(objects: Vec<Value>, account: &'static str) -> Option<Installed> {
     let server = ApiServer::start_or_skip(&Options { rbac: true, ..Options::default() })?;
     apply(&server, &crds());
     for namespace in ["tidegate-system", "infra", "shop"] {
         assert!(server.kubectl().args(["create", "namespace", namespace]).output().unwrap().status.success());
     }
     let served = |it: &Value| server_knows(&server, it);
-    let objects: Vec<Value> = agent::objects(options).into_iter().filter(served).collect();
+    let objects: Vec<Value> = objects.into_iter().filter(served).collect();
     apply(&server, &documents(&objects));
     apply(&server, &documents(&objects));
-    Some(server)
+    Some(Installed { server, account })
 }
 
 fn server_knows(server: &ApiServer, object: &Value) -> bool {
@@ -51,21 +67,21 @@ fn server_knows(server: &ApiServer, object: &Value) -> bool {
     served.status.success() && String::from_utf8_lossy(&served.stdout).contains(&format!("\"{kind}\""))
 }
 
-/// What came of a command of the agents' account: whether it was done, and what was said.
-fn as_agent(server: &ApiServer, arguments: &[&str], text: &str) -> (bool, String) {
-    let output = fed(server.kubectl().args(["--as", ACCOUNT]).args(arguments), text);
+/// What came of a command of the account: whether it was done, and what was said.
+fn as_account(server: &Installed, arguments: &[&str], text: &str) -> (bool, String) {
+    let output = fed(server.kubectl().args(["--as", server.account]).args(arguments), text);
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), said)
 }
 
-fn may(server: &ApiServer, arguments: &[&str], text: &str) {
-    let (done, said) = as_agent(server, arguments, text);
+fn may(server: &Installed, arguments: &[&str], text: &str) {
+    let (done, said) = as_account(server, arguments, text);
     assert!(done, "{arguments:?}: {said}");
 }
 
-fn may_not(server: &ApiServer, arguments: &[&str], text: &str) {
-    let (done, said) = as_agent(server, arguments, text);
+fn may_not(server: &Installed, arguments: &[&str], text: &str) {
+    let (done, said) = as_account(server, arguments, text);
     assert!(!done && said.contains("forbidden"), "{arguments:?}: {said}");
 }
 
@@ -109,7 +125,7 @@ stringData: {password: secret}
 
 #[test]
 fn agents_can_do_what_they_need() {
-    let Some(server) = installed(&crate::agent()) else { return };
+    let Some(server) = installed(agent::objects(&crate::agent()), AGENT) else { return };
     apply(&server, POLICY);
     for kind in [
         "services",
@@ -156,7 +172,7 @@ fn agents_can_do_what_they_need() {
     let identity: Vec<Value> =
         agent::objects(&crate::agent()).into_iter().filter(|it| it["kind"] == "Secret").collect();
     apply(&server, &documents(&identity));
-    let (_, kept) = as_agent(
+    let (_, kept) = as_account(
         &server,
         &["get", "secret", "tidegate-agent-identity", "-n", "tidegate-system", "-o", "yaml"],
         "",
@@ -166,7 +182,7 @@ fn agents_can_do_what_they_need() {
 
 #[test]
 fn agents_can_do_nothing_else() {
-    let Some(server) = installed(&crate::agent()) else { return };
+    let Some(server) = installed(agent::objects(&crate::agent()), AGENT) else { return };
     apply(&server, POLICY);
     for namespace in ["tidegate-system", "shop"] {
         apply(&server, &SECRET.replace("NAMESPACE", namespace));
@@ -219,18 +235,39 @@ fn agents_can_do_nothing_else() {
 
 #[test]
 fn agents_read_certificates_where_they_are_let() {
-    let Some(server) = installed(&crate::joined()) else { return };
+    let Some(server) = installed(agent::objects(&crate::joined()), AGENT) else { return };
     apply(&server, &SECRET.replace("NAMESPACE", "infra"));
     may(&server, &["get", "secrets", "-A"], "");
     may_not(&server, &["delete", "secret", "theirs", "-n", "infra"], "");
 }
 
+/// That a hub does its work with these rights is held in `cli/tests/hub_kubernetes.rs`.
+#[test]
+fn a_hub_of_its_clusters_api_can_do_no_more_than_read_policy_and_tell() {
+    let Some(server) = installed(hub::objects(&crate::of_kubernetes()), HUB) else { return };
+    apply(&server, POLICY);
+    for kind in ["failoverpolicies", "failoverprofiles", "fleetclusters", "drillschedules"] {
+        may(&server, &["get", kind, "-A"], "");
+    }
+    may(&server, &["apply", "--server-side", "--subresource=status", "-f", "-"], STATUS);
+    may(&server, &["create", "-f", "-"], EVENT);
+    may(&server, &["create", "-f", "-"], &LEASE.replace("NAME", "tidegate-hub"));
+    for kind in ["secrets", "services", "nodes", "pods", "configmaps", "endpointslices"] {
+        may_not(&server, &["get", kind, "-A"], "");
+    }
+    apply(&server, &SECRET.replace("NAMESPACE", "tidegate-system"));
+    may_not(&server, &["get", "secret", "theirs", "-n", "tidegate-system"], "");
+    may_not(&server, &["apply", "--server-side", "-f", "-"], POLICY);
+    may_not(&server, &["delete", "failoverpolicy", "web", "-n", "shop"], "");
+    apply(&server, &LEASE.replace("NAME", "tidegate-agent"));
+    may_not(&server, &["get", "lease", "tidegate-agent", "-n", "tidegate-system"], "");
+    may_not(&server, &["delete", "lease", "tidegate-hub", "-n", "tidegate-system"], "");
+}
+
 #[test]
 fn nobody_else_has_any_rights() {
-    let accounts = ["hub", "gateways"];
-    for (what, objects) in
-        crate::all().into_iter().filter(|(what, _)| accounts.iter().any(|it| what.starts_with(it)))
-    {
+    let without = ["hub", "hub with a repository", "gateways", "gateways with credentials"];
+    for (what, objects) in crate::all().into_iter().filter(|(what, _)| without.contains(what)) {
         let rights =
             objects.iter().filter(|it| it["kind"].as_str().is_some_and(|kind| kind.contains("Role")));
         assert_eq!(rights.count(), 0, "{what}: neither asks the API for anything");

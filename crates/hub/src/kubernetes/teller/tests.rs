@@ -1,5 +1,6 @@
 use super::*;
 use crate::view::RejectedView;
+use serde_json::json;
 use tidegate_api::{Problem, SourceFile};
 
 fn object(kind: &'static str, name: &str) -> Arc<FleetObject> {
@@ -47,7 +48,7 @@ fn of(kind: &'static str, problems: Vec<Problem>, views: &[ClusterView], state: 
     let stands = |_: &FleetObject| {
         state.iter().map(|state| InCluster { cluster: "us-east".into(), state: state.clone() }).collect()
     };
-    let [wanted] = &wanted(&judged, views, &versions, stands)[..] else { panic!("one") };
+    let [wanted] = &wanted(&judged, views, &versions, &Picture::default(), stands)[..] else { panic!("one") };
     wanted.clone()
 }
 
