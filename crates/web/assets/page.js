@@ -126,8 +126,8 @@ function swap(html) {
   made.innerHTML = own ? own.createHTML(html) : html;
   main.replaceChildren(made.content);
   restore(kept);
-  const summary = main.querySelector(".attention li a, .attention h2");
-  if (summary) say(said, summary.textContent.trim());
+  const summary = main.querySelector("[data-said]");
+  if (summary) say(said, summary.dataset.said);
 }
 
 async function look() {

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "page/browsed.rs"]
+mod browsed;
+#[path = "../../cli/tests/drill/browser.rs"]
+mod browser;
 #[path = "page/fixture.rs"]
 mod fixture;
 #[path = "page/served.rs"]

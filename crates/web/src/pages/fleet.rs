@@ -66,6 +66,8 @@ struct Row<'a> {
 struct Page<'a> {
     attention: Vec<&'a Attention>,
     more: usize,
+    /// What a screen reader hears when it changes.
+    said: String,
     figures: Vec<(String, String, &'static str)>,
     wide: Html,
     tall: Html,
@@ -96,6 +98,7 @@ pub(super) fn main(ask: &Ask) -> String {
     rendered(&Page {
         attention: fleet.attention.iter().take(ATTENTION).collect(),
         more: fleet.attention.len().saturating_sub(ATTENTION),
+        said: words::summary(&fleet.attention),
         figures: figures(fleet),
         wide: map::map(fleet, columns, text, "map-wide", ask.now_ms),
         tall: map::map(fleet, 1, text, "map-tall", ask.now_ms),

@@ -117,6 +117,8 @@ fn key(name: &str, fleet: &Fleet) -> Option<String> {
 #[derive(Template)]
 #[template(path = "loss.html")]
 struct Detail<'a> {
+    /// Unique on its page.
+    id: &'a str,
     facts: &'a LossFacts,
     name: String,
     before: Html,
@@ -135,6 +137,7 @@ pub(super) fn detail(facts: &LossFacts, id: &str) -> Html {
     };
     let places = facts.places.iter().take(DETAILS);
     Html(rendered(&Detail {
+        id,
         before: picture(&facts.before, format!("{id}-before"), "now"),
         after: picture(&facts.after, format!("{id}-after"), &format!("after losing {name}")),
         name,

@@ -556,6 +556,22 @@ pub(crate) fn drills(now_ms: u64) -> DrillsFacts {
     }
 }
 
+/// A drill in its second phase.
+pub(crate) fn running(now_ms: u64) -> DrillFacts {
+    DrillFacts {
+        id: "drill-11".to_owned(),
+        drill: "shop/zone-loss".to_owned(),
+        target: "zone us-west-2c".to_owned(),
+        phase: "Fault".to_owned(),
+        started_at_ms: now_ms - 41_000,
+        phase_ends_at_ms: Some(now_ms + 19_000),
+        requests: Some((4100, 12)),
+        passed: None,
+        rto_ms: None,
+        why: None,
+    }
+}
+
 const TREND: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 480 140\"><style>path{fill:none;stroke:#0072b2;stroke-width:2}</style>\
     <path d=\"M20 100L200 40L320 110L460 112\"/><text x=\"20\" y=\"20\" font-size=\"12\">RTO, ms</text></svg>";
 
