@@ -66,21 +66,90 @@ impl Browser {
     }
 
     /// Opens a file in a window of this width, and waits until all of it is there.
+    #[allow(dead_code, reason = "not every page is a file")]
     pub(crate) fn open(&mut self, file: &Path, width: u32) {
-        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
-        self.ask("Emulation.setDeviceMetricsOverride", &size);
-        self.complaints.clear();
-        let went = self.ask("Page.navigate", &json!({"url": format!("file://{}", file.display())}));
-        assert_eq!(went["errorText"], Value::Null, "{went}");
-        let loaded = |it: &Value| it["method"] == "Page.loadEventFired";
-        self.until(loaded);
+        self.window(width, 900);
+        self.visit(&format!("file://{}", file.display()));
     }
 
-    /// What an expression of the page is.
+    /// How large the window is.
+    pub(crate) fn window(&mut self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.ask("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// Opens an address, and waits until all of it is there.
+    pub(crate) fn visit(&mut self, url: &str) {
+        self.complaints.clear();
+        let went = self.ask("Page.navigate", &json!({"url": url}));
+        assert_eq!(went["errorText"], Value::Null, "{went}");
+        self.until(|it| it["method"] == "Page.loadEventFired");
+    }
+
+    /// What an expression of the page is, or what it promises.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
-        let found = self.ask("Runtime.evaluate", &json!({"expression": expression, "returnByValue": true}));
+        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let found = self.ask("Runtime.evaluate", &asked);
         assert_eq!(found["exceptionDetails"], Value::Null, "{expression}: {found}");
         found["result"]["value"].clone()
+    }
+
+    /// Waits until an expression of the page is true; the page tells by itself, at each change of it.
+    #[allow(dead_code, reason = "not every page changes")]
+    pub(crate) fn wait(&mut self, expression: &str) {
+        let until = Instant::now() + LIMIT;
+        // A page that is left while it is asked cannot answer.
+        let asked = format!(
+            "new Promise(done => {{ const is = () => {{ try {{ return {expression} }} catch {{ return false }} }}; \
+             const look = () => {{ if (is()) {{ watch.disconnect(); done(true) }} }}; \
+             const watch = new MutationObserver(look); \
+             watch.observe(document, {{subtree: true, childList: true, characterData: true, attributes: true}}); \
+             setTimeout(() => done(false), 2000); look() }})"
+        );
+        while Instant::now() < until {
+            let asked = json!({"expression": asked, "returnByValue": true, "awaitPromise": true});
+            if self.send("Runtime.evaluate", &asked)["result"]["result"]["value"] == true {
+                return;
+            }
+        }
+        panic!("it does not come to {expression}: {}", self.value("document.body.innerText"));
+    }
+
+    /// Presses and releases the mouse on what a selector finds first, and can be seen.
+    #[allow(dead_code, reason = "not every page has something to click")]
+    pub(crate) fn click(&mut self, selector: &str) {
+        let at = self.value(&format!(
+            "(() => {{ const it = document.querySelector({}); it.scrollIntoView({{block: 'center'}}); \
+             const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] }})()",
+            json!(selector)
+        ));
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1});
+            self.ask("Input.dispatchMouseEvent", &event);
+        }
+    }
+
+    /// Presses a key that writes this text.
+    #[allow(dead_code, reason = "not every page is written into")]
+    pub(crate) fn key(&mut self, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.ask("Input.dispatchKeyEvent", &json!({"type": kind, "key": text, "text": text}));
+        }
+    }
+
+    /// Whether the reader's screen is dark.
+    #[allow(dead_code, reason = "not every page follows it")]
+    pub(crate) fn dark(&mut self, dark: bool) {
+        let value = if dark { "dark" } else { "light" };
+        let features = json!([{"name": "prefers-color-scheme", "value": value}]);
+        self.ask("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
+    /// All of the page as a picture, a PNG in base64.
+    #[allow(dead_code, reason = "not every page is kept as a picture")]
+    pub(crate) fn screenshot(&mut self) -> String {
+        let found = self.ask("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
+        found["data"].as_str().unwrap_or_default().to_owned()
     }
 
     /// As it is printed on A4 with half an inch around it; `false`: as on a screen again.
@@ -108,6 +177,13 @@ impl Browser {
     }
 
     fn ask(&mut self, method: &str, params: &Value) -> Value {
+        let answer = self.send(method, params);
+        assert_eq!(answer["error"], Value::Null, "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// The answer, whether it says that all is well or not.
+    fn send(&mut self, method: &str, params: &Value) -> Value {
         self.last_id += 1;
         let id = self.last_id;
         let mut message = json!({"id": id, "method": method, "params": params});
@@ -115,9 +191,7 @@ impl Browser {
             message["sessionId"] = self.session.clone().into();
         }
         self.socket.send(Message::text(message.to_string())).unwrap();
-        let answer = self.until(|it| it["id"] == id);
-        assert_eq!(answer["error"], Value::Null, "{method}: {answer}");
-        answer["result"].clone()
+        self.until(|it| it["id"] == id)
     }
 
     fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
