@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
 use tidegate_link::access::{Caller, Denied};
 use tidegate_model::ServiceName;
+use tidegate_status::webhook::Counts;
 use tokio::sync::{mpsc, oneshot};
 
 /// One answer to `/api/v1/decisions` holds at most so many records.
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) agent: Arc<str>,
     /// Who tells the objects of a Kubernetes API, where there is one.
     pub(crate) telling: Option<Telling>,
+    /// What became of events for webhooks, where there are any.
+    pub(crate) hooks: Option<Arc<Counts>>,
 }
 
 /// The routes of the admin address.
@@ -155,6 +158,7 @@ async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure>
     let status = ask(&shared, Ask::Status).await?;
     let mut text = metrics::text(&status, shared.timeline.last());
     text.extend(shared.telling.as_ref().map(Telling::metrics));
+    text.extend(shared.hooks.as_ref().map(|it| it.metrics()));
     Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

@@ -5,6 +5,7 @@ use crate::{
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
     entrance::{self, Doors, Listen, ListenError},
+    hooks,
     hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
@@ -40,6 +41,10 @@ use tidegate_link::{
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
+use tidegate_status::{
+    leader::Leadership,
+    webhook::{WebhookError, Webhooks},
+};
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -75,6 +80,8 @@ pub struct AgentConfig {
     pub replicas_name: Option<String>,
     /// A file of addresses of gateways' names, which come before those of the machine's resolver.
     pub hosts: Option<PathBuf>,
+    /// Who is told what happens.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// Why an agent cannot run.
@@ -123,6 +130,9 @@ pub enum AgentError {
     /// It does not belong to the hub's fleet.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// Webhooks cannot be told.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The file of hosts cannot be used.
     #[error(transparent)]
     Hosts(#[from] HostsError),
@@ -243,8 +253,16 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         let (asks, timeline) = (ask_tx.clone(), Arc::clone(&timeline));
         teller::start(options, board, cluster.clone(), asks, timeline, stop.clone())
     });
-    let router =
-        admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling });
+    let hooks = match &config.webhooks {
+        Some(webhooks) => {
+            let leadership = telling.as_ref().map_or_else(Leadership::alone, |it| it.leadership.clone());
+            let own = (cluster.clone(), boot.0);
+            Some(hooks::start(webhooks, own, Arc::clone(&timeline), leadership, &stop)?)
+        }
+        None => None,
+    };
+    let shared = admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling, hooks };
+    let router = admin::router(shared);
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));

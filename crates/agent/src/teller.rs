@@ -11,7 +11,8 @@ use crate::{
     shell::wall_clock,
     timeline::Timeline,
 };
-use happened::{happened, turned};
+pub(crate) use happened::happened;
+use happened::turned;
 use kube::Client;
 use serde_json::Value;
 use settled::Settled;
@@ -56,6 +57,8 @@ const SWEEP_AFTER: Duration = Duration::from_secs(10);
 pub(crate) struct Telling {
     writer: Writer,
     events: Events,
+    /// Whether this replica is the one that tells.
+    pub(crate) leadership: Leadership,
 }
 
 impl Telling {
@@ -82,7 +85,7 @@ pub(crate) fn start(
     let leadership = stand(client.clone(), candidate, stop.clone());
     let writer = Writer::start(client.clone(), MANAGER, leadership.clone());
     let events = Events::start(client.clone(), CONTROLLER, &identity, leadership.clone());
-    let telling = Telling { writer: writer.clone(), events: events.clone() };
+    let telling = Telling { writer: writer.clone(), events: events.clone(), leadership: leadership.clone() };
     let teller = Teller {
         client,
         leadership,

@@ -3,6 +3,7 @@
 use crate::stop;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use http::Uri;
 use std::{
     fs,
     io::ErrorKind,
@@ -11,7 +12,7 @@ use std::{
     process::ExitCode,
     str::FromStr,
 };
-use tidegate_agent::{AgentConfig, HubOptions, IdentitySecret, KubeAccess, Listen};
+use tidegate_agent::{AgentConfig, HubOptions, IdentitySecret, KubeAccess, Listen, Webhooks, parse_url};
 use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
 
@@ -72,6 +73,13 @@ pub(crate) struct Args {
     /// cluster reaches them by a way of its own. Read at the start.
     #[arg(long, value_name = "FILE")]
     hosts: Option<PathBuf>,
+    /// Tell this address what happens (verdicts, failovers, shifts, drills, what gateways refuse) as `CloudEvents`; may be given several
+    /// times.
+    #[arg(long = "webhook", value_name = "URL", value_parser = parse_url)]
+    webhooks: Vec<Uri>,
+    /// A file with a token that webhooks are shown; read for each event.
+    #[arg(long, value_name = "FILE", requires = "webhooks")]
+    webhook_token_file: Option<PathBuf>,
     /// Stop when standard input ends: for whoever starts agents as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -116,6 +124,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         replicas: args.replicas,
         replicas_name: args.replicas_name,
         hosts: args.hosts,
+        webhooks: (!args.webhooks.is_empty())
+            .then_some(Webhooks { urls: args.webhooks, token: args.webhook_token_file }),
     };
     tidegate_agent::run(config, stop).await?;
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use std::{
+    fmt::Write as _,
     fs, io,
     path::PathBuf,
     sync::{
@@ -60,10 +61,14 @@ pub enum WebhookError {
     #[error("{0:?} is no address of a webhook\n  hint: http://HOST[:PORT]/PATH or https://...")]
     Url(String),
     /// There are too many.
-    #[error("{0} webhooks are too many; there may be {MAX_WEBHOOKS}\n  hint: one that passes events on to the others")]
+    #[error(
+        "{0} webhooks are too many; there may be {MAX_WEBHOOKS}\n  hint: one that passes events on to the others"
+    )]
     Many(usize),
     /// The authorities of this machine cannot be read.
-    #[error("the certificates of this machine's authorities cannot be read: {0}\n  hint: SSL_CERT_FILE may name another file")]
+    #[error(
+        "the certificates of this machine's authorities cannot be read: {0}\n  hint: SSL_CERT_FILE may name another file"
+    )]
     Roots(io::Error),
 }
 
@@ -74,7 +79,8 @@ pub enum WebhookError {
 pub fn parse_url(text: &str) -> Result<Uri, WebhookError> {
     let wrong = || WebhookError::Url(text.to_owned());
     let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let whole = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|it| !it.is_empty());
+    let whole =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|it| !it.is_empty());
     if whole { Ok(uri) } else { Err(wrong()) }
 }
 
@@ -88,16 +94,25 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Events that were taken, tries that were repeated, events that were lost, events that were held back as a flood.
+    /// The rows for `/metrics`.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, u64); 4] {
+    pub fn metrics(&self) -> String {
         let read = |it: &AtomicU64| it.load(Ordering::Relaxed);
-        [
-            ("told", read(&self.told)),
-            ("retried", read(&self.retried)),
-            ("lost", read(&self.lost)),
-            ("heldBack", read(&self.held_back)),
-        ]
+        let mut text = "# HELP tidegate_webhook_events_total Events for webhooks: taken by one, lost, held back as too many.\n\
+                        # TYPE tidegate_webhook_events_total counter\n"
+            .to_owned();
+        for (result, count) in [("told", &self.told), ("lost", &self.lost), ("held_back", &self.held_back)] {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "tidegate_webhook_events_total{{result=\"{result}\"}} {}", read(count));
+        }
+        let _ = writeln!(
+            text,
+            "# HELP tidegate_webhook_retries_total Tries of webhooks that are repeated.\n\
+             # TYPE tidegate_webhook_retries_total counter\n\
+             tidegate_webhook_retries_total {}",
+            read(&self.retried)
+        );
+        text
     }
 }
 
@@ -126,7 +141,8 @@ impl Teller {
             return Err(WebhookError::Many(webhooks.urls.len()));
         }
         let connector = HttpsConnectorBuilder::new().with_native_roots().map_err(WebhookError::Roots)?;
-        let client = Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
+        let client =
+            Client::builder(TokioExecutor::new()).build(connector.https_or_http().enable_http1().build());
         let counts = Arc::new(Counts::default());
         let queue = |url: &Uri| {
             let (sender, waiting) = mpsc::channel(WAITING);
@@ -225,7 +241,12 @@ impl Sender {
         if let Some(file) = &self.token {
             match fs::read_to_string(file) {
                 Ok(token) => request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim())),
-                Err(error) => return (Answer::Nothing, format!("the token in {} cannot be read: {error}", file.display())),
+                Err(error) => {
+                    return (
+                        Answer::Nothing,
+                        format!("the token in {} cannot be read: {error}", file.display()),
+                    );
+                }
             }
         }
         let request = match request.body(Full::new(body)) {
@@ -234,7 +255,8 @@ impl Sender {
         };
         match timeout(LIMIT, self.client.request(request)).await {
             Ok(Ok(answer)) => {
-                let after = answer.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.trim().parse().ok());
+                let after =
+                    answer.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.trim().parse().ok());
                 (Answer::Status(answer.status().as_u16(), after), format!("it answers {}", answer.status()))
             }
             Ok(Err(error)) => (Answer::Nothing, error.to_string()),

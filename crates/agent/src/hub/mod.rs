@@ -159,8 +159,13 @@ pub(crate) async fn open(
         in_force: in_force_tx,
     };
     let agent = agent_name(&member.cluster, boot);
-    let desk =
-        Desk::new(Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent, telling: None });
+    let desk = Desk::new(Shared {
+        asks: asks.clone(),
+        timeline: Arc::clone(&timeline),
+        agent,
+        telling: None,
+        hooks: None,
+    });
     let client = Client {
         desk,
         left,

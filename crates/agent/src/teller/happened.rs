@@ -7,7 +7,7 @@ use tidegate_model::{ClusterName, Phase, Share};
 use tidegate_status::{events::Happened, writer::Object};
 
 /// The event that a record of the timeline is; `None` if it is none, or too much for an API server.
-pub(super) fn happened(record: &Record, cluster: &ClusterName) -> Option<Happened> {
+pub(crate) fn happened(record: &Record, cluster: &ClusterName) -> Option<Happened> {
     let (reason, action, warning) = match record.kind {
         "poolChanged" => match record.phase? {
             Phase::Serving => ("PoolServing", "Verdict", false),

@@ -148,7 +148,8 @@ impl Browser {
     /// All of the page as a picture, a PNG in base64.
     #[allow(dead_code, reason = "not every page is kept as a picture")]
     pub(crate) fn screenshot(&mut self) -> String {
-        let found = self.ask("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
+        let found =
+            self.ask("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
         found["data"].as_str().unwrap_or_default().to_owned()
     }
 

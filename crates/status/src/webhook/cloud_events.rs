@@ -3,6 +3,7 @@
 //! The event is a CloudEvent 1.0 in structured mode (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>).
 
 use crate::events::Happened;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 pub struct Telling {
     /// Unique at its source: who gets it twice knows it again.
     pub id: String,
-    /// RFC 3339.
-    pub time: String,
+    /// When, in microseconds since 1970.
+    pub unix_micros: u64,
     /// What happened, and to what.
     pub happened: Happened,
     /// All that is known of it: a record of the timeline.
@@ -31,16 +32,18 @@ pub struct Telling {
 /// The event. `source` is whose word it is (`/clusters/us-east`), `held_back` how many before it were not told.
 #[must_use]
 pub fn cloud_event(source: &str, telling: &Telling, held_back: u64) -> Value {
-    let Telling { id, time, happened, record } = telling;
+    let Telling { id, unix_micros, happened, record } = telling;
+    let time = i64::try_from(*unix_micros).ok().and_then(|it| Timestamp::from_microsecond(it).ok());
     let object = &happened.object;
-    let name = object.namespace.as_ref().map_or_else(|| object.name.clone(), |it| format!("{it}/{}", object.name));
+    let name =
+        object.namespace.as_ref().map_or_else(|| object.name.clone(), |it| format!("{it}/{}", object.name));
     json!({
         "specversion": "1.0",
         "id": id,
         "source": source,
         "type": format!("dev.tidegate.{}", happened.reason),
         "subject": format!("{} {name}", object.kind),
-        "time": time,
+        "time": time.unwrap_or_default().to_string(),
         "datacontenttype": "application/json",
         "data": {
             "severity": if happened.warning { "warning" } else { "normal" },
@@ -114,7 +117,7 @@ mod tests {
         };
         let telling = Telling {
             id: "7-12".into(),
-            time: "2026-11-23T10:00:00.000001Z".into(),
+            unix_micros: 1_795_428_000_000_001,
             happened,
             record: json!({"seq": 12}),
         };
@@ -138,7 +141,8 @@ mod tests {
             Verdict::Again(pause) => pause.as_secs_f64(),
             _ => 0.0,
         };
-        let (short, long): (Vec<f64>, Vec<f64>) = (pauses(0).map(seconds).collect(), pauses(u32::MAX).map(seconds).collect());
+        let (short, long): (Vec<f64>, Vec<f64>) =
+            (pauses(0).map(seconds).collect(), pauses(u32::MAX).map(seconds).collect());
         assert_eq!(short, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 0.0]);
         assert_eq!(long, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 0.0]);
         assert_eq!(pauses(0).last(), Some(Verdict::Lost));
