@@ -7,7 +7,7 @@ use crate::{
     access,
     drills::{DrillQuery, DrillView, Fault, Refusal},
     hub::Report,
-    metrics,
+    metrics, otlp,
     shifts::{ShiftQuery, ShiftView},
     teller::Telling,
     timeline::{Record, Timeline},
@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) telling: Option<Telling>,
     /// What became of events for webhooks, where there are any.
     pub(crate) hooks: Option<Arc<Counts>>,
+    /// What became of spans, where there is a collector.
+    pub(crate) spans: Option<Arc<otlp::Counts>>,
 }
 
 /// The routes of the admin address.
@@ -159,6 +161,7 @@ async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure>
     let mut text = metrics::text(&status, shared.timeline.last());
     text.extend(shared.telling.as_ref().map(Telling::metrics));
     text.extend(shared.hooks.as_ref().map(|it| it.metrics()));
+    text.extend(shared.spans.as_ref().map(|it| it.metrics()));
     Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 

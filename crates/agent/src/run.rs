@@ -10,6 +10,7 @@ use crate::{
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     names::{Hosts, HostsError, Names},
+    otlp,
     passive::reports::Ended,
     pushes::Pushes,
     replicas::Telling,
@@ -48,6 +49,7 @@ use tidegate_status::{
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Endpoint;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
@@ -82,6 +84,8 @@ pub struct AgentConfig {
     pub hosts: Option<PathBuf>,
     /// Who is told what happens.
     pub webhooks: Option<Webhooks>,
+    /// Who gets traces of changes, decisions, pushes and ACKs.
+    pub collector: Option<Endpoint>,
 }
 
 /// Why an agent cannot run.
@@ -261,7 +265,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         }
         None => None,
     };
-    let shared = admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling, hooks };
+    let spans = config.collector.as_ref().map(|collector| {
+        otlp::start(collector, (cluster.clone(), boot.0), Arc::clone(&timeline), stop.clone())
+    });
+    let shared =
+        admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling, hooks, spans };
     let router = admin::router(shared);
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;

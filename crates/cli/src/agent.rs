@@ -12,7 +12,10 @@ use std::{
     process::ExitCode,
     str::FromStr,
 };
-use tidegate_agent::{AgentConfig, HubOptions, IdentitySecret, KubeAccess, Listen, Webhooks, parse_url};
+use tidegate_agent::{
+    AgentConfig, Collector, HubOptions, IdentitySecret, KubeAccess, Listen, Webhooks, parse_collector,
+    parse_url,
+};
 use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
 
@@ -80,6 +83,9 @@ pub(crate) struct Args {
     /// A file with a token that webhooks are shown; read for each event.
     #[arg(long, value_name = "FILE", requires = "webhooks")]
     webhook_token_file: Option<PathBuf>,
+    /// Send traces of what is decided, pushed to gateways and acknowledged to an OpenTelemetry collector, by OTLP over gRPC.
+    #[arg(long, value_name = "URL", value_parser = parse_collector)]
+    otlp: Option<Collector>,
     /// Stop when standard input ends: for whoever starts agents as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -126,6 +132,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         hosts: args.hosts,
         webhooks: (!args.webhooks.is_empty())
             .then_some(Webhooks { urls: args.webhooks, token: args.webhook_token_file }),
+        collector: args.otlp,
     };
     tidegate_agent::run(config, stop).await?;
     Ok(ExitCode::SUCCESS)

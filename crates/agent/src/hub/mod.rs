@@ -165,6 +165,7 @@ pub(crate) async fn open(
         agent,
         telling: None,
         hooks: None,
+        spans: None,
     });
     let client = Client {
         desk,
