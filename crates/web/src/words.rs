@@ -136,7 +136,8 @@ pub(crate) fn verdict(holds: impl Borrow<bool>, yes: &'static str, no: &'static 
 
 /// Requests or connections a second, with as many digits as mean something.
 pub(crate) fn rate(rate: impl Borrow<f64>) -> String {
-    let rate = *rate.borrow();
+    // The sum of nothing is -0.0.
+    let rate = *rate.borrow() + 0.0;
     if rate >= 10_000.0 {
         format!("{:.1}k/s", rate / 1000.0)
     } else if rate >= 1000.0 {

@@ -76,6 +76,8 @@ impl Browser {
     pub(crate) fn window(&mut self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.ask("Emulation.setDeviceMetricsOverride", &size);
+        // A picture of the whole page has none, so that the window must not leave room for it.
+        self.ask("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
     }
 
     /// Opens an address, and waits until all of it is there.
@@ -148,7 +150,8 @@ impl Browser {
     /// All of the page as a picture, a PNG in base64.
     #[allow(dead_code, reason = "not every page is kept as a picture")]
     pub(crate) fn screenshot(&mut self) -> String {
-        let found = self.ask("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
+        let found =
+            self.ask("Page.captureScreenshot", &json!({"format": "png", "captureBeyondViewport": true}));
         found["data"].as_str().unwrap_or_default().to_owned()
     }
 

@@ -140,7 +140,8 @@ fn no_page_has_a_serious_finding_of_axe() {
     for (width, dark) in [(1280, false), (1280, true), (390, false)] {
         browser.window(width, 900);
         browser.dark(dark);
-        for (name, path) in PAGES.into_iter().chain([("audit", "/audit"), ("trouble", "/services/shop/none")]) {
+        for (name, path) in PAGES.into_iter().chain([("audit", "/audit"), ("trouble", "/services/shop/none")])
+        {
             browser.visit(&stage.url(path));
             browser.value(&format!("{axe}; 0"));
             let found = browser.value(
@@ -184,7 +185,13 @@ fn what_changes_is_shown_without_a_reload_and_nothing_that_a_person_did_is_lost(
     browser.visit(&stage.url("/services/shop/web"));
     browser.wait("document.getElementById('live').textContent === 'Live'");
     let now = now_ms();
-    let lost = fixture::event(0, 99, ("poolChanged", Some(("use1-a/us-east-1b", Phase::Out)), Some("shop/web")), "shop/web us-east-1b: Serving to Out: 0 of 6 healthy", now);
+    let lost = fixture::event(
+        0,
+        99,
+        ("poolChanged", Some(("use1-a/us-east-1b", Phase::Out)), Some("shop/web")),
+        "shop/web us-east-1b: Serving to Out: 0 of 6 healthy",
+        now,
+    );
     let change = |told: &Told| {
         let mut web = told.web.lock().unwrap();
         (web.pools[1].phase, web.pools[1].healthy) = (Phase::Out, 0);
@@ -194,10 +201,18 @@ fn what_changes_is_shown_without_a_reload_and_nothing_that_a_person_did_is_lost(
     change(&told);
     told.change(|_| {});
     browser.wait("document.querySelector('#scroll-pools').textContent.match(/out/g).length === 2");
-    browser.wait("document.querySelector('#scroll-events').textContent.includes('us-east-1b: Serving to Out')");
-    assert!(browser.value("document.querySelector('#scroll-lanes').textContent").as_str().unwrap().contains("use1-a/us-east-1b"));
+    browser
+        .wait("document.querySelector('#scroll-events').textContent.includes('us-east-1b: Serving to Out')");
+    assert!(
+        browser
+            .value("document.querySelector('#scroll-lanes').textContent")
+            .as_str()
+            .unwrap()
+            .contains("use1-a/us-east-1b")
+    );
     browser.visit(&stage.url("/timeline"));
-    browser.wait("document.querySelector('#scroll-events').textContent.includes('us-east-1b: Serving to Out')");
+    browser
+        .wait("document.querySelector('#scroll-events').textContent.includes('us-east-1b: Serving to Out')");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
@@ -232,7 +247,9 @@ fn shifts_and_drills_begin_and_end_by_click() {
     browser.click("tbody tr:nth-child(1) button");
     browser.wait("document.querySelector('.done')?.textContent.includes('drill-10 has begun')");
     // Its progress is shown as it goes.
-    told.change(|fleet| (fleet.drills[0].phase, fleet.drills[0].requests) = ("Fault".to_owned(), Some((1200, 3))));
+    told.change(|fleet| {
+        (fleet.drills[0].phase, fleet.drills[0].requests) = ("Fault".to_owned(), Some((1200, 3)))
+    });
     browser.wait("document.querySelector('.steps .here')?.textContent === 'Fault'");
     browser.wait("document.querySelector('.card').textContent.includes('1200, 3 failed')");
     browser.click(".card summary");
@@ -243,7 +260,13 @@ fn shifts_and_drills_begin_and_end_by_click() {
     let done: Vec<&Action> = acted.iter().map(|(_, action)| action).collect();
     assert!(matches!(
         done[..],
-        [Action::Shift(_), Action::ExtendShift(..), Action::EndShift(_), Action::StartDrill(_), Action::EndDrill(_)]
+        [
+            Action::Shift(_),
+            Action::ExtendShift(..),
+            Action::EndShift(_),
+            Action::StartDrill(_),
+            Action::EndDrill(_)
+        ]
     ));
 }
 
