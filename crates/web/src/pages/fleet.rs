@@ -184,8 +184,8 @@ pub(super) fn room(of: &Capacity) -> Html {
         return Html("<span class=\"quiet\">nothing of it is healthy</span>".to_owned());
     }
     let load = of.load.map_or_else(|| "?".to_owned(), words::amount);
-    let text =
-        format!("{load} of {} {}, budget {}", words::amount(of.declared), of.unit, words::amount(of.budget));
+    let text = words::escaped(&format!("{load} of {} {}", words::amount(of.declared), of.unit));
+    let budget = words::amount(of.budget);
     let bar = svg.plain((120.0, 13.0));
     Html(format!(
         "<span class=\"room\">{bar}<span>{text}<span class=\"more\">, budget {budget}</span></span></span>"
