@@ -1,7 +1,11 @@
 //! How long pages of a fleet of 100 clusters and 10,000 services take to their first byte, over loopback, and how large they are. New: after a
 //! change, so that the page is rendered; again: what was rendered a moment ago. `cargo bench -p tidegate-web --bench page`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking and tells on its terminal")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking and tells on its terminal"
+)]
 #![allow(dead_code, reason = "the tests use the rest of the fixtures")]
 
 #[path = "../tests/page/fixture.rs"]

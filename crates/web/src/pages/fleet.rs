@@ -57,8 +57,9 @@ struct Row<'a> {
     /// The least headroom of its zones, and how full that is.
     tightest: Option<(String, Html)>,
     gateways: String,
-    /// Whether it reaches all the others.
+    /// Whether it reaches all the others, and whether that is old.
     sees_all: bool,
+    is_old: bool,
     heard: Html,
 }
 
@@ -172,6 +173,7 @@ fn row<'a>(region: &'a str, facts: &'a ClusterFacts, now_ms: u64) -> Row<'a> {
         tightest,
         gateways: format!("{connected} of {}", facts.gateways.len()),
         sees_all: facts.peers.iter().all(|peer| peer.state == "Reachable"),
+        is_old: matches!(facts.state, ClusterState::Lost | ClusterState::Unheard),
         heard: facts.heard_at_ms.map_or_else(|| Html("never".to_owned()), |at| words::ago(at, now_ms)),
     }
 }
@@ -179,14 +181,14 @@ fn row<'a>(region: &'a str, facts: &'a ClusterFacts, now_ms: u64) -> Row<'a> {
 /// How full a place is, as a bar and in words.
 pub(super) fn room(of: &Capacity) -> Html {
     let mut svg = crate::picture::Svg::default();
-    map::bar(&mut svg, (0.0, 3.0), (120.0, 7.0), of);
+    map::bar(&mut svg, (0.0, 3.0), (96.0, 7.0), of);
     if of.declared <= 0.0 {
         return Html("<span class=\"quiet\">nothing of it is healthy</span>".to_owned());
     }
     let load = of.load.map_or_else(|| "?".to_owned(), words::amount);
     let text = words::escaped(&format!("{load} of {} {}", words::amount(of.declared), of.unit));
     let budget = words::amount(of.budget);
-    let bar = svg.plain((120.0, 13.0));
+    let bar = svg.plain((96.0, 13.0));
     Html(format!(
         "<span class=\"room\">{bar}<span>{text}<span class=\"more\">, budget {budget}</span></span></span>"
     ))

@@ -170,13 +170,13 @@ fn used(permille: Option<u32>) -> Html {
         return Html("<span class=\"quiet\">not measured</span>".to_owned());
     };
     let mut svg = crate::picture::Svg::default();
-    let width = f64::from(permille.min(1500)) * 0.08;
-    svg.area("u-track", (0.0, 3.0), (80.0, 7.0), 1.5);
+    let width = f64::from(permille.min(1500)) * 0.06;
+    svg.area("u-track", (0.0, 3.0), (60.0, 7.0), 1.5);
     svg.area(if permille > 1000 { "u-over" } else { "u-load" }, (0.0, 3.0), (width, 7.0), 1.5);
     let over = if permille > 1000 { " <strong class=\"out\">✕ too much</strong>" } else { "" };
     Html(format!(
         "<span class=\"room\">{}<span>{}{over}</span></span>",
-        svg.plain((120.0, 13.0)),
+        svg.plain((90.0, 13.0)),
         words::permille(permille)
     ))
 }
