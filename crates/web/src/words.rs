@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn numbers_have_the_digits_that_mean_something() {
         assert_eq!(
-            [rate(0.0), rate(3.14), rate(312.4), rate(1234.0), rate(45_678.0)],
+            [rate(0.0), rate(3.12), rate(312.4), rate(1234.0), rate(45_678.0)],
             ["0/s", "3.1/s", "312/s", "1.23k/s", "45.7k/s"]
         );
         assert_eq!(
