@@ -4,6 +4,7 @@
 const PACE_MS = 500; // between two looks
 const SILENT_MS = 12_000; // three beats of the server
 const LIMIT_MS = 10_000; // for one look
+const HOLD_MS = 10_000; // of somebody who clicks or chooses
 const AWAY_MS = 5_000; // between looks while nobody tells of news
 
 const body = document.body;
@@ -120,6 +121,22 @@ function restore(kept) {
   }
 }
 
+// What is being clicked or chosen from must not be exchanged under the hand: the click would go nowhere.
+let pressed = false;
+let touchedAt = 0;
+addEventListener("pointerdown", () => ((pressed = true), (touchedAt = performance.now())), true);
+for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, () => setTimeout(() => (pressed = false)), true);
+addEventListener("keydown", () => (touchedAt = performance.now()), true);
+
+async function hands() {
+  for (;;) {
+    const since = performance.now() - touchedAt;
+    const chooses = document.activeElement?.tagName === "SELECT" && main.contains(document.activeElement);
+    if (since > HOLD_MS || !(pressed || chooses)) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
 function swap(html) {
   const kept = remember();
   const made = document.createElement("template");
@@ -149,6 +166,7 @@ async function look() {
     if (!now) throw new Error("The server does not answer as it should.");
     ahead = now - Date.now();
     shownAt = heardAt = performance.now();
+    await hands();
     version = answer.headers.get("x-tidegate-version");
     trouble = "";
     swap(text);

@@ -136,7 +136,8 @@ pub(crate) fn verdict(holds: impl Borrow<bool>, yes: &'static str, no: &'static 
 
 /// Requests or connections a second, with as many digits as mean something.
 pub(crate) fn rate(rate: impl Borrow<f64>) -> String {
-    let rate = *rate.borrow();
+    // The sum of nothing is -0.0.
+    let rate = *rate.borrow() + 0.0;
     if rate >= 10_000.0 {
         format!("{:.1}k/s", rate / 1000.0)
     } else if rate >= 1000.0 {
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn numbers_have_the_digits_that_mean_something() {
         assert_eq!(
-            [rate(0.0), rate(3.14), rate(312.4), rate(1234.0), rate(45_678.0)],
+            [rate(0.0), rate(3.12), rate(312.4), rate(1234.0), rate(45_678.0)],
             ["0/s", "3.1/s", "312/s", "1.23k/s", "45.7k/s"]
         );
         assert_eq!(

@@ -1,6 +1,10 @@
 //! The page as it is served and as a browser shows it, from facts that the test makes up.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and tells on its terminal"
+)]
 
 #[path = "page/browsed.rs"]
 mod browsed;

@@ -17,6 +17,9 @@ pub(crate) struct Browser {
     process: Child,
     socket: WebSocket<TcpStream>,
     last_id: u64,
+    /// Pages that were there wholly, until now and until the last click.
+    loads: u64,
+    loads_before_click: u64,
     /// Of the one tab.
     session: String,
     /// What the tab complained of since it was last asked.
@@ -55,7 +58,16 @@ impl Browser {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let (socket, _) = tungstenite::client(&url, stream).unwrap();
         let session = String::new();
-        let mut it = Self { process, socket, last_id: 0, session, complaints: Vec::new(), _profile: profile };
+        let mut it = Self {
+            process,
+            socket,
+            last_id: 0,
+            loads: 0,
+            loads_before_click: 0,
+            session,
+            complaints: Vec::new(),
+            _profile: profile,
+        };
         let target = it.ask("Target.createTarget", &json!({"url": "about:blank"}))["targetId"].clone();
         let attached = it.ask("Target.attachToTarget", &json!({"targetId": target, "flatten": true}));
         it.session = attached["sessionId"].as_str().unwrap().to_owned();
@@ -76,6 +88,8 @@ impl Browser {
     pub(crate) fn window(&mut self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.ask("Emulation.setDeviceMetricsOverride", &size);
+        // A picture of the whole page has none, so that the window must not leave room for it.
+        self.ask("Emulation.setScrollbarsHidden", &json!({"hidden": true}));
     }
 
     /// Opens an address, and waits until all of it is there.
@@ -123,6 +137,7 @@ impl Browser {
              const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] }})()",
             json!(selector)
         ));
+        self.loads_before_click = self.loads;
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1});
             self.ask("Input.dispatchMouseEvent", &event);
@@ -134,6 +149,30 @@ impl Browser {
     pub(crate) fn key(&mut self, text: &str) {
         for kind in ["keyDown", "keyUp"] {
             self.ask("Input.dispatchKeyEvent", &json!({"type": kind, "key": text, "text": text}));
+        }
+    }
+
+    /// Presses the key that goes to the next thing that can be used.
+    #[allow(dead_code, reason = "not every page is used by keys")]
+    pub(crate) fn tab(&mut self) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let event = json!({"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9});
+            self.ask("Input.dispatchKeyEvent", &event);
+        }
+    }
+
+    /// Whether scripts of pages that are opened from now on run.
+    #[allow(dead_code, reason = "not every page has one")]
+    pub(crate) fn scripts(&mut self, run: bool) {
+        self.ask("Emulation.setScriptExecutionDisabled", &json!({"value": !run}));
+    }
+
+    /// Waits until the page that a click leads to is there.
+    #[allow(dead_code, reason = "not every page leads to another")]
+    pub(crate) fn next(&mut self) {
+        // It may have been told of while the answer to the click was waited for.
+        while self.loads == self.loads_before_click {
+            self.until(|it| it["method"] == "Page.loadEventFired");
         }
     }
 
@@ -211,6 +250,7 @@ impl Browser {
             if complains {
                 self.complaints.push(value["params"].to_string());
             }
+            self.loads += u64::from(value["method"] == "Page.loadEventFired");
             if is_it(&value) {
                 return value;
             }

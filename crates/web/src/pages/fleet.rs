@@ -15,8 +15,9 @@ use serde::Serialize;
 
 /// Things to look at that are shown; the others are counted.
 const ATTENTION: usize = 12;
-/// Clusters in the table; the worst first.
+/// Clusters in the table: the worst first, and of those that are as they should be a few.
 const ROWS: usize = 60;
+const GOOD: usize = 12;
 
 /// The picture without its services, which have a list of their own.
 #[derive(Serialize)]
@@ -56,8 +57,9 @@ struct Row<'a> {
     /// The least headroom of its zones, and how full that is.
     tightest: Option<(String, Html)>,
     gateways: String,
-    /// Whether it reaches all the others.
+    /// Whether it reaches all the others, and whether that is old.
     sees_all: bool,
+    is_old: bool,
     heard: Html,
 }
 
@@ -83,7 +85,7 @@ struct Page<'a> {
 pub(super) fn main(ask: &Ask) -> String {
     let fleet = &*ask.fleet;
     let text = ask.query.text("q");
-    let columns = fleet.regions.len().clamp(1, 4);
+    let columns = fleet.regions.len().clamp(1, 3);
     let mut rows: Vec<Row<'_>> = fleet
         .regions
         .iter()
@@ -92,8 +94,10 @@ pub(super) fn main(ask: &Ask) -> String {
         .map(|(region, facts)| row(region, facts, ask.now_ms))
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.standing));
-    let left_out = rows.len().saturating_sub(ROWS);
-    rows.truncate(ROWS);
+    let bad = rows.iter().filter(|row| row.standing != Standing::Good).count();
+    let shown = if text.is_empty() { bad.clamp(GOOD, ROWS) } else { ROWS };
+    let left_out = rows.len().saturating_sub(shown);
+    rows.truncate(shown);
     let crossing = fleet.flows.iter().filter(|flow| flow.from != flow.to);
     rendered(&Page {
         attention: fleet.attention.iter().take(ATTENTION).collect(),
@@ -169,6 +173,7 @@ fn row<'a>(region: &'a str, facts: &'a ClusterFacts, now_ms: u64) -> Row<'a> {
         tightest,
         gateways: format!("{connected} of {}", facts.gateways.len()),
         sees_all: facts.peers.iter().all(|peer| peer.state == "Reachable"),
+        is_old: matches!(facts.state, ClusterState::Lost | ClusterState::Unheard),
         heard: facts.heard_at_ms.map_or_else(|| Html("never".to_owned()), |at| words::ago(at, now_ms)),
     }
 }
@@ -176,10 +181,15 @@ fn row<'a>(region: &'a str, facts: &'a ClusterFacts, now_ms: u64) -> Row<'a> {
 /// How full a place is, as a bar and in words.
 pub(super) fn room(of: &Capacity) -> Html {
     let mut svg = crate::picture::Svg::default();
-    map::bar(&mut svg, (0.0, 3.0), (120.0, 7.0), of);
+    map::bar(&mut svg, (0.0, 3.0), (96.0, 7.0), of);
+    if of.declared <= 0.0 {
+        return Html("<span class=\"quiet\">nothing of it is healthy</span>".to_owned());
+    }
     let load = of.load.map_or_else(|| "?".to_owned(), words::amount);
-    let text =
-        format!("{load} of {} {}, budget {}", words::amount(of.declared), of.unit, words::amount(of.budget));
-    let bar = svg.plain((120.0, 13.0));
-    Html(format!("<span class=\"room\">{bar}<span>{}</span></span>", words::escaped(&text)))
+    let text = words::escaped(&format!("{load} of {} {}", words::amount(of.declared), of.unit));
+    let budget = words::amount(of.budget);
+    let bar = svg.plain((96.0, 13.0));
+    Html(format!(
+        "<span class=\"room\">{bar}<span>{text}<span class=\"more\">, budget {budget}</span></span></span>"
+    ))
 }

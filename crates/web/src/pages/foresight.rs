@@ -5,7 +5,7 @@ use super::Ask;
 use crate::{
     Trouble,
     answer::rendered,
-    model::{Fleet, Foresight, LossFacts},
+    model::{Fleet, Foresight, LossFacts, Place},
     picture::bands,
     words::{self, Html},
 };
@@ -141,14 +141,27 @@ pub(super) fn detail(facts: &LossFacts, id: &str) -> Html {
         before: picture(&facts.before, format!("{id}-before"), "now"),
         after: picture(&facts.after, format!("{id}-after"), &format!("after losing {name}")),
         name,
-        places: places
-            .map(|(place, before, after)| (bands::place(place), used(*before), used(*after)))
-            .collect(),
+        places: places.map(|(place, before, after)| place_row(facts, place, (*before, *after))).collect(),
         more_places: facts.places.len().saturating_sub(DETAILS),
         sentences: &facts.sentences[..facts.sentences.len().min(DETAILS)],
         more: facts.sentences.len().saturating_sub(DETAILS),
         facts,
     }))
+}
+
+/// How full a place is before and after.
+fn place_row(
+    facts: &LossFacts,
+    place: &Place,
+    (before, after): (Option<u32>, Option<u32>),
+) -> (String, Html, Html) {
+    let is_lost = facts.lost.iter().any(|lost| match lost.split_once(' ') {
+        Some(("zone", name)) => place.zone.as_ref().is_some_and(|zone| zone.as_str() == name),
+        Some(("cluster", name)) => place.cluster.as_str() == name,
+        _ => false,
+    });
+    let gone = || Html("<span class=\"quiet\">lost</span>".to_owned());
+    (bands::place(place), used(before), if is_lost && after.is_none() { gone() } else { used(after) })
 }
 
 /// A utilisation as bar and number.
@@ -157,13 +170,13 @@ fn used(permille: Option<u32>) -> Html {
         return Html("<span class=\"quiet\">not measured</span>".to_owned());
     };
     let mut svg = crate::picture::Svg::default();
-    let width = f64::from(permille.min(1500)) * 0.08;
-    svg.area("u-track", (0.0, 3.0), (80.0, 7.0), 1.5);
+    let width = f64::from(permille.min(1500)) * 0.06;
+    svg.area("u-track", (0.0, 3.0), (60.0, 7.0), 1.5);
     svg.area(if permille > 1000 { "u-over" } else { "u-load" }, (0.0, 3.0), (width, 7.0), 1.5);
     let over = if permille > 1000 { " <strong class=\"out\">✕ too much</strong>" } else { "" };
     Html(format!(
         "<span class=\"room\">{}<span>{}{over}</span></span>",
-        svg.plain((120.0, 13.0)),
+        svg.plain((90.0, 13.0)),
         words::permille(permille)
     ))
 }

@@ -91,7 +91,8 @@ const STANDINGS: [(&str, Standing); 6] = [
 fn columns(query: &Query) -> Vec<(&'static str, String, &'static str)> {
     let by = query.text("sort");
     let column = |(key, name): (&'static str, &'static str)| {
-        let turned = by == key && !query.is_set("desc");
+        // The first click shows what is most worth a look at the top.
+        let turned = if by == key { !query.is_set("desc") } else { !matches!(key, "name" | "healthy") };
         let link = query.with(&[("sort", key), ("desc", if turned { "1" } else { "" }), ("page", "")]);
         let sorted = if by != key {
             "none"

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::ClusterName;
 
 const BOX: f64 = 268.0;
-const GUTTER: f64 = 104.0;
+const GUTTER: f64 = 118.0;
 const EDGE: f64 = 10.0;
 const REGION: f64 = 30.0;
 const HEAD: f64 = 28.0;
@@ -96,7 +96,7 @@ pub(crate) fn map(fleet: &Fleet, columns: usize, text: &str, id: &str, now_ms: u
         top = bottom + GAP * 1.5;
     }
     let width = 2.0 * EDGE + columns as f64 * (BOX + GUTTER);
-    let flows = map.flows(&fleet.flows);
+    let flows = map.flows(&fleet.flows, width);
     // Lines lie under boxes, and their words above.
     let body = format!("{}{}{}", flows.0, map.svg.body, flows.1);
     let size = (width, top.max(60.0));
@@ -303,30 +303,31 @@ impl Map {
     }
 
     /// The lines, and their words.
-    fn flows(&self, flows: &[Flow]) -> (String, String) {
+    fn flows(&self, flows: &[Flow], width: f64) -> (String, String) {
         let (mut lines, mut labels) = (Svg::default(), Svg::default());
         let shown = between(flows);
         let most = shown.iter().filter_map(|flow| flow.rate).fold(1.0, f64::max);
         let mut taken: Vec<(f64, f64)> = Vec::new();
         let mut used: BTreeMap<(usize, i64), f64> = BTreeMap::new();
+        // How many lines swing out beside a column already.
+        let mut beside: BTreeMap<usize, usize> = BTreeMap::new();
         for flow in shown {
-            let spot = |place: &Place| {
-                let cluster = Place { cluster: place.cluster.clone(), zone: None };
-                self.spots.get(place).or_else(|| self.spots.get(&cluster)).copied()
-            };
-            let (Some(from), Some(to)) = (spot(&flow.from), spot(&flow.to)) else { continue };
+            let (Some(from), Some(to)) = (self.spot(&flow.from), self.spot(&flow.to)) else { continue };
             let mark = words::standing(flow.standing);
-            let width = flow.rate.map_or(1.5, |rate| 2.0 + 8.0 * (rate / most).sqrt());
+            let thick = flow.rate.map_or(1.5, |rate| 2.0 + 8.0 * (rate / most).sqrt());
             let mut end = |spot: Spot| {
                 // Lines that begin or end at one row lie beside each other.
-                let beside = used.entry((spot.column, spot.y as i64)).or_insert(-width / 2.0);
-                *beside += width / 2.0 + 2.0;
-                Spot { y: spot.y + (*beside).min(14.0) - 4.0, ..spot }
+                let at = used.entry((spot.column, spot.y as i64)).or_insert(-thick / 2.0);
+                *at += thick / 2.0 + 2.0;
+                Spot { y: spot.y + (*at).min(14.0) - 4.0, ..spot }
             };
-            let curve = Curve::between(end(from), end(to));
-            lines.path(&format!("flow f-{}", mark.class), &curve.path(), Some(width), &sentence(flow));
-            lines.path(&format!("head h-{}", mark.class), &curve.head(width), None, "");
-            let (x, y) = free(&mut taken, curve.middle());
+            let number = beside.entry(from.column).or_default();
+            let curve = Curve::between(end(from), end(to), *number);
+            *number += usize::from(from.column == to.column);
+            lines.path(&format!("flow f-{}", mark.class), &curve.path(), Some(thick), &sentence(flow));
+            lines.path(&format!("head h-{}", mark.class), &curve.head(thick), None, "");
+            let (x, y) = curve.label();
+            let (x, y) = free(&mut taken, (x.min(width - 34.0), y));
             let rate = flow.rate.map_or_else(|| "planned".to_owned(), words::rate);
             labels.text(
                 &format!("m-flow s-{}", mark.class),
@@ -336,10 +337,21 @@ impl Map {
             );
             if let Some(failed) = flow.failed.filter(|failed| *failed > 0.0) {
                 let (x, y) = free(&mut taken, (x, y + 13.0));
-                labels.text("m-flow s-out", (x, y), Anchor::Middle, &format!("✕ {}", words::rate(failed)));
+                labels.text(
+                    "m-flow s-out",
+                    (x, y),
+                    Anchor::Middle,
+                    &format!("✕ {} fail", words::rate(failed)),
+                );
             }
         }
         (lines.body, labels.body)
+    }
+
+    /// Where a place is drawn; a zone that is not drawn is where its cluster is.
+    fn spot(&self, place: &Place) -> Option<Spot> {
+        let cluster = Place { cluster: place.cluster.clone(), zone: None };
+        self.spots.get(place).or_else(|| self.spots.get(&cluster)).copied()
     }
 }
 
@@ -364,10 +376,10 @@ struct Curve {
 }
 
 impl Curve {
-    fn between(from: Spot, to: Spot) -> Self {
+    fn between(from: Spot, to: Spot, number: usize) -> Self {
         let right = |spot: Spot| (spot.left + BOX, spot.y);
         if from.column == to.column {
-            let far = (GUTTER - 8.0).min(34.0 + (to.y - from.y).abs() * 0.16);
+            let far = 34.0 + (24 * (number % 3)) as f64;
             let (mut one, mut two) = (right(from), right(to));
             // One that comes back from where another one goes is not on top of it.
             (one.1, two.1) = (one.1 - 2.0, two.1 + 2.0);
@@ -398,9 +410,17 @@ impl Curve {
         format!("M{:.1} {:.1}L{x:.1} {:.1}L{x:.1} {:.1}Z", self.to.0, y, y - half, y + half)
     }
 
-    fn middle(&self) -> (f64, f64) {
+    /// Where its words stand: where it is farthest out, or nearer to its end, where fewer lines cross.
+    fn label(&self) -> (f64, f64) {
         let ((x1, y1), (x2, y2), (a, b)) = (self.from, self.to, self.swing);
-        ((x1 + x2) / 2.0 + 0.375 * (a + b), (y1 + y2) / 2.0 - 4.0)
+        let t: f64 = if a.signum() == b.signum() { 0.5 } else { 0.66 };
+        let u = 1.0 - t;
+        let near = |one: f64, two: f64, three: f64, four: f64| {
+            u * u * u * one + 3.0 * u * u * t * two + 3.0 * u * t * t * three + t * t * t * four
+        };
+        let x = near(x1, x1 + a, x2 + b, x2);
+        // Beside a box, never on it.
+        (if t == 0.5 { x.max(x1 + 46.0) } else { x }, near(y1, y1, y2, y2) + 4.0)
     }
 }
 

@@ -233,22 +233,22 @@ fn shifts_and_drills_begin_and_end_by_click() {
     browser.wait("document.getElementById('live').dataset.state === 'still'");
     browser.click(".confirm button");
     browser.wait("document.querySelector('.done')?.textContent.includes('shift-8 has begun')");
-    browser.wait("document.querySelector('#scroll-shifts').textContent.includes('a <b>rack</b> burns')");
+    browser.wait("document.querySelector('#shifts').textContent.includes('a <b>rack</b> burns')");
     browser.value("document.getElementById('for-2').value = '4h'; 0");
-    browser.click("tbody tr:nth-child(2) form.row button");
+    browser.click("#shift-2 form.row button");
     browser.wait("document.querySelector('.done')?.textContent.includes('lasts longer')");
-    browser.wait("document.querySelector('tbody tr:nth-child(2)').textContent.includes('in 3 h 59 min')");
+    browser.wait("document.querySelector('#shift-2').textContent.includes('in 3 h 59 min')");
     browser.click("#end-shift-8 summary");
     browser.click("#end-shift-8 button");
     browser.wait("document.querySelector('.done')?.textContent.includes('shift-8 has ended')");
-    browser.wait("!document.querySelector('#scroll-shifts').textContent.includes('burns')");
+    browser.wait("!document.querySelector('#shifts').textContent.includes('burns')");
     browser.visit(&stage.url("/drills"));
     browser.click("tbody tr:nth-child(1) summary");
     browser.click("tbody tr:nth-child(1) button");
     browser.wait("document.querySelector('.done')?.textContent.includes('drill-10 has begun')");
     // Its progress is shown as it goes.
     told.change(|fleet| {
-        (fleet.drills[0].phase, fleet.drills[0].requests) = ("Fault".to_owned(), Some((1200, 3)))
+        (fleet.drills[0].phase, fleet.drills[0].requests) = ("Fault".to_owned(), Some((1200, 3)));
     });
     browser.wait("document.querySelector('.steps .here')?.textContent === 'Fault'");
     browser.wait("document.querySelector('.card').textContent.includes('1200, 3 failed')");
@@ -285,4 +285,59 @@ fn a_page_says_that_it_has_lost_the_connection_and_how_old_it_is_and_comes_back(
     told.change(|fleet| fleet.attention[0].text = "It is back".to_owned());
     browser.wait("document.querySelector('.attention').textContent.includes('It is back')");
     browser.wait("document.getElementById('live').textContent === 'Live'");
+}
+
+#[test]
+fn without_a_script_everything_is_read_and_done_all_the_same() {
+    let test = "without_a_script_everything_is_read_and_done_all_the_same";
+    let Some(mut browser) = started(test) else { return };
+    let (told, stage) = stage();
+    browser.window(1280, 900);
+    browser.scripts(false);
+    browser.visit(&stage.url("/"));
+    let head = browser.value("document.getElementById('live').textContent");
+    assert!(head.as_str().unwrap().starts_with("As of "), "{head}");
+    assert_eq!(browser.value("document.querySelector('noscript').innerHTML.includes('refresh')"), true);
+    browser.visit(&stage.url("/services"));
+    browser.click("thead th:nth-child(4) a");
+    browser.next();
+    assert_eq!(
+        browser.value("document.querySelector('tbody th').textContent"),
+        "shop/cart",
+        "the farthest from home"
+    );
+    browser.visit(&stage.url("/shifts"));
+    browser.click("#end-shift-7 summary");
+    browser.click("#end-shift-7 button");
+    browser.next();
+    assert_eq!(
+        browser.value("document.querySelector('.done').textContent.includes('shift-7 has ended')"),
+        true
+    );
+    assert_eq!(told.acted.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn the_keyboard_reaches_everything_and_shows_where_it_is() {
+    let test = "the_keyboard_reaches_everything_and_shows_where_it_is";
+    let Some(mut browser) = started(test) else { return };
+    let (_told, stage) = stage();
+    browser.window(1280, 900);
+    browser.visit(&stage.url("/"));
+    let focus = "(() => { const it = document.activeElement; const style = getComputedStyle(it); const box = it.getBoundingClientRect(); \
+         return [it.tagName, it.id || it.textContent.trim().slice(0, 20), style.outlineStyle !== 'none', box.x >= 0 && box.width > 0] })()";
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        browser.tab();
+        let at = browser.value(focus);
+        if at[0] == "BODY" {
+            break;
+        }
+        assert_eq!((&at[2], &at[3]), (&true.into(), &true.into()), "where the keyboard is, is seen: {at}");
+        seen.push(at[1].as_str().unwrap().to_owned());
+    }
+    assert_eq!(seen[0], "Skip to content");
+    for it in ["Services", "q", "Show", "scroll-wide", "scroll-clusters"] {
+        assert!(seen.iter().any(|name| name == it), "{it} is not reached: {seen:?}");
+    }
 }
