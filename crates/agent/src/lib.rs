@@ -46,4 +46,4 @@ pub use hub::{HubError, HubOptions, IdentitySecret};
 pub use names::HostsError;
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::ShiftView;
-pub use tidegate_discovery::kube::KubeAccess;
+pub use tidegate_discovery::kube::{KubeAccess, MAX_PLACES, SecretPlace};
