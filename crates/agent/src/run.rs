@@ -32,7 +32,7 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{
     Snapshot, Sources, Updates,
-    kube::{AccessError, Board, KubeAccess, KubeOptions, Pace},
+    kube::{AccessError, Board, KubeAccess, KubeOptions, Pace, SecretPlace},
 };
 use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
@@ -64,6 +64,8 @@ pub struct AgentConfig {
     pub manifests: Vec<PathBuf>,
     /// The API of the cluster, if its objects are to be read from there.
     pub kubernetes: Option<KubeAccess>,
+    /// The Secrets that certificates are read of; all that may be read, if none are named.
+    pub certificates: Vec<SecretPlace>,
     /// The cluster it is for; without it, the one that it joined a hub as.
     pub cluster: Option<ClusterName>,
     /// The way to the hub; `None` for a cluster without one.
@@ -368,7 +370,8 @@ async fn manifests(
         Some(access) => {
             let (client, url) = access.client().await?;
             let saved = Some(config.state_dir.join(OBJECTS));
-            Some(KubeOptions { client, url, saved, pace: Pace::default() })
+            let certificates = config.certificates.clone();
+            Some(KubeOptions { client, url, certificates, saved, pace: Pace::default() })
         }
     };
     let (cluster, member) = match config.hub.clone() {

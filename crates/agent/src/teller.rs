@@ -214,7 +214,7 @@ impl Teller {
         let subjects: BTreeSet<Object> = judged.subjects.iter().map(|it| subject(it).object).collect();
         let kinds: BTreeMap<&str, &Object> = subjects.iter().map(|it| (&*it.kind, it)).collect();
         for like in kinds.into_values() {
-            match said_by(&self.client, MANAGER, like).await {
+            match said_by(&self.client, (MANAGER, CONTROLLER), like).await {
                 Ok(said) => {
                     let left = said.into_iter().filter(|it| !self.told.contains(it) && subjects.contains(it));
                     left.for_each(|it| self.writer.withdraw(it, CONTROLLER));

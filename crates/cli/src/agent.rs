@@ -13,8 +13,8 @@ use std::{
     str::FromStr,
 };
 use tidegate_agent::{
-    AgentConfig, Collector, HubOptions, IdentitySecret, KubeAccess, Listen, Webhooks, parse_collector,
-    parse_url,
+    AgentConfig, Collector, HubOptions, IdentitySecret, KubeAccess, Listen, MAX_PLACES, SecretPlace,
+    Webhooks, parse_collector, parse_url,
 };
 use tidegate_link::hub::JoinToken;
 use tidegate_model::ClusterName;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// The context of the kubeconfig; without it, its current one.
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    /// Where the certificates of HTTPS listeners are: a Secret, or all of a namespace. Without it, all Secrets that may be read.
+    #[arg(long, value_name = "NAMESPACE[/NAME]", requires = "kubernetes", value_delimiter = ',')]
+    certificates: Vec<SecretPlace>,
     /// The cluster that this agent is for: the name of its `FleetCluster`. One that joined a hub knows it.
     #[arg(long, value_name = "NAME")]
     cluster: Option<ClusterName>,
@@ -116,11 +119,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             args.cluster.as_ref().map_or("NAME", ClusterName::as_str)
         );
     }
+    if args.certificates.len() > MAX_PLACES {
+        bail!(
+            "--certificates names more than {MAX_PLACES} places\n  hint: name namespaces in place of their Secrets"
+        );
+    }
     small_pages();
     let stop = stop::token(args.exit_with_stdin);
     let config = AgentConfig {
         manifests: args.manifests,
         kubernetes: args.kubernetes.then_some(access),
+        certificates: args.certificates,
         cluster: args.cluster,
         hub,
         listen: args.listen,

@@ -1,6 +1,6 @@
 //! `tidegate install`: the manifests that install Tidegate in a Kubernetes cluster, on standard output. Nothing is asked or changed.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::ExitCode};
 use tidegate_install::{
@@ -67,9 +67,10 @@ pub(crate) struct Agent {
     /// Where the hub is. The agents join it with the tokens in the Secret tidegate-agent-join, one for each pod, below its name.
     #[arg(long, value_name = "HOST:PORT")]
     hub: Option<String>,
-    /// Let the agents read Secrets, for the certificates of HTTPS listeners. Roles know no types: it is all Secrets.
-    #[arg(long)]
-    read_certificates: bool,
+    /// Let the agents read these Secrets, for the certificates of HTTPS listeners: one, or all of a namespace, or `all` that there
+    /// are. Roles know no types: who may read all of a namespace may read its passwords, too.
+    #[arg(long, value_name = "NAMESPACE[/NAME]", value_delimiter = ',')]
+    read_certificates: Vec<String>,
 }
 
 #[derive(Debug, Parser)]
@@ -134,7 +135,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
             documents(&hub::objects(&options))
         }
         Command::Agent(args) => {
-            let options = args.options();
+            let options = args.options()?;
             options.check()?;
             documents(&agent::objects(&options))
         }
@@ -170,9 +171,15 @@ impl Hub {
 }
 
 impl Agent {
-    fn options(self) -> agent::Options {
+    fn options(self) -> Result<agent::Options> {
+        let (all, places): (Vec<String>, Vec<String>) =
+            self.read_certificates.into_iter().partition(|it| it == "all");
+        if !(all.is_empty() || places.is_empty()) {
+            bail!("--read-certificates says all and {}\n  hint: say one of both", places.join(","));
+        }
+        let certificates: Result<Vec<_>, _> = places.iter().map(|it| agent::Certificate::read(it)).collect();
         let Common { image, namespace, create_namespace } = self.common;
-        agent::Options {
+        Ok(agent::Options {
             namespace,
             create_namespace,
             image,
@@ -180,8 +187,9 @@ impl Agent {
             replicas: self.replicas.into(),
             with_hub: When::Known(self.hub.is_some()),
             hub: self.hub.unwrap_or_default(),
-            read_certificates: When::Known(self.read_certificates),
-        }
+            certificates: Many::These(certificates?),
+            all_certificates: When::Known(!all.is_empty()),
+        })
     }
 }
 

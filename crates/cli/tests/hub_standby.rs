@@ -6,12 +6,16 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpListener},
     path::Path,
     process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 use support::{
+    PAUSE,
     command::{Running, tidegate},
     hub::{ANY, Agent, Hub, Place, agent_command, bound},
     wait_until,
@@ -191,4 +195,54 @@ fn a_hub_that_stands_by_takes_over_a_rollout_and_the_first_one_steps_down() {
     let mut standby = Running::start(&mut hub(&place, "one", one, &["--standby-of", copy]));
     standby.until_said("that it stands by", bound("stands by: sends agents on"));
     drop((second, standby, west));
+}
+
+const DRILLS: &str = "\
+apiVersion: tidegate.dev/v1alpha1
+kind: Drill
+metadata: {name: leave, namespace: shop}
+spec:
+  target: {cluster: us-east}
+  fault: {type: Shift, expiresAfter: 60s}
+---
+apiVersion: tidegate.dev/v1alpha1
+kind: DrillSchedule
+metadata: {name: often, namespace: shop}
+spec: {drill: leave, cron: '* * * * *', timeZone: UTC}
+";
+
+#[test]
+fn a_hub_that_stands_by_runs_no_schedule_and_decides_no_slot_again() {
+    let place = Place::new();
+    place.write("clusters.yaml", CLUSTERS);
+    place.write("drills.yaml", DRILLS);
+    let copy = place.at("copy");
+    let copy = copy.to_str().unwrap();
+    let (one, two) = ((free(), free()), (free(), free()));
+    let mut first = serving(&mut hub(&place, "one", one, &["--copy-to", copy, "--copy-every", "1s"]));
+    let mut standby = Running::start(&mut hub(&place, "two", two, &["--standby-of", copy]));
+    standby.until_said("that it stands by", bound("stands by: sends agents on"));
+    standby.until_said("its admin address", bound("serves administration"));
+    let mut second = Hub { running: standby, listen: two.0, admin: two.1 };
+
+    // Within a minute a slot is due; nobody is connected, so it is skipped, which is a decision all the same.
+    let decided = "a drill is skipped";
+    let until = Instant::now() + Duration::from_secs(120);
+    while !first.running.said().contains(decided) {
+        assert!(Instant::now() < until, "{}", first.running.said());
+        sleep(PAUSE);
+    }
+    let seen = Instant::now();
+    wait_until("a copy that has it", || {
+        let age = second.json(&["hub", "status"])["copyAgeMs"].as_u64()?;
+        (Duration::from_millis(age) < seen.elapsed()).then_some(())
+    });
+    assert!(!second.running.said().contains(decided), "{}", second.running.said());
+    kill(&mut first);
+    let ran = second.ask(&["hub", "promote"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    second.running.until_said("that it serves agents", bound("serves agents"));
+    let runs = second.json(&["drill", "schedule"])["runs"].as_array().unwrap().clone();
+    let times: BTreeSet<&str> = runs.iter().map(|it| it["at"].as_str().unwrap()).collect();
+    assert!(!runs.is_empty() && times.len() == runs.len(), "a slot was decided twice: {runs:#?}");
 }

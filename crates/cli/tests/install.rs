@@ -49,7 +49,7 @@ fn manifests_are_printed_and_the_same_each_time() {
     for (arguments, kinds) in [
         (AGENT.as_slice(), ["kind: StatefulSet", "kind: ClusterRole", "kind: NetworkPolicy"]),
         (&hub, ["kind: StatefulSet", "kind: Namespace", "kind: PodDisruptionBudget"]),
-        (&of_kubernetes, ["kind: ClusterRoleBinding", "kind: RoleBinding", "- --kubernetes\n"]),
+        (&of_kubernetes, ["kind: ClusterRoleBinding", "kind: RoleBinding", "\"--kubernetes\""]),
         (&with_port, ["kind: Deployment", "kind: HorizontalPodAutoscaler", "kind: Service"]),
         (
             &["install", "crds"],

@@ -14,8 +14,9 @@ use std::{
 };
 use support::{
     command::{run, tidegate},
+    describe::described,
     hub::{ANY, Agent, Hub, Place},
-    kube::{GATEWAYS, apply, define, described, done, kubectl},
+    kube::{GATEWAYS, apply, define, done, kubectl},
     pair::get,
     wait_until, workspace,
 };

@@ -11,9 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    backend, envoy,
+    backend,
+    describe::described,
+    envoy,
     hub::{ANY, Hub},
-    kube::{HUB, apply, described, hub_rights, kubectl},
+    kube::{HUB, apply, hub_rights, kubectl},
     pair::{DOMAIN, EAST, Pair, WEST, get},
     wait_until, workspace,
 };

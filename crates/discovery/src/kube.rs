@@ -3,13 +3,14 @@
 //! Each kind is watched by a task of its own ([`watch`]), which does what a pure machine says ([`state`]); of what comes only
 //! what the loader reads is kept (`keep`, `object`), and what is held, and which lists are complete, is known in one place
 //! (`shelf`). Which kinds there are is a table (`kinds`); which of them the API serves is asked at a bounded pace (`served`).
-//! What is held lies on disk too (`saved`). How the API stands, anybody may ask ([`Board`]). A hub follows what is for the whole
+//! Where not all Secrets may be read, those that may are asked for one by one (`certificates`). What is held lies on disk too (`saved`). How the API stands, anybody may ask ([`Board`]). A hub follows what is for the whole
 //! fleet by a [`Follower`].
 //!
 //! Nothing is written to the API here.
 
 mod access;
 mod board;
+mod certificates;
 mod follower;
 mod keep;
 pub(crate) mod kinds;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use access::{AccessError, KubeAccess};
 pub use board::{ApiView, Board};
+pub use certificates::{MAX_PLACES, NoPlace, SecretPlace};
 pub use follower::{FleetObject, Followed, Follower, Unread};
 pub use state::Pace;
 pub use subjects::{Judged, Subject};
@@ -47,6 +49,8 @@ pub struct KubeOptions {
     pub client: Client,
     /// Where the API is, for people.
     pub url: String,
+    /// Where certificates are; of all Secrets that may be read, if nothing is said.
+    pub certificates: Vec<SecretPlace>,
     /// The file in which what was read is kept; without one, an agent whose API is away cannot start.
     pub saved: Option<PathBuf>,
     /// How long to wait for what.
@@ -78,8 +82,14 @@ pub(crate) fn watch_all(options: &KubeOptions, kinds: Kinds) -> (mpsc::Receiver<
         look_again: Arc::new(Notify::new()),
         origin: Instant::now(),
     };
-    for kind in ALL.iter().filter(|kind| kinds.has(kind)) {
+    let places = options.certificates.clone();
+    let is_watched =
+        |kind: &&kinds::Watched| kinds.has(kind) && (places.is_empty() || !certificates::is_kind(kind));
+    for kind in ALL.iter().filter(is_watched) {
         tokio::spawn(watch::Watcher::new(kind, shared.clone()).run());
+    }
+    if !places.is_empty() && kinds == Kinds::Cluster {
+        tokio::spawn(certificates::follow(shared.clone(), places));
     }
     tokio::spawn(served::follow(shared, serves));
     (taken, board)

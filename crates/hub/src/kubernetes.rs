@@ -37,7 +37,8 @@ impl Api {
     /// Begins to follow it; `changed` is told when there may be something new.
     pub(crate) async fn open(access: &KubeAccess, changed: &Arc<Notify>) -> Result<Self, AccessError> {
         let (client, url) = access.client().await?;
-        let options = KubeOptions { client, url, saved: None, pace: Pace::default() };
+        let options =
+            KubeOptions { client, url, certificates: Vec::new(), saved: None, pace: Pace::default() };
         let follower = Follower::start(&options, Arc::clone(changed));
         if timeout(START, follower.listed()).await.is_err() {
             tracing::warn!("the API at {} did not tell all within {} s", options.url, START.as_secs());

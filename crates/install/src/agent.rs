@@ -6,8 +6,8 @@ use crate::{
         api_access, api_mount, container_security, deny_all, disruption_budget, dns, field, labels, meta,
         namespace, network_policy, pod_security, pods, probe, selector, service_account, spread, tcp,
     },
-    rights::{Account, OURS, events, lease, read, tell},
-    values::{Number, When, host_port, image, name},
+    rights::{Account, OURS, events, lease, read, rule, tell},
+    values::{Many, Number, When, host_port, image, name},
 };
 use serde_json::{Value, json};
 
@@ -38,8 +38,56 @@ pub struct Options {
     pub hub: String,
     /// Whether there is a hub.
     pub with_hub: When,
-    /// Whether agents may read the cluster's Secrets, for the certificates of HTTPS listeners.
-    pub read_certificates: When,
+    /// The Secrets that agents may read, for the certificates of HTTPS listeners.
+    pub certificates: Many<Certificate>,
+    /// Whether they may read all, and look for them everywhere.
+    pub all_certificates: When,
+}
+
+/// Where certificates are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// The same as agents are told: `NAMESPACE`, or `NAMESPACE/NAME`.
+    pub place: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The name of the Secret, if it is one.
+    pub name: String,
+    /// Whether it is one, or all of the namespace.
+    pub with_name: When,
+}
+
+/// The most places of certificates, as agents take them.
+const MAX_CERTIFICATES: usize = 64;
+
+impl Certificate {
+    /// `NAMESPACE`, or `NAMESPACE/NAME`.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn read(text: &str) -> Result<Self, Wrong> {
+        let (namespace, secret) = text.split_once('/').map_or((text, None), |(it, rest)| (it, Some(rest)));
+        name("--read-certificates", namespace)?;
+        // Names of Secrets may have dots.
+        secret.map_or(Ok(()), |it| it.split('.').try_for_each(|part| name("--read-certificates", part)))?;
+        Ok(Self {
+            place: text.to_owned(),
+            namespace: namespace.to_owned(),
+            name: secret.unwrap_or_default().to_owned(),
+            with_name: When::Known(secret.is_some()),
+        })
+    }
+
+    /// Each place has a role of its own, for there may be several in a namespace.
+    fn rights(&self, account: &Account<'_>) -> Vec<Value> {
+        let secrets = ("", ["secrets"].as_slice());
+        let mut one = rule(secrets, &["get"]);
+        one["resourceNames"] = json!([self.name]);
+        let one = account.elsewhere(&self.namespace, &format!("{NAME}-certificate-{}", self.name), &[one]);
+        let list = rule(secrets, &["get", "list"]);
+        let all = account.elsewhere(&self.namespace, &format!("{NAME}-certificates"), &[list]);
+        [self.with_name.then(one), self.with_name.otherwise(all)].concat()
+    }
 }
 
 impl Options {
@@ -51,6 +99,14 @@ impl Options {
         name("--cluster", &self.cluster)?;
         if self.with_hub == When::Known(true) {
             host_port("--hub", &self.hub)?;
+        }
+        if let Many::These(places) = &self.certificates
+            && places.len() > MAX_CERTIFICATES
+        {
+            return Err(Wrong::new(
+                format!("--read-certificates names {} places", places.len()),
+                format!("name {MAX_CERTIFICATES} at most: a namespace stands for all of its Secrets"),
+            ));
         }
         Ok(())
     }
@@ -94,12 +150,14 @@ const READ: [(&str, &[&str]); 7] = [
 fn rights(options: &Options) -> Vec<Value> {
     let mut rules: Vec<Value> = READ.into_iter().map(read).collect();
     rules.extend([tell(ROUTING), tell(OURS), events()]);
-    // Roles know no types: who may read certificates may read all Secrets.
-    rules.extend(options.read_certificates.then([read(("", &["secrets"]))]));
+    // Roles know no types: who may read all certificates may read all Secrets.
+    rules.extend(options.all_certificates.then([read(("", &["secrets"]))]));
     let account = Account { name: NAME, namespace: &options.namespace, component: COMPONENT };
     let mut own = Vec::from(lease(NAME));
     own.push(json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": [IDENTITY], "verbs": ["get", "patch"]}));
-    [account.everywhere(&rules), account.at_home(&own)].concat()
+    let mut objects = [account.everywhere(&rules), account.at_home(&own)].concat();
+    objects.extend(options.certificates.flat_map(|it| it.rights(&account)));
+    objects
 }
 
 /// The Secret with the identities that the hub gave, a key for each replica.
@@ -150,6 +208,7 @@ fn arguments(options: &Options) -> Vec<Value> {
         replicas(REPLICAS),
     ]));
     arguments.extend(options.with_hub.otherwise([replicas(GATEWAYS)]));
+    arguments.extend(options.certificates.map(|it| json!(format!("--certificates={}", it.place))));
     arguments
 }
 

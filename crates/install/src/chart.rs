@@ -53,7 +53,18 @@ fn agent_options() -> agent::Options {
         replicas: Number::at("$.Values.agent.replicas"),
         hub: place("$.Values.agent.hub"),
         with_hub: When::If("$.Values.agent.hub"),
-        read_certificates: When::If("$.Values.agent.readCertificates"),
+        certificates: Many::Each(
+            "$.Values.agent.readCertificates",
+            "$certificate",
+            Box::new(agent::Certificate {
+                place: place("$certificate.namespace")
+                    + &place("empty $certificate.name | ternary \"\" (printf \"/%v\" $certificate.name)"),
+                namespace: place("$certificate.namespace"),
+                name: place("$certificate.name"),
+                with_name: When::If("$certificate.name"),
+            }),
+        ),
+        all_certificates: When::If("$.Values.agent.readAllSecrets"),
     }
 }
 

@@ -62,15 +62,20 @@ impl Account<'_> {
     pub(crate) fn everywhere(&self, rules: &[Value]) -> [Value; 2] {
         let name = format!("{}-{}", self.name, self.namespace);
         let meta = json!({"name": name, "labels": labels(self.component)});
-        self.bound("ClusterRole", &name, &meta, rules)
+        self.bound("ClusterRole", &meta, rules)
     }
 
     /// The same for its own namespace.
     pub(crate) fn at_home(&self, rules: &[Value]) -> [Value; 2] {
-        self.bound("Role", self.name, &meta(self.name, self.namespace, self.component), rules)
+        self.bound("Role", &meta(self.name, self.namespace, self.component), rules)
     }
 
-    fn bound(&self, kind: &str, name: &str, meta: &Value, rules: &[Value]) -> [Value; 2] {
+    /// The same for another namespace, in a role of this name.
+    pub(crate) fn elsewhere(&self, namespace: &str, name: &str, rules: &[Value]) -> [Value; 2] {
+        self.bound("Role", &meta(name, namespace, self.component), rules)
+    }
+
+    fn bound(&self, kind: &str, meta: &Value, rules: &[Value]) -> [Value; 2] {
         let subject = json!({"kind": "ServiceAccount", "name": self.name, "namespace": self.namespace});
         let version = format!("{API}/v1");
         [
@@ -79,7 +84,7 @@ impl Account<'_> {
                 "apiVersion": version,
                 "kind": format!("{kind}Binding"),
                 "metadata": meta,
-                "roleRef": {"apiGroup": API, "kind": kind, "name": name},
+                "roleRef": {"apiGroup": API, "kind": kind, "name": meta["name"]},
                 "subjects": [subject],
             }),
         ]

@@ -17,17 +17,20 @@ pub fn document(object: &Value) -> String {
 
 /// The same as part of a Helm template, with the separator: places are filled in, conditions and lists stand around what they are for.
 pub(crate) fn template(object: &Value) -> String {
-    let text = match wrapped(object) {
-        Some((word, what, item)) => {
-            format!("{{{{- {word} {what} }}}}\n---\n{}{{{{- end }}}}\n", document(item))
-        }
-        None => format!("---\n{}", document(object)),
-    };
+    let text = separated(object);
     let bare = [(format!("\"{}", BARE.0), "{{ "), (format!("{}\"", BARE.1), " }}")];
     let marks = [(MARKS.0.to_owned(), "{{ "), (MARKS.1.to_owned(), " }}")];
     let filled = bare.iter().chain(&marks).fold(text, |text, (mark, brace)| text.replace(mark, brace));
     // Expressions are no text of YAML any more, so what quoted them within it goes.
     filled.lines().map(|line| unescape(line) + "\n").collect()
+}
+
+/// A document with its separator, within the conditions and lists that stand around it.
+fn separated(object: &Value) -> String {
+    match wrapped(object) {
+        Some((word, what, item)) => format!("{{{{- {word} {what} }}}}\n{}{{{{- end }}}}\n", separated(item)),
+        None => format!("---\n{}", document(object)),
+    }
 }
 
 /// `\"` within `{{ }}` as it was before it stood in a text.

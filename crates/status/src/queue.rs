@@ -117,11 +117,12 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
         let Some(entry) = self.entries.get_mut(key) else { return };
         self.due.remove(&(entry.next, key.clone()));
         let wait = match outcome {
-            Outcome::Gone => {
+            Outcome::Gone if entry.number == number => {
                 self.entries.remove(key);
                 return;
             }
-            Outcome::Done => {
+            // Something else was asked for meanwhile.
+            Outcome::Gone | Outcome::Done => {
                 (entry.written, entry.failures) = (Some(number), 0);
                 BETWEEN
             }
@@ -222,6 +223,12 @@ mod tests {
         assert_eq!(queue.take(at(5)), None);
         queue.forget(&"b");
         assert_eq!((queue.next_at(), queue.waiting()), (None, 0));
+        // Asked for again while it was written that it goes: that is not lost.
+        queue.want(at(10), "c", 1);
+        let (_, _, number) = queue.take(at(10)).expect("is due");
+        queue.want(at(11), "c", 2);
+        queue.came(at(12), &"c", number, Outcome::Gone);
+        assert_eq!(queue.take(at(1012)).map(|(_, wanted, _)| wanted), Some(2));
     }
 
     #[test]

@@ -297,17 +297,25 @@ fn is_status_of(entry: &ManagedFieldsEntry, manager: &str) -> bool {
     entry.manager.as_deref() == Some(manager) && entry.subresource.as_deref() == Some("status")
 }
 
-/// The objects of a kind, as of `like`, of whose status `manager` wrote something, be it in another life.
+/// The objects of a kind, as of `like`, of whose status `manager` wrote something, or that say something by `controller`, be it in
+/// another life. Who applies a list that is shared takes it over, with what others say in it: both have to be looked for.
 ///
 /// # Errors
 /// If the API does not tell, or not all of it.
-pub async fn said_by(client: &Client, manager: &str, like: &Object) -> Result<Vec<Object>, kube::Error> {
+pub async fn said_by(
+    client: &Client,
+    (manager, controller): (&str, &str),
+    like: &Object,
+) -> Result<Vec<Object>, kube::Error> {
     let (api, mut params, mut said) = (like.all(client), ListParams::default().limit(PAGE), Vec::new());
     for _ in 0..MAX_PAGES {
-        let page = api.list_metadata(&params).await?;
-        let written =
-            |it: &ObjectMeta| it.managed_fields.iter().flatten().any(|entry| is_status_of(entry, manager));
-        let ours = page.items.into_iter().map(|it| it.metadata).filter(written);
+        let page = api.list(&params).await?;
+        let is_ours = |it: &DynamicObject| {
+            let mut entries = it.metadata.managed_fields.iter().flatten();
+            let status = it.data.get("status").unwrap_or(&Value::Null);
+            entries.any(|entry| is_status_of(entry, manager)) || conditions::withdrawn(status, controller).1
+        };
+        let ours = page.items.into_iter().filter(is_ours).map(|it| it.metadata);
         said.extend(
             ours.filter_map(|it| Some(Object { namespace: it.namespace, name: it.name?, ..like.clone() })),
         );

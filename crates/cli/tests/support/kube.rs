@@ -68,8 +68,3 @@ pub(crate) fn hub_rights() -> String {
          subjects: [{{apiGroup: {api}, kind: User, name: '{HUB}'}}]\n"
     )
 }
-
-/// What `kubectl describe` says of an object in `shop`, events and all.
-pub(crate) fn described(server: &ApiServer, kind: &str, name: &str) -> String {
-    kubectl(server, &["describe", kind, name, "-n", "shop"], "")
-}

@@ -6,6 +6,7 @@
 pub(crate) mod backend;
 pub(crate) mod command;
 pub(crate) mod course;
+pub(crate) mod describe;
 pub(crate) mod hub;
 pub(crate) mod kube;
 pub(crate) mod pair;

@@ -148,3 +148,70 @@ fn of(error: &kube::Error) -> Failure {
     }
     Failure::Away(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use tidegate_apiserver::{ApiServer, Options};
+
+    const ANSWER: Duration = Duration::from_secs(15);
+
+    /// Lets etcd forget all that was before `revision`, as it does every five minutes in a cluster.
+    fn compact(server: &ApiServer, revision: &str) {
+        let body = format!(r#"{{"revision": "{revision}", "physical": true}}"#);
+        // The store listens beside the server.
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port() + 1)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST /v3/kv/compaction HTTP/1.1\r\nhost: etcd\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn make(server: &ApiServer, name: &str) {
+        let made = server.kubectl().args(["create", "namespace", name]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_or_a_watch_whose_version_the_store_has_forgotten_is_gone() {
+        let Some(mut server) = ApiServer::start_or_skip(&Options::default()) else { return };
+        for number in 0..5 {
+            make(&server, &format!("n-{number}"));
+        }
+        let access = crate::kube::KubeAccess { kubeconfig: Some(server.kubeconfig()), context: None };
+        let (client, _) = access.client().await.unwrap();
+        let bytes = get(&client, "/api/v1/namespaces?limit=2", ANSWER).await.unwrap();
+        let page: Page<'_> = parse(&bytes).unwrap();
+        let (more, old) = (page.metadata.more.unwrap(), page.metadata.resource_version);
+        assert_eq!(page.items.len(), 2);
+        // The next page goes on where this one ended, whatever is written meanwhile.
+        make(&server, "n-late");
+        let next = format!("/api/v1/namespaces?limit=2&continue={more}");
+        let bytes = get(&client, &next, ANSWER).await.unwrap();
+        let page: Page<'_> = parse(&bytes).unwrap();
+        assert_eq!((page.items.len(), &page.metadata.resource_version), (2, &old));
+
+        let newest = newest(&client, "/api/v1/namespaces?limit=1", ANSWER).await.unwrap();
+        compact(&server, &newest);
+        // A server that has just started remembers no more than its store.
+        server.restart().unwrap();
+        assert_eq!(get(&client, &next, ANSWER).await, Err(Failure::Gone));
+        let watch = format!("/api/v1/namespaces?watch=true&timeoutSeconds=5&resourceVersion={old}");
+        // Told at once, or as the first line of the watch.
+        let failed = match get(&client, &watch, ANSWER).await {
+            Ok(bytes) => {
+                let line: crate::kube::object::Line<'_> = parse(bytes.trim_ascii()).unwrap();
+                assert_eq!(line.what, "ERROR");
+                parse::<Status>(line.object.get().as_bytes()).unwrap().failure()
+            }
+            Err(failure) => failure,
+        };
+        assert_eq!(failed, Failure::Gone);
+    }
+}

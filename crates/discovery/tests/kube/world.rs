@@ -124,7 +124,7 @@ pub(crate) struct Followed {
 pub(crate) async fn options(kubeconfig: PathBuf, saved: Option<&Path>) -> KubeOptions {
     let access = KubeAccess { kubeconfig: Some(kubeconfig), context: None };
     let (client, url) = access.client().await.unwrap();
-    KubeOptions { client, url, saved: saved.map(Path::to_owned), pace: QUICK }
+    KubeOptions { client, url, certificates: Vec::new(), saved: saved.map(Path::to_owned), pace: QUICK }
 }
 
 impl Followed {

@@ -57,7 +57,7 @@ fn the_chart_says_what_the_command_says() {
     let all = json!({
         "image": image,
         "cluster": "us-east",
-        "agent": {"replicas": 3, "hub": "hub.example:18100", "readCertificates": true},
+        "agent": {"replicas": 3, "hub": "hub.example:18100", "readAllSecrets": true},
         "hub": {"enabled": true, "git": "https://git.example/fleet.git", "service": "ClusterIP"},
         "gateways": {
             "enabled": true, "namespace": "infra", "region": "us-east", "zones": ["us-east-1a", "us-east-1b"], "ports": [8080, 8443],
@@ -75,6 +75,12 @@ fn the_chart_says_what_the_command_says() {
         [agent::objects(&crate::joined()), hub::objects(&crate::git()), gateways::objects(&gateways)]
             .concat();
     assert_same(&all, installed);
+    let certificates = json!([
+        {"namespace": "infra"}, {"namespace": "shop", "name": "edge-tls"}, {"namespace": "shop", "name": "other-tls"},
+    ]);
+    let certified =
+        json!({"image": image, "cluster": "us-east", "agent": {"readCertificates": certificates}});
+    assert_same(&certified, agent::objects(&crate::certified()));
     let of_kubernetes =
         json!({"image": image, "agent": {"enabled": false}, "hub": {"enabled": true, "kubernetes": true}});
     assert_same(&of_kubernetes, hub::objects(&crate::of_kubernetes()));

@@ -43,8 +43,16 @@ pub(crate) fn agent() -> agent::Options {
         replicas: 2.into(),
         hub: String::new(),
         with_hub: When::Known(false),
-        read_certificates: When::Known(false),
+        certificates: Many::These(vec![]),
+        all_certificates: When::Known(false),
     }
+}
+
+/// An agent that may read some Secrets.
+pub(crate) fn certified() -> agent::Options {
+    let places = ["infra", "shop/edge-tls", "shop/other-tls"];
+    let certificates = places.map(|it| agent::Certificate::read(it).unwrap());
+    agent::Options { certificates: Many::These(certificates.into()), ..agent() }
 }
 
 /// An agent of a cluster that joined a hub.
@@ -52,7 +60,7 @@ pub(crate) fn joined() -> agent::Options {
     agent::Options {
         hub: "hub.example:18100".to_owned(),
         with_hub: When::Known(true),
-        read_certificates: When::Known(true),
+        all_certificates: When::Known(true),
         replicas: 3.into(),
         ..agent()
     }
@@ -120,6 +128,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("agent", agent::objects(&agent())),
         ("agent with its namespace", agent::objects(&in_namespace)),
         ("agent that joins a hub", agent::objects(&joined())),
+        ("agent that reads certificates", agent::objects(&certified())),
         ("hub", hub::objects(&hub())),
         ("hub with a repository", hub::objects(&git())),
         ("hub of its cluster's API", hub::objects(&of_kubernetes())),

@@ -36,6 +36,10 @@ fn wrong_options_say_what_to_do() {
     assert!(said.contains("is no address of a repository"), "{said}");
     let said = told(hub::Options { service: "External".to_owned(), ..crate::hub() }.check());
     assert!(said.contains("write LoadBalancer, NodePort or ClusterIP"), "{said}");
+    for place in ["", "Infra", "infra/", "infra/a/b", "all/x y"] {
+        let said = told(agent::Certificate::read(place).map(drop));
+        assert!(said.contains("--read-certificates") && said.contains("hint:"), "{said}");
+    }
     let twice = Many::These(vec!["a".to_owned(), "a".to_owned()]);
     let said = told(gateways::Options { zones: twice, ..crate::gateways() }.check());
     assert!(said.contains("--zone"), "{said}");

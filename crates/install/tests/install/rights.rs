@@ -234,7 +234,28 @@ fn agents_can_do_nothing_else() {
 }
 
 #[test]
-fn agents_read_certificates_where_they_are_let() {
+fn agents_read_the_secrets_that_they_are_told_of_and_no_other() {
+    let Some(server) = installed(agent::objects(&crate::certified()), AGENT) else { return };
+    let secret = |namespace: &str, name: &str| {
+        apply(&server, &SECRET.replace("NAMESPACE", namespace).replace("theirs", name));
+    };
+    for (namespace, name) in
+        [("infra", "any"), ("shop", "edge-tls"), ("shop", "other-tls"), ("shop", "theirs")]
+    {
+        secret(namespace, name);
+    }
+    may(&server, &["get", "secrets", "-n", "infra"], "");
+    may(&server, &["get", "secret", "any", "-n", "infra"], "");
+    may(&server, &["get", "secret", "edge-tls", "-n", "shop"], "");
+    may(&server, &["get", "secret", "other-tls", "-n", "shop"], "");
+    may_not(&server, &["get", "secret", "theirs", "-n", "shop"], "");
+    may_not(&server, &["get", "secrets", "-n", "shop"], "");
+    may_not(&server, &["get", "secrets", "-A"], "");
+    may_not(&server, &["delete", "secret", "any", "-n", "infra"], "");
+}
+
+#[test]
+fn agents_read_all_secrets_only_when_that_is_said() {
     let Some(server) = installed(agent::objects(&crate::joined()), AGENT) else { return };
     apply(&server, &SECRET.replace("NAMESPACE", "infra"));
     may(&server, &["get", "secrets", "-A"], "");

@@ -66,7 +66,7 @@ fn every_pod_is_restricted() {
             );
         }
     }
-    assert_eq!(seen, 10, "pods that are installed");
+    assert_eq!(seen, 11, "pods that are installed");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tidegate_apiserver::{ApiServer, Options};
-use tidegate_install::{CRDS, agent, values::When};
+use tidegate_install::{
+    CRDS, agent,
+    values::{Many, When},
+};
 use tidegate_status::{
     events::{Events, Happened},
     leader::{Candidate, stand},
@@ -110,7 +113,8 @@ async fn install(admin: &Client) -> Vec<Object> {
         replicas: 2.into(),
         hub: String::new(),
         with_hub: When::Known(false),
-        read_certificates: When::Known(false),
+        certificates: Many::These(vec![]),
+        all_certificates: When::Known(false),
     };
     for object in agent::objects(&options) {
         let plural = match object["kind"].as_str() {
