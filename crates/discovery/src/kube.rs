@@ -2,7 +2,7 @@
 //!
 //! Each kind is watched by a task of its own ([`watch`]), which does what a pure machine says ([`state`]); of what comes only
 //! what the loader reads is kept (`keep`, `object`), and what is held, and which lists are complete, is known in one place
-//! (`shelf`). Which kinds there are is a table (`kinds`); which of them the API serves is asked at a bounded pace (`served`).
+//! (`shelf`). What others have to name is asked for one by one (`named`). Which kinds there are is a table (`kinds`); which of them the API serves is asked at a bounded pace (`served`).
 //! What is held lies on disk too (`saved`). How the API stands, anybody may ask ([`Board`]). A hub follows what is for the whole
 //! fleet by a [`Follower`].
 //!
@@ -13,6 +13,7 @@ mod board;
 mod follower;
 mod keep;
 pub(crate) mod kinds;
+mod named;
 mod object;
 mod request;
 pub(crate) mod saved;
@@ -80,6 +81,9 @@ pub(crate) fn watch_all(options: &KubeOptions, kinds: Kinds) -> (mpsc::Receiver<
     };
     for kind in ALL.iter().filter(|kind| kinds.has(kind)) {
         tokio::spawn(watch::Watcher::new(kind, shared.clone()).run());
+    }
+    if kinds == Kinds::Cluster {
+        tokio::spawn(named::follow(shared.clone(), board.named()));
     }
     tokio::spawn(served::follow(shared, serves));
     (taken, board)

@@ -87,6 +87,7 @@ const READ: [(&str, &[&str]); 6] = [
             "tcproutes",
             "tlsroutes",
             "referencegrants",
+            "backendtlspolicies",
         ],
     ),
     ("multicluster.x-k8s.io", &["serviceexports", "serviceimports"]),
@@ -115,6 +116,7 @@ const STATUS: [(&str, &[&str]); 2] = [
             "grpcroutes/status",
             "tcproutes/status",
             "tlsroutes/status",
+            "backendtlspolicies/status",
         ],
     ),
     (
@@ -134,6 +136,8 @@ const STATUS: [(&str, &[&str]); 2] = [
 fn rights(options: &Options) -> Vec<Value> {
     let rule = |(group, resources): &(&str, &[&str]), verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
     let mut rules: Vec<Value> = READ.iter().map(|it| rule(it, &["get", "list", "watch"])).collect();
+    // One by one, those that a BackendTLSPolicy names.
+    rules.push(rule(&("", &["configmaps"]), &["get"]));
     rules.extend(STATUS.iter().map(|it| rule(it, &["patch"])));
     // About objects of any namespace; what happens again is counted in the event that is there.
     rules

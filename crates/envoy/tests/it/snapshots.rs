@@ -43,6 +43,7 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
     let upstream = Upstream {
         protocol: Protocol::Http2,
         tunnelled: false,
+        server_name: None,
         secure: false,
         limits,
         farthest: Some(Duration::from_millis(140)),
