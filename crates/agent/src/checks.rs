@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use tidegate_api::{
-    ActiveCheck, CheckKind, ExpectedBody, HttpMethod, HttpVersion, SYSTEM_AUTHORITIES, Service, SubjectName, TlsCheck,
-    Trust, UpstreamTls,
+    ActiveCheck, CheckKind, ExpectedBody, HttpMethod, HttpVersion, SYSTEM_AUTHORITIES, Service, SubjectName,
+    TlsCheck, Trust, UpstreamTls,
 };
 use tidegate_engine::EndpointView;
 use tidegate_model::ServiceName;
@@ -112,7 +112,9 @@ fn as_gateways(tls: &UpstreamTls) -> probe::TlsConfig {
         trust: match &tls.trust {
             Trust::System => probe::Trust::Authorities(SYSTEM_AUTHORITIES.into()),
             Trust::Authorities(pem) => probe::Trust::Bundle(Arc::clone(pem)),
-            Trust::Nobody => probe::Trust::Nobody("its BackendTLSPolicy names no authority that is there".into()),
+            Trust::Nobody => {
+                probe::Trust::Nobody("its BackendTLSPolicy names no authority that is there".into())
+            }
         },
         names: tls.names.iter().map(name).collect(),
         client: None,
@@ -169,7 +171,8 @@ mod tests {
 
     #[test]
     fn siblings_are_those_of_one_pool() {
-        let checks = Checks::of(&service(ActiveCheck::default(), Some(LatencyCheck::default()), None)).unwrap();
+        let checks =
+            Checks::of(&service(ActiveCheck::default(), Some(LatencyCheck::default()), None)).unwrap();
         let endpoint = |zone: &str| EndpointView {
             address: ([10, 0, 0, 1], 80).into(),
             zone: zone.parse().unwrap(),

@@ -142,11 +142,8 @@ fn without_trust(name: &ServiceName, made: &Made) -> Vec<Change> {
     if made.upstream.server_name.is_none() {
         return Vec::new();
     }
-    let remove = |scope| Change::Remove {
-        scope,
-        kind: ResourceType::Secret,
-        name: envoy::backend_trust_name(name),
-    };
+    let remove =
+        |scope| Change::Remove { scope, kind: ResourceType::Secret, name: envoy::backend_trust_name(name) };
     made.scopes().map(remove).collect()
 }
 

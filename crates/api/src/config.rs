@@ -4,8 +4,8 @@
 mod options;
 mod upstream_tls;
 
-pub use upstream_tls::{SYSTEM_AUTHORITIES, SubjectName, Trust, UpstreamTls};
 pub use options::{Collector, DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion, TraceTag, Tracing};
+pub use upstream_tls::{SYSTEM_AUTHORITIES, SubjectName, Trust, UpstreamTls};
 
 use crate::{
     certificate::Certificate,

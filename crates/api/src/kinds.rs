@@ -209,9 +209,7 @@ impl Kind {
             | Self::Gateway
             | Self::HttpRoute
             | Self::GrpcRoute
-            | Self::BackendTlsPolicy => {
-                ("gateway.networking.k8s.io", "v1")
-            }
+            | Self::BackendTlsPolicy => ("gateway.networking.k8s.io", "v1"),
             Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
             Self::ReferenceGrant => ("gateway.networking.k8s.io", "v1beta1"),
         }

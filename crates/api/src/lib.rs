@@ -40,7 +40,12 @@ pub use checks::{
     ActiveCheck, CheckKind, ClientCertificate, ErrorCheck, ExpectedBody, HttpMethod, HttpVersion,
     LatencyCheck, TlsCheck,
 };
-pub use config::{AccessLog, Collector, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits, Listener, ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Reach, Retry, SYSTEM_AUTHORITIES, Service, ServicePolicy, ShiftExpiry, SubjectName, TlsVersion, TraceTag, Tracing, TrafficShift, Trust, Upstream, UpstreamTls};
+pub use config::{
+    AccessLog, Collector, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits,
+    Listener, ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Reach,
+    Retry, SYSTEM_AUTHORITIES, Service, ServicePolicy, ShiftExpiry, SubjectName, TlsVersion, TraceTag,
+    Tracing, TrafficShift, Trust, Upstream, UpstreamTls,
+};
 pub use drill::{
     AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,
     DrillTarget, ExecFault, Measure, Objective, PrometheusAsk, Unit, read_drill,

@@ -100,7 +100,9 @@ impl Server {
 }
 
 fn authorities(pem: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca, namespace: shop}}\ndata: {{ca.crt: {pem:?}}}\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca, namespace: shop}}\ndata: {{ca.crt: {pem:?}}}\n"
+    )
 }
 
 fn policy(hostname: &str, more: &str) -> String {
@@ -209,10 +211,14 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     write(&manifests, "ca.yaml", &authorities(&second.pem()));
     until_believed(admin, &first, false);
     let asked = counts.0.load(Ordering::SeqCst);
-    wait_until("requests by the new one alone", || (counts.0.load(Ordering::SeqCst) > asked + 500).then_some(()));
+    wait_until("requests by the new one alone", || {
+        (counts.0.load(Ordering::SeqCst) > asked + 500).then_some(())
+    });
     stop.store(true, Ordering::SeqCst);
     let [asked, failed, longest] = [&counts.0, &counts.1, &counts.2].map(|it| it.load(Ordering::SeqCst));
-    eprintln!("MEASURED {failed} of {asked} requests failed while the authority was replaced, the longest took {longest} ms");
+    eprintln!(
+        "MEASURED {failed} of {asked} requests failed while the authority was replaced, the longest took {longest} ms"
+    );
     assert_eq!(failed, 0, "of {asked}");
 
     // Whom somebody else vouches for gets no request, and it is said why.
@@ -282,9 +288,16 @@ fn the_gateway_of_another_cluster_speaks_tls_to_its_own_endpoints() {
         let line = text.lines().find(|line| line.starts_with("ports: [{name: http, port: ")).unwrap();
         line.rsplit(' ').next().unwrap().trim_end_matches("}]").to_owned()
     };
-    let tls = all.replace(&format!("port: {}}}]\nendpoints", port(&all)), &format!("port: {}}}]\nendpoints", server.address.port()));
+    let tls = all.replace(
+        &format!("port: {}}}]\nendpoints", port(&all)),
+        &format!("port: {}}}]\nendpoints", server.address.port()),
+    );
     assert_ne!(tls, all);
-    write(&folder, "all.yaml", &[&tls, "---\n", &authorities(&authority.pem()), "---\n", &policy(NAME, "")].concat());
+    write(
+        &folder,
+        "all.yaml",
+        &[&tls, "---\n", &authorities(&authority.pem()), "---\n", &policy(NAME, "")].concat(),
+    );
     let is_tls = |edge| wait_until("an answer by TLS", || get(edge, "/").filter(|it| it.ends_with(NAME)));
     is_tls(pair.west.edge);
     is_tls(pair.east.edge);
@@ -311,7 +324,17 @@ fn in_kubernetes_authorities_are_read_by_name_and_the_policy_is_told_what_became
     let folder = TempDir::new().unwrap();
     let listen = free().to_string();
     let mut command = tidegate();
-    command.args(["agent", "--cluster", "home", "--listen", &listen, "--admin", ANY, "--kubernetes", "--kubeconfig"]);
+    command.args([
+        "agent",
+        "--cluster",
+        "home",
+        "--listen",
+        &listen,
+        "--admin",
+        ANY,
+        "--kubernetes",
+        "--kubeconfig",
+    ]);
     command.arg(api.kubeconfig()).arg("--state-dir").arg(folder.path().join("state"));
     let agent = Agent::start(&mut command);
     let (_gateway, _) = gateway(&envoy, &listen);

@@ -137,7 +137,9 @@ fn of_tls(error: &rustls::Error) -> String {
         Error::InvalidCertificate(bad) => match bad {
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate expired".to_owned(),
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate not valid yet".to_owned(),
-            Bad::UnknownIssuer => "certificate of an unknown issuer (none of those that are believed)".to_owned(),
+            Bad::UnknownIssuer => {
+                "certificate of an unknown issuer (none of those that are believed)".to_owned()
+            }
             Bad::NotValidForName => "certificate for another name".to_owned(),
             Bad::NotValidForNameContext { expected, presented } => {
                 let presented: Vec<&str> = presented.iter().take(4).map(|name| bare(name)).collect();

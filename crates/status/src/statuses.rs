@@ -79,9 +79,7 @@ pub fn statuses(
             }
             "Gateway" => routing::gateway(subject, &judged, &clusters, &gateways),
             "GatewayClass" => routing::class(subject, &judged),
-            "BackendTLSPolicy" => {
-                Some(backend_tls::policy(subject, &judged, speaker, &gateways, subjects))
-            }
+            "BackendTLSPolicy" => Some(backend_tls::policy(subject, &judged, speaker, &gateways, subjects)),
             "FailoverPolicy" => Some(policy(subject, &judged, speaker, &clusters)),
             "FailoverProfile" | "TrafficShift" => Some(spread(&judged, speaker, &clusters)),
             "GatewayTemplate" | "Drill" | "DrillSchedule" | "FleetCluster" => {

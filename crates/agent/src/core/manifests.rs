@@ -174,12 +174,11 @@ impl Core {
         };
         self.tell(event, now, output);
         // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
-        let is_other =
-            |before: &Arc<Service>| {
-                before.upstream() != service.upstream()
-                    || before.reach != service.reach
-                    || before.tls != service.tls
-            };
+        let is_other = |before: &Arc<Service>| {
+            before.upstream() != service.upstream()
+                || before.reach != service.reach
+                || before.tls != service.tls
+        };
         if before.is_some_and(is_other) {
             output.touched.plans.insert(name.clone());
         }

@@ -46,7 +46,8 @@ const MAX_TARGETS: usize = 16;
 const MAX_AUTHORITIES: usize = 8;
 const MAX_NAMES: usize = 5;
 
-const TARGETS: &str = "say whose endpoints speak TLS: `targetRefs: [{group: \"\", kind: Service, name: web}]`";
+const TARGETS: &str =
+    "say whose endpoints speak TLS: `targetRefs: [{group: \"\", kind: Service, name: web}]`";
 const TRUST: &str = "say whose certificates are believed: `caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]`, or \
                      `wellKnownCACertificates: System`";
 

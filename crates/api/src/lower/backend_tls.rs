@@ -25,7 +25,11 @@ pub(super) const KINDS: [Kind; 3] = [Kind::BackendTlsPolicy, Kind::ConfigMap, Ki
 pub(super) type BackendTls = BTreeMap<ServiceName, Arc<UpstreamTls>>;
 
 /// `objects` are all of [`KINDS`].
-pub(super) fn lower(objects: &[&Arc<Object>], services: &Services, problems: &mut Vec<Problem>) -> BackendTls {
+pub(super) fn lower(
+    objects: &[&Arc<Object>],
+    services: &Services,
+    problems: &mut Vec<Problem>,
+) -> BackendTls {
     let mut policies: Vec<(&Arc<Object>, &BackendTlsSpec)> = of_kind(objects, Spec::backend_tls).collect();
     policies.sort_by_key(|&(object, _)| object.seniority());
     let by_key: BTreeMap<&ObjectKey, &Object> =
@@ -39,10 +43,13 @@ pub(super) fn lower(objects: &[&Arc<Object>], services: &Services, problems: &mu
             for target in spec.targets.iter().filter(|target| target.value.port.is_some() == of_port) {
                 let Some(name) = target_of(object, target, services, problems) else { continue };
                 match winners.entry((name.clone(), of_port)) {
-                    btree_map::Entry::Occupied(winner) => problems.push(conflict(object, target, winner.get())),
+                    btree_map::Entry::Occupied(winner) => {
+                        problems.push(conflict(object, target, winner.get()))
+                    }
                     btree_map::Entry::Vacant(place) => {
                         place.insert(object);
-                        let tls = made.get_or_insert_with(|| Arc::new(lower_one(object, spec, &by_key, problems)));
+                        let tls =
+                            made.get_or_insert_with(|| Arc::new(lower_one(object, spec, &by_key, problems)));
                         found.entry(name).or_insert_with(|| Arc::clone(tls));
                     }
                 }
@@ -142,7 +149,9 @@ fn no_authority(object: &Object, wanted: &Field<AuthorityRef>) -> Problem {
     let namespace = &object.key.namespace;
     let (kind, hint) = match is_secret {
         true => ("Secret", "a Secret of type kubernetes.io/tls with ca.crt is read, no other"),
-        false => ("ConfigMap", "add it, with the certificates of the authorities as PEM under `data:`, as ca.crt"),
+        false => {
+            ("ConfigMap", "add it, with the certificates of the authorities as PEM under `data:`, as ca.crt")
+        }
     };
     let message = format!("there is no {kind} {namespace}/{name} with ca.crt; nobody is believed for it");
     problem_in(object, wanted.at, message, hint).because(Cause::NoSuchObject)

@@ -347,7 +347,8 @@ fn endpoints(
 
 fn no_tls(object: &Object, at: Pos) -> Problem {
     let message = "appProtocol \"https\" without a BackendTLSPolicy; the endpoints are spoken to plainly";
-    let hint = "add a BackendTLSPolicy for the Service, which says whom to believe; http where no TLS is meant";
+    let hint =
+        "add a BackendTLSPolicy for the Service, which says whom to believe; http where no TLS is meant";
     warning_in(object, at, message, hint)
 }
 

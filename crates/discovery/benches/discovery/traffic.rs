@@ -64,7 +64,8 @@ async fn serve(mut stream: TcpStream) {
 }
 
 fn slice(name: &str, service: &str, port: u16, addresses: impl Iterator<Item = Ipv4Addr>) -> Value {
-    let endpoints: Vec<Value> = addresses.map(|it| json!({"addresses": [it], "zone": "a", "conditions": {"ready": true}})).collect();
+    let endpoints: Vec<Value> =
+        addresses.map(|it| json!({"addresses": [it], "zone": "a", "conditions": {"ready": true}})).collect();
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
@@ -99,9 +100,16 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Writes services, a route to each, and starts a gateway.
-    pub(crate) async fn start(server: &ApiServer, client: &Client, tidegate: &Path, envoy: &Path, agent: SocketAddr) -> Self {
+    pub(crate) async fn start(
+        server: &ApiServer,
+        client: &Client,
+        tidegate: &Path,
+        envoy: &Path,
+        agent: SocketAddr,
+    ) -> Self {
         let (edge, port) = (free(), endpoints().await);
-        let services: Vec<String> = (0..SERVICES).map(|n| format!("live-{n}")).chain(["live-probe".to_owned()]).collect();
+        let services: Vec<String> =
+            (0..SERVICES).map(|n| format!("live-{n}")).chain(["live-probe".to_owned()]).collect();
         let mut text = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec:\n  \
              gatewayClassName: tidegate-edge\n  addresses: [{{type: IPAddress, value: {}}}]\n  \
@@ -125,13 +133,17 @@ impl Stage {
                 // Of the one that is probed there is one endpoint.
                 let count = if name == "live-probe" { 1 - number } else { ENDPOINTS };
                 let object = slice(&format!("{name}-{number}"), name, port, set(number).take(count));
-                write(client, "POST", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", &object).await;
+                write(client, "POST", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", &object)
+                    .await;
             }
         }
         apply(server, &text);
         let mut command = Command::new(tidegate);
         command.args(["envoy", "run", "--gateway", "shop/edge", "--zone", "a", "--concurrency", "1"]);
-        command.args(["--agent", &agent.to_string(), "--admin", &free().to_string()]).arg("--envoy").arg(envoy);
+        command
+            .args(["--agent", &agent.to_string(), "--admin", &free().to_string()])
+            .arg("--envoy")
+            .arg(envoy);
         let gateway = Gateway(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         for name in &services {
             until("the gateway to serve", || get(edge, &format!("/{name}")));
@@ -163,10 +175,20 @@ impl Stage {
             client.await.unwrap();
         }
         delays.sort_unstable();
-        let at = |part: usize| delays.get((delays.len() * part / 100).min(delays.len().saturating_sub(1))).copied().unwrap_or_default();
+        let at = |part: usize| {
+            delays
+                .get((delays.len() * part / 100).min(delays.len().saturating_sub(1)))
+                .copied()
+                .unwrap_or_default()
+        };
         let [asked, failed, longest] = [0, 1, 2].map(|at| counts[at].load(Ordering::SeqCst));
-        println!("changes under load              {rate:8.0} /s: all endpoints of a slice of 100, a service of 200");
-        println!("  requests                      {asked:8}: {failed} failed, the longest took {} ms", longest / 1000);
+        println!(
+            "changes under load              {rate:8.0} /s: all endpoints of a slice of 100, a service of 200"
+        );
+        println!(
+            "  requests                      {asked:8}: {failed} failed, the longest took {} ms",
+            longest / 1000
+        );
         println!("  plans that changed            {:8}", plans_since(admin, before));
         println!(
             "  from write to gateway         {:8.1} ms in the median, {:.1} ms p99, of {} writes",
@@ -185,7 +207,8 @@ async fn ask(edge: SocketAddr, client: usize, stop: Arc<AtomicBool>, counts: Arc
         tokio::time::sleep(EVERY).await;
         number = (number + CLIENTS + 1) % SERVICES;
         let begun = Instant::now();
-        let answer = timeout(LIMIT, request(&mut stream, edge, &format!("/live-{number}"))).await.ok().flatten();
+        let answer =
+            timeout(LIMIT, request(&mut stream, edge, &format!("/live-{number}"))).await.ok().flatten();
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap();
         if answer.is_none() {
             stream = None;

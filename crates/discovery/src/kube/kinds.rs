@@ -102,8 +102,7 @@ const SECRET: Keep = Keep::Fields(&[
     ("data", Keep::Only(&["tls.crt", "tls.key", "ca.crt"])),
 ]);
 
-const AUTHORITIES: Keep =
-    Keep::Fields(&[("metadata", meta(&[])), ("data", Keep::Only(&["ca.crt"]))]);
+const AUTHORITIES: Keep = Keep::Fields(&[("metadata", meta(&[])), ("data", Keep::Only(&["ca.crt"]))]);
 
 /// What is kept of `metadata` where these labels matter.
 const fn meta(labels: &'static [&'static str]) -> Keep {

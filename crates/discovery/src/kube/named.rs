@@ -69,7 +69,11 @@ pub(super) async fn follow(shared: Shared, mut names: watch::Receiver<BTreeSet<N
     let mut known = BTreeSet::new();
     while !shared.told.is_closed() {
         let wanted = names.borrow_and_update().clone();
-        let gone = known.difference(&wanted).map(|name| Change { path: path(name), version: String::new(), text: None });
+        let gone = known.difference(&wanted).map(|name| Change {
+            path: path(name),
+            version: String::new(),
+            text: None,
+        });
         let mut changes: Vec<Change> = gone.collect();
         let mut failed = None;
         for name in &wanted {
@@ -116,7 +120,8 @@ async fn ask(shared: &Shared, name: &Name) -> Result<Change, Failure> {
             shared.board.heard();
             let odd = |why: String| Failure::Away(format!("its answer cannot be read: {why}"));
             let text = std::str::from_utf8(&bytes).map_err(|error| odd(error.to_string()))?;
-            object::read(kind, &kind.api_version(kind.versions[0]), text, false).map_err(|it| odd(it.to_string()))
+            object::read(kind, &kind.api_version(kind.versions[0]), text, false)
+                .map_err(|it| odd(it.to_string()))
         }
         Err(Failure::NotServed) => Ok(Change { path: path(name), version: String::new(), text: None }),
         Err(failure) => Err(failure),
@@ -139,14 +144,17 @@ mod tests {
             )
         };
         let texts = [
-            policy(r#""caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"ca"},{"group":"","kind":"Secret","name":"no"}]"#),
+            policy(
+                r#""caCertificateRefs":[{"group":"","kind":"ConfigMap","name":"ca"},{"group":"","kind":"Secret","name":"no"}]"#,
+            ),
             policy(r#""wellKnownCACertificates":"System""#),
             r#"{"metadata":{},"spec":{}}"#.to_owned(),
         ];
         let found = by(texts.iter().map(String::as_str));
         assert_eq!(found, BTreeSet::from([("shop".to_owned(), "ca".to_owned())]));
-        let many: Vec<String> =
-            (0..300).map(|n| policy(&format!(r#""caCertificateRefs":[{{"kind":"ConfigMap","name":"ca-{n}"}}]"#))).collect();
+        let many: Vec<String> = (0..300)
+            .map(|n| policy(&format!(r#""caCertificateRefs":[{{"kind":"ConfigMap","name":"ca-{n}"}}]"#)))
+            .collect();
         assert_eq!(by(many.iter().map(String::as_str)).len(), MOST);
     }
 }

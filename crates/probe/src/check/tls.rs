@@ -176,7 +176,8 @@ fn authorities(file: &Path) -> Result<RootCertStore, String> {
 fn bundle(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|error| format!("TLS: the authorities are not PEM: {error}"))?;
+        let certificate =
+            certificate.map_err(|error| format!("TLS: the authorities are not PEM: {error}"))?;
         roots.add(certificate).map_err(|error| format!("TLS: an authority is none: {error}"))?;
     }
     Ok(roots)

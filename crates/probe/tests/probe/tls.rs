@@ -157,7 +157,10 @@ async fn each_wrong_certificate_has_its_reason() {
     for (issued, reason) in [
         (expired, "TLS: certificate expired"),
         (early, "TLS: certificate not valid yet"),
-        (stranger.issue("localhost", |_| {}), "TLS: certificate of an unknown issuer (none of those that are believed)"),
+        (
+            stranger.issue("localhost", |_| {}),
+            "TLS: certificate of an unknown issuer (none of those that are believed)",
+        ),
         (
             authority.issue("pay.example", |_| {}),
             "TLS: certificate for another name: localhost is not in [pay.example]",

@@ -18,7 +18,8 @@ pub(super) fn policy(
     gateways: &Gateways<'_>,
     subjects: &[Subject],
 ) -> Value {
-    let services: BTreeSet<&str> = list(&subject.spec, "targetRefs").map(|target| text(target, "name")).collect();
+    let services: BTreeSet<&str> =
+        list(&subject.spec, "targetRefs").map(|target| text(target, "name")).collect();
     let leads_there = |route: &&Subject| {
         let backends = list(&route.spec, "rules").flat_map(|rule| list(rule, "backendRefs"));
         route.object.kind.ends_with("Route")
@@ -34,9 +35,9 @@ pub(super) fn policy(
     let gateways = found.iter().map(
         |(namespace, name)| json!({"group": GROUP, "kind": "Gateway", "namespace": namespace, "name": name}),
     );
-    let services = services.iter().map(|name| {
-        json!({"group": "", "kind": "Service", "namespace": namespace(subject), "name": name})
-    });
+    let services = services
+        .iter()
+        .map(|name| json!({"group": "", "kind": "Service", "namespace": namespace(subject), "name": name}));
     let references: Vec<Value> = if found.is_empty() { services.collect() } else { gateways.collect() };
     let named = list(&subject.spec["validation"], "caCertificateRefs").count();
     let conditions = [judged.accepted_with_authorities(named), judged.resolved()];

@@ -57,7 +57,8 @@ impl Verifier {
             SubjectName::Host(host) => {
                 // What a wildcard stands for is not asked for: the certificate has to bear the wildcard itself.
                 let name = ServerName::try_from(host.as_str());
-                name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok()) || bears(end_entity, name_of(host))
+                name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+                    || bears(end_entity, name_of(host))
             }
             SubjectName::Uri(uri) => bears(end_entity, GeneralName::URI(uri)),
         };
