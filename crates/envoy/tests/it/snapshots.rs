@@ -52,6 +52,12 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
 }
 
 #[test]
+fn the_cluster_of_a_service_whose_endpoints_speak_tls() {
+    let upstream = Upstream { server_name: Some("web.shop.example".to_owned()), ..Upstream::default() };
+    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
+}
+
+#[test]
 fn a_plan_with_a_remote_standby_and_a_part_shed() {
     let plan = plan(&[("zone:a", 6_000), ("zone:b", 3_000)], &[&[("cluster:east", 10_000)]]);
     insta::assert_snapshot!(text(&edge_endpoints(&plan, &world().view())));
