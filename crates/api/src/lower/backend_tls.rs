@@ -44,7 +44,7 @@ pub(super) fn lower(
                 let Some(name) = target_of(object, target, services, problems) else { continue };
                 match winners.entry((name.clone(), of_port)) {
                     btree_map::Entry::Occupied(winner) => {
-                        problems.push(conflict(object, target, winner.get()))
+                        problems.push(conflict(object, target, winner.get()));
                     }
                     btree_map::Entry::Vacant(place) => {
                         place.insert(object);

@@ -58,9 +58,9 @@ impl Verifier {
                 // What a wildcard stands for is not asked for: the certificate has to bear the wildcard itself.
                 let name = ServerName::try_from(host.as_str());
                 name.is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
-                    || bears(end_entity, name_of(host))
+                    || bears(end_entity, &GeneralName::DNSName(host))
             }
-            SubjectName::Uri(uri) => bears(end_entity, GeneralName::URI(uri)),
+            SubjectName::Uri(uri) => bears(end_entity, &GeneralName::URI(uri)),
         };
         match self.names.iter().any(is_borne) {
             true => Ok(()),
@@ -72,10 +72,6 @@ impl Verifier {
     }
 }
 
-const fn name_of(host: &str) -> GeneralName<'_> {
-    GeneralName::DNSName(host)
-}
-
 const fn text(name: &SubjectName) -> &str {
     match name {
         SubjectName::Host(name) | SubjectName::Uri(name) => name.as_str(),
@@ -83,10 +79,10 @@ const fn text(name: &SubjectName) -> &str {
 }
 
 /// Whether this very name is among those of a certificate.
-fn bears(end_entity: &CertificateDer<'_>, wanted: GeneralName<'_>) -> bool {
+fn bears(end_entity: &CertificateDer<'_>, wanted: &GeneralName<'_>) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(end_entity) else { return false };
     let names = certificate.subject_alternative_name().ok().flatten();
-    names.is_some_and(|names| names.value.general_names.contains(&wanted))
+    names.is_some_and(|names| names.value.general_names.contains(wanted))
 }
 
 impl ServerCertVerifier for Verifier {
