@@ -6,7 +6,7 @@
 
 mod support;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivateKeyDer};
 use std::{
     fs,
@@ -33,8 +33,10 @@ const URI: &str = "spiffe://shop.example/web";
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Envoy takes what has the name of its issuer for its own issuer.
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -174,6 +176,16 @@ fn until_decided(agent: &Agent, words: &str) {
     });
 }
 
+/// Waits until the gateway is answered, and the agent finds the endpoint healthy, too.
+fn until_well(agent: &Agent, edge: SocketAddr) -> String {
+    wait_until("a healthy endpoint", || {
+        let ran = run(["status", "-o", "json", "--admin", &agent.admin.to_string()]);
+        let status: serde_json::Value = serde_json::from_str(&ran.stdout).ok()?;
+        (status["pools"][0]["healthy"].as_u64()? == 1).then_some(())
+    });
+    until_answer(edge, "200")
+}
+
 /// Waits until the agent takes in what was written last.
 fn until_problem(agent: &Agent, words: &str) {
     wait_until(&format!("a problem with {words:?}"), || {
@@ -183,7 +195,8 @@ fn until_problem(agent: &Agent, words: &str) {
 }
 
 fn believes_whom_the_policy_says(envoy: PathBuf) {
-    let (first, second, stranger) = (Authority::new(), Authority::new(), Authority::new());
+    let (first, second, stranger) =
+        (Authority::new("first"), Authority::new("second"), Authority::new("stranger"));
     let server = Server::start(first.issue());
     let (edge, folder) = (free(), TempDir::new().unwrap());
     let manifests = folder.path().join("manifests");
@@ -197,7 +210,7 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     command.arg("--manifests").arg(&manifests).arg("--state-dir").arg(folder.path().join("state"));
     let agent = Agent::start(&mut command);
     let (_gateway, admin) = gateway(&envoy, &listen);
-    assert!(until_answer(edge, "200").ends_with(NAME), "the server name is the one of the policy");
+    assert!(until_well(&agent, edge).ends_with(NAME), "the server name is the one of the policy");
 
     // The authority is replaced as authorities are: both are believed, then the new one shows, then the old one is gone.
     let (stop, counts) = load(edge);
@@ -226,7 +239,7 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     until_answer(edge, "503");
     until_decided(&agent, "certificate of an unknown issuer");
     write(&manifests, "ca.yaml", &authorities(&second.pem()));
-    until_answer(edge, "200");
+    until_well(&agent, edge);
 
     // Nor who bears another name, unless the policy says that it may.
     write(&manifests, "tls.yaml", &policy("other.example", ""));
@@ -234,13 +247,13 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     until_decided(&agent, "certificate for another name");
     let uri = format!(", subjectAltNames: [{{type: URI, uri: '{URI}'}}]");
     write(&manifests, "tls.yaml", &policy("other.example", &uri));
-    assert!(until_answer(edge, "200").ends_with("other.example"));
+    assert!(until_well(&agent, edge).ends_with("other.example"));
     let uri = ", subjectAltNames: [{type: URI, uri: 'spiffe://shop.example/pay'}]";
     write(&manifests, "tls.yaml", &policy("other.example", uri));
     until_answer(edge, "503");
     until_decided(&agent, "bears none of the names spiffe://shop.example/pay");
     write(&manifests, "tls.yaml", &policy(NAME, ""));
-    until_answer(edge, "200");
+    until_well(&agent, edge);
 
     // What is no certificate changes nothing; with the authority gone nobody is believed, and nothing is spoken plainly.
     write(&manifests, "ca.yaml", &authorities("no PEM"));
@@ -251,7 +264,7 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     until_problem(&agent, "there is no ConfigMap shop/ca with ca.crt");
     until_decided(&agent, "names no authority that is there");
     write(&manifests, "ca.yaml", &authorities(&second.pem()));
-    until_answer(edge, "200");
+    until_well(&agent, edge);
 
     // Without the policy the endpoint is spoken to plainly, which it does not understand.
     fs::remove_file(manifests.join("tls.yaml")).unwrap();
@@ -278,7 +291,7 @@ fn so_are_they_by_the_oldest_envoy() {
 fn the_gateway_of_another_cluster_speaks_tls_to_its_own_endpoints() {
     let test = "the_gateway_of_another_cluster_speaks_tls_to_its_own_endpoints";
     let Some(envoy) = support::envoy(test) else { return };
-    let authority = Authority::new();
+    let authority = Authority::new("ours");
     let server = Server::start(authority.issue());
     let pair = Pair::start(&envoy, &[]);
     pair.until_served();
@@ -308,7 +321,7 @@ fn in_kubernetes_authorities_are_read_by_name_and_the_policy_is_told_what_became
     let test = "in_kubernetes_authorities_are_read_by_name_and_the_policy_is_told_what_became_of_it";
     let Some(envoy) = support::envoy(test) else { return };
     let Some(api) = ApiServer::start_or_skip(&Options::default()) else { return };
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("stranger"));
     let server = Server::start(authority.issue());
     let edge = free();
     let kinds = [
@@ -350,13 +363,13 @@ fn in_kubernetes_authorities_are_read_by_name_and_the_policy_is_told_what_became
     until_told("Gateway/edge: Accepted=NoValidCACertificate ResolvedRefs=InvalidCACertificateRef");
     until_answer(edge, "503");
     apply(&api, &authorities(&authority.pem()));
-    until_answer(edge, "200");
+    until_well(&agent, edge);
     until_told("Gateway/edge: Accepted=Accepted ResolvedRefs=ResolvedRefs");
     apply(&api, &authorities(&stranger.pem()));
     until_answer(edge, "503");
     until_decided(&agent, "certificate of an unknown issuer");
     apply(&api, &authorities(&authority.pem()));
-    until_answer(edge, "200");
+    until_well(&agent, edge);
     kubectl(&api, &["-n", "shop", "delete", "configmap", "ca"], "");
     until_answer(edge, "503");
 }
