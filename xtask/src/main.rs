@@ -156,7 +156,7 @@ fn run(command: Command) -> Result<()> {
             if json.is_some() {
                 bail!("`bench {}` prints its results only; leave --json out", bench_discovery::NAME);
             }
-            bench_discovery::run(&root)
+            bench_discovery::run(&root, &envoy::find(None, &root)?)
         }
         Command::Bench { name: Some(name), json, .. } if name == bench_probe::NAME => {
             bench_probe::run(&root, &envoy::find(None, &root)?, json.as_deref())

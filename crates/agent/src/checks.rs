@@ -1,7 +1,10 @@
 //! Policies as targets of the prober. Pure.
 
 use std::sync::Arc;
-use tidegate_api::{ActiveCheck, CheckKind, ExpectedBody, HttpMethod, HttpVersion, ServicePolicy, TlsCheck};
+use tidegate_api::{
+    ActiveCheck, CheckKind, ExpectedBody, HttpMethod, HttpVersion, SYSTEM_AUTHORITIES, Service, SubjectName,
+    TlsCheck, Trust, UpstreamTls,
+};
 use tidegate_engine::EndpointView;
 use tidegate_model::ServiceName;
 use tidegate_probe as probe;
@@ -13,11 +16,14 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn of(policy: &ServicePolicy) -> Option<Self> {
+    /// Endpoints that gateways speak to by TLS are checked by the same TLS, unless the policy says another one.
+    pub(crate) fn of(service: &Service) -> Option<Self> {
+        let policy = &service.policy;
         let check = policy.active_check.as_ref()?;
+        let written = check.tls.as_ref().map(|tls| self::tls(tls, check));
         let config = probe::CheckConfig {
             kind: kind(&check.kind),
-            tls: check.tls.as_ref().map(|tls| Arc::new(self::tls(tls, check))),
+            tls: written.or_else(|| service.tls.as_deref().map(as_gateways)).map(Arc::new),
             interval: check.interval,
             timeout: check.timeout,
             unhealthy_threshold: check.unhealthy_threshold,
@@ -87,6 +93,7 @@ fn tls(tls: &TlsCheck, check: &ActiveCheck) -> probe::TlsConfig {
             Some(file) => probe::Trust::Authorities(file.into()),
             None => probe::Trust::Anybody,
         },
+        names: Vec::new(),
         client: tls.client.as_ref().map(|client| probe::ClientCertificate {
             chain: (&client.chain).into(),
             key: (&client.key).into(),
@@ -94,13 +101,46 @@ fn tls(tls: &TlsCheck, check: &ActiveCheck) -> probe::TlsConfig {
     }
 }
 
+/// As gateways believe endpoints.
+fn as_gateways(tls: &UpstreamTls) -> probe::TlsConfig {
+    let name = |name: &SubjectName| match name {
+        SubjectName::Host(host) => probe::SubjectName::Host(host.clone()),
+        SubjectName::Uri(uri) => probe::SubjectName::Uri(uri.clone()),
+    };
+    probe::TlsConfig {
+        server_name: Some(tls.server_name.clone()),
+        trust: match &tls.trust {
+            Trust::System => probe::Trust::Authorities(SYSTEM_AUTHORITIES.into()),
+            Trust::Authorities(pem) => probe::Trust::Bundle(Arc::clone(pem)),
+            Trust::Nobody => {
+                probe::Trust::Nobody("its BackendTLSPolicy names no authority that is there".into())
+            }
+        },
+        names: tls.names.iter().map(name).collect(),
+        client: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_api::{ClientCertificate, LatencyCheck};
+    use std::collections::BTreeMap;
+    use tidegate_api::{ClientCertificate, LatencyCheck, Protocol, Reach, ServicePolicy};
+    use tidegate_engine::Origin;
 
-    fn policy(active: ActiveCheck, latency: Option<LatencyCheck>) -> ServicePolicy {
-        ServicePolicy { active_check: Some(active), latency_check: latency, ..ServicePolicy::default() }
+    fn service(active: ActiveCheck, latency: Option<LatencyCheck>, tls: Option<UpstreamTls>) -> Service {
+        let policy =
+            ServicePolicy { active_check: Some(active), latency_check: latency, ..ServicePolicy::default() };
+        Service {
+            endpoints: BTreeMap::new(),
+            replicas: None,
+            protocol: Protocol::Http1,
+            tunnelled: false,
+            tls: tls.map(Arc::new),
+            reach: Reach::Fleet,
+            policy: Arc::new(policy),
+            origin: Origin::Default,
+        }
     }
 
     #[test]
@@ -122,7 +162,7 @@ mod tests {
                 }),
                 ..ActiveCheck::default()
             };
-            let tls = Checks::of(&policy(active, None)).unwrap().config.tls.unwrap();
+            let tls = Checks::of(&service(active, None, None)).unwrap().config.tls.unwrap();
             assert_eq!(tls.server_name.as_deref(), expected);
             assert_eq!(tls.trust, probe::Trust::Authorities("/ca.pem".into()));
             assert!(tls.client.is_some());
@@ -131,7 +171,8 @@ mod tests {
 
     #[test]
     fn siblings_are_those_of_one_pool() {
-        let checks = Checks::of(&policy(ActiveCheck::default(), Some(LatencyCheck::default()))).unwrap();
+        let checks =
+            Checks::of(&service(ActiveCheck::default(), Some(LatencyCheck::default()), None)).unwrap();
         let endpoint = |zone: &str| EndpointView {
             address: ([10, 0, 0, 1], 80).into(),
             zone: zone.parse().unwrap(),
@@ -149,6 +190,28 @@ mod tests {
         assert_ne!(group("shop/web", "a"), group("shop/pay", "a"));
         let rule = checks.latency.unwrap();
         assert_eq!(rule, probe::latency::LatencyRule::default(), "one default, wherever it is written");
-        assert!(Checks::of(&policy(ActiveCheck::default(), None)).unwrap().latency.is_none());
+        assert!(Checks::of(&service(ActiveCheck::default(), None, None)).unwrap().latency.is_none());
+    }
+
+    #[test]
+    fn endpoints_are_believed_as_gateways_believe_them_unless_the_policy_says_otherwise() {
+        let of_gateways = |trust| UpstreamTls {
+            server_name: "web.example".into(),
+            trust,
+            names: vec![SubjectName::Uri("spiffe://example/web".into())],
+            origin: Origin::Default,
+        };
+        let tls = |active, trust| {
+            Checks::of(&service(active, None, Some(of_gateways(trust)))).unwrap().config.tls.unwrap()
+        };
+        let made = tls(ActiveCheck::default(), Trust::Authorities("pem".into()));
+        assert_eq!(made.server_name.as_deref(), Some("web.example"));
+        assert_eq!(made.trust, probe::Trust::Bundle("pem".into()));
+        assert_eq!(made.names, [probe::SubjectName::Uri("spiffe://example/web".into())]);
+        let nobody = tls(ActiveCheck::default(), Trust::Nobody).trust.clone();
+        assert!(matches!(nobody, probe::Trust::Nobody(_)), "{nobody:?}");
+        let own = TlsCheck { server_name: None, authorities: Some("/ca.pem".into()), client: None };
+        let written = tls(ActiveCheck { tls: Some(own), ..ActiveCheck::default() }, Trust::System);
+        assert_eq!(written.trust, probe::Trust::Authorities("/ca.pem".into()));
     }
 }

@@ -119,8 +119,8 @@ impl Shell {
         self.manifests(first).await;
         loop {
             let wake = self.next_wake();
+            // In no order: manifests that change all the time leave the others their turn, and the others them.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
                 Some(update) = inputs.manifests.next() => self.manifests_changed(update).await,
                 Some(event) = inputs.link_events.recv() => self.link(event).await,

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Reach, Upstream};
+use tidegate_api::{Config, GatewayRole, ListenerProtocol, Protocol, Reach, Upstream, UpstreamTls};
 use tidegate_engine::{Engine, ShiftTarget, Source};
 use tidegate_envoy::{
     self as envoy, EndpointHealth, EndpointView, Entrance, RemoteCluster, Resource, ZoneEndpoints,
@@ -67,6 +67,11 @@ struct Made {
 }
 
 impl Made {
+    /// Where its clusters are.
+    fn scopes(&self) -> impl Iterator<Item = Scope> {
+        self.zones.iter().map(edge).chain(self.eastwest.then(eastwest))
+    }
+
     /// Whether gRPC clients may ask for it: they speak HTTP/2, and so must it.
     fn serves_grpc(&self) -> bool {
         self.upstream.protocol == Protocol::Http2
@@ -123,6 +128,23 @@ pub(crate) fn scopes_of(gateway: &GatewayName, role: GatewayRole, zone: &Zone, t
 /// The endpoints of a service stand elsewhere.
 fn gone(scope: Scope, name: &ServiceName, zone: &Zone) -> Change {
     Change::Remove { scope, kind: ResourceType::Endpoint, name: envoy::edge_endpoints_name(name, zone) }
+}
+
+/// Who the endpoints of a service have to be, for all whose clusters ask for it.
+fn trust(name: &ServiceName, made: &Made, tls: Option<&UpstreamTls>) -> Vec<Change> {
+    let Some(tls) = tls else { return Vec::new() };
+    let secret = envoy::backend_trust(name, tls);
+    made.scopes().map(|scope| set(scope, secret.clone())).collect()
+}
+
+/// Nobody asks for it any more, if anybody did.
+fn without_trust(name: &ServiceName, made: &Made) -> Vec<Change> {
+    if made.upstream.server_name.is_none() {
+        return Vec::new();
+    }
+    let remove =
+        |scope| Change::Remove { scope, kind: ResourceType::Secret, name: envoy::backend_trust_name(name) };
+    made.scopes().map(remove).collect()
 }
 
 /// A service whose cluster and endpoints are not seen in a scope any more.
@@ -211,6 +233,7 @@ impl Scopes {
         };
         let mut changes = Vec::new();
         let made = self.paced(name, made, engine, now);
+        let tls = config.services.get(name).and_then(|service| service.tls.as_deref());
         let was_tunnelled = self.clusters.get(name).is_some_and(|before| tunnels(&before.upstream));
         if self.clusters.get(name).is_none_or(|before| **before != made) {
             if made.eastwest {
@@ -229,6 +252,9 @@ impl Scopes {
             } else if let Some(before) = self.clusters.get(name).filter(|before| before.serves_grpc()) {
                 changes.extend(before.zones.iter().flat_map(|zone| without_grpc(name, zone)));
             }
+            if let Some(before) = self.clusters.get(name).filter(|_| made.upstream.server_name.is_none()) {
+                changes.extend(without_trust(name, before));
+            }
             let same = self.made.take().filter(|last| **last == made);
             let made = same.unwrap_or_else(|| Arc::new(made));
             self.made = Some(Arc::clone(&made));
@@ -240,11 +266,13 @@ impl Scopes {
         }
         let tunnelled = made.is_some_and(|made| tunnels(&made.upstream));
         let serves_grpc = made.is_some_and(|made| made.serves_grpc());
+        changes.extend(made.iter().flat_map(|made| trust(name, made, tls)));
+        let differ = self.secure || tls.is_some();
         let remotes = &self.broken.clusters(name, &self.remotes);
         for plan in plans {
             let source = &plan.source.locality.zone;
             let draining = &draining.targets(name, source);
-            let view = EndpointView { zones, clusters: remotes, secure: self.secure, draining };
+            let view = EndpointView { zones, clusters: remotes, differ, draining };
             let places = [edge(source), passed_on(source, true), passed_on(source, false)];
             let [direct, through, without] = places;
             let here = EndpointView { clusters: &BTreeMap::new(), ..view };
@@ -354,6 +382,7 @@ impl Scopes {
                 changes.extend(without_grpc(name, zone));
             }
         }
+        changes.extend(without_trust(name, &made));
         changes
     }
 

@@ -130,6 +130,24 @@ pub(crate) fn pair(chain: &str, key: &str) -> Result<Pair, Fault> {
     Ok(Pair { chain: chain.into(), key: PrivateKey(key.into()), not_before, not_after })
 }
 
+/// Checks certificates of authorities, as PEM: what is wrong, and what to do.
+pub(crate) fn authorities(text: &str) -> Result<Arc<str>, (String, &'static str)> {
+    let hint = "write certificates of authorities as PEM, one after the other: -----BEGIN CERTIFICATE-----";
+    if text.len() > MAX_PEM_BYTES {
+        return Err((format!("has {} bytes; at most {MAX_PEM_BYTES} are read", text.len()), hint));
+    }
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| ("is not PEM".to_owned(), hint))?;
+    if found.is_empty() {
+        return Err(("holds no certificate as PEM".to_owned(), hint));
+    }
+    match found.iter().all(|it| X509Certificate::from_der(it).is_ok()) {
+        true => Ok(text.into()),
+        false => Err(("holds what is no X.509 certificate".to_owned(), hint)),
+    }
+}
+
 impl Config {
     /// The certificates that gateways show and that do not hold at this time, in force all the same: clients refuse them.
     /// `since_1970` is the time of day (UTC).

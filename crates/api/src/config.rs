@@ -2,8 +2,10 @@
 //! the rest of Tidegate reads, whatever it was loaded from.
 
 mod options;
+mod upstream_tls;
 
 pub use options::{Collector, DrainStrategy, ListenerOptions, ProcessOptions, TlsVersion, TraceTag, Tracing};
+pub use upstream_tls::{SYSTEM_AUTHORITIES, SubjectName, Trust, UpstreamTls};
 
 use crate::{
     certificate::Certificate,
@@ -122,6 +124,9 @@ pub struct Service {
     /// Other clusters are reached through tunnels then.
     #[serde(default)]
     pub tunnelled: bool,
+    /// How gateways and checks speak to its endpoints by TLS; `None` where they speak plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<UpstreamTls>>,
     /// Which clusters have to do with it.
     #[serde(default)]
     pub reach: Reach,
@@ -179,6 +184,9 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Whether bytes are passed on to them, and not requests: those of other clusters are reached through tunnels.
     pub tunnelled: bool,
+    /// The server name by which those of this cluster are asked for, where they are spoken to by TLS. Whom to believe is no part of
+    /// this: it may change without a change of the cluster.
+    pub server_name: Option<String>,
     /// Whether those of other clusters are reached by mutual TLS.
     pub secure: bool,
     /// Limits.
@@ -195,6 +203,7 @@ impl Service {
         Upstream {
             protocol: self.protocol,
             tunnelled: self.tunnelled,
+            server_name: self.tls.as_ref().map(|tls| tls.server_name.clone()),
             secure: false,
             limits: self.policy.limits.clone(),
             farthest: None,

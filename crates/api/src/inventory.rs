@@ -121,6 +121,7 @@ fn find_foreign(node: &Node, found: &mut Vec<Foreign>) {
     let passed_over = match kinds::find(&version, &kind, &mut issues) {
         kinds::Found::Skip => true,
         kinds::Found::Kind(Kind::Secret) => !kinds::secret::is_tls(node),
+        kinds::Found::Kind(Kind::ConfigMap) => !kinds::config_map::has_authorities(node),
         kinds::Found::Kind(_) | kinds::Found::Problem => false,
     };
     if passed_over {

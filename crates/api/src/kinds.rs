@@ -2,7 +2,9 @@
 //!
 //! What needs other objects to be decided (does that service exist?) is not checked here but in `lower`.
 
+mod backend_tls;
 mod class;
+pub(crate) mod config_map;
 mod drill;
 mod drill_fault;
 mod drill_guard;
@@ -34,7 +36,9 @@ mod template;
 mod weights;
 mod workload;
 
+pub(crate) use backend_tls::{AuthorityRef, BackendTlsSpec, PortRef, TrustSpec};
 pub(crate) use class::ClassSpec;
+pub(crate) use config_map::ConfigMapSpec;
 pub(crate) use drill::DrillSpec;
 pub(crate) use drill_schedule::ScheduleSpec;
 pub(crate) use export::NamespaceSpec;
@@ -83,7 +87,9 @@ pub(crate) enum Kind {
     TcpRoute,
     TlsRoute,
     ReferenceGrant,
+    BackendTlsPolicy,
     Secret,
+    ConfigMap,
     GatewayClass,
     GatewayTemplate,
     TrafficShift,
@@ -110,7 +116,9 @@ pub(crate) enum Spec {
     Route(Box<RouteSpec>),
     Stream(Box<StreamSpec>),
     Grant(Box<GrantSpec>),
+    BackendTls(Box<BackendTlsSpec>),
     Secret(Box<SecretSpec>),
+    ConfigMap(Box<ConfigMapSpec>),
     Class(Box<ClassSpec>),
     Template(Box<TemplateSpec>),
     Shift(Box<ShiftSpec>),
@@ -123,7 +131,7 @@ pub(crate) enum Spec {
 }
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::FleetCluster,
         Self::FailoverProfile,
         Self::FailoverPolicy,
@@ -135,7 +143,9 @@ impl Kind {
         Self::TcpRoute,
         Self::TlsRoute,
         Self::ReferenceGrant,
+        Self::BackendTlsPolicy,
         Self::Secret,
+        Self::ConfigMap,
         Self::GatewayClass,
         Self::GatewayTemplate,
         Self::TrafficShift,
@@ -164,7 +174,9 @@ impl Kind {
             Self::TcpRoute => "TCPRoute",
             Self::TlsRoute => "TLSRoute",
             Self::ReferenceGrant => "ReferenceGrant",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
             Self::GatewayClass => "GatewayClass",
             Self::GatewayTemplate => "GatewayTemplate",
             Self::TrafficShift => "TrafficShift",
@@ -189,13 +201,15 @@ impl Kind {
             | Self::TrafficShift
             | Self::Drill
             | Self::DrillSchedule => (OURS, "v1alpha1"),
-            Self::Service | Self::Node | Self::Secret | Self::Namespace => ("", "v1"),
+            Self::Service | Self::Node | Self::Secret | Self::ConfigMap | Self::Namespace => ("", "v1"),
             Self::ServiceExport | Self::ServiceImport => ("multicluster.x-k8s.io", "v1alpha1"),
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => ("apps", "v1"),
             Self::EndpointSlice => ("discovery.k8s.io", "v1"),
-            Self::GatewayClass | Self::Gateway | Self::HttpRoute | Self::GrpcRoute => {
-                ("gateway.networking.k8s.io", "v1")
-            }
+            Self::GatewayClass
+            | Self::Gateway
+            | Self::HttpRoute
+            | Self::GrpcRoute
+            | Self::BackendTlsPolicy => ("gateway.networking.k8s.io", "v1"),
             Self::TcpRoute | Self::TlsRoute => ("gateway.networking.k8s.io", "v1alpha2"),
             Self::ReferenceGrant => ("gateway.networking.k8s.io", "v1beta1"),
         }
@@ -206,6 +220,7 @@ impl Kind {
         let also = match self {
             Self::TcpRoute | Self::TlsRoute => ["v1alpha3", "v1"].contains(&version),
             Self::ReferenceGrant => version == "v1",
+            Self::BackendTlsPolicy => version == "v1alpha3",
             Self::ServiceExport | Self::ServiceImport => version == "v1beta1",
             _ => false,
         };
@@ -264,7 +279,9 @@ impl Kind {
             Self::ReferenceGrant => grant::read(fields, issues).map(Box::new).map(Spec::Grant),
             Self::GatewayClass => class::read(fields, meta, issues).map(Box::new).map(Spec::Class),
             Self::GatewayTemplate => template::read(fields, issues).map(Box::new).map(Spec::Template),
+            Self::BackendTlsPolicy => backend_tls::read(fields, issues).map(Box::new).map(Spec::BackendTls),
             Self::Secret => secret::read(fields, issues).map(Box::new).map(Spec::Secret),
+            Self::ConfigMap => config_map::read(fields, issues).map(Box::new).map(Spec::ConfigMap),
             Self::TrafficShift => shift::read(fields, meta, issues).map(Box::new).map(Spec::Shift),
             Self::Drill => drill::read(fields, meta, issues).map(Box::new).map(Spec::Drill),
             Self::DrillSchedule => {
@@ -311,7 +328,9 @@ accessors! {
     Route route RouteSpec,
     Stream stream StreamSpec,
     Grant grant GrantSpec,
+    BackendTls backend_tls BackendTlsSpec,
     Secret secret SecretSpec,
+    ConfigMap config_map ConfigMapSpec,
     Class class ClassSpec,
     Template template TemplateSpec,
     Shift shift ShiftSpec,
@@ -358,6 +377,7 @@ pub(crate) fn find(api_version: &Field<String>, kind: &Field<String>, issues: &m
         let common = [
             Kind::Service,
             Kind::Secret,
+            Kind::ConfigMap,
             Kind::Gateway,
             Kind::Node,
             Kind::Namespace,

@@ -43,7 +43,8 @@ pub use checks::{
 pub use config::{
     AccessLog, Collector, Config, DrainStrategy, Endpoint, FleetCluster, Gateway, GatewayRole, Limits,
     Listener, ListenerOptions, ListenerProtocol, ListenerTls, NamedGateway, ProcessOptions, Protocol, Reach,
-    Retry, Service, ServicePolicy, ShiftExpiry, TlsVersion, TraceTag, Tracing, TrafficShift, Upstream,
+    Retry, SYSTEM_AUTHORITIES, Service, ServicePolicy, ShiftExpiry, SubjectName, TlsVersion, TraceTag,
+    Tracing, TrafficShift, Trust, Upstream, UpstreamTls,
 };
 pub use drill::{
     AgentFault, AgentFaultKind, Drill, DrillFault, DrillGuard, DrillLoad, DrillProtocol, DrillSteps,

@@ -5,6 +5,7 @@
 //! that it is for. What is small and depends on much is done as a whole: clusters, which policy wins, gateways with
 //! their routes, shifts. The result is the same as if all were lowered anew.
 
+mod backend_tls;
 mod certificates;
 mod drills;
 mod exports;
@@ -34,6 +35,7 @@ use crate::{
     store::{Changed, Store},
     yaml::Pos,
 };
+use backend_tls::BackendTls;
 use certificates::Certificates;
 use grants::Grants;
 use policies::{Merger, Policies};
@@ -58,6 +60,7 @@ pub(crate) struct Lowering {
     merger: Merger,
     services: Services,
     routed: Routed,
+    backend_tls: BackendTls,
     /// What is wrong with parts that are done as a whole, by part.
     problems: BTreeMap<Part, Vec<Problem>>,
     started: bool,
@@ -81,6 +84,7 @@ enum Part {
     Targets,
     Mentions,
     Gateways,
+    BackendTls,
     Shifts,
     Drills,
 }
@@ -94,6 +98,7 @@ impl Lowering {
             merger: Merger::default(),
             services: Services::default(),
             routed: Routed::default(),
+            backend_tls: BackendTls::new(),
             problems: BTreeMap::new(),
             started: false,
         }
@@ -141,6 +146,7 @@ impl Lowering {
         let mut told = self.lower_clusters(store, &mut touched, &mut change);
         told |= self.lower_policies(store, &mut touched);
         told |= self.lower_gateways(store, &mut touched, &mut change);
+        told |= self.lower_backend_tls(store, &mut touched);
         told |= self.lower_services(store, &mut touched, &mut change);
         told |= self.lower_shifts(store, &touched, &mut change);
         told |= self.check_drills(store, &touched);
@@ -229,6 +235,22 @@ impl Lowering {
         self.tell(Part::Gateways, problems)
     }
 
+    fn lower_backend_tls(&mut self, store: &Store, touched: &mut Touched) -> bool {
+        let is_named = || store.of_kind(Kind::BackendTlsPolicy).next().is_some();
+        if !touched.backend_tls && (touched.identities.is_empty() || !is_named()) {
+            return false;
+        }
+        let mut problems = Vec::new();
+        let objects: Vec<_> = backend_tls::KINDS.into_iter().flat_map(|kind| store.of_kind(kind)).collect();
+        let found = backend_tls::lower(&objects, &self.services, &mut problems);
+        let before = replace(&mut self.backend_tls, found);
+        let differs = |name: &&ServiceName| before.get(*name) != self.backend_tls.get(*name);
+        for name in before.keys().chain(self.backend_tls.keys()).filter(differs) {
+            touched.services.entry(name.clone()).or_default();
+        }
+        self.tell(Part::BackendTls, problems)
+    }
+
     fn change_certificates(&self, used: BTreeMap<String, Arc<Certificate>>, change: &mut ConfigChange) {
         let before = &self.config.certificates;
         for name in before.keys().filter(|name| !used.contains_key(*name)) {
@@ -252,6 +274,7 @@ impl Lowering {
             workloads: Workloads::new(store),
             grpc: &self.routed.grpc,
             tunnelled: &self.routed.tunnelled,
+            tls: &self.backend_tls,
         };
         let mut told = false;
         for (name, whole) in &touched.services {

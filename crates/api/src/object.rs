@@ -158,6 +158,10 @@ fn read_object(node: &Node, issues: &mut Issues) -> Head {
     let kind = match kinds::find(&version, &word, issues) {
         // A Secret that is no certificate is nobody's business, and is not looked into.
         kinds::Found::Kind(Kind::Secret) if !kinds::secret::is_tls(node) => return Head::Skipped,
+        // Nor is a ConfigMap without authorities.
+        kinds::Found::Kind(Kind::ConfigMap) if !kinds::config_map::has_authorities(node) => {
+            return Head::Skipped;
+        }
         kinds::Found::Kind(kind) => kind,
         kinds::Found::Skip => {
             // Nothing in it matters, not even a field that is written twice.

@@ -24,6 +24,8 @@ pub enum Cause {
     Conflict,
     /// It names something that is not there, or cannot be used.
     NoSuchObject,
+    /// What it is about is not there.
+    NoSuchTarget,
     /// It names something of another namespace, which does not permit it.
     NotPermitted,
 }

@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +21,7 @@ use std::{
 use support::{
     command::{Running, tidegate},
     hub::{ANY, Agent},
-    kube::{GATEWAYS, OURS, apply, define},
+    kube::{GATEWAYS, OURS, apply, define, kubectl},
     pair::{Gateway, free, get, load},
     wait_until,
 };
@@ -172,50 +173,67 @@ fn world(edge: SocketAddr) -> String {
         )
 }
 
+/// A cluster with three pods on each node, its agent and a gateway that serves.
+struct Stage {
+    cluster: Cluster,
+    agent: Agent,
+    edge: SocketAddr,
+    // Ends before the folder is gone.
+    _gateway: Gateway,
+    _folder: TempDir,
+}
+
+impl Stage {
+    fn start(api: ApiServer, envoy: &Path) -> Self {
+        let edge = free();
+        let mut cluster = Cluster { api, pods: BTreeMap::new(), next: 0 };
+        let kinds = [
+            (OURS, "FleetCluster", "fleetclusters", "Cluster"),
+            (OURS, "FailoverPolicy", "failoverpolicies", "Namespaced"),
+            (GATEWAYS, "Gateway", "gateways", "Namespaced"),
+            (GATEWAYS, "HTTPRoute", "httproutes", "Namespaced"),
+        ];
+        define(&cluster.api, &kinds);
+        apply(&cluster.api, &world(edge));
+        for (node, _) in NODES {
+            for _ in 0..3 {
+                cluster.add(node);
+            }
+        }
+        cluster.write();
+        let folder = TempDir::new().unwrap();
+        let listen = free().to_string();
+        let mut command = tidegate();
+        command.args([
+            "agent",
+            "--cluster",
+            "home",
+            "--listen",
+            &listen,
+            "--admin",
+            ANY,
+            "--kubernetes",
+            "--kubeconfig",
+        ]);
+        command.arg(cluster.api.kubeconfig()).arg("--state-dir").arg(folder.path().join("state"));
+        let agent = Agent::start(&mut command);
+        let mut command = tidegate();
+        command.args(["envoy", "run", "--gateway", "shop/edge", "--zone", "a", "--concurrency", "1"]);
+        command.args(["--agent", &listen, "--admin", &free().to_string()]).arg("--envoy").arg(envoy);
+        let gateway = Gateway(Running::start(&mut command));
+        wait_until("an answer", || get(edge, "/").filter(|it| it.starts_with("HTTP/1.1 200")));
+        until_healthy(&agent, "a", 6);
+        until_healthy(&agent, "b", 6);
+        Self { cluster, agent, edge, _gateway: gateway, _folder: folder }
+    }
+}
+
 #[test]
 fn updates_drains_evictions_and_scaling_to_zero_lose_no_request_and_move_nothing_that_need_not() {
     let test = "updates_drains_evictions_and_scaling_to_zero_lose_no_request_and_move_nothing_that_need_not";
     let Some(envoy) = support::envoy(test) else { return };
     let Some(api) = ApiServer::start_or_skip(&Options::default()) else { return };
-    let edge = free();
-    let mut cluster = Cluster { api, pods: BTreeMap::new(), next: 0 };
-    let kinds = [
-        (OURS, "FleetCluster", "fleetclusters", "Cluster"),
-        (OURS, "FailoverPolicy", "failoverpolicies", "Namespaced"),
-        (GATEWAYS, "Gateway", "gateways", "Namespaced"),
-        (GATEWAYS, "HTTPRoute", "httproutes", "Namespaced"),
-    ];
-    define(&cluster.api, &kinds);
-    apply(&cluster.api, &world(edge));
-    for (node, _) in NODES {
-        for _ in 0..3 {
-            cluster.add(node);
-        }
-    }
-    cluster.write();
-    let folder = TempDir::new().unwrap();
-    let listen = free().to_string();
-    let mut command = tidegate();
-    command.args([
-        "agent",
-        "--cluster",
-        "home",
-        "--listen",
-        &listen,
-        "--admin",
-        ANY,
-        "--kubernetes",
-        "--kubeconfig",
-    ]);
-    command.arg(cluster.api.kubeconfig()).arg("--state-dir").arg(folder.path().join("state"));
-    let agent = Agent::start(&mut command);
-    let mut command = tidegate();
-    command.args(["envoy", "run", "--gateway", "shop/edge", "--zone", "a", "--concurrency", "1"]);
-    command.args(["--agent", &listen, "--admin", &free().to_string()]).arg("--envoy").arg(&envoy);
-    let _gateway = Gateway(Running::start(&mut command));
-    wait_until("an answer", || get(edge, "/").filter(|it| it.starts_with("HTTP/1.1 200")));
-    until_healthy(&agent, "a", 6);
-    until_healthy(&agent, "b", 6);
+    let Stage { mut cluster, agent, edge, _gateway, _folder } = Stage::start(api, &envoy);
     let before = moves(&agent);
     let (stop, counts) = load(edge);
 
@@ -266,4 +284,50 @@ fn updates_drains_evictions_and_scaling_to_zero_lose_no_request_and_move_nothing
         "MEASURED {failed} of {asked} requests failed, the longest took {longest} ms; plans changed {moved} times"
     );
     assert_eq!(failed, 0, "of {asked}");
+}
+
+/// What a slice says of one pod that serves.
+fn slice_of(name: &str, pod: &Pod, touched: usize) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: web}}, annotations: {{touched: '{touched}'}}}}\n\
+         addressType: IPv4\nports: [{{name: http, port: {}, protocol: TCP}}]\n\
+         endpoints: [{{addresses: [127.0.0.1], nodeName: {}, conditions: {{ready: true}}}}]\n",
+        pod.address.port(),
+        pod.node
+    )
+}
+
+#[test]
+fn a_burst_of_slice_changes_ends_in_the_last_state_moves_no_plan_and_fails_no_request() {
+    let test = "a_burst_of_slice_changes_ends_in_the_last_state_moves_no_plan_and_fails_no_request";
+    let Some(envoy) = support::envoy(test) else { return };
+    let Some(api) = ApiServer::start_or_skip(&Options::default()) else { return };
+    let Stage { mut cluster, agent, edge, _gateway, _folder } = Stage::start(api, &envoy);
+    // One more in each zone, at one of two addresses, both of which serve all the time.
+    let spare: Vec<[u32; 2]> = ["node-1", "node-3"].map(|node| [cluster.add(node), cluster.add(node)]).into();
+    let before = moves(&agent);
+    let (stop, counts) = load(edge);
+    let mut text = String::new();
+    for round in 0..60 {
+        for (zone, pods) in spare.iter().enumerate() {
+            text += &slice_of(&format!("spare-{zone}"), &cluster.pods[&pods[round % 2]], 0);
+            // What says nothing new, between.
+            text += &slice_of(
+                &format!("web-{}", 1 + zone),
+                &cluster.pods[&(1 + u32::try_from(zone).unwrap())],
+                round,
+            );
+        }
+    }
+    apply(&cluster.api, &text);
+    // The last word is that there is none.
+    kubectl(&cluster.api, &["-n", "shop", "delete", "endpointslice", "spare-0", "spare-1"], "");
+    until_healthy(&agent, "a", 6);
+    until_healthy(&agent, "b", 6);
+    stop.store(true, Ordering::SeqCst);
+    let [asked, failed, longest] = [&counts.0, &counts.1, &counts.2].map(|it| it.load(Ordering::SeqCst));
+    eprintln!("MEASURED {failed} of {asked} requests failed, the longest took {longest} ms");
+    assert_eq!(failed, 0, "of {asked}");
+    assert_eq!(moves(&agent), before, "traffic moved, although nothing was lost");
 }

@@ -3,7 +3,7 @@
 //! Each kind is watched by a task of its own ([`watch`]), which does what a pure machine says ([`state`]); of what comes only
 //! what the loader reads is kept (`keep`, `object`), and what is held, and which lists are complete, is known in one place
 //! (`shelf`). Which kinds there are is a table (`kinds`); which of them the API serves is asked at a bounded pace (`served`).
-//! Where not all Secrets may be read, those that may are asked for one by one (`certificates`). What is held lies on disk too (`saved`). How the API stands, anybody may ask ([`Board`]). A hub follows what is for the whole
+//! Where not all Secrets may be read, those that may are asked for one by one (`certificates`), as is what others have to name (`named`). What is held lies on disk too (`saved`). How the API stands, anybody may ask ([`Board`]). A hub follows what is for the whole
 //! fleet by a [`Follower`].
 //!
 //! Nothing is written to the API here.
@@ -14,6 +14,7 @@ mod certificates;
 mod follower;
 mod keep;
 pub(crate) mod kinds;
+mod named;
 mod object;
 mod request;
 pub(crate) mod saved;
@@ -90,6 +91,9 @@ pub(crate) fn watch_all(options: &KubeOptions, kinds: Kinds) -> (mpsc::Receiver<
     }
     if !places.is_empty() && kinds == Kinds::Cluster {
         tokio::spawn(certificates::follow(shared.clone(), places));
+    }
+    if kinds == Kinds::Cluster {
+        tokio::spawn(named::follow(shared.clone(), board.named()));
     }
     tokio::spawn(served::follow(shared, serves));
     (taken, board)

@@ -90,6 +90,11 @@ impl Reader {
         }
     }
 
+    /// Says which objects of the API are named by others, and so are to be asked for.
+    pub(crate) fn tell_named(&self, board: &Board) {
+        board.want(self.shelf.named());
+    }
+
     /// Uses what the API of a cluster told in an earlier life. Whether there was anything.
     pub(crate) fn take_saved(&mut self, path: &Path) -> bool {
         match saved::read(path, &mut self.shelf, &mut self.loader) {

@@ -185,6 +185,7 @@ async fn first_lists(
     let patience = Instant::now() + START;
     let mut say = Instant::now() + SAY;
     while !reader.shelf.is_complete() {
+        reader.tell_named(board);
         let mut told = Vec::new();
         tokio::select! {
             _ = api.recv_many(&mut told, MOST_TOLD) => {}
@@ -236,6 +237,7 @@ fn begin(mut reading: Reading, shutdown: CancellationToken) -> (Snapshot, Update
     reader.load(&Told::everything());
     let (config, problems) = (Arc::new(reader.loader.config().clone()), reader.problems());
     if let Some(board) = &reading.board {
+        reader.tell_named(board);
         reader.tell_judged(board, true);
     }
     let first = Snapshot { config, problems, generation: 1, given: reader.given() };
@@ -290,6 +292,7 @@ async fn follow(reading: Reading, mut sender: Sender, shutdown: CancellationToke
         let work = tokio::task::spawn_blocking(move || {
             let loaded = load(&mut reader, turn, &events, saved.as_deref());
             if let Some(board) = board {
+                reader.tell_named(&board);
                 reader.tell_judged(&board, loaded.as_ref().is_some_and(|(_, problems)| problems.is_some()));
             }
             (reader, loaded)

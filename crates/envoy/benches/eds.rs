@@ -53,7 +53,7 @@ fn main() {
         reasons: Vec::new(),
     };
     let draining = BTreeSet::new();
-    let view = EndpointView { zones: &zones, clusters: &clusters, secure: false, draining: &draining };
+    let view = EndpointView { zones: &zones, clusters: &clusters, differ: false, draining: &draining };
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("eds/12x10", |bencher| {
         bencher.iter(|| edge_endpoints(black_box(&plan), black_box(&view)));

@@ -4,6 +4,7 @@
 //! its protocol or its limits ([`Upstream`]).
 
 use crate::{
+    backend_tls,
     proto::{ads, duration, flag, percent, uint},
     resource::{Resource, eastwest_endpoints_name, edge_endpoints_name},
     session, stream, tls, upstream,
@@ -59,9 +60,12 @@ pub fn edge_cluster(service: &ServiceName, source_zone: &Zone, upstream: &Upstre
             Some(LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig {}));
     }
     // Only the edge reaches other clusters.
+    let plainly = || if upstream.tunnelled { stream::tunnels() } else { stream::plain() };
     if upstream.secure {
         let way = tls::way_to_other_clusters(service, upstream::alpn(upstream));
         cluster.transport_socket_matches = vec![way];
+    } else if upstream.server_name.is_some() {
+        cluster.transport_socket_matches = vec![tls::to_other_clusters(plainly())];
     } else {
         cluster.transport_socket = upstream.tunnelled.then(stream::tunnels);
     }
@@ -110,6 +114,7 @@ fn cluster(service: &ServiceName, endpoints: String, upstream: &Upstream) -> Clu
         }),
         // An endpoint that left EDS is gone, whatever an ejection or a check still says of it.
         ignore_health_on_host_removal: true,
+        transport_socket: backend_tls::socket(service, upstream),
         circuit_breakers: Some(upstream::circuit_breakers(&upstream.limits)),
         outlier_detection: Some(outlier_detection(service)),
         lb_config: upstream::slow_start(&upstream.limits),

@@ -72,8 +72,8 @@ pub struct EndpointView<'a> {
     pub zones: &'a ZoneEndpoints,
     /// The other clusters; the same for every service.
     pub clusters: &'a BTreeMap<ClusterName, RemoteCluster>,
-    /// Whether other clusters are reached by mutual TLS.
-    pub secure: bool,
+    /// Whether other clusters are reached in another way than the endpoints of this one: by mutual TLS, or the others are by TLS.
+    pub differ: bool,
     /// Targets that left the plan a moment ago and may still have requests in flight.
     pub draining: &'a BTreeSet<Target>,
 }
@@ -206,7 +206,7 @@ fn locality(
 
 /// Hosts with the mark by which their cluster reaches them, if they need one.
 fn marked(mut hosts: Vec<LbEndpoint>, view: &EndpointView<'_>, target: &Target) -> Vec<LbEndpoint> {
-    if view.secure && matches!(target, Target::Cluster(_)) {
+    if view.differ && matches!(target, Target::Cluster(_)) {
         hosts.iter_mut().for_each(|host| host.metadata = Some(tls::elsewhere()));
     }
     hosts

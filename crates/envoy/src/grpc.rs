@@ -132,7 +132,7 @@ pub fn grpc_endpoints(plan: &Plan, zones: &ZoneEndpoints) -> Resource {
     };
     edge_endpoints(
         plan,
-        &EndpointView { zones, clusters: &BTreeMap::new(), secure: false, draining: &BTreeSet::new() },
+        &EndpointView { zones, clusters: &BTreeMap::new(), differ: false, draining: &BTreeSet::new() },
     )
 }
 

@@ -26,6 +26,7 @@
 mod access_log;
 mod agent_cluster;
 mod agents;
+mod backend_tls;
 mod bootstrap;
 mod cluster;
 mod counters;
@@ -52,6 +53,7 @@ pub use agent_cluster::{
     AGENT_ROOT, AGENT_SDS, AgentAddress, AgentAddressError, AgentTls, GATEWAY_PEM, GATEWAY_SDS, agent_sds,
     gateway_sds,
 };
+pub use backend_tls::{backend_trust, backend_trust_name};
 pub use bootstrap::{BootstrapSpec, Overload, XdsProtocol, bootstrap, envoy_arguments};
 pub use cluster::{eastwest_cluster, edge_cluster};
 pub use counters::demand_counter;

@@ -23,7 +23,7 @@ use crate::{
 };
 use envoy_types::pb::envoy::{
     config::{
-        core::v3::{BackoffStrategy, Metadata, TransportSocket, transport_socket},
+        core::v3::{BackoffStrategy, TransportSocket, transport_socket},
         endpoint::v3::{LbEndpoint, lb_endpoint::HostIdentifier},
         listener::v3::{
             Filter, FilterChain, FilterChainMatch, Listener as EnvoyListener, ListenerFilter, filter,
@@ -95,17 +95,20 @@ fn through_tunnel(host: &mut LbEndpoint, service: &ServiceName) {
     let Some(HostIdentifier::Endpoint(endpoint)) = &mut host.host_identifier else { return };
     endpoint.hostname = server_name(service);
     let Some(gateway) = &endpoint.address else { return };
-    host.metadata = Some(Metadata {
-        typed_filter_metadata: HashMap::from([(PROXY_ADDRESS.to_owned(), any(gateway))]),
-        ..Default::default()
-    });
+    let typed_filter_metadata = HashMap::from([(PROXY_ADDRESS.to_owned(), any(gateway))]);
+    let metadata = host.metadata.get_or_insert_default();
+    metadata.typed_filter_metadata = typed_filter_metadata;
 }
 
 /// The transport socket of a cluster with tunnels: plain, and through the proxy of hosts that have one.
 pub(crate) fn tunnels() -> TransportSocket {
-    let plain = socket("envoy.transport_sockets.raw_buffer", any(&RawBuffer {}));
-    let proxied = Http11ProxyUpstreamTransport { transport_socket: Some(plain), ..Default::default() };
+    let proxied = Http11ProxyUpstreamTransport { transport_socket: Some(plain()), ..Default::default() };
     socket("envoy.transport_sockets.http_11_proxy", any(&proxied))
+}
+
+/// The transport socket of what is spoken to plainly.
+pub(crate) fn plain() -> TransportSocket {
+    socket("envoy.transport_sockets.raw_buffer", any(&RawBuffer {}))
 }
 
 fn socket(name: &str, config: envoy_types::pb::google::protobuf::Any) -> TransportSocket {

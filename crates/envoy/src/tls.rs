@@ -128,14 +128,19 @@ pub(crate) fn entrance(protocols: &[&str]) -> TransportSocket {
 
 /// How an edge reaches the hosts of a service that are marked as [`elsewhere`]; all others it reaches plainly.
 pub(crate) fn way_to_other_clusters(service: &ServiceName, protocols: &[&str]) -> TransportSocketMatch {
+    to_other_clusters(socket(any(&UpstreamTlsContext {
+        common_tls_context: Some(mutual(protocols)),
+        sni: server_name(service),
+        ..Default::default()
+    })))
+}
+
+/// Those hosts are reached by this socket.
+pub(crate) fn to_other_clusters(socket: TransportSocket) -> TransportSocketMatch {
     TransportSocketMatch {
         name: "other-clusters".to_owned(),
         r#match: Some(marked()),
-        transport_socket: Some(socket(any(&UpstreamTlsContext {
-            common_tls_context: Some(mutual(protocols)),
-            sni: server_name(service),
-            ..Default::default()
-        }))),
+        transport_socket: Some(socket),
     }
 }
 
@@ -149,7 +154,7 @@ fn marked() -> Struct {
     Struct { fields: HashMap::from([(ELSEWHERE.to_owned(), yes)]) }
 }
 
-fn socket(config: Any) -> TransportSocket {
+pub(crate) fn socket(config: Any) -> TransportSocket {
     TransportSocket {
         name: "envoy.transport_sockets.tls".to_owned(),
         config_type: Some(transport_socket::ConfigType::TypedConfig(config)),

@@ -132,7 +132,15 @@ pub fn objects(options: &Options) -> Vec<Value> {
 /// Of the Gateway API, what has a status and what has none.
 const ROUTING: (&str, &[&str]) = (
     "gateway.networking.k8s.io",
-    &["gatewayclasses", "gateways", "httproutes", "grpcroutes", "tcproutes", "tlsroutes"],
+    &[
+        "gatewayclasses",
+        "gateways",
+        "httproutes",
+        "grpcroutes",
+        "tcproutes",
+        "tlsroutes",
+        "backendtlspolicies",
+    ],
 );
 const GRANTS: (&str, &[&str]) = ("gateway.networking.k8s.io", &["referencegrants"]);
 
@@ -150,6 +158,8 @@ const READ: [(&str, &[&str]); 7] = [
 fn rights(options: &Options) -> Vec<Value> {
     let mut rules: Vec<Value> = READ.into_iter().map(read).collect();
     rules.extend([tell(ROUTING), tell(OURS), events()]);
+    // One by one, those that a BackendTLSPolicy names.
+    rules.push(json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}));
     // Roles know no types: who may read all certificates may read all Secrets.
     rules.extend(options.all_certificates.then([read(("", &["secrets"]))]));
     let account = Account { name: NAME, namespace: &options.namespace, component: COMPONENT };

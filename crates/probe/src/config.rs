@@ -150,6 +150,8 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
     /// Whom to trust.
     pub trust: Trust,
+    /// Names of which the certificate must bear one, instead of `server_name`; empty where that counts.
+    pub names: Vec<SubjectName>,
     /// The own certificate, for servers that ask for one.
     pub client: Option<ClientCertificate>,
 }
@@ -159,9 +161,22 @@ pub struct TlsConfig {
 pub enum Trust {
     /// Those that the authorities in this file issued.
     Authorities(PathBuf),
+    /// Those that these authorities issued, as PEM.
+    Bundle(Arc<str>),
+    /// Nobody's: every server fails its check, because of what this says.
+    Nobody(Arc<str>),
     /// Anybody's: a check then says that *something* with *some* certificate answers there, as a kubelet's HTTPS probe
     /// does.
     Anybody,
+}
+
+/// A name that a certificate bears.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SubjectName {
+    /// A host, perhaps with `*` as its first label.
+    Host(String),
+    /// A URI.
+    Uri(String),
 }
 
 /// A certificate chain with its key.

@@ -137,7 +137,9 @@ fn of_tls(error: &rustls::Error) -> String {
         Error::InvalidCertificate(bad) => match bad {
             Bad::Expired | Bad::ExpiredContext { .. } => "certificate expired".to_owned(),
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => "certificate not valid yet".to_owned(),
-            Bad::UnknownIssuer => "certificate of an unknown issuer (not in the CA file)".to_owned(),
+            Bad::UnknownIssuer => {
+                "certificate of an unknown issuer (none of those that are believed)".to_owned()
+            }
             Bad::NotValidForName => "certificate for another name".to_owned(),
             Bad::NotValidForNameContext { expected, presented } => {
                 let presented: Vec<&str> = presented.iter().take(4).map(|name| bare(name)).collect();
@@ -145,6 +147,7 @@ fn of_tls(error: &rustls::Error) -> String {
                 format!("certificate for another name: {expected} is not in [{}]", presented.join(", "))
             }
             Bad::Revoked => "certificate revoked".to_owned(),
+            Bad::Other(why) => why.0.to_string(),
             Bad::BadSignature => "certificate with a bad signature".to_owned(),
             other => format!("certificate not acceptable: {other}"),
         },

@@ -26,7 +26,7 @@ pub mod tracker;
 
 pub use config::{
     BODY_LIMIT, CheckConfig, CheckKind, ClientCertificate, ExpectedBody, GrpcCheck, HttpCheck, Method,
-    Siblings, Target, TlsConfig, Trust,
+    Siblings, SubjectName, Target, TlsConfig, Trust,
 };
 pub use failure::{Failure, Stage};
 pub use hosts::PER_HOST_LIMIT;

@@ -1,6 +1,7 @@
 //! What each object's status says, from what is wrong with it and how far it got, without I/O. The shapes are those of the Gateway
 //! API (`Gateway`, routes, and policy attachment by GEP-713) and of `deploy/crds`.
 
+mod backend_tls;
 mod judged;
 mod routing;
 
@@ -78,6 +79,7 @@ pub fn statuses(
             }
             "Gateway" => routing::gateway(subject, &judged, &clusters, &gateways),
             "GatewayClass" => routing::class(subject, &judged),
+            "BackendTLSPolicy" => Some(backend_tls::policy(subject, &judged, speaker, &gateways, subjects)),
             "FailoverPolicy" => Some(policy(subject, &judged, speaker, &clusters)),
             "FailoverProfile" | "TrafficShift" => Some(spread(&judged, speaker, &clusters)),
             "GatewayTemplate" | "Drill" | "DrillSchedule" | "FleetCluster" => {

@@ -145,7 +145,7 @@ impl Core {
         let Some(engine) = &self.engine else { return };
         let mut targets = Vec::new();
         for (name, service) in &self.config.services {
-            let Some(checks) = Checks::of(&service.policy) else { continue };
+            let Some(checks) = Checks::of(service) else { continue };
             let endpoints = engine.endpoints(name);
             targets.extend(endpoints.map(|it| ((name.clone(), it.address), checks.target(name, &it))));
         }
@@ -174,8 +174,11 @@ impl Core {
         };
         self.tell(event, now, output);
         // The engine knows nothing of protocols and limits: a change of these alone changes no plan.
-        let is_other =
-            |before: &Arc<Service>| before.upstream() != service.upstream() || before.reach != service.reach;
+        let is_other = |before: &Arc<Service>| {
+            before.upstream() != service.upstream()
+                || before.reach != service.reach
+                || before.tls != service.tls
+        };
         if before.is_some_and(is_other) {
             output.touched.plans.insert(name.clone());
         }
@@ -263,7 +266,7 @@ impl Core {
             let old = before.iter().flat_map(|service| service.endpoints.keys());
             targets.extend(old.map(|address| ((name.clone(), *address), None)));
             let service = self.config.services.get(name);
-            if let Some(checks) = service.and_then(|service| Checks::of(&service.policy)) {
+            if let Some(checks) = service.and_then(|service| Checks::of(service)) {
                 let target = |it: EndpointView| ((name.clone(), it.address), Some(checks.target(name, &it)));
                 targets.extend(engine.endpoints(name).map(target));
             }

@@ -6,6 +6,7 @@ use crate::{
     fields::{Field, Fields, Issues},
     object::Meta,
     read,
+    yaml::Pos,
 };
 use std::collections::BTreeMap;
 use tidegate_model::ServiceName;
@@ -30,6 +31,8 @@ pub(crate) struct ServicePort {
     pub(crate) protocol: Protocol,
     /// Whether that is no HTTP.
     pub(crate) is_stream: bool,
+    /// Where it asks for TLS, if it does.
+    pub(crate) asks_tls: Option<Pos>,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) -> Option<ServiceSpec> {
@@ -56,7 +59,9 @@ pub(super) fn read(fields: &mut Fields<'_>, meta: &Meta, issues: &mut Issues) ->
                 first.value("name", issues, read::any_text).map(|it| it.value.into()).unwrap_or_default();
             let number = first.required_value("port", "the port that clients use", issues, read::port)?.value;
             let (protocol, is_stream) = read_protocol(&mut first, issues);
-            port = Some(ServicePort { name, number, protocol, is_stream });
+            let written = first.value("appProtocol", issues, read::any_text);
+            let asks_tls = written.filter(|written| written.value == "https").map(|written| written.at);
+            port = Some(ServicePort { name, number, protocol, is_stream, asks_tls });
         }
     }
     // Object names are stricter than service names, so this cannot fail.
@@ -72,7 +77,9 @@ fn read_protocol(port: &mut Fields<'_>, issues: &mut Issues) -> (Protocol, bool)
     match value.as_str() {
         "kubernetes.io/h2c" | "grpc" | "http2" | "h2c" => (Protocol::Http2, false),
         "tcp" | "tls" => (Protocol::Http1, true),
-        "https" | "kubernetes.io/wss" | "grpc-web" | "kubernetes.io/ws" => {
+        // Only a BackendTLSPolicy says whom to believe: whether there is one is looked at when the service is lowered.
+        "https" => (Protocol::Http1, false),
+        "kubernetes.io/wss" | "grpc-web" | "kubernetes.io/ws" => {
             let message =
                 format!("not supported yet: appProtocol {value:?}; the endpoints are spoken to in HTTP/1.1");
             let hint = "without TLS: kubernetes.io/h2c or grpc for HTTP/2, http for HTTP/1.1; tcp or tls to pass bytes";

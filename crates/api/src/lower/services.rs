@@ -1,6 +1,7 @@
 //! Services with their endpoints and the policy in force: each lowered by itself, from its own objects.
 
 use super::{
+    backend_tls::BackendTls,
     exports::Exports,
     fleet::Clusters,
     policies::{Merged, Merger, Policies},
@@ -13,6 +14,7 @@ use crate::{
     nearest,
     object::Object,
     problem::Problem,
+    yaml::Pos,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,6 +73,8 @@ pub(super) struct Around<'a> {
     /// The services that gRPC routes lead to, and those that are reached through tunnels.
     pub(super) grpc: &'a BTreeSet<ServiceName>,
     pub(super) tunnelled: &'a BTreeSet<ServiceName>,
+    /// Those that are spoken to by TLS, and how.
+    pub(super) tls: &'a BackendTls,
 }
 
 impl Services {
@@ -82,6 +86,11 @@ impl Services {
     /// The port at which clients ask for it.
     pub(super) fn port(&self, name: &ServiceName) -> Option<u16> {
         Some(self.known.get(name)?.spec()?.port.as_ref()?.number)
+    }
+
+    /// The name of that port; `None` if there is none, empty if it has none.
+    pub(super) fn port_name(&self, name: &ServiceName) -> Option<&str> {
+        Some(&self.known.get(name)?.spec()?.port.as_ref()?.name)
     }
 
     /// All that there are.
@@ -189,12 +198,17 @@ impl Services {
             };
             let (object, spec) = (known.service.as_ref()?, known.spec()?);
             let port = spec.port.as_ref();
+            let tls = around.tls.get(name).cloned();
+            if let Some(at) = port.and_then(|port| port.asks_tls).filter(|_| tls.is_none()) {
+                problems.push(no_tls(object, at));
+            }
             let protocol = port.map_or_else(Protocol::default, |port| port.protocol);
             Some(Service {
                 endpoints: endpoints(spec, &known.slices, (&self.broken, &self.standing), &mut problems),
                 replicas: replicas(spec, &mut around.workloads),
                 protocol: if around.grpc.contains(name) { Protocol::Http2 } else { protocol },
                 tunnelled: around.tunnelled.contains(name) || port.is_some_and(|port| port.is_stream),
+                tls,
                 reach,
                 policy: known.merged.as_ref()?.policy_for(reach, around.own),
                 origin: object.origin(object.at),
@@ -329,6 +343,13 @@ fn endpoints(
     };
     // From a sorted list a map is made without room to spare.
     found.into_iter().map(with_node).collect()
+}
+
+fn no_tls(object: &Object, at: Pos) -> Problem {
+    let message = "appProtocol \"https\" without a BackendTLSPolicy; the endpoints are spoken to plainly";
+    let hint =
+        "add a BackendTLSPolicy for the Service, which says whom to believe; http where no TLS is meant";
+    warning_in(object, at, message, hint)
 }
 
 fn no_zone(object: &Object, endpoint: &Unplaced) -> Problem {

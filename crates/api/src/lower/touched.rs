@@ -36,13 +36,15 @@ pub(super) struct Touched {
     /// The policies and profiles themselves.
     pub(super) titles: Vec<Arc<str>>,
     pub(super) gateways: bool,
+    /// Whose endpoints are spoken to by TLS.
+    pub(super) backend_tls: bool,
     pub(super) shifts: bool,
     pub(super) drills: bool,
     /// Whether there are endpoints in other zones than before.
     pub(super) zones: bool,
     /// Services, and whether more than their endpoints.
     pub(super) services: BTreeMap<ServiceName, bool>,
-    /// Services that came, went or have another port.
+    /// Services that came, went or have another port, by number or name.
     pub(super) identities: BTreeSet<ServiceName>,
 }
 
@@ -65,9 +67,13 @@ impl Touched {
             | Kind::TcpRoute
             | Kind::TlsRoute
             | Kind::ReferenceGrant
-            | Kind::Secret
             | Kind::GatewayClass
             | Kind::GatewayTemplate => self.gateways = true,
+            Kind::Secret => {
+                self.gateways = true;
+                self.backend_tls = true;
+            }
+            Kind::BackendTlsPolicy | Kind::ConfigMap => self.backend_tls = true,
             Kind::TrafficShift => self.shifts = true,
             Kind::Drill | Kind::DrillSchedule => self.drills = true,
             Kind::Node => {
@@ -132,7 +138,9 @@ impl Touched {
     ) {
         let [old, new] = [before, after].map(|object| object.and_then(|object| object.spec.service()));
         let Some(name) = old.or(new).map(|spec| spec.name.clone()) else { return };
-        let port = |spec: Option<&ServiceSpec>| spec.map(|spec| spec.port.as_ref().map(|port| port.number));
+        let port = |spec: Option<&ServiceSpec>| {
+            spec.map(|spec| spec.port.as_ref().map(|port| (port.number, port.name.clone())))
+        };
         if port(old) != port(new) {
             self.identities.insert(name.clone());
         }

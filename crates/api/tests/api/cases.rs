@@ -2,6 +2,7 @@
 
 use crate::{load, told};
 use std::{fs, path::Path};
+use tidegate_api::Trust;
 
 #[test]
 fn every_case_says_what_it_should() {
@@ -30,7 +31,16 @@ fn every_case_says_what_it_should() {
                 let broken = service.endpoints.iter().filter(|(_, it)| !it.node_ready);
                 let broken: String = broken.map(|(at, _)| format!(", {at} on a broken node")).collect();
                 let wanted = service.replicas.map(|it| format!(" of {it}")).unwrap_or_default();
-                format!("service {name}: {}{wanted} endpoints{broken}", service.endpoints.len())
+                let tls = service.tls.as_ref().map(|tls| {
+                    let trust = match &tls.trust {
+                        Trust::System => "what the machine believes".to_owned(),
+                        Trust::Authorities(pem) => format!("{} authorities", pem.matches("BEGIN").count()),
+                        Trust::Nobody => "nobody".to_owned(),
+                    };
+                    format!(", by TLS as {} {:?} trusting {trust}", tls.server_name, tls.names)
+                });
+                let tls = tls.unwrap_or_default();
+                format!("service {name}: {}{wanted} endpoints{broken}{tls}", service.endpoints.len())
             })
             .chain(loaded.config.gateways.iter().map(|(name, gateway)| {
                 let listeners = gateway.listeners.iter().map(|l| format!("{} {:?}", l.address, l.hostnames));

@@ -2,11 +2,12 @@
 
 use super::{
     kinds::{Kinds, Watched},
+    named::Name,
     state::{Failure, State},
     subjects::{Judged, Subject},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,6 +36,7 @@ pub struct Board {
     url: Arc<str>,
     inner: Arc<Mutex<Inner>>,
     judged: watch::Sender<Judged>,
+    named: watch::Sender<BTreeSet<Name>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,8 @@ struct Inner {
 
 impl Board {
     pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.into(), inner: Arc::default(), judged: watch::Sender::default() }
+        let (judged, named) = (watch::Sender::default(), watch::Sender::default());
+        Self { url: url.into(), inner: Arc::default(), judged, named }
     }
 
     /// How it stands now.
@@ -75,6 +78,22 @@ impl Board {
                 judged.subjects = Arc::new(subjects);
             }
             judged.problems = Arc::new(problems);
+        });
+    }
+
+    /// The objects that others name; it changes with them.
+    pub(super) fn named(&self) -> watch::Receiver<BTreeSet<Name>> {
+        self.named.subscribe()
+    }
+
+    /// Tells which objects others name.
+    pub(crate) fn want(&self, names: &BTreeSet<Name>) {
+        self.named.send_if_modified(|known| {
+            let news = known != names;
+            if news {
+                known.clone_from(names);
+            }
+            news
         });
     }
 

@@ -99,8 +99,10 @@ const SERVICE: Keep = Keep::Fields(&[
 const SECRET: Keep = Keep::Fields(&[
     ("metadata", meta(&[])),
     ("type", Keep::All),
-    ("data", Keep::Only(&["tls.crt", "tls.key"])),
+    ("data", Keep::Only(&["tls.crt", "tls.key", "ca.crt"])),
 ]);
+
+const AUTHORITIES: Keep = Keep::Fields(&[("metadata", meta(&[])), ("data", Keep::Only(&["ca.crt"]))]);
 
 /// What is kept of `metadata` where these labels matter.
 const fn meta(labels: &'static [&'static str]) -> Keep {
@@ -123,8 +125,11 @@ const fn row(
     Watched { kind, plural, group, versions, selector: None, keep }
 }
 
-/// All of them. What the loader has no meaning for is not watched.
-pub(crate) static ALL: [Watched; 24] = [
+/// The kind of which only those are read that others name; they are not watched (`named`).
+pub(crate) static NAMED: Watched = row(CORE, &["v1"], "ConfigMap", "configmaps", AUTHORITIES);
+
+/// All that are watched. What the loader has no meaning for is not.
+pub(crate) static ALL: [Watched; 25] = [
     row(CORE, &["v1"], "Service", "services", SERVICE),
     Watched {
         selector: Some("labelSelector=kubernetes.io%2Fservice-name"),
@@ -146,6 +151,7 @@ pub(crate) static ALL: [Watched; 24] = [
     row(GATEWAYS, &["v1", "v1alpha3", "v1alpha2"], "TCPRoute", "tcproutes", SPEC),
     row(GATEWAYS, &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", "tlsroutes", SPEC),
     row(GATEWAYS, &["v1", "v1beta1"], "ReferenceGrant", "referencegrants", SPEC),
+    row(GATEWAYS, &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies", SPEC),
     row(CLUSTERSET, &["v1beta1", "v1alpha1"], "ServiceExport", "serviceexports", SPEC),
     row(CLUSTERSET, &["v1beta1", "v1alpha1"], "ServiceImport", "serviceimports", SPEC),
     row(OURS, &["v1alpha1"], "FleetCluster", "fleetclusters", LABELLED),
@@ -166,6 +172,11 @@ impl Watched {
     /// The address of all objects in a version.
     pub(crate) fn address(&self, version: &str) -> String {
         format!("{}/{}", group_address(self.group, version), self.plural)
+    }
+
+    /// The address of those of a namespace.
+    pub(crate) fn address_in(&self, namespace: &str, version: &str) -> String {
+        format!("{}/namespaces/{namespace}/{}", group_address(self.group, version), self.plural)
     }
 
     /// The name of the resource as roles name it.

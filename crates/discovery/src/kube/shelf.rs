@@ -5,15 +5,17 @@
 
 use super::{
     board,
-    kinds::{ALL, Kinds, Watched},
+    kinds::{ALL, Kinds, NAMED, Watched},
+    named::{self, Name},
     object::Change,
     state::Verdict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_api::{Loader, Problem};
 
-/// The kind that agents do without where they have no right to it: listeners without a certificate say so, everything else serves.
-const OPTIONAL: &str = "Secret";
+/// The kinds that agents do without where they have no right to them: listeners without a certificate and policies without authorities
+/// say so, everything else serves.
+const OPTIONAL: [&str; 2] = ["Secret", "ConfigMap"];
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Shelf {
     changed: bool,
     /// The same of objects that have a status.
     subjects_changed: bool,
+    /// What is named by what is held.
+    named: BTreeSet<Name>,
 }
 
 /// The objects of a kind.
@@ -93,6 +97,9 @@ impl Shelf {
                 }
                 self.changed |= changed;
                 self.subjects_changed |= changed && watched.has_status();
+                if changed {
+                    self.name(watched);
+                }
             }
             Told::Failing(kind, problem) => {
                 match problem {
@@ -101,6 +108,18 @@ impl Shelf {
                 };
             }
         }
+    }
+
+    /// Finds again what is named, if that may have changed with objects of a kind.
+    fn name(&mut self, watched: &'static Watched) {
+        if watched.kind == named::NAMING {
+            self.named = named::by(self.of_kind(watched).map(|(_, text)| text));
+        }
+    }
+
+    /// The objects that are named.
+    pub(crate) const fn named(&self) -> &BTreeSet<Name> {
+        &self.named
     }
 
     fn verdict(&mut self, watched: &'static Watched, verdict: Verdict, loader: &mut impl Onward) {
@@ -116,6 +135,7 @@ impl Shelf {
                     self.subjects_changed |= watched.has_status();
                     loader.remove(&path);
                 }
+                self.name(watched);
             }
         }
     }
@@ -133,13 +153,14 @@ impl Shelf {
     /// The kinds that were not listed yet.
     pub(crate) fn awaited(&self) -> impl Iterator<Item = &'static str> {
         let listed = |kind: &&str| self.kinds.get(kind).is_some_and(|it| it.complete);
-        let read = ALL.iter().filter(|it| self.read.has(it));
-        read.map(|it| it.kind).filter(move |kind| !listed(kind) && !self.is_denied(kind))
+        let read = ALL.iter().filter(|it| self.read.has(it)).map(|it| it.kind);
+        let asked = (!self.named.is_empty()).then_some(NAMED.kind);
+        read.chain(asked).filter(move |kind| !listed(kind) && !self.is_denied(kind))
     }
 
     /// Whether it is a kind to do without, and the agent may not read it.
     fn is_denied(&self, kind: &str) -> bool {
-        let told = self.failing.get(kind).filter(|_| kind == OPTIONAL);
+        let told = self.failing.get(kind).filter(|_| OPTIONAL.contains(&kind));
         told.is_some_and(|problem| problem.message.contains(board::MAY_NOT_READ))
     }
 
@@ -175,9 +196,10 @@ impl Shelf {
     pub(crate) fn put_back(&mut self, change: Change, loader: &mut impl Onward) -> bool {
         let mut words = change.path.split(' ');
         let named = (words.next(), words.next());
-        let known = ALL.iter().find(|it| named == (Some("kubernetes:"), Some(it.kind)));
+        let known = ALL.iter().chain([&NAMED]).find(|it| named == (Some("kubernetes:"), Some(it.kind)));
         let Some(watched) = known else { return false };
         self.kinds.entry(watched.kind).or_default().change(change, loader);
+        self.name(watched);
         true
     }
 }

@@ -74,7 +74,7 @@ impl World {
         EndpointView {
             zones: &self.zones,
             clusters: &self.clusters,
-            secure: self.secure,
+            differ: self.secure,
             draining: &self.draining,
         }
     }

@@ -43,10 +43,17 @@ fn the_cluster_of_a_grpc_service_with_limits_of_its_own() {
     let upstream = Upstream {
         protocol: Protocol::Http2,
         tunnelled: false,
+        server_name: None,
         secure: false,
         limits,
         farthest: Some(Duration::from_millis(140)),
     };
+    insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
+}
+
+#[test]
+fn the_cluster_of_a_service_whose_endpoints_speak_tls() {
+    let upstream = Upstream { server_name: Some("web.shop.example".to_owned()), ..Upstream::default() };
     insta::assert_snapshot!(text(&edge_cluster(&service(), &zone("a"), &upstream)));
 }
 

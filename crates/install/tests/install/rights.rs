@@ -116,6 +116,12 @@ type: Warning
 note: traffic left us-east-1a
 regarding: {apiVersion: tidegate.dev/v1alpha1, kind: FailoverPolicy, name: web, namespace: shop}
 ";
+const AUTHORITIES: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: authorities, namespace: shop}
+data: {ca.crt: x}
+";
 const SECRET: &str = "
 apiVersion: v1
 kind: Secret
@@ -147,6 +153,9 @@ fn agents_can_do_what_they_need() {
         &["get", "--raw", "/apis/tidegate.dev/v1alpha1/failoverpolicies?watch=true&timeoutSeconds=1"],
         "",
     );
+    // Those that a policy names, one by one.
+    apply(&server, AUTHORITIES);
+    may(&server, &["get", "configmap", "authorities", "-n", "shop"], "");
     let status = ["apply", "--server-side", "--subresource=status", "-f", "-"];
     may(&server, &status, STATUS);
     let own = LEASE.replace("NAME", "tidegate-agent");

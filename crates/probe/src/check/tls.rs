@@ -1,18 +1,15 @@
-//! TLS: what is read from files, kept, and read again; and how a certificate is judged.
+//! TLS: what is read from files, kept, and read again. How a certificate is judged where the usual way does not do is in `verifier`.
 //!
 //! Each check makes a full handshake: a resumed one would not see that a certificate has expired.
 
+mod verifier;
+
 use crate::{ClientCertificate, Failure, TlsConfig, Trust};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-    },
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, RootCertStore,
+    client::Resumption,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +21,7 @@ use std::{
 };
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use verifier::{Roots, Verifier};
 
 /// Files are looked at again after so long: certificates are replaced days before they expire.
 const RELOAD_AFTER: Duration = Duration::from_secs(10);
@@ -136,11 +134,18 @@ fn build(wanted: &TlsConfig, alpn: Alpn) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
-    let builder = match &wanted.trust {
-        Trust::Anybody => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody::new(&provider)))
+    let roots = match &wanted.trust {
+        Trust::Anybody => Roots::Any,
+        Trust::Authorities(file) => Roots::These(Arc::new(authorities(file)?)),
+        Trust::Bundle(pem) => Roots::These(Arc::new(bundle(pem)?)),
+        Trust::Nobody(why) => Roots::None(Arc::clone(why)),
+    };
+    let builder = match roots {
+        Roots::These(roots) if wanted.names.is_empty() => builder.with_root_certificates(roots),
+        roots => {
+            let verifier = Verifier::new(&provider, roots, wanted.names.clone());
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
-        Trust::Authorities(file) => builder.with_root_certificates(authorities(file)?),
     };
     let mut config = match &wanted.client {
         None => builder.with_no_client_auth(),
@@ -168,6 +173,16 @@ fn authorities(file: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+fn bundle(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate =
+            certificate.map_err(|error| format!("TLS: the authorities are not PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("TLS: an authority is none: {error}"))?;
+    }
+    Ok(roots)
+}
+
 fn identity(
     client: &ClientCertificate,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
@@ -189,53 +204,6 @@ fn unreadable(file: &Path, error: &rustls::pki_types::pem::Error) -> String {
     format!("TLS: {}: {error}", file.display())
 }
 
-/// Accepts any certificate, but only from who holds its key.
-#[derive(Debug)]
-struct TrustAnybody {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl TrustAnybody {
-    fn new(provider: &CryptoProvider) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for TrustAnybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +219,7 @@ mod tests {
         let file = folder.path().join("ca.pem");
         fs::write(&file, authority()).unwrap();
         let trust = Trust::Authorities(file.clone());
-        let wanted = Arc::new(TlsConfig { server_name: None, trust, client: None });
+        let wanted = Arc::new(TlsConfig { server_name: None, trust, names: Vec::new(), client: None });
         let (store, start) = (TlsStore::default(), Instant::now());
         let at = async |seconds| {
             store.config(&wanted, Alpn::None, start + Duration::from_secs(seconds)).await.unwrap()

@@ -14,7 +14,7 @@ use rustls::{
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 use tidegate_model::ProbeVerdict;
-use tidegate_probe::{CheckKind, ClientCertificate, HttpCheck, Target, TlsConfig, Trust};
+use tidegate_probe::{CheckKind, ClientCertificate, HttpCheck, SubjectName, Target, TlsConfig, Trust};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -58,6 +58,7 @@ impl Authority {
         TlsConfig {
             server_name: Some("localhost".into()),
             trust: Trust::Authorities(self.file()),
+            names: Vec::new(),
             client: None,
         }
     }
@@ -156,7 +157,10 @@ async fn each_wrong_certificate_has_its_reason() {
     for (issued, reason) in [
         (expired, "TLS: certificate expired"),
         (early, "TLS: certificate not valid yet"),
-        (stranger.issue("localhost", |_| {}), "TLS: certificate of an unknown issuer (not in the CA file)"),
+        (
+            stranger.issue("localhost", |_| {}),
+            "TLS: certificate of an unknown issuer (none of those that are believed)",
+        ),
         (
             authority.issue("pay.example", |_| {}),
             "TLS: certificate for another name: localhost is not in [pay.example]",
@@ -185,6 +189,39 @@ async fn without_a_name_the_certificate_must_bear_the_address() {
     let wrong = https(acceptor(&authority.issue("localhost", |_| {}), None, &[])).await;
     let verdict = verdict_on(secured(wrong, CheckKind::Tcp, by_address)).await.unwrap();
     assert!(verdict.starts_with("TLS: certificate for another name"), "{verdict}");
+}
+
+#[tokio::test]
+async fn a_certificate_may_have_to_bear_one_of_other_names_and_nobody_may_be_believed() {
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
+    let bundle = |of: &Authority| Trust::Bundle(of.issuer.pem().into());
+    let issued = authority.issue("*.pay.example", |params| {
+        let uri = "spiffe://pay.example/web".try_into().unwrap();
+        params.subject_alt_names.push(rcgen::SanType::URI(uri));
+    });
+    let address = https(acceptor(&issued, None, &[])).await;
+    let (host, uri) = (|it: &str| SubjectName::Host(it.into()), |it: &str| SubjectName::Uri(it.into()));
+    let rows = [
+        (vec![host("a.pay.example")], None),
+        (vec![host("*.pay.example")], None),
+        (vec![host("b.example"), uri("spiffe://pay.example/web")], None),
+        (
+            vec![host("b.example"), uri("spiffe://pay.example")],
+            Some("TLS: the certificate bears none of the names b.example, spiffe://pay.example"),
+        ),
+    ];
+    for (names, reason) in rows {
+        let tls = TlsConfig { names, trust: bundle(&authority), ..authority.trusted() };
+        assert_eq!(verdict_on(secured(address, CheckKind::Tcp, tls)).await.as_deref(), reason);
+    }
+    for names in [Vec::new(), vec![host("a.pay.example")]] {
+        let tls = TlsConfig { names, trust: bundle(&stranger), ..authority.trusted() };
+        let verdict = verdict_on(secured(address, CheckKind::Tcp, tls)).await.unwrap();
+        assert!(verdict.starts_with("TLS: certificate of an unknown issuer"), "{verdict}");
+    }
+    let nobody = TlsConfig { trust: Trust::Nobody("there is no authority".into()), ..authority.trusted() };
+    let verdict = verdict_on(secured(address, CheckKind::Tcp, nobody)).await;
+    assert_eq!(verdict.as_deref(), Some("TLS: there is no authority"));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl<'a> Judged<'a> {
 
     /// Whether nothing but what it names is wrong.
     pub(super) fn is_accepted(&self) -> bool {
-        self.wrong(&[Cause::Invalid, Cause::Conflict]).is_empty()
+        self.wrong(&[Cause::Invalid, Cause::Conflict, Cause::NoSuchTarget]).is_empty()
     }
 
     pub(super) fn accepted(&self) -> Value {
@@ -45,9 +45,22 @@ impl<'a> Judged<'a> {
         if !conflicts.is_empty() {
             return self.condition("Accepted", false, "Conflicted", &text(&conflicts));
         }
+        let targets = self.wrong(&[Cause::NoSuchTarget]);
+        if !targets.is_empty() {
+            return self.condition("Accepted", false, "TargetNotFound", &text(&targets));
+        }
         let warnings: Vec<&Problem> =
             self.problems.iter().copied().filter(|it| it.cause == Cause::Invalid).collect();
         self.condition("Accepted", true, "Accepted", &text(&warnings))
+    }
+
+    /// The same of what believes so many authorities: with none of them there, it is of no use.
+    pub(super) fn accepted_with_authorities(&self, named: usize) -> Value {
+        let missing = self.dangling();
+        if self.is_accepted() && named > 0 && missing.len() >= named {
+            return self.condition("Accepted", false, "NoValidCACertificate", &text(&missing));
+        }
+        self.accepted()
     }
 
     pub(super) fn resolved(&self) -> Value {
@@ -59,6 +72,7 @@ impl<'a> Judged<'a> {
             (_, Cause::NotPermitted) => "RefNotPermitted",
             ("FailoverPolicy", _) => "TargetNotFound",
             ("Gateway", _) => "InvalidCertificateRef",
+            ("BackendTLSPolicy", _) => "InvalidCACertificateRef",
             ("HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute", _) => "BackendNotFound",
             _ => "RefNotFound",
         };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const CLASSES: [&str; 3] = ["tidegate-edge", "tidegate-internal", "tidegate-eastwest"];
 
 /// The group of all of them.
-const GROUP: &str = "gateway.networking.k8s.io";
+pub(super) const GROUP: &str = "gateway.networking.k8s.io";
 
 /// Our gateways, and how many routes name each listener.
 pub(super) struct Gateways<'a> {
@@ -33,6 +33,10 @@ impl<'a> Gateways<'a> {
         Self { ours, attached }
     }
 
+    pub(super) fn are_ours(&self, gateway: (&str, &str)) -> bool {
+        self.ours.contains(&gateway)
+    }
+
     fn attached(&self, gateway: &Subject, listener: &str) -> i64 {
         let count = |section| {
             self.attached.get(&(namespace(gateway), &*gateway.object.name, section)).copied().unwrap_or(0)
@@ -41,19 +45,19 @@ impl<'a> Gateways<'a> {
     }
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn namespace(subject: &Subject) -> &str {
+pub(super) fn namespace(subject: &Subject) -> &str {
     subject.object.namespace.as_deref().unwrap_or_default()
 }
 
-fn parents(route: &Subject) -> impl Iterator<Item = &Value> {
+pub(super) fn parents(route: &Subject) -> impl Iterator<Item = &Value> {
     route.spec.get("parentRefs").and_then(Value::as_array).into_iter().flatten()
 }
 
-fn gateway_of<'a>(route: &'a Subject, parent: &'a Value) -> (&'a str, &'a str) {
+pub(super) fn gateway_of<'a>(route: &'a Subject, parent: &'a Value) -> (&'a str, &'a str) {
     let of = text(parent, "namespace");
     (if of.is_empty() { namespace(route) } else { of }, text(parent, "name"))
 }

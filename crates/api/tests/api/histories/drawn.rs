@@ -45,7 +45,7 @@ const FILES: u8 = 5;
 
 pub(super) fn doc() -> impl Strategy<Value = Doc> {
     // Services and slices are most of a fleet.
-    let kind = prop_oneof![2 => 0..20u8, 1 => 3..5u8];
+    let kind = prop_oneof![2 => 0..22u8, 1 => 3..5u8];
     (kind, 0..2u8, 0..3u8, any::<[u8; 4]>()).prop_map(|(kind, namespace, name, says)| Doc {
         kind,
         namespace,
@@ -294,7 +294,27 @@ impl Doc {
                 let (chain, _) = if a % 2 == 0 { one } else { other };
                 let (_, key) = if b % 8 == 0 { other } else { one };
                 format!(
-                    "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n{}stringData: {{tls.crt: {chain:?}, tls.key: {key:?}}}\n",
+                    "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n{}stringData: {{tls.crt: {chain:?}, tls.key: {key:?}{}}}\n",
+                    meta(""),
+                    if c % 2 == 0 { format!(", ca.crt: {chain:?}") } else { String::new() }
+                )
+            }
+            20 => {
+                let [(one, _), (other, _)] = pairs();
+                let authorities = [one.as_str(), other.as_str(), "none"][usize::from(a % 3)];
+                format!("apiVersion: v1\nkind: ConfigMap\n{}data: {{ca.crt: {authorities:?}}}\n", meta(""))
+            }
+            21 => {
+                let port = of(&["", "", ", sectionName: http"], b);
+                let also = of(&["", ", {kind: Service, name: web}"], b / 4);
+                let trust = match c % 4 {
+                    0 => "wellKnownCACertificates: System".to_owned(),
+                    1 => format!("caCertificateRefs: [{{kind: Secret, name: {}}}]", of(&names, c / 4)),
+                    _ => format!("caCertificateRefs: [{{kind: ConfigMap, name: {}}}]", of(&names, c / 4)),
+                };
+                format!(
+                    "{gateway_api} BackendTLSPolicy\n{}spec: {{targetRefs: [{{kind: Service, name: {service}{port}}}{also}], validation: \
+                     {{hostname: a.example, {trust}}}}}\n",
                     meta("")
                 )
             }

@@ -1,8 +1,10 @@
 //! `cargo xtask bench discovery`: an agent that reads 100,000 endpoints from a Kubernetes API: how long until it has decided
-//! about all of them, how much memory it holds, and what a thousand changes a second cost it.
+//! about all of them, how much memory it holds, what a thousand changes a second cost it, and what they cost requests.
 
 #![allow(clippy::print_stdout, reason = "it prints its results")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
+
+mod traffic;
 
 use http::Request;
 use kube::Client;
@@ -30,6 +32,8 @@ const TOGETHER: usize = 16;
 /// Changes, and how many of them a second.
 const CHANGES: usize = 5_000;
 const PER_SECOND: usize = 1_000;
+const OURS: (&str, &str) = ("tidegate.dev", "v1alpha1");
+const GATEWAYS: (&str, &str) = ("gateway.networking.k8s.io", "v1");
 /// What takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -126,19 +130,22 @@ fn apply(server: &ApiServer, text: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-fn definition(kind: &str, plural: &str, scope: &str) -> String {
+fn definition((group, version): (&str, &str), kind: &str, plural: &str, scope: &str) -> String {
     format!(
-        "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {plural}.tidegate.dev}}\n\
-         spec:\n  group: tidegate.dev\n  scope: {scope}\n  names: {{kind: {kind}, plural: {plural}}}\n  versions:\n  \
-         - {{name: v1alpha1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}\n"
+        "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+         metadata: {{name: {plural}.{group}, annotations: {{api-approved.kubernetes.io: 'unapproved, for a benchmark'}}}}\n\
+         spec:\n  group: {group}\n  scope: {scope}\n  names: {{kind: {kind}, plural: {plural}}}\n  versions:\n  \
+         - {{name: {version}, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}\n"
     )
 }
 
 async fn fill(server: &ApiServer, client: &Client) {
     apply(
         server,
-        &(definition("FleetCluster", "fleetclusters", "Cluster")
-            + &definition("FailoverPolicy", "failoverpolicies", "Namespaced")),
+        &(definition(OURS, "FleetCluster", "fleetclusters", "Cluster")
+            + &definition(OURS, "FailoverPolicy", "failoverpolicies", "Namespaced")
+            + &definition(GATEWAYS, "Gateway", "gateways", "Namespaced")
+            + &definition(GATEWAYS, "HTTPRoute", "httproutes", "Namespaced")),
     );
     server
         .kubectl()
@@ -192,17 +199,16 @@ fn generation(admin: SocketAddr) -> u64 {
     value["manifestsGeneration"].as_u64().unwrap_or_default()
 }
 
-/// Changes slices at a steady rate, each to what `change` says of its number; gives the rate that was reached.
-async fn churn(client: &Client, change: fn(usize) -> Value) -> f64 {
+/// Changes slices at a steady rate, which one to what `change` says of its number; gives the rate that was reached.
+async fn churn(client: &Client, change: impl Fn(usize) -> (String, Value)) -> f64 {
     let begun = Instant::now();
     let mut under_way = JoinSet::new();
     for number in 0..CHANGES {
         let due = begun
             + Duration::from_secs(1) * u32::try_from(number).unwrap() / u32::try_from(PER_SECOND).unwrap();
         tokio::time::sleep_until(due.into()).await;
-        let (client, body) = (client.clone(), change(number));
-        let address =
-            format!("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-{}-0", number % SERVICES);
+        let (client, (name, body)) = (client.clone(), change(number));
+        let address = format!("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/{name}");
         under_way.spawn(async move { write(&client, "PATCH", &address, &body).await });
         if under_way.len() >= TOGETHER {
             under_way.join_next().await;
@@ -215,17 +221,18 @@ async fn churn(client: &Client, change: fn(usize) -> Value) -> f64 {
 #[tokio::main]
 async fn main() {
     let words: Vec<String> = env::args().collect();
-    let Some(at) = words.iter().position(|word| word == "--tidegate") else {
+    let path = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).map(PathBuf::from);
+    let (Some(tidegate), Some(envoy)) = (path("--tidegate"), path("--envoy")) else {
         println!("start it as `cargo xtask bench discovery`");
         return;
     };
-    let tidegate = PathBuf::from(&words[at + 1]);
     let Some(server) = ApiServer::start_or_skip(&Options::default()) else { return };
     let access = KubeAccess { kubeconfig: Some(server.kubeconfig()), context: None };
     let (client, _) = access.client().await.unwrap();
     fill(&server, &client).await;
     let state = TempDir::new().unwrap();
-    let (agent, admin, begun) = start(&tidegate, &server, state.path());
+    let listen = free();
+    let (agent, admin, begun) = start(&tidegate, &server, state.path(), listen);
     until("the agent to be ready", || get(admin, "/readyz"));
     let ready = begun.elapsed();
     let endpoints = SERVICES * SLICES * ENDPOINTS;
@@ -235,7 +242,10 @@ async fn main() {
     println!("memory 5 s later                {:8.0} MB    (goal 300 MB)", agent.memory_mb("VmRSS:"));
     println!("memory at most                  {:8.0} MB", agent.memory_mb("VmHWM:"));
 
-    let quiet = |number: usize| json!({"metadata": {"annotations": {"touched": number.to_string()}}});
+    let named = |number: usize| format!("web-{}-0", number % SERVICES);
+    let quiet = |number: usize| {
+        (named(number), json!({"metadata": {"annotations": {"touched": number.to_string()}}}))
+    };
     let (before, cpu) = (generation(admin), agent.cpu_s());
     let rate = churn(&client, quiet).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -247,7 +257,7 @@ async fn main() {
 
     let loud = |number: usize| {
         let body = slice(number % SERVICES, 0, 1 + number / SERVICES);
-        json!({"endpoints": body["endpoints"]})
+        (named(number), json!({"endpoints": body["endpoints"]}))
     };
     let (before, cpu) = (generation(admin), agent.cpu_s());
     let rate = churn(&client, loud).await;
@@ -265,9 +275,19 @@ async fn main() {
         text.contains(&format!("\"{wanted}\"")).then_some(())
     });
     println!("what was written last is what is held");
+    let stage = traffic::Stage::start(&server, &client, &tidegate, &envoy, listen).await;
+    let cpu = agent.cpu_s();
+    stage.measure(&client, admin).await;
+    println!("  processor                     {:8.2} s for {CHANGES} changes", agent.cpu_s() - cpu);
+    println!("memory after that               {:8.0} MB", agent.memory_mb("VmRSS:"));
 }
 
-fn start(tidegate: &Path, server: &ApiServer, state: &Path) -> (Agent, SocketAddr, Instant) {
+fn start(
+    tidegate: &Path,
+    server: &ApiServer,
+    state: &Path,
+    listen: SocketAddr,
+) -> (Agent, SocketAddr, Instant) {
     let admin = free();
     let mut command = Command::new(tidegate);
     command.args([
@@ -275,7 +295,7 @@ fn start(tidegate: &Path, server: &ApiServer, state: &Path) -> (Agent, SocketAdd
         "--cluster",
         "home",
         "--listen",
-        "127.0.0.1:0",
+        &listen.to_string(),
         "--admin",
         &admin.to_string(),
         "--kubernetes",
