@@ -3,9 +3,8 @@
 //! Each of our Envoys reports windows of time, not moments, so each window is taken only for what it proves:
 //!
 //! - One that began before the silence says little: its successes may be older than the fault, and its failures too.
-//! - One that began within the silence and has attempts but no success *blames* the peer; so does one that began up to 10 ms
-//!   before it, for peers so near that nothing else would make up for reports that come late. Of any other window with
-//!   requests only those say something that were still open at its end: they blame from there on.
+//! - One that began within the silence and has attempts but no success *blames* the peer. Of any other window with requests
+//!   only those say something that were still open at its end: they blame from there on.
 //! - One without attempts and without success says nothing by itself, so traffic that merely ended is no evidence. But
 //!   after a blame it carries that on: what was tried then has still found no answer. (Requests that wait for a new
 //!   connection, which is what a black hole makes of them, are in no report, and those that were overtaken by a hedge
@@ -59,19 +58,12 @@ const CARRIED_WITHIN: Duration = Duration::from_millis(300);
 const REPORTERS: usize = 64;
 
 impl Evidence {
-    /// A window of `by` that ended `at`, while the peer has been silent since `silent_from`. One that began so little as
-    /// `slack` before that is taken for one that began then.
-    pub(super) fn report(
-        &mut self,
-        by: &Arc<str>,
-        traffic: Traffic,
-        (silent_from, slack): (Time, Duration),
-        at: Time,
-    ) {
+    /// A window of `by` that ended `at`, while the peer has been silent since `silent_from`.
+    pub(super) fn report(&mut self, by: &Arc<str>, traffic: Traffic, silent_from: Time, at: Time) {
         self.blamed.retain(|_, blame| blame.since >= silent_from);
         // A window that reaches back beyond the origin began before any silence.
         let began = at.since_origin().checked_sub(traffic.window).map(Time::from_origin);
-        let within = began.filter(|from| *from + slack >= silent_from).map(|from| from.max(silent_from));
+        let within = began.filter(|from| *from >= silent_from);
         let open_at_end = (traffic.open > 0).then_some(at);
         if traffic.successes > 0 {
             if within.is_some() {

@@ -13,8 +13,7 @@
 //!   its last known status, for as long as a gateway answers.
 //! - After 300 ms of silence the peer is *suspect*. It becomes *unreachable* when data traffic
 //!   corroborates it (see [`Traffic`]), or after 0.9 s. On a way of more than 20 ms there and back, traffic is believed only after
-//!   300 ms and half of that way less 10 ms, 400 ms at most; on a shorter one a report may have begun a little before the silence.
-//!   Either way a death is seen within 300 ms and a round trip.
+//!   300 ms and half of that way less 10 ms, 400 ms at most: a death is still seen within 300 ms and a round trip.
 //! - Where packets are lost, a beat that waits for a lost one is late, and requests wait in the same way. So data traffic
 //!   is not believed if two beats were missing when they were due in the 10 s before the silence; and if five were, the
 //!   line is *rough*: there a silence counts only after 2.5 s.

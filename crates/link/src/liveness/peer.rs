@@ -117,13 +117,9 @@ impl Peer {
     /// trip. The last answer took half of that to come; what is left of the other half is patience with a way that
     /// became longer. It is the shortest round trip that was measured: queues buy no time.
     fn corroborated_after(&self) -> Duration {
-        SUSPECT_AFTER + self.half_way().saturating_sub(VERDICT_TAKES).min(MOST_PATIENCE)
-    }
-
-    /// Half of the shortest round trip that was measured.
-    fn half_way(&self) -> Duration {
         let distance = self.links.values().filter_map(|link| link.rtt).map(|rtt| rtt.min).min();
-        distance.unwrap_or_default() / 2
+        let left = (distance.unwrap_or_default() / 2).saturating_sub(VERDICT_TAKES).min(MOST_PATIENCE);
+        SUSPECT_AFTER + left
     }
 
     /// Something came after `silence`: notes the beats that should have come before it. One silence alone, which may be a
@@ -177,9 +173,7 @@ impl Peer {
     }
 
     pub(super) fn traffic(&mut self, by: &Arc<str>, traffic: Traffic, at: Time) {
-        // Where half a round trip does not cover what reports are late.
-        let slack = VERDICT_TAKES.saturating_sub(self.half_way());
-        self.evidence.report(by, traffic, (self.silent_from, slack), at);
+        self.evidence.report(by, traffic, self.silent_from, at);
     }
 
     /// We were away for `lateness` until now: that time is no silence of theirs. An absence in which
