@@ -45,5 +45,5 @@ pub use entrance::{
 pub use hub::{HubError, HubOptions, IdentitySecret};
 pub use names::HostsError;
 pub use run::{AgentConfig, AgentError, run};
-pub use shifts::ShiftView;
+pub use shifts::{LossView, ShiftPreview, ShiftView};
 pub use tidegate_discovery::kube::KubeAccess;

@@ -29,6 +29,11 @@ impl Core {
         self.shifts(now).into_iter().map(view).collect()
     }
 
+    /// Whether a manifest declares the shift of this name, and when it ends by a time of day.
+    pub(crate) fn ends_as_declared(&self, name: &str) -> bool {
+        self.declared.get(name).is_some_and(|it| matches!(it.expiry, ShiftExpiry::At(_)))
+    }
+
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
     #[must_use]
     pub fn at(mut self, boot: PeerBoot) -> Self {
