@@ -139,20 +139,19 @@ fn of_sources(status: &Status, watched: bool, text: &mut String) {
 fn of_orders(status: &Status, screen: Screen, text: &mut String) {
     let width = screen.width().unwrap_or(usize::MAX);
     for shift in &status.shifts {
-        line!(
-            text,
-            "\n{} % of the traffic is moved away from {} (shift {})",
-            shift.percent,
-            shift.away_from,
-            shift.name
+        let moved = format!(
+            "{} % of the traffic is moved away from {} (shift {})",
+            shift.percent, shift.away_from, shift.name
         );
+        line!(text, "\n{}", wrapped(&moved, 2, width));
         if let Some(refused) = shift::refused(shift) {
             line!(text, "{}", wrapped(&refused, 2, width));
         }
     }
     for drill in &status.drills {
         let left = Duration::from_secs(drill.remaining_ms.div_ceil(1000));
-        line!(text, "\ndrill {} of {}: {}, for {left:?} more", drill.id, drill.by, drill.what);
+        let drill = format!("drill {} of {}: {}, for {left:?} more", drill.id, drill.by, drill.what);
+        line!(text, "\n{}", wrapped(&drill, 2, width));
     }
 }
 

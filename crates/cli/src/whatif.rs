@@ -16,7 +16,7 @@ use tidegate_api::fleet_state;
 use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
 
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(group(clap::ArgGroup::new("from").args(["manifests", "admin"]).required(true)), after_help = "\
 Exit codes: 0 it holds; 1 somebody would be stranded or a pool above 100 %; 2 the question cannot be answered.
 
 Examples:
@@ -26,7 +26,7 @@ Examples:
 pub(crate) struct Args {
     /// A folder of the whole fleet's manifests. A folder in it that is named like a `FleetCluster` holds what is that
     /// cluster's alone; all other files are every cluster's. CLUSTER=DIR gives a folder to a cluster whatever its name.
-    #[arg(long, value_name = "[CLUSTER=]DIR", required_unless_present = "admin", num_args = 1..)]
+    #[arg(long, value_name = "[CLUSTER=]DIR", num_args = 1..)]
     manifests: Vec<Manifests>,
     /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
     #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]

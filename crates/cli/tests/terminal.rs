@@ -74,9 +74,12 @@ fn every_view_is_a_table_and_the_same_as_json_and_yaml() {
     let (agent, _folder) = agent();
     for view in VIEWS {
         let table = agent.ask(view);
-        assert!(table.code == Some(0) && !table.stdout.trim().is_empty(), "{view:?}: {table:?}");
+        // What one cluster alone has would not survive its loss.
+        let wanted = i32::from(*view == ["whatif"]);
+        assert!(table.code == Some(wanted) && !table.stdout.trim().is_empty(), "{view:?}: {table:?}");
         assert!(!table.stdout.contains('\x1b'), "{view:?} is no terminal: {table:?}");
-        let json = agent.ask_json(view);
+        let json = agent.ask(&[view, &["-o", "json"]].concat());
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
         let yaml = agent.ask(&[view, &["-o", "yaml"]].concat());
         let read: Value =
             serde_saphyr::from_str(&yaml.stdout).unwrap_or_else(|it| panic!("{view:?}: {it}\n{yaml:?}"));

@@ -23,9 +23,15 @@ pub(super) fn text(preview: &ShiftPreview, screen: Screen) -> String {
     let ShiftPreview { shift, moves, losses } = preview;
     let width = screen.width().unwrap_or(usize::MAX);
     let mut text = String::new();
-    line!(text, "If {} % of the traffic left {} for {}:\n", shift.percent, shift.away_from, left(shift));
+    let question =
+        format!("If {} % of the traffic left {} for {}:", shift.percent, shift.away_from, left(shift));
+    line!(text, "{}\n", wrapped(&question, 2, width));
     if moves.services.is_empty() {
-        line!(text, "Nothing would move: of what this agent sees nothing is served there now.");
+        let why = match shift.refused.is_empty() {
+            true => ": of what this agent sees nothing is served there now",
+            false => "",
+        };
+        line!(text, "{}", wrapped(&format!("Nothing would move{why}."), 2, width));
     } else {
         let (shown, more) = worst_first(moves);
         text.push_str(&before_and_after(&shown));

@@ -19,14 +19,15 @@ pub(super) fn all(all: &[Contingency], pairs: bool) -> String {
     let clusters: BTreeSet<&ClusterName> =
         services().flat_map(|service| &service.pools).map(|pool| &pool.cluster).collect();
     let pools: usize = services().map(|service| service.pools.len()).sum();
-    let mut text = format!(
-        "{}, {}, {}\nIf {} lost{}:\n\n",
+    let seen = format!(
+        "{}, {}, {}",
         counted(clusters.len(), "cluster"),
         counted(services().count(), "service"),
         counted(pools, "pool"),
-        if pairs { "two places were" } else { "one place were" },
-        all.first().map_or("", clients),
     );
+    let places = if pairs { "two places were" } else { "one place were" };
+    let question = wrapped(&format!("If {places} lost{}:", all.first().map_or("", clients)), 0);
+    let mut text = format!("{seen}\n{question}\n");
     let mut table = table::new(&["LOST", "FAIL OVER", "STRANDED", "WORST POOL", "HOLDS"]);
     for it in all {
         table.add_row([
