@@ -22,6 +22,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "npm", present: &["npm", "--version"] },
     Package { name: "chromium", present: &["chromium", "--version"] },
     Package { name: "kubernetes-client", present: &["kubectl", "version", "--client"] },
+    Package { name: "man-db", present: &["man", "--version"] },
     Package { name: "prometheus", present: &["prometheus", "--version"] },
 ];
 

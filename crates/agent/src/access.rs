@@ -17,7 +17,9 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         }
         (&Method::GET, _) => Some(Needed::of(Role::Viewer)),
         (&Method::POST, "/api/v1/shifts" | "/api/v1/release") => Some(Needed::of(Role::Operator)),
-        (&Method::DELETE, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
+        (&Method::POST | &Method::DELETE, path) if path.starts_with("/api/v1/shifts/") => {
+            Some(Needed::of(Role::Operator))
+        }
         // A fault may be felt by whoever shares the place.
         (&Method::POST, "/api/v1/drills") => Some(Needed::everywhere(Role::Operator)),
         (&Method::DELETE, path) if path.starts_with("/api/v1/drills/") => {
@@ -46,6 +48,7 @@ pub(crate) fn limited(mut status: Status, caller: &Caller) -> Status {
         shift.refused.retain(|it| sees(caller, Some(it)));
     }
     // These may name anything.
+    status.certificates.clear();
     status.drills.clear();
     status.problems.clear();
     status.gateways.clear();
@@ -67,7 +70,10 @@ mod tests {
         ] {
             assert_eq!(needed(&method, path), admin, "{method} {path}");
         }
-        assert_eq!(needed(&Method::DELETE, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        for method in [Method::DELETE, Method::POST] {
+            assert_eq!(needed(&method, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        }
+        assert_eq!(needed(&Method::GET, "/api/v1/shift-preview"), Some(Needed::of(Role::Viewer)));
         for (method, path) in [(Method::POST, "/api/v1/drills"), (Method::DELETE, "/api/v1/drills/one")] {
             assert_eq!(needed(&method, path), Some(Needed::everywhere(Role::Operator)), "{method} {path}");
         }

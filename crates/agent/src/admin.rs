@@ -2,6 +2,8 @@
 //! runs: at the own machine it is anybody, elsewhere it is by token.
 
 pub(crate) mod drills;
+pub(crate) mod services;
+mod shifts;
 
 use crate::{
     access,
@@ -16,16 +18,17 @@ use crate::{
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
 use serde::Deserialize;
-use std::sync::Arc;
-use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
+use services::Foresight;
+use std::{sync::Arc, time::Duration};
+use tidegate_engine::{Asked, Clients, Engine, FleetState, Foresight as Foreseen, Shift, Target, foresee};
 use tidegate_link::access::{Caller, Denied};
-use tidegate_model::ServiceName;
+use tidegate_model::{ServiceName, Time};
 use tidegate_status::webhook::Counts;
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,6 +66,10 @@ pub(crate) enum Ask {
     Drill(Box<Fault>, oneshot::Sender<Result<DrillView, Refusal>>),
     /// End the fault of a drill. What comes back is whether there was one.
     EndDrill(String, String, oneshot::Sender<bool>),
+    /// What would be, if traffic were moved away: the shift, and a copy of the engine to begin it in.
+    WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<(Shift, Engine, Time)>, String>>),
+    /// A shift lasts so long from now on. What comes back is the shift in force, or why it is as it was.
+    ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, String>>),
     /// End a shift. What comes back is whether there was one of that name.
     EndShift(String, oneshot::Sender<bool>),
 }
@@ -79,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) hooks: Option<Arc<Counts>>,
     /// What became of spans, where there is a collector.
     pub(crate) spans: Option<Arc<otlp::Counts>>,
+    pub(crate) foresight: Foresight,
 }
 
 /// The routes of the admin address.
@@ -92,9 +100,11 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/api/v1/decisions", get(decisions))
         .route("/api/v1/contingency", get(contingency))
         .route("/api/v1/release", post(release))
-        .route("/api/v1/shifts", get(shifts).post(shift))
+        .route("/api/v1/services", get(services::services))
+        .route("/api/v1/shifts", get(shifts::list).post(shifts::begin))
         // Declared ones are called NAMESPACE/NAME.
-        .route("/api/v1/shifts/{*name}", delete(end_shift))
+        .route("/api/v1/shifts/{*name}", delete(shifts::end).post(shifts::extend))
+        .route("/api/v1/shift-preview", get(shifts::preview))
         .route("/api/v1/drills", get(drills::list).post(drills::start))
         .route("/api/v1/drills/{id}", delete(drills::end))
         // Not below drills: what has an id stands there.
@@ -158,7 +168,8 @@ async fn readyz(State(shared): State<Shared>) -> Result<Response, Failure> {
 
 async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
     let status = ask(&shared, Ask::Status).await?;
-    let mut text = metrics::text(&status, shared.timeline.last());
+    let foreseen = shared.foresight.known(&shared).await;
+    let mut text = metrics::text(&status, foreseen.as_deref(), shared.timeline.last());
     text.extend(shared.telling.as_ref().map(Telling::metrics));
     text.extend(shared.hooks.as_ref().map(|it| it.metrics()));
     text.extend(shared.spans.as_ref().map(|it| it.metrics()));
@@ -180,7 +191,9 @@ fn service_name(namespace: &str, name: &str) -> Result<ServiceName, Failure> {
 fn unknown(service: &ServiceName) -> Failure {
     Failure::Error(
         StatusCode::NOT_FOUND,
-        format!("no service {service} in this cluster's manifests; GET /api/v1/status lists them"),
+        format!(
+            "no service {service} in this cluster's manifests\n  hint: tidegate get services names those that are"
+        ),
     )
 }
 
@@ -205,47 +218,6 @@ async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> 
     Json(shared.timeline.after(query.after, PAGE))
 }
 
-async fn shifts(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<ShiftView>>, Failure> {
-    let mut views = ask(&shared, Ask::Shifts).await?;
-    views.retain(|it| access::sees(&caller, it.service.as_ref()));
-    Ok(Json(views))
-}
-
-async fn shift(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    query: Result<Query<ShiftQuery>, QueryRejection>,
-) -> Result<Json<ShiftView>, Failure> {
-    let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
-    caller.may_in(query.namespace())?;
-    tracing::info!(who = caller.name, ?query, "a shift is asked for");
-    let answer = ask(&shared, |answer| Ask::Shift(Box::new(query), answer)).await?;
-    answer.map(Json).map_err(bad)
-}
-
-async fn end_shift(
-    State(shared): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-) -> Result<&'static str, Failure> {
-    let in_force = ask(&shared, Ask::Shifts).await?.into_iter().find(|it| it.name == name);
-    if let Some(it) = in_force {
-        caller.may_in(it.service.as_ref().map(ServiceName::namespace))?;
-    }
-    tracing::info!(who = caller.name, shift = name, "the end of a shift is asked for");
-    match ask(&shared, |answer| Ask::EndShift(name.clone(), answer)).await? {
-        true => Ok("ended\n"),
-        false => Err(Failure::Error(
-            StatusCode::NOT_FOUND,
-            format!("no shift {name:?} is in force; GET /api/v1/shifts lists them"),
-        )),
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ContingencyQuery {
@@ -263,7 +235,7 @@ struct ContingencyQuery {
 async fn contingency(
     State(shared): State<Shared>,
     Query(query): Query<ContingencyQuery>,
-) -> Result<Json<Foresight>, Failure> {
+) -> Result<Json<Foreseen>, Failure> {
     let unready = || {
         Failure::Error(
             StatusCode::SERVICE_UNAVAILABLE,

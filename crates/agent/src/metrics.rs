@@ -2,11 +2,14 @@
 //!
 //! They are made from one [`Status`] when somebody asks, so nothing is counted twice or kept in two places.
 
+use crate::admin::services::{Foreseen, away_of};
 use crate::view::Status;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
+use tidegate_engine::Risks;
+use tidegate_model::ServiceName;
 
 /// The text for `/metrics`.
-pub(crate) fn text(status: &Status, records: u64) -> String {
+pub(crate) fn text(status: &Status, foreseen: Option<&Foreseen>, records: u64) -> String {
     let mut out = String::new();
     let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, f64)>| {
         // Writing to a string cannot fail.
@@ -44,6 +47,117 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "gauge",
         "The part of its normal load that a pool is given, reach included.",
         pools(|it| it.admit * it.reach),
+    );
+    family(
+        "tidegate_pool_reachable",
+        "gauge",
+        "Whether this cluster reaches a pool.",
+        pools(|it| if it.reachable { 1.0 } else { 0.0 }),
+    );
+    family(
+        "tidegate_pool_hold_remaining_seconds",
+        "gauge",
+        "What remains of a pool's hold-down.",
+        pools(|it| Duration::from_millis(it.hold_remaining_ms).as_secs_f64()),
+    );
+    let phases = status.pools.iter().map(|it| {
+        let (service, cluster, zone, phase) = (&it.service, &it.cluster, &it.zone, it.phase);
+        (format!(r#"service="{service}",cluster="{cluster}",zone="{zone}",phase="{phase}""#), 1.0)
+    });
+    family("tidegate_pool_phase", "gauge", "1 for the phase in which a pool is.", phases.collect());
+    let used = foreseen.iter().flat_map(|it| &it.of.used).map(|((service, cluster, zone), ppm)| {
+        (format!(r#"service="{service}",cluster="{cluster}",zone="{zone}""#), number(*ppm) / 1e6)
+    });
+    family(
+        "tidegate_pool_utilization_ratio",
+        "gauge",
+        "What a pool is planned to carry over its declared capacity, as far as this cluster's callers ask for it.",
+        used.collect(),
+    );
+    let plan_labels =
+        |plan: &crate::view::PlanView| format!(r#"service="{}",source="{}""#, plan.service, plan.source);
+    let away = status.plans.iter().filter_map(|plan| {
+        let away = away_of(plan, foreseen)?;
+        Some((plan_labels(plan), f64::from(away.parts()) / 1e4))
+    });
+    family(
+        "tidegate_plan_away_ratio",
+        "gauge",
+        "The part of a source's requests that is not served where it would be with everything healthy.",
+        away.collect(),
+    );
+    family(
+        "tidegate_plan_shed_ratio",
+        "gauge",
+        "The part of a source's requests that is answered with 503.",
+        status.plans.iter().map(|it| (plan_labels(it), f64::from(it.shed.parts()) / 1e4)).collect(),
+    );
+    family(
+        "tidegate_plan_last_resort",
+        "gauge",
+        "Whether nothing that serves a source is healthy.",
+        status.plans.iter().map(|it| (plan_labels(it), flag(it.last_resort))).collect(),
+    );
+    let risk = |of: fn(&Risks) -> usize| {
+        let services = foreseen.iter().flat_map(|it| it.of.homes.keys().map(|service| (*it, service)));
+        let row = |(it, service): (&Foreseen, &ServiceName)| {
+            let losses = it.of.risks.get(service).map_or(0, of);
+            (format!(r#"service="{service}""#), number(losses as u64))
+        };
+        services.map(row).collect::<Vec<_>>()
+    };
+    family(
+        "tidegate_service_stranding_losses",
+        "gauge",
+        "Single losses of a zone, cluster or region that would leave callers with nothing healthy (N-1).",
+        risk(|it| it.stranded_by.len()),
+    );
+    family(
+        "tidegate_service_overloading_losses",
+        "gauge",
+        "Single losses of a zone, cluster or region that would put a pool above its declared capacity (N-1).",
+        risk(|it| it.overloaded_by.len()),
+    );
+    family(
+        "tidegate_foresight_age_seconds",
+        "gauge",
+        "How old what is told of losses, utilization and of where traffic is at home is.",
+        foreseen.map_or_else(Vec::new, |it| one(it.at.elapsed().as_secs_f64())),
+    );
+    family(
+        "tidegate_foresight_duration_seconds",
+        "gauge",
+        "How long finding it took.",
+        foreseen.map_or_else(Vec::new, |it| one(it.took.as_secs_f64())),
+    );
+    let shift_labels = |it: &crate::ShiftView| {
+        let (name, from, by) = (escape(&it.name), escape(&it.away_from), escape(&it.by));
+        format!(r#"shift="{name}",away_from="{from}",by="{by}""#)
+    };
+    family(
+        "tidegate_shift_remaining_seconds",
+        "gauge",
+        "How long a shift still lasts.",
+        status.shifts.iter().map(|it| (shift_labels(it), number(it.remaining_ms) / 1e3)).collect(),
+    );
+    family(
+        "tidegate_shift_ratio",
+        "gauge",
+        "The part of the traffic that a shift moves away.",
+        status.shifts.iter().map(|it| (shift_labels(it), f64::from(it.percent) / 100.0)).collect(),
+    );
+    family(
+        "tidegate_drill_fault_remaining_seconds",
+        "gauge",
+        "How long a fault of a drill still lasts that this agent carries out.",
+        status
+            .drills
+            .iter()
+            .map(|it| {
+                let labels = format!(r#"drill="{}",what="{}""#, escape(&it.id), escape(&it.what));
+                (labels, number(it.remaining_ms) / 1e3)
+            })
+            .collect(),
     );
     let shares = status.plans.iter().flat_map(|plan| {
         plan.shares.iter().map(|(target, share)| {
@@ -176,21 +290,58 @@ pub(crate) fn text(status: &Status, records: u64) -> String {
         "How often somebody was not believed who they are, or this cluster was not, by reason.",
         refusals.map(|(reason, count)| (format!(r#"reason="{reason}""#), number(*count))).collect(),
     );
-    if let Some(api) = &status.kubernetes {
-        family(
-            "tidegate_kubernetes_age_seconds",
-            "gauge",
-            "How long ago the cluster's API was heard last; what is in force is no older than this.",
-            api.age_ms.map_or_else(Vec::new, |age| one(number(age) / 1e3)),
-        );
-        let served = api.watches.iter().filter(|(_, word)| *word != "Absent");
-        family(
-            "tidegate_kubernetes_watch_follows",
-            "gauge",
-            "Whether changes of a kind are followed; if not, its last good state counts.",
-            served.map(|(kind, word)| (format!(r#"kind="{kind}""#), flag(word == "Following"))).collect(),
-        );
-    }
+    let api = status.kubernetes.as_ref();
+    family(
+        "tidegate_kubernetes_age_seconds",
+        "gauge",
+        "How long ago the cluster's API was heard last; what is in force is no older than this.",
+        api.and_then(|it| it.age_ms).map_or_else(Vec::new, |age| one(number(age) / 1e3)),
+    );
+    let served = api.iter().flat_map(|it| &it.watches).filter(|(_, word)| *word != "Absent");
+    family(
+        "tidegate_kubernetes_watch_follows",
+        "gauge",
+        "Whether changes of a kind are followed; if not, its last good state counts.",
+        served.map(|(kind, word)| (format!(r#"kind="{kind}""#), flag(word == "Following"))).collect(),
+    );
+    let hub = status.hub.as_ref();
+    family(
+        "tidegate_agent_hub_connected",
+        "gauge",
+        "Whether the hub is followed; no sample in a cluster that joined none.",
+        hub.map_or_else(Vec::new, |it| one(flag(it.connected))),
+    );
+    family(
+        "tidegate_agent_hub_since_seconds",
+        "gauge",
+        "How long it has been followed, or not.",
+        hub.map_or_else(Vec::new, |it| one(number(it.since_ms) / 1e3)),
+    );
+    let own = hub.map(|it| ("agent".to_owned(), it.certificate_ends));
+    let shown = status.certificates.iter().map(|(name, ends)| (name.clone(), *ends));
+    family(
+        "tidegate_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "When a certificate ends: the agent's own, and those that gateways show to clients, by their Secret.",
+        own.into_iter()
+            .chain(shown)
+            .map(|(name, ends)| (format!(r#"certificate="{}""#, escape(&name)), number(ends)))
+            .collect(),
+    );
+    let region = status.region.as_ref().map_or_else(String::new, ToString::to_string);
+    let version = env!("CARGO_PKG_VERSION");
+    family(
+        "tidegate_agent_info",
+        "gauge",
+        "1, with the agent's cluster, region and version.",
+        vec![(format!(r#"cluster="{}",region="{region}",version="{version}""#, status.cluster), 1.0)],
+    );
+    family(
+        "tidegate_agent_uptime_seconds",
+        "gauge",
+        "How long this agent has run.",
+        one(number(status.uptime_ms) / 1e3),
+    );
     family("tidegate_decisions_total", "counter", "Entries written to the timeline.", one(number(records)));
     family(
         "tidegate_ready",
@@ -265,8 +416,14 @@ mod tests {
                     .into(),
                 failing: BTreeMap::new(),
             }),
+            hub: Some(crate::view::HubLinkView {
+                connected: false,
+                since_ms: 61_500,
+                certificate_ends: 1_800_000_000,
+            }),
+            certificates: [("shop/tls".to_owned(), 1_900_000_000)].into(),
         };
-        let text = text(&status, 7);
+        let text = text(&status, None, 7);
         let refused = r#"tidegate_gateway_refused_resource{node="n\"1",type="cluster",resource="shop/web",from="FailoverPolicy shop/web at p.yaml"} 1"#;
         assert!(text.contains(refused), "{text}");
         let draining =
@@ -281,6 +438,10 @@ mod tests {
         assert!(text.contains("tidegate_kubernetes_watch_follows{kind=\"Secret\"} 0\n"), "{text}");
         assert!(!text.contains("kind=\"Gateway\""), "{text}");
         assert!(text.contains("tidegate_ready 0\n"), "{text}");
+        assert!(text.contains("tidegate_agent_hub_connected 0\n"), "{text}");
+        assert!(text.contains("tidegate_agent_hub_since_seconds 61.5\n"), "{text}");
+        let ends = "tidegate_certificate_expiry_timestamp_seconds{certificate=\"shop/tls\"} 1900000000\n";
+        assert!(text.contains(ends), "{text}");
         let families: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -270,8 +270,16 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let spans = config.collector.as_ref().map(|collector| {
         otlp::start(collector, (cluster.clone(), boot.0), Arc::clone(&timeline), stop.clone())
     });
-    let shared =
-        admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent, telling, hooks, spans };
+    let foresight = admin::services::Foresight::default();
+    let shared = admin::Shared {
+        asks: ask_tx,
+        timeline: Arc::clone(&timeline),
+        agent,
+        telling,
+        hooks,
+        spans,
+        foresight,
+    };
     let router = admin::router(shared);
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
@@ -288,13 +296,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
     let mut core = Core::new(cluster.clone(), saved, Time::ZERO).at(boot);
-    let (mut in_force, mut handed) = (None, None);
+    let (mut in_force, mut handed, mut hub) = (None, None, None);
     if let Some(member) = member {
         core.secure();
         secrets::hand_over(member.secrets.borrow().as_ref(), &xds);
         tasks.spawn(secrets::follow(member.secrets, xds.clone(), stop.clone()));
         in_force = Some(member.in_force);
         handed = Some(member.given);
+        hub = Some(member.link);
     }
     let shell = Shell {
         origin,
@@ -316,6 +325,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         given: 0,
         handed,
         in_force,
+        hub,
         api: api.map(|(_, board)| board),
         hub_left,
         problems: Vec::new(),

@@ -9,7 +9,7 @@ use crate::{
     certificates::warn_of_certificates,
     core::{Core, Input, Output, ProbeKey, Publish, gateway_names},
     hearing::{Heard, heard},
-    hub::{InForce, is_handed_out, rejected},
+    hub::{HubLink, InForce, is_handed_out, rejected},
     journal::Journal,
     meter::Meter,
     names::Names,
@@ -79,6 +79,8 @@ pub(crate) struct Shell {
     pub(crate) hub_left: watch::Sender<bool>,
     /// Who tells the hub what became of it.
     pub(crate) in_force: Option<watch::Sender<InForce>>,
+    /// How the hub is followed, if there is one.
+    pub(crate) hub: Option<HubLink>,
     /// How the API stands that manifests are read from, if they are.
     pub(crate) api: Option<Board>,
     pub(crate) problems: Vec<String>,

@@ -1,8 +1,8 @@
 //! Traffic shifts as people ask for them at the admin address, and as they are shown.
 
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-use tidegate_engine::{Location, MAX_SHIFT, Shift, ShiftTarget, ShiftedBy};
+use std::{collections::BTreeSet, time::Duration};
+use tidegate_engine::{Contingency, Fate, Location, MAX_SHIFT, Outlook, Shift, ShiftTarget, ShiftedBy};
 use tidegate_model::{ClusterName, Locality, Region, ServiceName, Zone};
 
 /// The longest comment.
@@ -75,6 +75,11 @@ impl From<Shift> for ShiftView {
 }
 
 impl ShiftQuery {
+    /// The service that it is limited to.
+    pub(crate) fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
     /// The namespace that it is limited to; `None` for a whole place.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.service.as_deref().map(|it| it.split_once('/').map_or(it, |(namespace, _)| namespace))
@@ -88,10 +93,7 @@ impl ShiftQuery {
         if !(1..=100).contains(&percent) {
             return Err(format!("percent is 1 to 100, not {percent}"));
         }
-        let lasts = lasts.ok_or("say how long: for=30m, at most 72 hours")?;
-        let remaining = tidegate_api::parse_duration(&lasts)
-            .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
-            .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {lasts:?}"))?;
+        let remaining = duration(lasts.as_deref())?;
         let comment = comment.unwrap_or_default();
         if comment.trim().is_empty() || comment.chars().count() > MAX_COMMENT {
             return Err(format!("say why: comment is a text of 1 to {MAX_COMMENT} characters"));
@@ -120,6 +122,115 @@ impl ShiftQuery {
         let service: Option<ServiceName> =
             self.service.as_deref().map(str::parse).transpose().map_err(said)?;
         Ok(ShiftTarget { location, service })
+    }
+}
+
+fn duration(lasts: Option<&str>) -> Result<Duration, String> {
+    let lasts = lasts.ok_or("say how long: for=30m, at most 72 hours")?;
+    tidegate_api::parse_duration(lasts)
+        .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
+        .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {lasts:?}"))
+}
+
+/// How much longer a shift is to last: the field of `POST /api/v1/shifts/NAME`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExtendQuery {
+    r#for: Option<String>,
+}
+
+impl ExtendQuery {
+    /// From now on.
+    pub(crate) fn lasts(&self) -> Result<Duration, String> {
+        duration(self.r#for.as_deref())
+    }
+}
+
+/// The shift that lasts as long from now on as is asked for, or why it cannot.
+pub(crate) fn extended(shift: Shift, lasts: Duration, declared_end: bool) -> Result<Shift, String> {
+    let Shift { name, remaining, by, .. } = &shift;
+    if *by == ShiftedBy::Drill {
+        return Err(format!(
+            "{name} is of a drill, which ends it by itself\n  hint: a shift of your own outranks it: tidegate shift away"
+        ));
+    }
+    if declared_end {
+        return Err(format!(
+            "{name} is declared with a time of day\n  hint: change expiresAt of the TrafficShift where it is written"
+        ));
+    }
+    if lasts < *remaining {
+        let left = tidegate_api::duration_text(Duration::from_secs(remaining.as_secs()));
+        return Err(format!(
+            "{name} lasts {left} anyway, which is longer\n  hint: to bring traffic back earlier: tidegate shift end {name}"
+        ));
+    }
+    Ok(Shift { remaining: lasts, ..shift })
+}
+
+/// What a shift would do: the answer of `GET /api/v1/shift-preview`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShiftPreview {
+    /// The shift that is asked for.
+    pub shift: ShiftView,
+    /// The services that it would move, before and after.
+    pub moves: Contingency,
+    /// What would be if each place were lost besides.
+    pub losses: Vec<LossView>,
+}
+
+/// What would be if a place were lost, without and with the shift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LossView {
+    /// What is lost.
+    pub lost: String,
+    /// Services that would be served by nothing healthy as things stand, of callers who are still there.
+    pub stranded_before: BTreeSet<ServiceName>,
+    /// The same with the shift.
+    pub stranded: BTreeSet<ServiceName>,
+    /// Services with a pool above its declared capacity as things stand.
+    pub overloaded_before: BTreeSet<ServiceName>,
+    /// The same with the shift.
+    pub overloaded: BTreeSet<ServiceName>,
+}
+
+impl LossView {
+    /// Whether the shift makes this loss worse than it would be without.
+    #[must_use]
+    pub fn is_worse(&self) -> bool {
+        !self.stranded.is_subset(&self.stranded_before) || !self.overloaded.is_subset(&self.overloaded_before)
+    }
+}
+
+impl ShiftPreview {
+    /// Of what the engine says; only what concerns `only`, if that is a service.
+    pub(crate) fn of(shift: Shift, outlook: Outlook, only: Option<&str>) -> Self {
+        let Outlook { mut moves, refused, before, after } = outlook;
+        let concerns = |service: &ServiceName| only.is_none_or(|it| service.to_string() == it);
+        moves.services.retain(|it| concerns(&it.service) && it.fate != Fate::Untouched);
+        moves.stranded.retain(|it| concerns(&it.service));
+        moves.forbidden.retain(|it| concerns(&it.service));
+        if only.is_some() {
+            // These are sums over all services.
+            moves.locations.clear();
+        }
+        let stranded = |it: &Contingency| {
+            let those = it.stranded.iter().filter(|it| it.source.is_some()).map(|it| &it.service);
+            those.filter(|it| concerns(it)).cloned().collect()
+        };
+        let overloaded = |it: &Contingency| {
+            it.overloaded().map(|(service, _)| service).filter(|it| concerns(it)).cloned().collect()
+        };
+        let losses = before.iter().zip(&after).map(|(before, after)| LossView {
+            lost: after.lost.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+            stranded_before: stranded(before),
+            stranded: stranded(after),
+            overloaded_before: overloaded(before),
+            overloaded: overloaded(after),
+        });
+        Self { losses: losses.collect(), moves, shift: ShiftView { refused, ..shift.into() } }
     }
 }
 
@@ -164,6 +275,23 @@ mod tests {
             (one.name.as_str(), one.target.to_string().as_str()),
             ("zone-a-shop-web", "shop/web in zone us-east/a")
         );
+    }
+
+    #[test]
+    fn what_is_extended_lasts_so_long_from_now_on_and_never_less_than_it_would() {
+        let shift = || asked(|_| {}).unwrap();
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        assert_eq!(extended(shift(), hours(2), false).unwrap().remaining, hours(2));
+        let shorter = extended(shift(), Duration::from_secs(60), false).unwrap_err();
+        assert!(
+            shorter.contains("lasts 30m anyway") && shorter.contains("tidegate shift end zone-a"),
+            "{shorter}"
+        );
+        let of_drill = Shift { by: ShiftedBy::Drill, ..shift() };
+        assert!(extended(of_drill, hours(2), false).unwrap_err().contains("of a drill"));
+        assert!(extended(shift(), hours(2), true).unwrap_err().contains("expiresAt"));
+        assert!(ExtendQuery { r#for: Some("80h".to_owned()) }.lasts().unwrap_err().contains("1s to 72h"));
+        assert!(ExtendQuery::default().lasts().unwrap_err().contains("say how long"));
     }
 
     #[test]

@@ -4,7 +4,11 @@
 
 use crate::{core::Core, drills::DrillView, shifts::ShiftView};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 use tidegate_discovery::kube::ApiView;
 use tidegate_engine::{Engine, Load, Plan, Shares, Target};
 use tidegate_link::{ReplicaStats, identity::Refusals};
@@ -57,6 +61,83 @@ pub struct Status {
     /// How the API stands that the objects are read from; nothing where they are not.
     #[serde(default)]
     pub kubernetes: Option<KubernetesView>,
+    /// How the hub is followed; nothing in a cluster that joined none.
+    #[serde(default)]
+    pub hub: Option<HubLinkView>,
+    /// When the certificates end that gateways show to clients, in seconds since 1970, by the object that holds each.
+    #[serde(default)]
+    pub certificates: BTreeMap<String, u64>,
+}
+
+/// How the hub is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubLinkView {
+    /// Whether its stream is open.
+    pub connected: bool,
+    /// How long it has been so.
+    pub since_ms: u64,
+    /// When the certificate ends by which this agent is known, in seconds since 1970.
+    pub certificate_ends: u64,
+}
+
+/// How the services stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesView {
+    /// Who says so.
+    pub cluster: ClusterName,
+    /// How old `away`, `strandedBy` and `overloadedBy` are; nothing while they are not known.
+    pub foreseen_ms: Option<u64>,
+    /// By name.
+    pub services: Vec<ServiceView>,
+}
+
+/// How a service stands, as the agent of one cluster sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceView {
+    /// The service.
+    pub service: ServiceName,
+    /// Healthy endpoints, in all clusters.
+    pub healthy: u32,
+    /// Endpoints that should be there.
+    pub expected: u32,
+    /// The phases in which its pools are.
+    pub phases: BTreeSet<Phase>,
+    /// Whether a pool of it is out of reach.
+    pub unreachable: bool,
+    /// The part of a source's requests that is not served where it would be with everything healthy; the largest of all sources.
+    pub away: Share,
+    /// The part that is answered with 503; the largest.
+    pub shed: Share,
+    /// Whether somewhere nothing that serves is healthy.
+    pub last_resort: bool,
+    /// Single losses that would leave callers with nothing healthy.
+    pub stranded_by: Vec<String>,
+    /// Single losses that would put a pool above its capacity.
+    pub overloaded_by: Vec<String>,
+    /// Who serves, by source.
+    pub goes: BTreeMap<String, Shares>,
+}
+
+impl ServiceView {
+    /// Of which nothing is known but the name.
+    pub(crate) fn unknown(service: ServiceName) -> Self {
+        Self {
+            service,
+            healthy: 0,
+            expected: 0,
+            phases: BTreeSet::new(),
+            unreachable: false,
+            away: Share::NONE,
+            shed: Share::NONE,
+            last_resort: false,
+            stranded_by: Vec::new(),
+            overloaded_by: Vec::new(),
+            goes: BTreeMap::new(),
+        }
+    }
 }
 
 /// The API of the agent's cluster.

@@ -1,7 +1,7 @@
 //! `tidegate access`: who may ask the hub from elsewhere.
 
 use crate::{
-    admin::{HubDoor, Output, encoded},
+    admin::{HubDoor, encoded},
     cluster::Options,
     hub::duration,
     table,
@@ -111,8 +111,8 @@ async fn certificate(args: &Certificate) -> Result<()> {
 
 async fn list(options: &Options) -> Result<()> {
     let grants: Vec<GrantView> = options.door.get("/api/v1/access").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&grants)?);
+    if let Some(text) = options.output.document(&grants)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());

@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -88,22 +89,25 @@ impl AgentDoor {
     }
 }
 
-/// Which agent is asked, and in which form the answer is printed.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Options {
-    #[command(flatten)]
-    pub(crate) door: AgentDoor,
-    /// The form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
     Table,
     /// For programs.
     Json,
+    /// For programs, and for reading all of it.
+    Yaml,
+}
+
+impl Output {
+    /// The document for programs; nothing if people read.
+    pub(crate) fn document<T: Serialize>(self, value: &T) -> Result<Option<String>> {
+        Ok(match self {
+            Self::Table => None,
+            Self::Json => Some(serde_json::to_string_pretty(value)?),
+            Self::Yaml => Some(serde_saphyr::to_string(&serde_json::to_value(value)?)?),
+        })
+    }
 }
 
 /// Which hub is asked, and by whom.
@@ -248,7 +252,10 @@ async fn request_with(
     let token = token.read()?;
     let answer = tokio::time::timeout(PATIENCE, exchange(admin, method, path, body, token.as_ref())).await;
     let Ok(answer) = answer else {
-        bail!("{admin} gave no answer within {} s", PATIENCE.as_secs());
+        bail!(
+            "{admin} gave no answer within {} s\n  hint: it is frozen or cut off; ask another agent, or see its log",
+            PATIENCE.as_secs()
+        );
     };
     let (status, body) = answer?;
     if status.is_success() {
@@ -256,8 +263,43 @@ async fn request_with(
     }
     let error: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     match error.as_ref().and_then(|error| error["error"].as_str()) {
-        Some(error) => bail!("{error}"),
-        None => bail!("{admin} answered {status}"),
+        Some(error) => {
+            let text = format!("{error}{}", hint(status, error));
+            Err(Refused { is_final: status.is_client_error(), text }.into())
+        }
+        None => bail!(
+            "{admin} answered {status} to {path}\n  hint: is this the address of an agent, or of a hub? see --admin and --hub"
+        ),
+    }
+}
+
+/// Whoever was asked said no.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Whether asking again would not help.
+    pub(crate) is_final: bool,
+    text: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What to do about a refusal that does not say it itself.
+fn hint(status: http::StatusCode, error: &str) -> &'static str {
+    if error.contains("hint:") {
+        return "";
+    }
+    match status {
+        http::StatusCode::FORBIDDEN => {
+            "\n  hint: an admin of the hub gives more: tidegate access grant NAME --role ROLE; who has what: tidegate access list"
+        }
+        http::StatusCode::SERVICE_UNAVAILABLE => "\n  hint: ask again, or ask another agent by --admin",
+        _ => "",
     }
 }
 

@@ -3,10 +3,12 @@
 use crate::{
     admin::{HubDoor, Output, encoded},
     hub::duration,
+    screen::Screen,
     table,
 };
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use comfy_table::Table;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tidegate_hub::view::{ClusterView, DoneView, KnowledgeView, TokenView};
 use tidegate_model::ClusterName;
@@ -108,33 +110,11 @@ async fn join_token(args: &JoinToken) -> Result<()> {
 
 async fn list(options: &Options) -> Result<()> {
     let clusters: Vec<ClusterView> = options.door.get("/api/v1/clusters").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&clusters)?);
+    if let Some(text) = options.output.document(&clusters)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
-    let mut table = table::new(&[
-        "CLUSTER",
-        "AGENT",
-        "POLICY",
-        "REJECTED",
-        "SERVICES",
-        "POOLS",
-        "NOT SERVING",
-        "GATEWAYS",
-    ]);
-    for it in &clusters {
-        table.add_row([
-            it.cluster.to_string(),
-            standing(it),
-            if it.applied == 0 { "-".to_owned() } else { it.applied.to_string() },
-            it.rejected.len().to_string(),
-            it.services.to_string(),
-            it.pools.to_string(),
-            it.pools_not_serving.to_string(),
-            it.gateways.to_string(),
-        ]);
-    }
-    say!("{table}");
+    say!("{}", table::shown(&cluster_table(&clusters), Screen::stdout()));
     for it in &clusters {
         if let Some(why) = &it.held_back {
             say!("{}: {why}", it.cluster);
@@ -146,11 +126,38 @@ async fn list(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// How the hub knows the clusters.
+pub(crate) fn cluster_table(clusters: &[ClusterView]) -> Table {
+    let mut table = table::new(&[
+        "CLUSTER",
+        "AGENT",
+        "POLICY",
+        "REJECTED",
+        "SERVICES",
+        "POOLS",
+        "NOT SERVING",
+        "GATEWAYS",
+    ]);
+    for it in clusters {
+        table.add_row([
+            it.cluster.to_string(),
+            standing(it),
+            if it.applied == 0 { "-".to_owned() } else { it.applied.to_string() },
+            it.rejected.len().to_string(),
+            it.services.to_string(),
+            it.pools.to_string(),
+            it.pools_not_serving.to_string(),
+            it.gateways.to_string(),
+        ]);
+    }
+    table
+}
+
 async fn show(args: &Show) -> Result<()> {
     let path = format!("/api/v1/clusters/{}", encoded(args.cluster.as_str()));
     let known: KnowledgeView = args.options.door.get(&path).await?;
-    if args.options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&known)?);
+    if let Some(text) = args.options.output.document(&known)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     let it = &known.cluster;
@@ -184,7 +191,7 @@ fn permille(share: u32) -> String {
 }
 
 /// The time of day, UTC.
-fn clock(unix_micros: u64) -> String {
+pub(crate) fn clock(unix_micros: u64) -> String {
     let seconds = unix_micros / 1_000_000 % 86_400;
     let millis = unix_micros / 1000 % 1000;
     format!("{:02}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -1,14 +1,16 @@
 //! `tidegate drill list`, `show`, `report`, `trend`, `key` and `hand-over`: what the hub keeps of drills.
 
 use crate::{
-    admin::{HubDoor, Output, encoded},
+    admin::{HubDoor, encoded},
     cluster::Options,
     drill_report::Form,
     drill_signed::{Checked, Signed},
+    screen::Screen,
     table,
 };
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use comfy_table::Table;
 use std::{fs, path::PathBuf, process::ExitCode};
 use tidegate_drill::{
     report::{Report, percent},
@@ -77,10 +79,16 @@ pub(crate) struct HandOverArgs {
 
 pub(crate) async fn list(args: &ListArgs) -> Result<()> {
     let views = drills(&args.options.door, args.drill.as_deref(), args.limit).await?;
-    if args.options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&views)?);
+    if let Some(text) = args.options.output.document(&views)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
+    say!("{}", table::shown(&kept_table(&views), Screen::stdout()));
+    Ok(())
+}
+
+/// The reports that are kept.
+pub(crate) fn kept_table(views: &[DrillView]) -> Table {
     let mut rows =
         table::new(&["ID", "DRILL", "TARGET", "STARTED", "VERDICT", "RTO", "ERRORS", "OBJECTIVES", "BY"]);
     for it in views {
@@ -96,8 +104,7 @@ pub(crate) async fn list(args: &ListArgs) -> Result<()> {
             it.handed_over_by.clone(),
         ]);
     }
-    say!("{rows}");
-    Ok(())
+    rows
 }
 
 fn verdict(it: &DrillView) -> String {
@@ -109,7 +116,7 @@ fn verdict(it: &DrillView) -> String {
     }
 }
 
-async fn drills(door: &HubDoor, drill: Option<&str>, limit: u32) -> Result<Vec<DrillView>> {
+pub(crate) async fn drills(door: &HubDoor, drill: Option<&str>, limit: u32) -> Result<Vec<DrillView>> {
     let drill = drill.map(|it| format!("&drill={}", encoded(it))).unwrap_or_default();
     door.get(&format!("/api/v1/drill-reports?limit={limit}{drill}")).await
 }
@@ -209,14 +216,13 @@ pub(crate) async fn trend(args: &TrendArgs) -> Result<ExitCode> {
     };
     let found = trends(&views.iter().map(run).collect::<Vec<_>>());
     let regressed = found.iter().any(|it| it.regression);
-    if args.options.output == Output::Json {
-        let runs: Vec<&str> = views.iter().map(|it| it.id.as_str()).collect();
-        let json = serde_json::json!({
-            "drill": args.drill, "target": target, "runs": runs, "regression": regressed, "trends": found
-        });
-        say!("{}", serde_json::to_string_pretty(&json)?);
-    } else {
-        print(args, &target, views.len(), &found);
+    let runs: Vec<&str> = views.iter().map(|it| it.id.as_str()).collect();
+    let document = serde_json::json!({
+        "drill": args.drill, "target": target, "runs": runs, "regression": regressed, "trends": found
+    });
+    match args.options.output.document(&document)? {
+        Some(text) => say!("{}", text.trim_end()),
+        None => print(args, &target, views.len(), &found),
     }
     Ok(if regressed && args.fail_on_regression { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

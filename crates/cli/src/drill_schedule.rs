@@ -1,13 +1,13 @@
 //! `tidegate drill schedule`: which drills run by themselves next, and what became of those that were due.
 
-use crate::{admin::Output, cluster::Options, table};
+use crate::{cluster::Options, table};
 use anyhow::Result;
 use tidegate_hub::view::DrillSchedulesView;
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let view: DrillSchedulesView = options.door.get("/api/v1/drill-schedules").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&view)?);
+    if let Some(text) = options.output.document(&view)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     let mut rows = table::new(&["SCHEDULE", "DRILL", "CRON", "TIME ZONE", "NEXT (UTC)", "NOTE"]);

@@ -1,11 +1,17 @@
 //! `tidegate explain` and `tidegate failback`.
 
-use crate::{admin, table};
-use anyhow::Result;
+use crate::{
+    admin, get,
+    screen::{Screen, wrapped},
+    table,
+    view::{Options, Shown, show},
+};
+use anyhow::{Result, bail};
 use clap::Parser;
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
 use tidegate_agent::view::Explanation;
 use tidegate_engine::Target;
+use tidegate_hub::view::KnowledgeView;
 use tidegate_model::ServiceName;
 
 #[derive(Debug, Parser)]
@@ -14,48 +20,100 @@ pub(crate) struct Args {
     #[arg(value_name = "NAMESPACE/NAME")]
     service: ServiceName,
     #[command(flatten)]
-    options: admin::Options,
+    options: Options,
 }
 
 pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
-    let path = format!("/api/v1/explain/{}", args.service);
-    let explanation: Explanation = args.options.door.get(&path).await?;
-    match args.options.output {
-        admin::Output::Json => say!("{}", serde_json::to_string_pretty(&explanation)?),
-        admin::Output::Table => print(&explanation),
-    }
+    let Options { whom, form } = &args.options;
+    show(*form, async |screen| match whom.hub() {
+        Some(hub) => in_fleet(get::all(&hub).await?, &args.service, screen),
+        None => {
+            let found: Explanation = whom.agent().get(&format!("/api/v1/explain/{}", args.service)).await?;
+            Shown::new(&found, text(&found, form.watch, screen))
+        }
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(explanation: &Explanation) {
-    say!(
-        "{}, as cluster {} sees it\n\n{}",
-        explanation.service,
-        explanation.cluster,
-        table::pools(&explanation.pools)
-    );
+/// Writing to a string cannot fail.
+macro_rules! line {
+    ($text:expr, $($part:tt)*) => {{ let _ = writeln!($text, $($part)*); }};
+}
+
+fn text(explanation: &Explanation, watched: bool, screen: Screen) -> String {
+    let width = screen.width().unwrap_or(usize::MAX);
+    let (service, cluster) = (&explanation.service, &explanation.cluster);
+    let pools = table::shown(&table::pools(&explanation.pools), screen);
+    let mut text = format!("{service}, as cluster {cluster} sees it\n\n{pools}\n");
     for demand in &explanation.demand {
-        let age = Duration::from_millis(demand.age_ms).as_secs_f64();
         let missing = if demand.missing { "; the peak of its last hour stands for it" } else { "" };
-        say!("\nasked for in {}: {}, measured {age:.1} s ago{missing}", demand.zone, demand.load);
+        let age = Duration::from_millis(demand.age_ms).as_secs_f64();
+        // Who watches wants to see what changes, and this always does.
+        let age = if watched { String::new() } else { format!(", measured {age:.1} s ago") };
+        line!(text, "\nasked for in {}: {}{age}{missing}", demand.zone, demand.load);
     }
     for plan in &explanation.plans {
-        say!(
-            "\nfrom {}: {}",
-            plan.source,
-            if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) }
-        );
+        let goes = if plan.shares.is_empty() { "nowhere".into() } else { table::shares(&plan.shares) };
+        line!(text, "\nfrom {}: {goes}", plan.source);
         for reason in &plan.reasons {
-            say!("  - {reason}");
+            line!(text, "{}", wrapped(&format!("  - {reason}"), 4, width));
         }
         for (position, standby) in plan.standby.iter().enumerate() {
-            say!("  standby {}: {}", position + 1, table::shares(standby));
+            line!(text, "  standby {}: {}", position + 1, table::shares(standby));
         }
     }
-    say!("\npolicy in force");
+    line!(text, "\npolicy in force");
     for rule in &explanation.rules {
-        say!("  {rule}");
+        line!(text, "{}", wrapped(&format!("  {rule}"), 4, width));
     }
+    text
+}
+
+/// What the hub knows of it: its pools everywhere, and the plans that send it elsewhere than to where it enters.
+fn in_fleet(mut known: Vec<KnowledgeView>, service: &ServiceName, screen: Screen) -> Result<Shown> {
+    let name = service.to_string();
+    for it in &mut known {
+        it.pools.retain(|pool| pool.service == name);
+        it.plans.retain(|plan| plan.service == name);
+        it.decisions.retain(|decision| decision.service.as_ref() == Some(&name));
+        it.gateways.clear();
+    }
+    let has = |it: &KnowledgeView| !it.pools.is_empty() || !it.plans.is_empty();
+    if !known.iter().any(has) {
+        bail!(
+            "no cluster told the hub of a service {name}\n  hint: tidegate get services --hub ADDR names those that are known"
+        );
+    }
+    let width = screen.width().unwrap_or(usize::MAX);
+    let mut text = get::stale(&known);
+    line!(text, "{name}, as the hub knows it");
+    for it in known.iter().filter(|it| has(it)) {
+        line!(text, "\n{}", it.cluster.cluster);
+        for pool in &it.pools {
+            let phase = pool.phase.map_or_else(|| "?".to_owned(), |phase| phase.to_string());
+            line!(text, "  zone {}: {} of {} healthy, {phase}", pool.zone, pool.healthy, pool.expected);
+        }
+        for plan in &it.plans {
+            let part = |permille: u32| table::percent(f64::from(permille) / 1e3);
+            let to = plan.shares.iter().map(|it| format!("{} {}", it.target, part(it.permille)));
+            let to = to.collect::<Vec<_>>().join(", ");
+            let shed = match plan.shed_permille {
+                0 => String::new(),
+                shed => format!(", {} is answered with 503", part(shed)),
+            };
+            line!(text, "  from {}: {to}{shed}", plan.zone);
+            line!(text, "{}", wrapped(&format!("    - {}", plan.why), 6, width));
+        }
+        if it.plans.is_empty() {
+            line!(text, "  all that enters there is served where it enters");
+        }
+    }
+    known.retain(has);
+    Shown::new(
+        &known,
+        text + "\nall of it: tidegate explain NAMESPACE/NAME --admin ADDR, at the agent of a cluster\n",
+    )
 }
 
 #[derive(Debug, Parser)]

@@ -1,10 +1,6 @@
 //! `tidegate hub`.
 
-use crate::{
-    admin::{HubDoor, Output},
-    cluster::Options,
-    stop,
-};
+use crate::{admin::HubDoor, cluster::Options, stop};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -123,8 +119,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 async fn status(options: &Options) -> Result<()> {
     let view: StandbyView = options.door.get("/api/v1/standby").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&view)?);
+    if let Some(text) = options.output.document(&view)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     let policy = format!("policy {}, version {}, epoch {}", view.sequence, view.version, view.epoch);

@@ -24,19 +24,24 @@ mod drill_signed;
 mod envoy;
 mod envoy_certificate;
 mod explain;
+mod get;
 mod health;
 mod hub;
 mod install;
 mod manifests;
+mod manual;
 mod render;
 mod replay;
 mod rollout;
+mod screen;
 mod shift;
 mod simulate;
 mod status;
 mod stop;
 mod table;
+mod timeline;
 mod validate;
+mod view;
 mod whatif;
 
 use clap::{Parser, Subcommand};
@@ -73,8 +78,13 @@ enum Command {
     Health(health::Args),
     /// Show what an agent knows: pools, plans, peers, gateways.
     Status(status::Args),
+    /// List services, pools, gateways, clusters, shifts or drills, with filters.
+    #[command(subcommand)]
+    Get(get::Command),
     /// Say why a service's traffic goes where it goes.
     Explain(explain::Args),
+    /// Tell what was decided, and when.
+    Timeline(timeline::Args),
     /// Let traffic back to a place whose policy says `failback.mode: Manual`.
     Failback(explain::FailbackArgs),
     /// Say what would be if a zone, a cluster or a region were lost, before it happens.
@@ -108,6 +118,10 @@ enum Command {
     Drill(drill::Command),
     /// Start a fleet on this machine, break a zone and a region, and measure the recovery.
     Demo(demo::Args),
+    /// Write the completions of a shell.
+    Completions(manual::Completions),
+    /// Write manual pages, one a command.
+    Man(manual::Man),
 }
 
 /// A word alone is a level: as a filter it would name a part of the program, and silence all others.
@@ -158,6 +172,10 @@ fn main() -> ExitCode {
             Command::Install(command) => install::run(command),
             Command::Health(args) => health::run(&args).await,
             Command::Status(args) => status::run(&args).await,
+            Command::Get(command) => get::run(&command).await,
+            Command::Timeline(args) => timeline::run(&args).await,
+            Command::Completions(args) => Ok(manual::completions::<Cli>(&args)),
+            Command::Man(args) => manual::man::<Cli>(&args),
             Command::Explain(args) => explain::run(&args).await,
             Command::Failback(args) => explain::failback(&args).await,
             Command::Whatif(args) => Ok(whatif::run(&args).await),

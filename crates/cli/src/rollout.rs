@@ -1,7 +1,7 @@
 //! `tidegate rollout`: how far policy is.
 
 use crate::{
-    admin::{HubDoor, Output, encoded},
+    admin::{HubDoor, encoded},
     cluster::{Options, age},
     table,
 };
@@ -62,8 +62,8 @@ async fn done(asked: &Asked, path: &str) -> Result<()> {
 
 async fn history(options: &Options) -> Result<()> {
     let history: Vec<HistoryView> = options.door.get("/api/v1/rollout/history").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&history)?);
+    if let Some(text) = options.output.document(&history)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     let mut table = table::new(&["SEQUENCE", "VERSION", "OBJECTS", "CHANGED"]);
@@ -112,8 +112,8 @@ fn waves(view: &WavesView) {
 
 async fn status(options: &Options) -> Result<()> {
     let rollout: RolloutView = options.door.get("/api/v1/rollout").await?;
-    if options.output == Output::Json {
-        say!("{}", serde_json::to_string_pretty(&rollout)?);
+    if let Some(text) = options.output.document(&rollout)? {
+        say!("{}", text.trim_end());
         return Ok(());
     }
     match rollout.sequence {

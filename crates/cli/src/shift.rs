@@ -1,18 +1,34 @@
-//! `tidegate shift`: move traffic away from a place, see what is moved, end it.
+//! `tidegate shift`: move traffic away from a place, see what is moved, extend it, end it.
+//!
+//! Before traffic is moved the agent says what that would do, by the same planner that will do it, and whoever is at the terminal
+//! is asked.
 
-use crate::{admin, table};
-use anyhow::Result;
+mod preview;
+
+use crate::{
+    admin::{self, Refused},
+    screen::Screen,
+    table,
+    view::{Form, Shown, show},
+};
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use std::{process::ExitCode, time::Duration};
-use tidegate_agent::ShiftView;
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+use tidegate_agent::{ShiftPreview, ShiftView};
 use tidegate_model::{ClusterName, Region, ServiceName, Zone};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Move traffic away from a zone, a cluster or a region.
-    Away(Away),
+    /// Move traffic away from a zone, a cluster or a region. Says first what that would do, and asks.
+    Away(Box<Away>),
     /// Show the shifts in force.
     List(List),
+    /// Let a shift last longer.
+    Extend(Extend),
     /// End a shift: traffic comes back by the ramp of each service's policy.
     End(End),
 }
@@ -44,6 +60,12 @@ pub(crate) struct Away {
     /// Move it even from the last healthy place of a service.
     #[arg(long)]
     force: bool,
+    /// Do not ask. It still says what that does.
+    #[arg(short, long)]
+    yes: bool,
+    /// Only say what that would do.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
     #[command(flatten)]
     door: admin::AgentDoor,
 }
@@ -51,7 +73,20 @@ pub(crate) struct Away {
 #[derive(Debug, Parser)]
 pub(crate) struct List {
     #[command(flatten)]
-    options: admin::Options,
+    door: admin::AgentDoor,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Extend {
+    /// Its name, as `tidegate shift list` shows it.
+    name: String,
+    /// How long it is to last from now on, as 30m; at most 72h.
+    #[arg(long = "for", value_name = "DURATION")]
+    lasts: String,
+    #[command(flatten)]
+    door: admin::AgentDoor,
 }
 
 #[derive(Debug, Parser)]
@@ -65,7 +100,17 @@ pub(crate) struct End {
 pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Away(args) => away(args).await?,
-        Command::List(args) => list(args).await?,
+        Command::List(args) => list(&args.door, args.form).await?,
+        Command::Extend(args) => {
+            let (name, lasts) = (admin::encoded(&args.name), admin::encoded(&args.lasts));
+            let view: ShiftView = args.door.ask(&format!("/api/v1/shifts/{name}?for={lasts}")).await?;
+            say!(
+                "{} lasts {} from now on; end it with: tidegate shift end {}",
+                view.name,
+                left(&view),
+                view.name
+            );
+        }
         Command::End(args) => {
             args.door.delete(&format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
             say!("{} has ended; the traffic comes back by the ramp", args.name);
@@ -74,25 +119,51 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn left(view: &ShiftView) -> String {
+    tidegate_api::duration_text(Duration::from_secs(view.remaining_ms.div_ceil(1000)))
+}
+
+impl Away {
+    fn query(&self) -> String {
+        let mut fields = vec![
+            ("for", self.lasts.clone()),
+            ("percent", self.percent.to_string()),
+            ("comment", self.comment.clone()),
+            ("force", self.force.to_string()),
+        ];
+        fields.extend(self.zone.iter().map(|it| ("zone", it.to_string())));
+        fields.extend(self.cluster.iter().map(|it| ("cluster", it.to_string())));
+        fields.extend(self.region.iter().map(|it| ("region", it.to_string())));
+        fields.extend(self.service.iter().map(|it| ("service", it.to_string())));
+        let field = |(name, value): &(&str, String)| format!("{name}={}", admin::encoded(value));
+        fields.iter().map(field).collect::<Vec<_>>().join("&")
+    }
+}
+
 async fn away(args: &Away) -> Result<()> {
-    let mut fields = vec![
-        ("for", args.lasts.clone()),
-        ("percent", args.percent.to_string()),
-        ("comment", args.comment.clone()),
-        ("force", args.force.to_string()),
-    ];
-    fields.extend(args.zone.iter().map(|it| ("zone", it.to_string())));
-    fields.extend(args.cluster.iter().map(|it| ("cluster", it.to_string())));
-    fields.extend(args.region.iter().map(|it| ("region", it.to_string())));
-    fields.extend(args.service.iter().map(|it| ("service", it.to_string())));
-    let query: Vec<String> =
-        fields.iter().map(|(name, value)| format!("{name}={}", admin::encoded(value))).collect();
-    let view: ShiftView = args.door.ask(&format!("/api/v1/shifts?{}", query.join("&"))).await?;
+    let query = args.query();
+    let preview = args.door.get::<ShiftPreview>(&format!("/api/v1/shift-preview?{query}")).await;
+    match preview {
+        Ok(preview) => say!("{}", Screen::stdout().painted(&preview::text(&preview, Screen::stdout()))),
+        // Who cannot wait is not kept from it by an agent that cannot foresee; one that refuses would do so again.
+        Err(error) if args.yes && error.downcast_ref::<Refused>().is_none_or(|it| !it.is_final) => {
+            eprintln!("what this does could not be foreseen: {}", crate::told(&error));
+        }
+        Err(error) => return Err(error),
+    }
+    if args.dry_run {
+        say!("nothing was moved: this was --dry-run");
+        return Ok(());
+    }
+    if !args.yes && !is_wanted()? {
+        bail!("nothing was moved");
+    }
+    let view: ShiftView = args.door.ask(&format!("/api/v1/shifts?{query}")).await?;
     say!(
-        "{} % of the traffic leaves {} for {:?}; end it with: tidegate shift end {}",
+        "{} % of the traffic leaves {} for {}; end it with: tidegate shift end {}",
         view.percent,
         view.away_from,
-        Duration::from_secs(view.remaining_ms.div_ceil(1000)),
+        left(&view),
         view.name
     );
     if let Some(refused) = refused(&view) {
@@ -101,34 +172,47 @@ async fn away(args: &Away) -> Result<()> {
     Ok(())
 }
 
-async fn list(args: &List) -> Result<()> {
-    let views: Vec<ShiftView> = args.options.door.get("/api/v1/shifts").await?;
-    if args.options.output == admin::Output::Json {
-        say!("{}", serde_json::to_string_pretty(&views)?);
-        return Ok(());
+fn is_wanted() -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!(
+            "nothing was moved: there is no terminal to ask at\n  hint: --yes does it without asking, --dry-run only says what it would do"
+        );
     }
+    let mut err = io::stderr().lock();
+    write!(err, "Move the traffic? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The shifts in force; `tidegate get shifts` is the same.
+pub(crate) async fn list(door: &admin::AgentDoor, form: Form) -> Result<()> {
+    show(form, async |screen| {
+        let views: Vec<ShiftView> = door.get("/api/v1/shifts").await?;
+        Shown::new(&views, text(&views, screen))
+    })
+    .await
+}
+
+fn text(views: &[ShiftView], screen: Screen) -> String {
     if views.is_empty() {
-        say!("no shift is in force");
-        return Ok(());
+        return "no shift is in force".to_owned();
     }
     let mut shifts = table::new(&["NAME", "AWAY FROM", "PERCENT", "REMAINING", "BY", "COMMENT"]);
-    let refusals: Vec<String> = views.iter().filter_map(refused).collect();
     for view in views {
         let forced = if view.force { " (force)" } else { "" };
         shifts.add_row([
-            view.name,
-            view.away_from,
+            view.name.clone(),
+            view.away_from.clone(),
             format!("{} %{forced}", view.percent),
-            format!("{:?}", Duration::from_secs(view.remaining_ms.div_ceil(1000))),
-            view.by,
-            view.comment,
+            left(view),
+            view.by.clone(),
+            view.comment.clone(),
         ]);
     }
-    say!("{shifts}");
-    for refusal in refusals {
-        say!("{refusal}");
-    }
-    Ok(())
+    let lines = [table::shown(&shifts, screen)].into_iter().chain(views.iter().filter_map(refused));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Whom a shift does not move, if there is anybody.

@@ -29,9 +29,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.svg {
         fs::write(path, picture(&report)).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match args.output {
-        Output::Json => say!("{}", serde_json::to_string_pretty(&report)?),
-        Output::Table => print(&report),
+    match args.output.document(&report)? {
+        Some(text) => say!("{}", text.trim_end()),
+        None => print(&report),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,12 @@
 //!
 //! Exit codes: 0 it holds, 1 somebody is stranded, down already, or above 100 %, 2 the question cannot be answered.
 
-mod print;
+pub(crate) mod print;
 
 use crate::{
-    admin::{AgentDoor, Output, Token},
+    admin::{AgentDoor, Token},
     manifests::{Fleet, Manifests},
+    view::{self, Form, Shown},
 };
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
@@ -15,7 +16,7 @@ use tidegate_api::fleet_state;
 use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
 
 #[derive(Debug, Parser)]
-#[command(after_help = "\
+#[command(group(clap::ArgGroup::new("from").args(["manifests", "admin"]).required(true)), after_help = "\
 Exit codes: 0 it holds; 1 somebody would be stranded or a pool above 100 %; 2 the question cannot be answered.
 
 Examples:
@@ -25,7 +26,7 @@ Examples:
 pub(crate) struct Args {
     /// A folder of the whole fleet's manifests. A folder in it that is named like a `FleetCluster` holds what is that
     /// cluster's alone; all other files are every cluster's. CLUSTER=DIR gives a folder to a cluster whatever its name.
-    #[arg(long, value_name = "[CLUSTER=]DIR", required_unless_present = "admin", num_args = 1..)]
+    #[arg(long, value_name = "[CLUSTER=]DIR", num_args = 1..)]
     manifests: Vec<Manifests>,
     /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
     #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]
@@ -42,9 +43,8 @@ pub(crate) struct Args {
     /// Where the clients go that came in at what is lost.
     #[arg(long, value_enum, default_value_t = ClientsArg::Move)]
     clients: ClientsArg,
-    /// The form of the output.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -71,21 +71,22 @@ async fn answer(args: &Args) -> Result<bool> {
         ClientsArg::Move => Clients::Move,
         ClientsArg::Gone => Clients::Gone,
     };
-    let foresight = match args.admin {
-        Some(admin) => from_agent(admin, args, clients).await?,
-        None => from_manifests(args, clients)?,
-    };
-    match args.output {
-        Output::Json => say!("{}", serde_json::to_string_pretty(&foresight)?),
-        Output::Table => {
-            let text = match foresight.contingencies.as_slice() {
-                [one] if !args.lose.is_empty() => print::one(one),
-                all => print::all(all, args.pairs),
-            };
-            say!("{text}{}\n{}", print::findings(&foresight.findings), print::verdict(&foresight));
-        }
-    }
-    Ok(foresight.holds)
+    let mut holds = false;
+    view::show(args.form, async |_| {
+        let foresight = match args.admin {
+            Some(admin) => from_agent(admin, args, clients).await?,
+            None => from_manifests(args, clients)?,
+        };
+        holds = foresight.holds;
+        let text = match foresight.contingencies.as_slice() {
+            [one] if !args.lose.is_empty() => print::one(one),
+            all => print::all(all, args.pairs),
+        };
+        let (findings, verdict) = (print::findings(&foresight.findings), print::verdict(&foresight));
+        Shown::new(&foresight, format!("{text}{findings}\n{verdict}"))
+    })
+    .await?;
+    Ok(holds)
 }
 
 async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<Foresight> {

@@ -126,7 +126,7 @@ fn a_certificate_is_good_for_what_was_granted_to_it_until_that_is_taken_away() {
 
     // At the agent, also without the hub.
     wait_until("the agent to know them", || fleet.ask(agent, "ada", &["status"]).code.filter(|it| *it == 0));
-    let away = ["shift", "away", "--zone", "a", "--for", "5m", "--comment", "test"];
+    let away = ["shift", "away", "--yes", "--zone", "a", "--for", "5m", "--comment", "test"];
     denied(&fleet.ask(agent, "victor", &away), "victor is viewer, and this needs operator");
     denied(&fleet.ask(agent, "olga", &away), "olga is limited to namespaces");
     assert_eq!((fleet.refused_by_agent("access_role"), fleet.refused_by_agent("access_namespace")), (1, 1));

@@ -73,7 +73,7 @@ impl Fleet {
     fn shift(&self, token: &Path, more: &[&str]) -> Ran {
         self.ask(
             token,
-            &[&["shift", "away", "--zone", "a", "--for", "5m", "--comment", "test"], more].concat(),
+            &[&["shift", "away", "--yes", "--zone", "a", "--for", "5m", "--comment", "test"], more].concat(),
         )
     }
 

@@ -53,7 +53,8 @@ async fn draining(course: &Course) -> Option<(u64, u64)> {
 
 fn away(course: &Course) -> Vec<String> {
     let admin = course.fleet().addresses(&cluster(EAST)).unwrap().agent_admin.to_string();
-    let arguments = ["shift", "away", "--zone", ZONE, "--for", "10m", "--comment", "test", "--admin", &admin];
+    let arguments =
+        ["shift", "away", "--yes", "--zone", ZONE, "--for", "10m", "--comment", "test", "--admin", &admin];
     arguments.map(str::to_owned).into()
 }
 

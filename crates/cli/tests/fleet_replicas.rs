@@ -113,7 +113,10 @@ async fn a_shift_reaches_all(course: &Course) {
                 .await;
         }
     };
-    tidegate_shift(all[1], &["away", "--zone", "us-east-1b", "--for", "30m", "--comment", "rack work"]);
+    tidegate_shift(
+        all[1],
+        &["away", "--yes", "--zone", "us-east-1b", "--for", "30m", "--comment", "rack work"],
+    );
     until_all_say(&["zone us-east/us-east-1b"]).await;
     tidegate_shift(all[2], &["end", "zone-us-east-1b"]);
     until_all_say(&[]).await;

@@ -101,7 +101,8 @@ fn a_schedule_skips_what_may_not_begin_and_records_why() {
     let Some(pair) = whole("a_schedule_skips_what_may_not_begin_and_records_why", &[]) else { return };
     // A shift of a service there: the drill would mix with it.
     let agent = pair.west.agent.admin.to_string();
-    let shift = ["shift", "away", "--cluster", WEST, "--for", "1h", "--comment", "test", "--admin", &agent];
+    let shift =
+        ["shift", "away", "--yes", "--cluster", WEST, "--for", "1h", "--comment", "test", "--admin", &agent];
     let ran = run(shift);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     pair.place.write("drills.yaml", &[manifest("leave", WEST, "type: Verdict"), schedule("leave")].concat());

@@ -16,7 +16,9 @@ mod load;
 mod location;
 mod lost;
 mod outcome;
+mod outlook;
 mod poured;
+mod resilience;
 mod seen;
 mod why;
 
@@ -25,6 +27,8 @@ pub use location::{Location, LocationError, UnknownLocation};
 pub use outcome::{
     Contingency, Fate, Forbidden, LocationLoad, PoolLoad, ServiceOutcome, SourceOutcome, Stranded, Unit,
 };
+pub use outlook::{Outlook, outlook};
+pub use resilience::{Resilience, Risks, away};
 pub use why::{Place, Why};
 
 use crate::{
@@ -201,9 +205,14 @@ pub fn contingency(state: &FleetState, lose: &[Location], clients: Clients) -> C
 /// What would be if each zone, cluster and region were gone, one at a time, in the order of [`FleetState::locations`].
 #[must_use]
 pub fn n_minus_1(state: &FleetState, clients: Clients) -> Vec<Contingency> {
+    n_minus_1_each(state, clients).collect()
+}
+
+/// The same one after the other, for whoever keeps little of each.
+fn n_minus_1_each(state: &FleetState, clients: Clients) -> impl Iterator<Item = Contingency> {
     let before = plans(state);
-    let lose = |location| outcome::contingency(state, &before, &[location], clients);
-    state.locations().into_iter().map(lose).collect()
+    let lose = move |location| outcome::contingency(state, &before, &[location], clients);
+    state.locations().into_iter().map(lose)
 }
 
 /// What would be if each pair of places were gone, at most `limit` pairs and at most [`MAX_PAIRS`], in order. Left out

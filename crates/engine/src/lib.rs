@@ -35,9 +35,9 @@ mod waterfall;
 pub use capacity::{Budget, Capacity, Load, Spread};
 pub use contingency::{
     Asked, Clients, Contingency, Fate, Finding, FleetMember, FleetService, FleetState, Forbidden, Foresight,
-    Lint, Location, LocationError, LocationLoad, MAX_PAIRS, Place, Plans, PoolFigures, PoolLoad,
-    ServiceOutcome, SourceOutcome, Stranded, Unit, UnknownLocation, Why, contingency, foresee, lint,
-    n_minus_1, n_minus_2, plans,
+    Lint, Location, LocationError, LocationLoad, MAX_PAIRS, Outlook, Place, Plans, PoolFigures, PoolLoad,
+    Resilience, Risks, ServiceOutcome, SourceOutcome, Stranded, Unit, UnknownLocation, Why, away,
+    contingency, foresee, lint, n_minus_1, n_minus_2, outlook, plans,
 };
 pub use declared::{Arrivals, FleetPool, FleetQuestion, FleetSource, FleetView, plan_fleet};
 pub use engine::{

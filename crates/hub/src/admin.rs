@@ -119,20 +119,26 @@ pub(crate) async fn work<T: Send + 'static>(
     Ok(done.map_err(failed)??)
 }
 
-async fn metrics_text(State(shared): State<Shared>) -> impl IntoResponse {
-    let office = &shared.office;
-    let numbers = metrics::Numbers {
-        sequence: office.newest().sequence(),
-        objects: office.newest().objects.len(),
-        halted: office.policy.borrow().halted,
-        halts: office.halts.load(std::sync::atomic::Ordering::Relaxed),
-        problems: office.problems().len(),
-        sessions: office.fleet().sessions(),
-        refusals: office.identity.refusals().counts(),
-    };
-    let mut text = metrics::text(&numbers);
-    text.extend(shared.telling.as_ref().map(Telling::metrics));
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text)
+async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let telling = shared.telling.clone();
+    let numbers = work(shared, |office| {
+        // A guard in the expression below would be held while the others look at the same.
+        let (sessions, halted) = (office.fleet().sessions(), office.policy.borrow().halted);
+        Ok(metrics::Numbers {
+            sequence: office.newest().sequence(),
+            objects: office.newest().objects.len(),
+            halted,
+            halts: office.halts.load(std::sync::atomic::Ordering::Relaxed),
+            problems: office.problems().len(),
+            sessions,
+            refusals: office.identity.refusals().counts(),
+            clusters: office.cluster_views()?,
+            drills: office.drill_numbers()?,
+        })
+    });
+    let mut text = metrics::text(&numbers.await?);
+    text.extend(telling.as_ref().map(Telling::metrics));
+    Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 async fn clusters(
@@ -160,6 +166,11 @@ async fn knowledge(
     let sees = |service: &str| caller.sees(&format!("Service {service}"));
     view.cluster.rejected.retain(|it| caller.sees(&it.object));
     view.plans.retain(|it| sees(&it.service));
+    view.pools.retain(|it| sees(&it.service));
+    if caller.namespaces.is_some() {
+        // What a gateway refuses may name anything.
+        view.gateways.clear();
+    }
     // Those without a service may name anything.
     view.decisions.retain(|it| it.service.as_deref().map_or(caller.namespaces.is_none(), sees));
     Ok(Json(view))

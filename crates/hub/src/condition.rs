@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_link::hub::proto;
+use tidegate_model::Phase;
 
 /// The most names that are kept in one set: beyond that nobody compares them one by one.
 pub(crate) const MAX_NAMES: usize = 1_000;
@@ -14,9 +15,14 @@ const WHOLE: u64 = 1_000_000;
 pub(crate) struct PoolState {
     /// Whether it is given its whole load, or has none to be given.
     pub(crate) serving: bool,
-    expected: u32,
-    healthy: u32,
+    pub(crate) expected: u32,
+    pub(crate) healthy: u32,
+    /// As a rollout counts it.
     admit_ppm: u32,
+    /// As the agent told it.
+    pub(crate) told_ppm: u32,
+    /// Where it stands; nothing if the agent has a word for it that is not known here.
+    pub(crate) phase: Option<Phase>,
 }
 
 impl PoolState {
@@ -24,7 +30,14 @@ impl PoolState {
         let serving = pool.phase == "Serving" || pool.phase == "Empty";
         // What an operator moved away on purpose is no loss.
         let admit_ppm = if pool.phase == "Shifted" { 1_000_000 } else { pool.admit_ppm.min(1_000_000) };
-        Self { serving, expected: pool.expected, healthy: pool.healthy.min(pool.expected), admit_ppm }
+        Self {
+            serving,
+            expected: pool.expected,
+            healthy: pool.healthy.min(pool.expected),
+            admit_ppm,
+            told_ppm: pool.admit_ppm.min(1_000_000),
+            phase: serde_json::from_value(pool.phase.as_str().into()).ok(),
+        }
     }
 }
 

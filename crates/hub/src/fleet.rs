@@ -3,7 +3,10 @@
 //! A cluster has a session for each agent that is connected (replicas have one each) and keeps the last one after it ended,
 //! as the last knowledge. Everything is counted to the cluster of the certificate: no agent can speak for another one.
 
-use crate::view::{ClusterView, DecisionView, ObjectInCluster, ObjectState, PlanSummaryView, RejectedView};
+use crate::view::{
+    ClusterView, DecisionView, GatewaySummaryView, ObjectInCluster, ObjectState, PlanSummaryView,
+    PoolSummaryView, RejectedView,
+};
 use crate::{
     condition::{Condition, MAX_NAMES, PoolState},
     knowledge::{Decisions, Plans},
@@ -271,6 +274,26 @@ impl Fleet {
     pub(crate) fn knowledge(&self, cluster: &ClusterName) -> (Vec<PlanSummaryView>, u32, Vec<DecisionView>) {
         let (plans, more) = self.speaker(cluster).map(|it| it.plans.views()).unwrap_or_default();
         (plans, more, self.decisions.get(cluster).map(Decisions::views).unwrap_or_default())
+    }
+
+    /// The pools and gateways of one cluster, as its agents told of them last.
+    pub(crate) fn parts(&self, cluster: &ClusterName) -> (Vec<PoolSummaryView>, Vec<GatewaySummaryView>) {
+        let Some(session) = self.speaker(cluster) else { return Default::default() };
+        let pool = |((service, zone), it): (&(String, String), &PoolState)| PoolSummaryView {
+            service: service.clone(),
+            zone: zone.clone(),
+            healthy: it.healthy,
+            expected: it.expected,
+            admit_ppm: it.told_ppm,
+            phase: it.phase,
+        };
+        let gateway = |(node, it): (&String, &GatewayState)| GatewaySummaryView {
+            node: node.clone(),
+            connected: it.connected,
+            applied: it.applied,
+            refused: it.refused.clone(),
+        };
+        (session.pools.iter().map(pool).collect(), session.gateways.iter().map(gateway).collect())
     }
 
     /// Where an object stands in a cluster that became what it is with the sequence `since`.

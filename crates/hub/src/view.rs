@@ -48,6 +48,44 @@ pub struct KnowledgeView {
     pub more_plans: u32,
     /// What was decided there last, the oldest first.
     pub decisions: Vec<DecisionView>,
+    /// Its pools.
+    #[serde(default)]
+    pub pools: Vec<PoolSummaryView>,
+    /// Its gateways.
+    #[serde(default)]
+    pub gateways: Vec<GatewaySummaryView>,
+}
+
+/// How a pool stands, by its own cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSummaryView {
+    /// `NAMESPACE/NAME`.
+    pub service: String,
+    /// The zone.
+    pub zone: String,
+    /// Endpoints that are healthy.
+    pub healthy: u32,
+    /// Endpoints that should be there.
+    pub expected: u32,
+    /// The part of its normal load that it is given, in parts per million.
+    pub admit_ppm: u32,
+    /// Where it stands; nothing if the agent has another word for it.
+    pub phase: Option<tidegate_model::Phase>,
+}
+
+/// How a gateway stands, by its agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewaySummaryView {
+    /// Its node id.
+    pub node: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// The policy of which it accepted everything.
+    pub applied: u64,
+    /// The first thing that it refuses.
+    pub refused: Option<String>,
 }
 
 /// Where the requests for a service that enter in a zone go.

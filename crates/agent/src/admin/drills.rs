@@ -160,6 +160,6 @@ pub(crate) async fn mend(shared: &Shared, who: &str, id: String, by: String) -> 
     }
     Err(Failure::Error(
         StatusCode::NOT_FOUND,
-        format!("no fault of drill {id:?} runs here; GET /api/v1/drills lists them"),
+        format!("no fault of drill {id:?} runs here\n  hint: tidegate get drills names those that do"),
     ))
 }

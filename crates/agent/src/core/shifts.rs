@@ -39,6 +39,11 @@ impl Core {
         self.declared.keys().map(|name| (name.clone(), remaining.get(name).copied())).collect()
     }
 
+    /// Whether a manifest declares the shift of this name, and when it ends by a time of day.
+    pub(crate) fn ends_as_declared(&self, name: &str) -> bool {
+        self.declared.get(name).is_some_and(|it| matches!(it.expiry, ShiftExpiry::At(_)))
+    }
+
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
     #[must_use]
     pub fn at(mut self, boot: PeerBoot) -> Self {

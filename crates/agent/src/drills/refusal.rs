@@ -91,7 +91,7 @@ impl Known {
         }
         if self.covered(target).next().is_none() {
             return Err(Refusal::Unknown(format!(
-                "there is no pool of {target}; GET /api/v1/status lists them"
+                "there is no pool of {target}; tidegate get pools lists them"
             )));
         }
         self.here(fault)?;

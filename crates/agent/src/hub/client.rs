@@ -1,9 +1,13 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
 use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets, vault::Vault};
-use crate::{admin::Ask, timeline::Timeline};
+use crate::{admin::Ask, timeline::Timeline, view::HubLinkView};
 use rand::Rng as _;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tidegate_discovery::Given;
 use tidegate_link::{
     access::Grants,
@@ -16,6 +20,33 @@ use tokio_util::sync::CancellationToken;
 
 /// A stream that lasted so long was a good one: the next failure is a first one again.
 const GOOD: Duration = Duration::from_secs(10);
+
+/// How the way to the hub stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    /// Whether the stream is open.
+    pub(super) connected: bool,
+    /// Since when it is so.
+    pub(super) since: Instant,
+}
+
+/// The same for who shows it.
+#[derive(Clone)]
+pub(crate) struct HubLink {
+    pub(super) link: watch::Receiver<Link>,
+    pub(super) identity: Identity,
+}
+
+impl HubLink {
+    pub(crate) fn view(&self) -> HubLinkView {
+        let Link { connected, since } = *self.link.borrow();
+        HubLinkView {
+            connected,
+            since_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            certificate_ends: self.identity.current().facts.not_after.as_secs(),
+        }
+    }
+}
 
 /// All that the way to the hub needs.
 pub(super) struct Client {
@@ -35,6 +66,8 @@ pub(super) struct Client {
     pub(super) asks: mpsc::Sender<Ask>,
     /// What was decided.
     pub(super) timeline: Arc<Timeline>,
+    /// How it stands, for whoever asks.
+    pub(super) link: watch::Sender<Link>,
     /// Whether a drill keeps the agent away.
     pub(super) left: watch::Receiver<bool>,
     /// Answers what is asked of drills.
@@ -72,6 +105,7 @@ impl Client {
                 Ok(()) => "it ended the stream".to_owned(),
                 Err(why) => why,
             };
+            self.stands(false);
             if began.elapsed() >= GOOD {
                 redial = Redial::default();
             }
@@ -94,6 +128,17 @@ impl Client {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// The stream is open, or it is not.
+    pub(super) fn stands(&self, connected: bool) {
+        self.link.send_if_modified(|link| {
+            let changed = link.connected != connected;
+            if changed {
+                *link = Link { connected, since: Instant::now() };
+            }
+            changed
+        });
     }
 
     /// The address that is tried now.

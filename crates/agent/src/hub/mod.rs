@@ -23,10 +23,11 @@ pub(crate) use report::Report;
 pub(crate) use shown::GatewaySecrets;
 
 use crate::{
-    admin::{Ask, Shared},
+    admin::{Ask, Shared, services::Foresight},
     timeline::Timeline,
 };
 use client::Client;
+pub(crate) use client::HubLink;
 use drills::Desk;
 use held::Held;
 use std::{path::Path, sync::Arc};
@@ -109,6 +110,8 @@ pub(crate) struct Membership {
     pub(crate) given: watch::Receiver<Given>,
     /// To be told what became of it.
     pub(crate) in_force: watch::Sender<InForce>,
+    /// How the way to the hub stands.
+    pub(crate) link: HubLink,
 }
 
 /// Joins if that was not done before, and follows the hub until `stop`. When it returns there is a policy: the one on disk, or
@@ -150,6 +153,7 @@ pub(crate) async fn open(
     let secrets = watch::Sender::new(member.secrets());
     let grants = watch::Sender::new(member.trust.grants.clone());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
+    let link = watch::Sender::new(client::Link { connected: false, since: std::time::Instant::now() });
     let mut membership = Membership {
         cluster: member.cluster.clone(),
         identity: identity.clone(),
@@ -157,6 +161,7 @@ pub(crate) async fn open(
         grants: grants.subscribe(),
         given: given.subscribe(),
         in_force: in_force_tx,
+        link: HubLink { link: link.subscribe(), identity: identity.clone() },
     };
     let agent = agent_name(&member.cluster, boot);
     let desk = Desk::new(Shared {
@@ -166,9 +171,11 @@ pub(crate) async fn open(
         telling: None,
         hooks: None,
         spans: None,
+        foresight: Foresight::default(),
     });
     let client = Client {
         desk,
+        link,
         left,
         folder,
         member,

@@ -76,6 +76,7 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
     let opened = opened.map_err(|_| "it does not answer".to_owned())?.map_err(|status| told(&status))?;
     let mut inbound = opened.into_inner();
     tracing::info!(hub = client.address(), "connected to the hub");
+    client.stands(true);
     let mut in_force = client.in_force.clone();
     in_force.mark_changed();
     let mut session = Session {

@@ -3,20 +3,37 @@
 use super::{Shell, unix_micros, wall_clock};
 use crate::{
     admin::Ask,
-    certificates::out_of_date,
+    certificates::{self, out_of_date},
     core::Input,
     drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
-    hub::{self, Report},
-    shifts::{ShiftQuery, ShiftView},
+    hub::{self, HubLink, Report},
+    shifts::{ShiftQuery, ShiftView, extended},
     view::{InForceView, PeerStatus, Status, refusal_counts},
 };
-use tidegate_engine::FleetState;
+use std::{collections::BTreeSet, time::Duration};
+use tidegate_engine::{Engine, FleetState, Location, Shift};
 use tidegate_link::PeerView;
-use tidegate_model::ClusterName;
+use tidegate_model::{ClusterName, Time};
 
+const NO_REGION: &str = "the manifests do not name this cluster's region yet";
 /// Gateways that are named; a report of a drill has no room for more.
 const MAX_NAMED: usize = 1000;
+
+/// So many of the places that there are stand in a hint.
+const PLACES: usize = 20;
+
+/// Nothing would move, and most likely it is a typo.
+fn no_place(location: &Location, places: &BTreeSet<Location>) -> String {
+    let names: Vec<String> = places.iter().map(ToString::to_string).collect();
+    let wanted = location.to_string();
+    let nearest = tidegate_api::nearest_first(&wanted, names.iter().map(String::as_str));
+    let list: Vec<&str> = nearest.into_iter().take(PLACES).collect();
+    format!(
+        "the fleet has no {wanted}, as far as it is known here\n  hint: there are, the nearest name first: {}",
+        list.join(", ")
+    )
+}
 
 impl Shell {
     pub(super) async fn answer(&mut self, ask: Ask) {
@@ -80,6 +97,12 @@ impl Shell {
                 self.handle(Input::EndDrill { id, by }).await;
                 let _ = answer.send(known);
             }
+            Ask::WouldShift(query, answer) => {
+                let _ = answer.send(self.would_shift(*query));
+            }
+            Ask::ExtendShift(name, lasts, answer) => {
+                let _ = answer.send(self.extend_shift(&name, lasts).await);
+            }
             Ask::EndShift(name, answer) => {
                 let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
                 self.tell_time().await;
@@ -105,8 +128,36 @@ impl Shell {
     }
 
     async fn shift(&mut self, query: ShiftQuery) -> Result<ShiftView, String> {
-        let region = self.core.region().ok_or("the manifests do not name this cluster's region yet")?;
+        let region = self.core.region().ok_or(NO_REGION)?;
         let shift = query.shift(region)?;
+        self.begin_shift(shift).await
+    }
+
+    fn would_shift(&self, query: ShiftQuery) -> Result<Box<(Shift, Engine, Time)>, String> {
+        let (engine, region) = self.core.engine().zip(self.core.region()).ok_or(NO_REGION)?;
+        let (shift, now) = (query.shift(region)?, self.now());
+        let places = FleetState::seen_by(engine, now).locations();
+        if !places.contains(&shift.target.location) {
+            return Err(no_place(&shift.target.location, &places));
+        }
+        let service = shift.target.service.as_ref().filter(|it| engine.policy(it).is_none());
+        if let Some(service) = service {
+            return Err(format!(
+                "no service {service} is known here\n  hint: tidegate get services names those that are"
+            ));
+        }
+        Ok(Box::new((shift, engine.clone(), now)))
+    }
+
+    /// To extend it is to begin it once more, for longer: the newest action counts, everywhere.
+    async fn extend_shift(&mut self, name: &str, lasts: Duration) -> Result<ShiftView, String> {
+        let named = self.core.shifts(self.now()).into_iter().find(|it| it.name == name);
+        let shift = named.ok_or_else(|| format!("shift {name:?} has just ended"))?;
+        let shift = extended(shift, lasts, self.core.ends_as_declared(name))?;
+        self.begin_shift(shift).await
+    }
+
+    async fn begin_shift(&mut self, shift: Shift) -> Result<ShiftView, String> {
         self.tell_time().await;
         self.handle(Input::Shift(shift.clone())).await;
         let in_force = self.core.shifts(self.now()).into_iter().find(|it| it.target == shift.target);
@@ -166,6 +217,8 @@ impl Shell {
             gateways: self.xds.nodes().iter().map(|it| gateway_view(it, self.core.config())).collect(),
             checks: (&self.prober.stats().snapshot()).into(),
             refusals: refusal_counts(self.refusals.as_ref()),
+            hub: self.hub.as_ref().map(HubLink::view),
+            certificates: certificates::ends(self.core.config()),
             kubernetes: self.api.as_ref().map(|api| api.view().into()),
         }
     }

@@ -1,6 +1,6 @@
 //! The answers as text of at most 80 columns where names allow.
 
-use crate::table;
+use crate::{screen::Screen, table};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -10,20 +10,24 @@ use tidegate_engine::{
 };
 use tidegate_model::{ClusterName, Zone};
 
+/// Text is no wider.
+const WIDTH: usize = 80;
+
 /// Every contingency, one a row, then who is stranded.
 pub(super) fn all(all: &[Contingency], pairs: bool) -> String {
     let services = || all.first().into_iter().flat_map(|it| &it.services);
     let clusters: BTreeSet<&ClusterName> =
         services().flat_map(|service| &service.pools).map(|pool| &pool.cluster).collect();
     let pools: usize = services().map(|service| service.pools.len()).sum();
-    let mut text = format!(
-        "{}, {}, {}\nIf {} lost{}:\n\n",
+    let seen = format!(
+        "{}, {}, {}",
         counted(clusters.len(), "cluster"),
         counted(services().count(), "service"),
         counted(pools, "pool"),
-        if pairs { "two places were" } else { "one place were" },
-        all.first().map_or("", clients),
     );
+    let places = if pairs { "two places were" } else { "one place were" };
+    let question = wrapped(&format!("If {places} lost{}:", all.first().map_or("", clients)), 0);
+    let mut text = format!("{seen}\n{question}\n");
     let mut table = table::new(&["LOST", "FAIL OVER", "STRANDED", "WORST POOL", "HOLDS"]);
     for it in all {
         table.add_row([
@@ -34,7 +38,7 @@ pub(super) fn all(all: &[Contingency], pairs: bool) -> String {
             if it.holds() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
-    let _ = writeln!(text, "{}", trimmed(&table.to_string()));
+    let _ = writeln!(text, "{}", table::shown(&table, Screen::stdout()));
     text.push_str(&stranded(all));
     text.push_str(&overloaded(all));
     text
@@ -43,7 +47,11 @@ pub(super) fn all(all: &[Contingency], pairs: bool) -> String {
 /// One contingency in full.
 pub(super) fn one(it: &Contingency) -> String {
     let question = format!("If {} were lost{}:", lost(it, " and "), clients(it));
-    let mut text = wrapped(&question, 0) + "\n";
+    wrapped(&question, 0) + "\n" + &before_and_after(it)
+}
+
+/// Of every service where its requests go, and what its pools carry, before and after.
+pub(crate) fn before_and_after(it: &Contingency) -> String {
     let mut table = table::new(&["SERVICE", "FROM", "BEFORE", "AFTER"]);
     for service in &it.services {
         for source in &service.sources {
@@ -55,7 +63,7 @@ pub(super) fn one(it: &Contingency) -> String {
             ]);
         }
     }
-    let _ = writeln!(text, "{}", trimmed(&table.to_string()));
+    let mut text = table::shown(&table, Screen::stdout()) + "\n";
     let mut table = table::new(&["SERVICE", "POOL", "CARRIES", "FACTOR", "USED"]);
     for service in &it.services {
         for pool in service.pools.iter().filter(|pool| !pool.lost) {
@@ -68,7 +76,7 @@ pub(super) fn one(it: &Contingency) -> String {
             ]);
         }
     }
-    let _ = writeln!(text, "\n{}", trimmed(&table.to_string()));
+    let _ = writeln!(text, "\n{}", table::shown(&table, Screen::stdout()));
     text.push_str(&places(it));
     if it.services.iter().any(|service| service.unit == Unit::Endpoints) {
         text.push_str("\n(no demand known: one endpoint's load is what it carries while nothing is lost)\n");
@@ -180,7 +188,10 @@ fn places(it: &Contingency) -> String {
             }
         }
     }
-    format!("\n{}\n", trimmed(&table.to_string()))
+    if table.row_count() == 0 {
+        return String::new();
+    }
+    format!("\n{}\n", table::shown(&table, Screen::stdout()))
 }
 
 /// Before and after, in units that people know.
@@ -290,13 +301,13 @@ fn item(text: &str) -> String {
     format!("- {}", wrapped(text, 2).trim_start())
 }
 
-/// Broken between words before column 80, every line indented.
+/// Broken between words before column 80, or where the terminal ends, every line indented.
 fn wrapped(text: &str, indent: usize) -> String {
-    const WIDTH: usize = 80;
+    let width = Screen::stdout().width().map_or(WIDTH, |it| it.min(WIDTH));
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -304,9 +315,4 @@ fn wrapped(text: &str, indent: usize) -> String {
         }
     }
     lines.join("\n") + "\n"
-}
-
-/// Without the blanks around the columns.
-fn trimmed(table: &str) -> String {
-    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
 }

@@ -68,8 +68,19 @@ fn no_request_makes_a_second_hop_while_views_disagree() {
     let mut missed = Missed::default();
     let front_of_c1 = |mode| move |fleet: &Fleet| fleet.set_toys("c1", "front", mode);
 
-    let shift =
-        ["shift", "away", "--cluster", "c1", "--service", "shop/front", "--for", "10m", "--comment", "test"];
+    let shift = [
+        "shift",
+        "away",
+        "--yes",
+        "--cluster",
+        "c1",
+        "--service",
+        "shop/front",
+        "--for",
+        "10m",
+        "--comment",
+        "test",
+    ];
     let back = |fleet: &Fleet| drop(fleet.ask_agent("c1", &["shift", "end", "cluster-c1-shop-front"]));
     let held = |fleet: &Fleet| drop(fleet.ask_agent("c1", &shift));
     let served = stale(&fleet, "front of c1 is held, and c3 does not know", held, back, &mut missed);

@@ -77,8 +77,19 @@ const SHIFT_SLACK: Duration = Duration::from_millis(1500);
 fn a_shift_ends_in_time(fleet: &Fleet, missed: &mut Missed) {
     let watch = Watch::start(fleet, "the same, and a shift for 6 s");
     let began = Instant::now();
-    let away =
-        ["shift", "away", "--cluster", "c1", "--service", "shop/front", "--for", "6s", "--comment", "test"];
+    let away = [
+        "shift",
+        "away",
+        "--yes",
+        "--cluster",
+        "c1",
+        "--service",
+        "shop/front",
+        "--for",
+        "6s",
+        "--comment",
+        "test",
+    ];
     fleet.ask_agent("c1", &away);
     let asked = began.elapsed();
     let shifts = |cluster| fleet.ask(cluster, "/api/v1/shifts")?.as_array().map(Vec::len);

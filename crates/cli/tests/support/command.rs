@@ -4,7 +4,7 @@ use super::{TIDEGATE, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     ffi::OsStr,
-    io::{BufRead as _, BufReader, Read},
+    io::{BufRead as _, BufReader, Read, Write as _},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -55,6 +55,11 @@ impl Running {
         gather(process.stdout.take().unwrap(), Arc::clone(&said));
         gather(process.stderr.take().unwrap(), Arc::clone(&said));
         Self { process, said }
+    }
+
+    /// Writes to its standard input, if that is a pipe, and keeps it open.
+    pub(crate) fn answer(&mut self, text: &str) {
+        self.process.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -221,6 +221,20 @@ pub(super) fn contingency(
     lose: &[Location],
     clients: Clients,
 ) -> Contingency {
+    compare((state, before), (state, None), lose, clients)
+}
+
+/// Nothing is lost, and other plans are in force: those of `after`.
+pub(super) fn moved(before: (&FleetState, &Plans), (state, after): (&FleetState, &Plans)) -> Contingency {
+    compare(before, (state, Some(after)), &[], Clients::Gone)
+}
+
+fn compare(
+    (was, before): (&FleetState, &Plans),
+    (state, given): (&FleetState, Option<&Plans>),
+    lose: &[Location],
+    clients: Clients,
+) -> Contingency {
     let lost = Lost::new(state, lose);
     let mut found = Contingency {
         lost: lose.to_vec(),
@@ -237,7 +251,9 @@ pub(super) fn contingency(
     let mut sums = load::Sums::default();
     for (name, service) in &state.services {
         let before = before.get(name).unwrap_or(&none);
-        let one = One { state, name, service, lost: &lost, before };
+        let given = given.map(|it| it.get(name).unwrap_or(&none));
+        let was = was.services.get(name).unwrap_or(service);
+        let one = One { state, name, service, was, lost: &lost, before, given };
         let outcome = one.look(clients, &mut found);
         sums.add(service, &outcome);
         found.services.push(outcome);
@@ -252,8 +268,12 @@ struct One<'a> {
     state: &'a FleetState,
     name: &'a ServiceName,
     service: &'a FleetService,
+    /// The service before.
+    was: &'a FleetService,
     lost: &'a Lost<'a>,
     before: &'a BTreeMap<Source, Plan>,
+    /// The plans after, if they are not to be made.
+    given: Option<&'a BTreeMap<Source, Plan>>,
 }
 
 impl One<'_> {
@@ -261,19 +281,23 @@ impl One<'_> {
         let loses_pool = self.service.pools.keys().any(|(cluster, zone)| self.lost.has(cluster, zone));
         let loses_source = self.before.keys().any(|source| self.lost.has_source(source));
         // By declared capacity, plans change with the clients, too.
-        let after = if loses_pool || loses_source && poured::demand(self.service).is_some() {
+        let after = if let Some(given) = self.given {
+            given.clone()
+        } else if loses_pool || loses_source && poured::demand(self.service).is_some() {
             plans_of(self.state, self.name, self.lost, clients)
         } else {
             // Without a lost pool the planner would be asked the same question again.
             let left = self.before.iter().filter(|(source, _)| !self.lost.has_source(source));
             left.map(|(source, plan)| (source.clone(), plan.clone())).collect()
         };
+        let moves =
+            after.iter().any(|(at, plan)| self.before.get(at).is_some_and(|it| it.shares != plan.shares));
         let stranded = self.stranded(&after, &mut found.forbidden);
         let fate = if !stranded.is_empty() {
             Fate::Stranded
         } else if after.values().any(is_stranded) {
             Fate::DownBefore
-        } else if loses_pool || loses_source {
+        } else if loses_pool || loses_source || self.given.is_some() && moves {
             Fate::FailsOver
         } else {
             Fate::Untouched
@@ -286,7 +310,7 @@ impl One<'_> {
         let (unit, demand) = load::demand(self.service, self.before);
         let moved = load::after(self.state, &demand, self.lost, clients);
         let nothing = Lost::new(self.state, &[]);
-        let (carried, _) = load::carried(self.service, self.before, &demand, &nothing);
+        let (carried, _) = load::carried(self.was, self.before, &demand, &nothing);
         let (carries, shed) = load::carried(self.service, after, &moved, self.lost);
         let source = |(source, plan): (&Source, &Plan)| {
             let later = after.get(source);

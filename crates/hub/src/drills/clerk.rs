@@ -5,6 +5,7 @@ use super::{
     schedule::{self, Facts, Run, Scheduled},
 };
 use crate::{
+    metrics::DrillNumbers,
     office::{Office, OfficeError},
     view::{DrillNextView, DrillRunView, DrillScheduleView, DrillSchedulesView},
 };
@@ -125,6 +126,29 @@ impl Office {
             self.store.keep(KEPT, &state)?;
         }
         Ok(())
+    }
+
+    /// What of drills is counted.
+    pub(crate) fn drill_numbers(&self) -> Result<DrillNumbers, OfficeError> {
+        let mut numbers = DrillNumbers {
+            running: self.drill_current().is_some_and(|it| !it.done),
+            ..DrillNumbers::default()
+        };
+        for (_, it) in self.store.drills()? {
+            let at = tidegate_api::parse_time(&it.signed_at).unwrap_or(0);
+            let newest = numbers.newest.entry(it.drill).or_insert((it.passed, at));
+            if at > newest.1 {
+                *newest = (it.passed, at);
+            }
+        }
+        let state: Scheduled = self.store.kept(KEPT)?.unwrap_or_default();
+        let now = self.now();
+        for schedule in self.schedules().0.into_iter().filter(|it| !it.suspend) {
+            let runs = state.runs.iter().rev().filter(|it| it.schedule == schedule.name);
+            let missed = runs.take_while(|it| it.skipped.is_some()).last();
+            numbers.overdue.insert(schedule.name, missed.map_or(0, |it| now.saturating_sub(it.due)));
+        }
+        Ok(numbers)
     }
 
     /// What is scheduled, and what became of it.

@@ -52,8 +52,10 @@ impl Office {
         let Some(view) = self.cluster_views()?.into_iter().find(|it| it.cluster == *cluster) else {
             return Ok(None);
         };
-        let (plans, more_plans, decisions) = self.fleet().knowledge(cluster);
-        Ok(Some(KnowledgeView { cluster: view, plans, more_plans, decisions }))
+        let fleet = self.fleet();
+        let (plans, more_plans, decisions) = fleet.knowledge(cluster);
+        let (pools, gateways) = fleet.parts(cluster);
+        Ok(Some(KnowledgeView { cluster: view, plans, more_plans, decisions, pools, gateways }))
     }
 
     pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {
