@@ -60,7 +60,7 @@ impl Query {
     /// What is shown depends on these only, in one order: the key of a rendered part.
     pub(crate) fn key(&self) -> String {
         let mut sorted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| name != "part") {
+        for (name, value) in self.0.iter().filter(|(name, _)| !matches!(&**name, "part" | "done" | "seal")) {
             sorted.entry(name).or_default().push(value);
         }
         format!("{sorted:?}")
