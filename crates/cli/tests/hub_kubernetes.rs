@@ -11,8 +11,11 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Output, Stdio},
+    thread::sleep,
+    time::Instant,
 };
 use support::{
+    LIMIT, PAUSE,
     command::{Running, run, tidegate},
     hub::{ANY, Agent, Hub, Place, agent_command},
     kube::{HUB, hub_rights},
@@ -263,7 +266,18 @@ fn an_agent_on_the_same_api_leaves_the_status_of_what_it_has_from_the_hub_to_the
     assert!(accepted(&told).starts_with("True"), "{told}");
     assert_eq!(told["status"]["clusters"][0]["state"], "Programmed");
     // What the agent said when it stood alone goes.
-    wait_until("the hub's word alone", || (ancestors() == ["tidegate.dev/hub"]).then_some(()));
+    let limit = Instant::now() + LIMIT;
+    while ancestors() != ["tidegate.dev/hub"] {
+        let shown = || {
+            kubectl(
+                &server,
+                &["get", "failoverpolicies", "web", "-n", "shop", "-o", "yaml", "--show-managed-fields"],
+                "",
+            )
+        };
+        assert!(Instant::now() < limit, "{}", String::from_utf8_lossy(&shown().stdout));
+        sleep(PAUSE);
+    }
     // How far a shift is, only the cluster knows: it says that beside what the hub says.
     apply(&server, SHIFT);
     let told = until(&server, &["trafficshifts", "away"], "Programmed", "True Programmed");
