@@ -151,8 +151,8 @@ impl Stage {
         Self { edge, port, _gateway: gateway }
     }
 
-    /// Replaces slices as fast as `churn` does, under load; prints what became of it.
-    pub(crate) async fn measure(&self, client: &Client, admin: SocketAddr) {
+    /// Replaces slices as fast as `churn` does, under load; prints what became of it, and gives how many.
+    pub(crate) async fn measure(&self, client: &Client, admin: SocketAddr) -> usize {
         let before = last_decision(admin);
         let stop = Arc::new(AtomicBool::new(false));
         let counts: Arc<[AtomicU64; 3]> = Arc::default();
@@ -167,7 +167,7 @@ impl Stage {
             let body = slice("", &name, port, set(if round.is_multiple_of(2) { 2 } else { 0 }));
             (format!("{name}-0"), json!({"endpoints": body["endpoints"]}))
         };
-        let rate = churn(client, change).await;
+        let (made, rate) = churn(client, change).await;
         probes.store(true, Ordering::SeqCst);
         let mut delays = probed.await.unwrap();
         stop.store(true, Ordering::SeqCst);
@@ -196,6 +196,7 @@ impl Stage {
             at(99).as_secs_f64() * 1e3,
             delays.len()
         );
+        made
     }
 }
 
