@@ -17,7 +17,9 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         }
         (&Method::GET, _) => Some(Needed::of(Role::Viewer)),
         (&Method::POST, "/api/v1/shifts" | "/api/v1/release") => Some(Needed::of(Role::Operator)),
-        (&Method::DELETE, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
+        (&Method::DELETE | &Method::POST, path) if path.starts_with("/api/v1/shifts/") => {
+            Some(Needed::of(Role::Operator))
+        }
         // A fault may be felt by whoever shares the place.
         (&Method::POST, "/api/v1/drills") => Some(Needed::everywhere(Role::Operator)),
         (&Method::DELETE, path) if path.starts_with("/api/v1/drills/") => {
@@ -68,6 +70,8 @@ mod tests {
             assert_eq!(needed(&method, path), admin, "{method} {path}");
         }
         assert_eq!(needed(&Method::DELETE, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        let extend = needed(&Method::POST, "/api/v1/shifts/zone-a/extend");
+        assert_eq!(extend, Some(Needed::of(Role::Operator)));
         for (method, path) in [(Method::POST, "/api/v1/drills"), (Method::DELETE, "/api/v1/drills/one")] {
             assert_eq!(needed(&method, path), Some(Needed::everywhere(Role::Operator)), "{method} {path}");
         }

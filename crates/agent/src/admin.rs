@@ -8,7 +8,7 @@ use crate::{
     drills::{DrillQuery, DrillView, Fault, Refusal},
     hub::Report,
     metrics,
-    shifts::{ShiftQuery, ShiftView},
+    shifts::{ExtendQuery, NotExtended, ShiftQuery, ShiftView},
     timeline::{Record, Timeline},
     traffic::TrafficView,
     view::{Explanation, InForceView, Status},
@@ -21,7 +21,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
 use tidegate_link::access::{Caller, Denied};
 use tidegate_model::ServiceName;
@@ -61,6 +61,8 @@ pub(crate) enum Ask {
     Drill(Box<Fault>, oneshot::Sender<Result<DrillView, Refusal>>),
     /// End the fault of a drill. What comes back is whether there was one.
     EndDrill(String, String, oneshot::Sender<bool>),
+    /// Let a shift last so long from now. What comes back is the shift, or why it does not.
+    ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, NotExtended>>),
     /// End a shift. What comes back is whether there was one of that name.
     EndShift(String, oneshot::Sender<bool>),
 }
@@ -86,7 +88,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/api/v1/release", post(release))
         .route("/api/v1/shifts", get(shifts).post(shift))
         // Declared ones are called NAMESPACE/NAME.
-        .route("/api/v1/shifts/{*name}", delete(end_shift))
+        .route("/api/v1/shifts/{*name}", delete(end_shift).post(extend_shift))
         .route("/api/v1/drills", get(drills::list).post(drills::start))
         .route("/api/v1/drills/{id}", delete(drills::end))
         // Not below drills: what has an id stands there.
@@ -216,15 +218,46 @@ async fn shift(
     answer.map(Json).map_err(bad)
 }
 
+/// `NAME/extend`: a wildcard stands at the end of a route only.
+async fn extend_shift(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Path(path): Path<String>,
+    query: Result<Query<ExtendQuery>, QueryRejection>,
+) -> Result<Json<ShiftView>, Failure> {
+    let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    let unknown = || bad(format!("POST /api/v1/shifts/{path} is nothing; POST .../NAME/extend is"));
+    let name = path.strip_suffix("/extend").ok_or_else(unknown)?;
+    let lasts = query.lasts().map_err(bad)?;
+    limited_to(&shared, &caller, name).await?;
+    tracing::info!(who = caller.name, shift = name, ?lasts, "a shift is to last longer");
+    let refused = |error: NotExtended| {
+        let status = match &error {
+            NotExtended::Unknown(_) => StatusCode::NOT_FOUND,
+            NotExtended::Drill(_) | NotExtended::Longer(_) => StatusCode::CONFLICT,
+        };
+        Failure::Error(status, error.to_string())
+    };
+    let answer = ask(&shared, |answer| Ask::ExtendShift(name.to_owned(), lasts, answer)).await?;
+    answer.map(Json).map_err(refused)
+}
+
+/// Whether somebody may change the shift of this name.
+async fn limited_to(shared: &Shared, caller: &Caller, name: &str) -> Result<(), Failure> {
+    let in_force = ask(shared, Ask::Shifts).await?.into_iter().find(|it| it.name == name);
+    match in_force {
+        Some(it) => Ok(caller.may_in(it.service.as_ref().map(ServiceName::namespace))?),
+        None => Ok(()),
+    }
+}
+
 async fn end_shift(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<&'static str, Failure> {
-    let in_force = ask(&shared, Ask::Shifts).await?.into_iter().find(|it| it.name == name);
-    if let Some(it) = in_force {
-        caller.may_in(it.service.as_ref().map(ServiceName::namespace))?;
-    }
+    limited_to(&shared, &caller, &name).await?;
     tracing::info!(who = caller.name, shift = name, "the end of a shift is asked for");
     match ask(&shared, |answer| Ask::EndShift(name.clone(), answer)).await? {
         true => Ok("ended\n"),

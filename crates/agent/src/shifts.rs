@@ -53,6 +53,42 @@ pub struct ShiftView {
     pub refused: Vec<ServiceName>,
 }
 
+/// How long a shift is to last from now: the fields of `POST /api/v1/shifts/NAME/extend`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExtendQuery {
+    r#for: Option<String>,
+}
+
+impl ExtendQuery {
+    /// The time that is asked for, or what is wrong with it.
+    pub(crate) fn lasts(&self) -> Result<Duration, String> {
+        lasts(self.r#for.as_deref())
+    }
+}
+
+/// Why a shift does not last longer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotExtended {
+    /// There is none.
+    #[error("no shift {0:?} is in force; GET /api/v1/shifts lists them")]
+    Unknown(String),
+    /// It ends with its drill.
+    #[error("the shift {0:?} is a drill's and ends with it; begin one of your own")]
+    Drill(String),
+    /// Shorter is no extension.
+    #[error("it lasts longer than that already, {}; to end it sooner, begin it anew", tidegate_api::duration_text(Duration::from_secs(.0.as_secs())))]
+    Longer(Duration),
+}
+
+/// How long a shift lasts, as it was typed.
+fn lasts(text: Option<&str>) -> Result<Duration, String> {
+    let text = text.ok_or("say how long: for=30m, at most 72 hours")?;
+    tidegate_api::parse_duration(text)
+        .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
+        .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {text:?}"))
+}
+
 impl From<Shift> for ShiftView {
     fn from(shift: Shift) -> Self {
         let Shift { name, target, percent, remaining, by, comment, force } = shift;
@@ -88,10 +124,7 @@ impl ShiftQuery {
         if !(1..=100).contains(&percent) {
             return Err(format!("percent is 1 to 100, not {percent}"));
         }
-        let lasts = lasts.ok_or("say how long: for=30m, at most 72 hours")?;
-        let remaining = tidegate_api::parse_duration(&lasts)
-            .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
-            .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {lasts:?}"))?;
+        let remaining = self::lasts(lasts.as_deref())?;
         let comment = comment.unwrap_or_default();
         if comment.trim().is_empty() || comment.chars().count() > MAX_COMMENT {
             return Err(format!("say why: comment is a text of 1 to {MAX_COMMENT} characters"));

@@ -40,6 +40,7 @@ impl Core {
         match input {
             Input::WallClock(since_1970) => self.set_wall_clock(since_1970, now),
             Input::Shift(shift) => self.start_shift(shift, now, output),
+            Input::ExtendShift(name, lasts) => self.extend_shifts(&name, lasts, now, output),
             Input::EndShift(name) => self.end_shifts(&name, now, output),
             Input::Actions(actions) => self.hear_actions(actions, now, output),
             _ => {}
@@ -59,7 +60,8 @@ impl Core {
         let weak = first && before.is_empty();
         for (name, shift) in declared {
             let same = before.get(&name) == Some(&shift);
-            let again = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
+            let anew = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
+            let again = anew && !self.is_extended(&name, now);
             if (!same || again) && !self.start_declared(&name, &shift, (same, weak), now, output) {
                 // Without a clock it cannot be judged; the next load tries again.
                 continue;

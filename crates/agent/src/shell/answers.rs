@@ -8,9 +8,10 @@ use crate::{
     drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
     hub::{self, Report},
-    shifts::{ShiftQuery, ShiftView},
+    shifts::{NotExtended, ShiftQuery, ShiftView},
     view::{InForceView, PeerStatus, Status, refusal_counts},
 };
+use std::time::Duration;
 use tidegate_engine::FleetState;
 use tidegate_link::PeerView;
 use tidegate_model::ClusterName;
@@ -79,6 +80,9 @@ impl Shell {
                 self.handle(Input::EndDrill { id, by }).await;
                 let _ = answer.send(known);
             }
+            Ask::ExtendShift(name, lasts, answer) => {
+                let _ = answer.send(self.extend_shift(name, lasts).await);
+            }
             Ask::EndShift(name, answer) => {
                 let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
                 self.tell_time().await;
@@ -117,6 +121,14 @@ impl Shell {
             Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
             None => Err("too many shifts are in force; end some".to_owned()),
         }
+    }
+
+    async fn extend_shift(&mut self, name: String, lasts: Duration) -> Result<ShiftView, NotExtended> {
+        self.core.against_extension(&name, lasts, self.now())?;
+        self.tell_time().await;
+        self.handle(Input::ExtendShift(name.clone(), lasts)).await;
+        let found = self.core.shift_views(self.now()).into_iter().find(|view| view.name == name);
+        found.ok_or(NotExtended::Unknown(name))
     }
 
     fn may_drill(&self, query: DrillQuery) -> Result<Box<(Fault, FleetState)>, Refusal> {
