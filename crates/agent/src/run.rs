@@ -9,6 +9,7 @@ use crate::{
     journal::{self, Header, Journal, Limits},
     meter::Meter,
     names::{Hosts, HostsError, Names},
+    page::{self, Page},
     passive::reports::Ended,
     pushes::Pushes,
     replicas::Telling,
@@ -243,7 +244,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         let (asks, timeline) = (ask_tx.clone(), Arc::clone(&timeline));
         teller::start(options, board, cluster.clone(), asks, timeline, stop.clone());
     }
-    let router = admin::router(admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent });
+    let shared = admin::Shared { asks: ask_tx, timeline: Arc::clone(&timeline), agent };
+    let page = member.as_ref().map(|member| Arc::clone(&member.page));
+    let page = page.unwrap_or_else(|| Page::new(shared.clone(), cluster.clone()));
+    tasks.spawn(Arc::clone(&page).follow(stop.clone()));
+    let router = page::mount(admin::router(shared));
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));

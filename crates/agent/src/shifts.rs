@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tidegate_engine::{Location, MAX_SHIFT, Shift, ShiftTarget, ShiftedBy};
 use tidegate_model::{ClusterName, Locality, Region, ServiceName, Zone};
+use tidegate_web::{Loss, ShiftAsked};
 
 /// The longest comment.
 const MAX_COMMENT: usize = 512;
@@ -111,6 +112,27 @@ impl From<Shift> for ShiftView {
 }
 
 impl ShiftQuery {
+    /// What a visitor of the page asks for.
+    pub(crate) fn of(asked: &ShiftAsked) -> Self {
+        let mut query = Self {
+            service: asked.service.as_ref().map(ToString::to_string),
+            percent: Some(asked.percent),
+            r#for: Some(tidegate_api::duration_text(asked.lasts)),
+            comment: Some(asked.comment.clone()),
+            force: asked.force,
+            ..Self::default()
+        };
+        match &asked.from {
+            Loss::Zone(region, zone) => {
+                query.region = region.as_ref().map(ToString::to_string);
+                query.zone = Some(zone.to_string());
+            }
+            Loss::Cluster(cluster) => query.cluster = Some(cluster.to_string()),
+            Loss::Region(region) => query.region = Some(region.to_string()),
+        }
+        query
+    }
+
     /// The namespace that it is limited to; `None` for a whole place.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.service.as_deref().map(|it| it.split_once('/').map_or(it, |(namespace, _)| namespace))

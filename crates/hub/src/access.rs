@@ -11,7 +11,13 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
             Some(Needed::of(Role::Viewer))
         }
         // Half of a policy would be taken for the whole.
-        (true, "/metrics" | "/api/v1/audit" | "/api/v1/policy") => Some(Needed::everywhere(Role::Viewer)),
+        (true, "/metrics" | "/api/v1/audit" | "/api/v1/policy" | "/api/v1/contingency") => {
+            Some(Needed::everywhere(Role::Viewer))
+        }
+        (true, "/api/v1/services" | "/api/v1/shifts") => Some(Needed::of(Role::Viewer)),
+        (true, path) if path.starts_with("/api/v1/explain/") => Some(Needed::of(Role::Viewer)),
+        (false, "/api/v1/shifts") => Some(Needed::of(Role::Operator)),
+        (false, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
         (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
             Some(Needed::of(Role::Viewer))
         }
@@ -73,5 +79,8 @@ mod tests {
             assert_eq!(needed(&method, path), admin, "{method} {path}");
         }
         assert_eq!(needed(&Method::GET, "/healthz"), None);
+        for method in [Method::POST, Method::DELETE] {
+            assert_eq!(needed(&method, "/api/v1/shifts/zone-a"), Some(Needed::of(Role::Operator)));
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! nothing, asks no network, and knows neither of them. Everything that changes something goes through [`Source::act`], in the name of
 //! a [`Visitor`].
 
+pub mod compose;
 pub mod model;
 mod source;
 

@@ -24,6 +24,7 @@ pub(crate) use shown::GatewaySecrets;
 
 use crate::{
     admin::{Ask, Shared},
+    page::Page,
     timeline::Timeline,
 };
 use client::Client;
@@ -109,6 +110,8 @@ pub(crate) struct Membership {
     pub(crate) given: watch::Receiver<Given>,
     /// To be told what became of it.
     pub(crate) in_force: watch::Sender<InForce>,
+    /// What the hub asks for its page, and the agent's own.
+    pub(crate) page: Arc<Page>,
 }
 
 /// Joins if that was not done before, and follows the hub until `stop`. When it returns there is a policy: the one on disk, or
@@ -150,6 +153,9 @@ pub(crate) async fn open(
     let secrets = watch::Sender::new(member.secrets());
     let grants = watch::Sender::new(member.trust.grants.clone());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
+    let agent = agent_name(&member.cluster, boot);
+    let shared = Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent };
+    let page = Page::new(shared.clone(), member.cluster.clone());
     let mut membership = Membership {
         cluster: member.cluster.clone(),
         identity: identity.clone(),
@@ -157,9 +163,9 @@ pub(crate) async fn open(
         grants: grants.subscribe(),
         given: given.subscribe(),
         in_force: in_force_tx,
+        page: Arc::clone(&page),
     };
-    let agent = agent_name(&member.cluster, boot);
-    let desk = Desk::new(Shared { asks: asks.clone(), timeline: Arc::clone(&timeline), agent });
+    let desk = Desk::new(shared, page);
     let client = Client {
         desk,
         left,

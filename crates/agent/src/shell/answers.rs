@@ -3,6 +3,7 @@
 use super::{Shell, unix_micros, wall_clock};
 use crate::{
     admin::Ask,
+    capacity,
     certificates::out_of_date,
     core::Input,
     drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
@@ -31,11 +32,8 @@ impl Shell {
                 let _ = answer.send(self.status(&links));
             }
             Ask::Report(answer) => {
-                let pools =
-                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
-                let (plans, more_plans) = self.core.engine().map(hub::elsewhere).unwrap_or_default();
-                let gateways = self.xds.nodes();
-                let _ = answer.send(Report { given: self.given, pools, gateways, plans, more_plans });
+                let links = self.peer_client.view().await;
+                let _ = answer.send(self.report(&links));
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));
@@ -89,6 +87,29 @@ impl Shell {
                 self.handle(Input::EndShift(name)).await;
                 let _ = answer.send(known);
             }
+        }
+    }
+
+    fn report(&self, links: &[PeerView]) -> Report {
+        let (now, engine) = (self.now(), self.core.engine());
+        let (plans, more_plans) = engine.map(hub::elsewhere).unwrap_or_default();
+        let rtt = |peer: &ClusterName| {
+            let links = links.iter().filter(|view| view.cluster == *peer).flat_map(|view| &view.links);
+            links.filter_map(|link| link.rtt.as_ref()).map(|rtt| rtt.smoothed).min()
+        };
+        let peers = self.core.peers().iter();
+        Report {
+            given: self.given,
+            pools: engine.map(|it| it.statuses(now).collect()).unwrap_or_default(),
+            gateways: self.xds.nodes(),
+            plans,
+            more_plans,
+            at: now,
+            region: self.core.region().cloned(),
+            peers: peers.map(|(peer, state)| (peer.clone(), state.word(), rtt(peer))).collect(),
+            shifts: self.core.shift_views(now),
+            counts: self.flows.counts(engine),
+            capacity: engine.map(|it| capacity::declared(it, now)).unwrap_or_default(),
         }
     }
 

@@ -13,10 +13,9 @@ mod shelf;
 pub(crate) use admin::routes;
 pub(crate) use clerk::follow;
 pub(crate) use left::clear;
-pub(crate) use lines::Stream;
 pub use outline::ReportRefusal;
 pub use runner::DrillRefusal;
-pub(crate) use runner::{Drilling, Wish};
+pub(crate) use runner::{Drilling, Wish, read};
 pub(crate) use shelf::{DRILL_REPORTS, DRILLS, Kept};
 
 use crate::{
