@@ -4,7 +4,7 @@
 
 use crate::view::Status;
 use axum::http::Method;
-use tidegate_link::access::{Caller, Needed, Role};
+use tidegate_link::access::{Caller, Needed, Role, is_page};
 use tidegate_model::ServiceName;
 
 /// By method and path. `None` for what everybody may ask.
@@ -12,9 +12,10 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
     match (method, path) {
         (&Method::GET, "/healthz" | "/readyz") => None,
         // These tell of everything at once.
-        (&Method::GET, "/metrics" | "/api/v1/decisions" | "/api/v1/contingency" | "/api/v1/drills") => {
-            Some(Needed::everywhere(Role::Viewer))
-        }
+        (
+            &Method::GET,
+            "/metrics" | "/api/v1/decisions" | "/api/v1/contingency" | "/api/v1/drills" | "/api/v1/fleet",
+        ) => Some(Needed::everywhere(Role::Viewer)),
         (&Method::GET, _) => Some(Needed::of(Role::Viewer)),
         (&Method::POST, "/api/v1/shifts" | "/api/v1/release") => Some(Needed::of(Role::Operator)),
         (&Method::DELETE | &Method::POST, path) if path.starts_with("/api/v1/shifts/") => {
@@ -25,6 +26,8 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         (&Method::DELETE, path) if path.starts_with("/api/v1/drills/") => {
             Some(Needed::everywhere(Role::Operator))
         }
+        // The page; what of it belongs to other namespaces it leaves out.
+        (&Method::POST, path) if is_page(path) => Some(Needed::of(Role::Operator)),
         // Whatever is not named is an admin's.
         _ => Some(Needed::everywhere(Role::Admin)),
     }

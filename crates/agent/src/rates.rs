@@ -69,7 +69,8 @@ fn rates<K: Ord + Clone>(
         let was = before.get(key).copied().unwrap_or_default();
         let new = (rate(*first, was.0, per.0), rate(*second, was.1, per.1));
         let old = old.get(key).copied();
-        let told = old.map_or((round(new.0), round(new.1)), |old| (settled(old.0, new.0), settled(old.1, new.1)));
+        let told =
+            old.map_or((round(new.0), round(new.1)), |old| (settled(old.0, new.0), settled(old.1, new.1)));
         (key.clone(), told)
     };
     now.iter().map(one).collect()

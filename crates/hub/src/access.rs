@@ -1,7 +1,7 @@
 //! What a question to the hub needs, away from its own machine; who asks is known by `tidegate_link::access`.
 
 use axum::http::Method;
-use tidegate_link::access::{Needed, Role};
+use tidegate_link::access::{Needed, Role, is_page};
 
 /// By method and path. `None` for what everybody may ask.
 pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
@@ -11,11 +11,13 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
             Some(Needed::of(Role::Viewer))
         }
         // Half of a policy would be taken for the whole.
-        (true, "/metrics" | "/api/v1/audit" | "/api/v1/policy" | "/api/v1/contingency") => {
+        (true, "/metrics" | "/api/v1/audit" | "/api/v1/policy" | "/api/v1/contingency" | "/api/v1/fleet") => {
             Some(Needed::everywhere(Role::Viewer))
         }
         (true, "/api/v1/services" | "/api/v1/shifts") => Some(Needed::of(Role::Viewer)),
-        (true, path) if path.starts_with("/api/v1/explain/") => Some(Needed::of(Role::Viewer)),
+        (true, path) if path.starts_with("/api/v1/explain/") || path.starts_with("/api/v1/page/") => {
+            Some(Needed::of(Role::Viewer))
+        }
         (false, "/api/v1/shifts") => Some(Needed::of(Role::Operator)),
         (false, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
         (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
@@ -33,6 +35,9 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         (false, "/api/v1/rollout/resume" | "/api/v1/rollout/rollback") => {
             Some(Needed::everywhere(Role::Operator))
         }
+        // The page; what of it belongs to other namespaces it leaves out.
+        (true, path) if is_page(path) => Some(Needed::of(Role::Viewer)),
+        (false, path) if method == Method::POST && is_page(path) => Some(Needed::of(Role::Operator)),
         // Whatever is not named is an admin's.
         _ => Some(Needed::everywhere(Role::Admin)),
     }

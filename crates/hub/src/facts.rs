@@ -200,7 +200,13 @@ mod tests {
         let name = Some(proto::PoolName { service: service.to_owned(), zone: "z".to_owned() });
         let capacity =
             proto::PoolCapacity { unit: "requests/s".to_owned(), declared: 10.0, budget: 8.0, load: None };
-        proto::Pool { name, phase: phase.to_owned(), expected: 2, capacity: Some(capacity), ..Default::default() }
+        proto::Pool {
+            name,
+            phase: phase.to_owned(),
+            expected: 2,
+            capacity: Some(capacity),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -219,7 +225,10 @@ mod tests {
         let first = facts.summary(Vec::new);
         assert_eq!((facts.shifts[0].ends_at_ms, facts.flows()[0].rate), (1500, 5.0));
         facts.take(&proto::Status::default(), 600).unwrap();
-        assert!(Arc::ptr_eq(&first, &facts.summary(Vec::new)), "nothing is summed up again for a sign of life");
+        assert!(
+            Arc::ptr_eq(&first, &facts.summary(Vec::new)),
+            "nothing is summed up again for a sign of life"
+        );
         assert_eq!((facts.shifts.len(), facts.region.clone().unwrap().as_str()), (1, "us"));
         let none = proto::Status { shifts: Some(proto::Shifts::default()), ..Default::default() };
         facts.take(&none, 700).unwrap();

@@ -228,7 +228,8 @@ impl Session {
                 Ok(())
             }
             Some(from_agent::What::Status(status)) => {
-                let taken = self.office.fleet().status(&self.cluster, boot, &status, Instant::now(), page::now_ms());
+                let taken =
+                    self.office.fleet().status(&self.cluster, boot, &status, Instant::now(), page::now_ms());
                 taken.map_err(|excess| self.excess(&excess.to_string()))
             }
             Some(from_agent::What::Hello(_)) => Err(Status::invalid_argument("a hello comes once")),

@@ -47,7 +47,12 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(shared: Shared, page: Arc<Page>) -> Self {
         let router = admin::router(shared.clone()).merge(page::routes(page));
-        Self { shared, router, room: Arc::new(Semaphore::new(AT_ONCE)), requests: Arc::new(Semaphore::new(REQUESTS)) }
+        Self {
+            shared,
+            router,
+            room: Arc::new(Semaphore::new(AT_ONCE)),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+        }
     }
 
     /// The answer to a word.

@@ -194,12 +194,8 @@ pub(super) fn name(service: &ServiceName, zone: &Zone) -> proto::PoolName {
 
 fn flows(measured: &Measured) -> BTreeMap<(Zone, Target), proto::Flow> {
     let flow = |((zone, target), (rate, failed)): (&(Zone, Target), &(f64, f64))| {
-        let told = proto::Flow {
-            zone: zone.to_string(),
-            target: target.to_string(),
-            rate: *rate,
-            failed: *failed,
-        };
+        let told =
+            proto::Flow { zone: zone.to_string(), target: target.to_string(), rate: *rate, failed: *failed };
         ((zone.clone(), target.clone()), told)
     };
     measured.flows.iter().map(flow).collect()
@@ -243,8 +239,7 @@ fn shift(view: &ShiftView, now: Time) -> (proto::Shift, Time) {
 
 fn is_same(one: &[(proto::Shift, Time)], other: &[(proto::Shift, Time)]) -> bool {
     let apart = |a: Time, b: Time| a.since(b).max(b.since(a));
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && apart(a.1, b.1) < SAME_END)
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && apart(a.1, b.1) < SAME_END)
 }
 
 fn all_of(shifts: &[(proto::Shift, Time)], now: Time) -> proto::Shifts {
@@ -255,11 +250,7 @@ fn all_of(shifts: &[(proto::Shift, Time)], now: Time) -> proto::Shifts {
     proto::Shifts { shifts: shifts.iter().map(told).collect() }
 }
 
-fn pool(
-    status: &PoolStatus,
-    report: &Report,
-    measured: &Measured,
-) -> ((ServiceName, Zone), proto::Pool) {
+fn pool(status: &PoolStatus, report: &Report, measured: &Measured) -> ((ServiceName, Zone), proto::Pool) {
     let zone = &status.locality.zone;
     let key = (status.service.clone(), zone.clone());
     let capacity = report.capacity.get(&key).map(|it| proto::PoolCapacity {
@@ -318,8 +309,7 @@ mod tests {
             let it = proto::Gateway { node: "g".to_owned(), applied, ..Default::default() };
             BTreeMap::from([("g".to_owned(), it)])
         };
-        let report =
-            |pools: &[PoolStatus]| Report { given: 1, pools: pools.to_vec(), ..Report::default() };
+        let report = |pools: &[PoolStatus]| Report { given: 1, pools: pools.to_vec(), ..Report::default() };
         let mut news = |pools: &[PoolStatus], gateways| told.news(&report(pools), gateways, &[]);
         let first = news(&[status("a/a", 2), status("a/b", 2)], gateway(1)).unwrap();
         assert_eq!((first.full, first.pools.len(), first.gateways.len()), (true, 2, 1));
@@ -350,7 +340,10 @@ mod tests {
             peers: vec![("west".parse().unwrap(), "Reachable", Some(Duration::from_micros(rtt)))],
             shifts: vec![view(remaining_ms)],
             counts: Counts {
-                flows: BTreeMap::from([(("z".parse().unwrap(), "cluster west".parse().unwrap()), (entered, 0))]),
+                flows: BTreeMap::from([(
+                    ("z".parse().unwrap(), "cluster west".parse().unwrap()),
+                    (entered, 0),
+                )]),
                 ..Counts::default()
             },
             ..Report::default()

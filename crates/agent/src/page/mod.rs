@@ -15,10 +15,11 @@ use crate::{
     timeline::Record,
 };
 use axum::{
-    Router,
-    extract::Request,
+    Json, Router,
+    extract::{Request, State},
     middleware::{Next, from_fn},
     response::Response,
+    routing::get,
 };
 use picture::Picture;
 use std::{
@@ -76,9 +77,7 @@ impl Page {
             let last = self.shared.timeline.last();
             let watched = self.newest.receiver_count() > 0;
             let age = made.map(|at| at.elapsed());
-            let due = age.is_none_or(|age| {
-                age >= UNWATCHED || (watched && (age >= WATCHED || last != seen))
-            });
+            let due = age.is_none_or(|age| age >= UNWATCHED || (watched && (age >= WATCHED || last != seen)));
             if due && self.look().await.is_ok() {
                 (made, seen) = (Some(Instant::now()), last);
             }
@@ -140,8 +139,7 @@ impl Page {
     /// As the engine says it; of a large fleet it is seconds of work, on a thread that has the time.
     async fn foreseen(&self, lost: &[Loss]) -> Result<Foreseen, Trouble> {
         let state = self.state().await?;
-        let lost: Vec<Location> =
-            lost.iter().map(|it| location(&state, it)).collect::<Result<_, _>>()?;
+        let lost: Vec<Location> = lost.iter().map(|it| location(&state, it)).collect::<Result<_, _>>()?;
         let asked = if lost.is_empty() { Asked::Each } else { Asked::Together(lost) };
         blocking(move || foresee(&state, &asked, Clients::Move)).await
     }
@@ -156,9 +154,8 @@ impl Page {
         let state = self.state().await?;
         let from = location(&state, &asked.from)?;
         let asked = asked.clone();
-        let work = blocking(move || {
-            shifted(&state, &from, asked.service.as_ref(), asked.percent, asked.force)
-        });
+        let work =
+            blocking(move || shifted(&state, &from, asked.service.as_ref(), asked.percent, asked.force));
         Ok(Foresight { age_ms: Some(0), ..work.await? })
     }
 
@@ -187,8 +184,15 @@ impl Page {
 }
 
 /// The admin address with the page.
-pub(crate) fn mount(router: Router) -> Router {
-    router.layer(from_fn(visitor))
+pub(crate) fn mount(router: Router, page: Arc<Page>) -> Router {
+    let facts = Router::new().route("/api/v1/fleet", get(fleet)).with_state(page);
+    router.merge(facts).layer(from_fn(visitor))
+}
+
+/// The picture that the page is drawn from.
+async fn fleet(State(page): State<Arc<Page>>) -> Json<Fleet> {
+    let newest = Arc::clone(&page.newest.borrow());
+    Json((*newest).clone())
 }
 
 /// Who asks is a visitor of the page.
@@ -247,8 +251,7 @@ impl Source for Page {
     async fn service(&self, name: &ServiceName) -> Result<ServiceFacts, Trouble> {
         let unknown = || Trouble::Unknown(format!("no service {name} in this cluster's manifests"));
         let explanation = self.ask(|answer| Ask::Explain(name.clone(), answer)).await?.ok_or_else(unknown)?;
-        let (records, _) =
-            self.shared.timeline.newest(0, MAX_EVENTS, |it| it.service.as_ref() == Some(name));
+        let (records, _) = self.shared.timeline.newest(0, MAX_EVENTS, |it| it.service.as_ref() == Some(name));
         let timeline = records.iter().rev().map(|it| event(&self.cluster, it)).collect();
         let picture = self.picture();
         Ok(facts::service(*explanation, timeline, &picture, &self.newest.borrow(), now_ms()))

@@ -93,17 +93,21 @@ impl Picture {
                 PoolTold { capacity: self.capacity.get(&key).cloned(), ..pool(it) }
             })
             .collect();
-        let plans: Vec<PlanTold> = report.plans.iter().map(|plan| {
-            let told = plan.told().1;
-            PlanTold {
-                service: plan.service.clone(),
-                zone: plan.zone.clone(),
-                shares: told.shares.into_iter().map(|it| (it.target, it.permille)).collect(),
-                shed_permille: told.shed_permille,
-                rule: told.rule,
-                why: told.why,
-            }
-        }).collect();
+        let plans: Vec<PlanTold> = report
+            .plans
+            .iter()
+            .map(|plan| {
+                let told = plan.told().1;
+                PlanTold {
+                    service: plan.service.clone(),
+                    zone: plan.zone.clone(),
+                    shares: told.shares.into_iter().map(|it| (it.target, it.permille)).collect(),
+                    shed_permille: told.shed_permille,
+                    rule: told.rule,
+                    why: told.why,
+                }
+            })
+            .collect();
         let rates = measured.services.iter().map(|(service, rate)| (service.clone(), rate.0)).collect();
         let shift = |it: &crate::shifts::ShiftView| ShiftFacts {
             name: it.name.clone(),
@@ -131,11 +135,8 @@ impl Picture {
             // To the millisecond: what moves by less is no news.
             rtt_ms: rtt.map(|rtt| (rtt.as_secs_f64() * 1e3).round().max(1.0)),
         };
-        let flow = |((zone, target), (rate, failed)): (&(Zone, tidegate_engine::Target), &(f64, f64))| FlowTold {
-            zone: zone.clone(),
-            target: target.to_string(),
-            rate: *rate,
-            failed: *failed,
+        let flow = |((zone, target), (rate, failed)): (&(Zone, tidegate_engine::Target), &(f64, f64))| {
+            FlowTold { zone: zone.clone(), target: target.to_string(), rate: *rate, failed: *failed }
         };
         ClusterTold {
             name: status.cluster.clone(),

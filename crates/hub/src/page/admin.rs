@@ -20,6 +20,7 @@ const SOON: Duration = Duration::from_secs(3);
 
 pub(crate) fn routes(page: Arc<Page>) -> Router {
     Router::new()
+        .route("/api/v1/fleet", get(fleet))
         .route("/api/v1/services", get(services))
         .route("/api/v1/explain/{namespace}/{name}", get(explain))
         .route("/api/v1/contingency", get(contingency))
@@ -44,6 +45,11 @@ fn answered<T: serde::Serialize>(found: Result<T, Trouble>) -> Response {
 
 fn sees(caller: &Caller, service: &ServiceName) -> bool {
     caller.may_in(Some(service.namespace())).is_ok()
+}
+
+/// The picture that the page is drawn from.
+async fn fleet(State(page): State<Arc<Page>>) -> Response {
+    Json(&*page.newest_fleet()).into_response()
 }
 
 async fn services(State(page): State<Arc<Page>>, Extension(caller): Extension<Caller>) -> Response {

@@ -94,7 +94,9 @@ fn trends(past: &[DrillView]) -> Vec<(String, String)> {
         }
     }
     let several = drills.into_iter().filter(|(_, runs)| runs.len() > 1);
-    several.map(|(drill, runs)| (drill.to_owned(), bars(&runs[runs.len().saturating_sub(MAX_RUNS)..]))).collect()
+    several
+        .map(|(drill, runs)| (drill.to_owned(), bars(&runs[runs.len().saturating_sub(MAX_RUNS)..])))
+        .collect()
 }
 
 fn bars(runs: &[f64]) -> String {
@@ -121,7 +123,8 @@ fn bars(runs: &[f64]) -> String {
 
 pub(super) fn report(office: &Arc<Office>, id: &str) -> Result<String, Trouble> {
     let signed = office.drill_report(&page(), id).map_err(|it| Trouble::Unknown(it.to_string()))?;
-    let broken = |error: serde_json::Error| Trouble::Unavailable(format!("the report cannot be read: {error}"));
+    let broken =
+        |error: serde_json::Error| Trouble::Unavailable(format!("the report cannot be read: {error}"));
     let signed: SignedReport<Box<RawValue>> = serde_json::from_slice(&signed).map_err(broken)?;
     let report: Report = serde_json::from_str(signed.report.get()).map_err(broken)?;
     Ok(html(&report))

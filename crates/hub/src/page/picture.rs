@@ -69,8 +69,7 @@ impl Picture {
         let now = std::time::Instant::now();
         let mut fleet = office.fleet();
         let one = |view: &ClusterView| {
-            let mut told =
-                fleet.told(&view.cluster, now, now_ms).unwrap_or_else(|| unheard(view));
+            let mut told = fleet.told(&view.cluster, now, now_ms).unwrap_or_else(|| unheard(view));
             if view.revoked {
                 told.state = ClusterState::Revoked;
             }

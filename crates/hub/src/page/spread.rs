@@ -102,7 +102,10 @@ impl Page {
             [] => Err(Trouble::Unknown(format!("no cluster tells of a zone {zone}"))),
             many => {
                 let names: Vec<String> = many.iter().map(|it| it.name.to_string()).collect();
-                Err(Trouble::Refused(format!("zone {zone} is in {}: name the region", names.join(" and in "))))
+                Err(Trouble::Refused(format!(
+                    "zone {zone} is in {}: name the region",
+                    names.join(" and in ")
+                )))
             }
         }
     }
@@ -129,7 +132,8 @@ impl Page {
         let target = format!("/api/v1/shifts/{}/extend?for={}", encoded(name), encoded(lasts));
         let (cluster, body) = self.tell(by, ("POST", &target), "shiftExtended", &self.carriers(name)).await?;
         let view = read(&body);
-        let done = format!("the shift {name} lasts {lasts} from now; told to {cluster}, and by it to all others");
+        let done =
+            format!("the shift {name} lasts {lasts} from now; told to {cluster}, and by it to all others");
         self.check_later(by, ("POST", target), wanted(&view), &cluster);
         Ok(Told { done, body })
     }
@@ -218,7 +222,8 @@ impl Page {
             for (cluster, stream) in office.lines.clusters() {
                 let now = (std::time::Instant::now(), super::now_ms());
                 let seen = office.fleet().told(&cluster, now.0, now.1);
-                let lacks = seen.is_some_and(|it| it.state == ClusterState::Live && !wanted.is_so(&it.shifts));
+                let lacks =
+                    seen.is_some_and(|it| it.state == ClusterState::Live && !wanted.is_so(&it.shifts));
                 if cluster == told || !lacks {
                     continue;
                 }

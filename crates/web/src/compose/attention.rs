@@ -22,7 +22,11 @@ fn say(severity: Severity, text: String, link: &str) -> Attention {
 }
 
 fn percent(permille: u32) -> String {
-    if permille % 10 == 0 { format!("{} %", permille / 10) } else { format!("{}.{} %", permille / 10, permille % 10) }
+    if permille % 10 == 0 {
+        format!("{} %", permille / 10)
+    } else {
+        format!("{}.{} %", permille / 10, permille % 10)
+    }
 }
 
 fn services(fleet: &Fleet, list: &mut Vec<Attention>) {
@@ -38,7 +42,9 @@ fn services(fleet: &Fleet, list: &mut Vec<Attention>) {
     for row in bad().take(NAMED) {
         let text = match row.shed_permille {
             0 => format!("{}: none of its places serves{}", row.name, why(row)),
-            shed => format!("{}: {} of what enters is answered with 503{}", row.name, percent(shed), why(row)),
+            shed => {
+                format!("{}: {} of what enters is answered with 503{}", row.name, percent(shed), why(row))
+            }
         };
         list.push(of(row, Severity::Critical, text));
     }
@@ -130,6 +136,9 @@ fn notices(fleet: &Fleet, list: &mut Vec<Attention>) {
     }
     for drill in &fleet.drills {
         let text = format!("the drill {} runs ({})", drill.drill, drill.phase);
-        list.push(Attention { since_ms: Some(drill.started_at_ms), ..say(Severity::Notice, text, "/drills") });
+        list.push(Attention {
+            since_ms: Some(drill.started_at_ms),
+            ..say(Severity::Notice, text, "/drills")
+        });
     }
 }

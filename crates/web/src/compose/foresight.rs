@@ -8,8 +8,8 @@ use crate::model::{Flow, Foresight, LossFacts, Place, Standing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_engine::{
-    Clients, Contingency, FleetState, Lint, Location, PoolLoad, ServiceOutcome, Shares, SourceOutcome, Target,
-    Unit, contingency, n_minus_1,
+    Clients, Contingency, FleetState, Lint, Location, PoolLoad, ServiceOutcome, Shares, SourceOutcome,
+    Target, Unit, contingency, n_minus_1,
 };
 use tidegate_model::{ClusterName, Fraction, Phase, ServiceName, Zone};
 

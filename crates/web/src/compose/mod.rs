@@ -227,8 +227,7 @@ fn standings(told: &ClusterTold) -> Vec<(Place, Standing)> {
     let of = |standing| if is_old { Standing::Unknown } else { standing };
     let place = |zone| Place { cluster: told.name.clone(), zone };
     let zones = &told.summary.zones;
-    let mut all: Vec<_> =
-        zones.iter().map(|it| (place(Some(it.name.clone())), of(it.standing))).collect();
+    let mut all: Vec<_> = zones.iter().map(|it| (place(Some(it.name.clone())), of(it.standing))).collect();
     let worst = zones.iter().map(|it| it.standing).max().unwrap_or(Standing::Unknown);
     let is_out = !zones.is_empty() && zones.iter().all(|it| it.standing == Standing::Out);
     let whole = if worst == Standing::Out && !is_out { Standing::Reduced } else { worst };

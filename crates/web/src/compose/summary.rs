@@ -219,11 +219,7 @@ fn zone(name: &Zone, pools: &[&PoolTold]) -> ZoneFacts {
 }
 
 /// A service over all clusters that tell of it.
-pub(super) fn row(
-    name: &ServiceName,
-    parts: &[(&ClusterTold, &Part)],
-    risks: Option<&Risks>,
-) -> ServiceRow {
+pub(super) fn row(name: &ServiceName, parts: &[(&ClusterTold, &Part)], risks: Option<&Risks>) -> ServiceRow {
     let mut sum = Part::default();
     let mut clusters = Vec::new();
     let mut worst = (0, 0, 0);

@@ -8,7 +8,12 @@ fn pool(service: &str, zone: &str, healthy: u32, phase: Phase) -> PoolTold {
         phase,
         expected: 2,
         healthy,
-        capacity: Some(Capacity { unit: "requests/s".into(), declared: 100.0, budget: 80.0, load: Some(20.0) }),
+        capacity: Some(Capacity {
+            unit: "requests/s".into(),
+            declared: 100.0,
+            budget: 80.0,
+            load: Some(20.0),
+        }),
     }
 }
 
@@ -73,7 +78,11 @@ fn a_zone_that_is_out_moves_its_services_and_is_told_first() {
     assert_eq!((flow.to.zone.as_ref().unwrap().as_str(), flow.services, flow.rate), ("b", 1, None));
     assert_eq!(seen.attention[0].severity, Severity::Critical);
     assert_eq!(seen.attention[0].text, "zone a of east: none of its 1 pools serves");
-    assert!(seen.attention[1].text.starts_with("shop/web: 100 % is served elsewhere"), "{:?}", seen.attention);
+    assert!(
+        seen.attention[1].text.starts_with("shop/web: 100 % is served elsewhere"),
+        "{:?}",
+        seen.attention
+    );
 }
 
 #[test]
