@@ -60,6 +60,7 @@ pub(crate) fn limited(mut status: Status, caller: &Caller) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn what_nobody_thought_of_needs_the_most() {
@@ -79,5 +80,48 @@ mod tests {
             assert_eq!(needed(&method, path), Some(Needed::everywhere(Role::Operator)), "{method} {path}");
         }
         assert_eq!(needed(&Method::GET, "/readyz"), None);
+    }
+
+    /// What `.route(PATH, METHODS)` says in a source, as the document has it.
+    fn routes(source: &str) -> BTreeSet<(String, String)> {
+        let mut found = BTreeSet::new();
+        for route in source.split(".route(").skip(1) {
+            let path = route.split('"').nth(1).unwrap();
+            let line = route.split(".route(").next().unwrap().lines().next().unwrap();
+            for method in ["get", "post", "delete"] {
+                let is_one = line.contains(&format!(" {method}(")) || line.contains(&format!(").{method}("));
+                if is_one {
+                    let path = match (path.strip_suffix("/{*name}"), method) {
+                        (Some(above), "post") => format!("{above}/{{name}}/extend"),
+                        (Some(above), _) => format!("{above}/{{name}}"),
+                        (None, _) => path.to_owned(),
+                    };
+                    found.insert((path, method.to_owned()));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_document_has_every_route_with_its_role_and_no_other() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../../../docs/api/agent.json")).unwrap();
+        let mut told = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                told.insert((path.clone(), method.clone()));
+                let needs = needed(&method.to_uppercase().parse().unwrap(), &path.replace(['{', '}'], ""));
+                let role = needs.map_or("anybody".to_owned(), |it| {
+                    let everywhere =
+                        if it.whole_fleet && it.role != Role::Admin { " of the whole fleet" } else { "" };
+                    format!("{}{everywhere}", it.role)
+                });
+                assert_eq!(operation["x-role"], role, "{method} {path}");
+            }
+        }
+        let sources = [include_str!("admin.rs"), include_str!("page/mod.rs")];
+        let there: BTreeSet<_> = sources.into_iter().flat_map(routes).collect();
+        assert_eq!(there, told);
     }
 }

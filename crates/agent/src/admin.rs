@@ -15,12 +15,12 @@ use crate::{
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 use tidegate_engine::{Asked, Clients, FleetState, Foresight, Target, foresee};
 use tidegate_link::access::{Caller, Denied};
@@ -130,6 +130,18 @@ impl IntoResponse for Failure {
     }
 }
 
+/// The query of a request. One that cannot be read is told of like any other mistake.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Fields<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let unread = |error: QueryRejection| Failure::Error(StatusCode::BAD_REQUEST, error.body_text());
+        Query::try_from_uri(&parts.uri).map(|Query(it)| Self(it)).map_err(unread)
+    }
+}
+
 async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
     let busy = || {
         Failure::Error(
@@ -192,7 +204,7 @@ struct After {
     after: u64,
 }
 
-async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> Json<Vec<Record>> {
+async fn decisions(State(shared): State<Shared>, Fields(query): Fields<After>) -> Json<Vec<Record>> {
     Json(shared.timeline.after(query.after, PAGE))
 }
 
@@ -208,10 +220,9 @@ async fn shifts(
 async fn shift(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<ShiftQuery>, QueryRejection>,
+    Fields(query): Fields<ShiftQuery>,
 ) -> Result<Json<ShiftView>, Failure> {
     let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     caller.may_in(query.namespace())?;
     tracing::info!(who = caller.name, ?query, "a shift is asked for");
     let answer = ask(&shared, |answer| Ask::Shift(Box::new(query), answer)).await?;
@@ -223,10 +234,9 @@ async fn extend_shift(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(path): Path<String>,
-    query: Result<Query<ExtendQuery>, QueryRejection>,
+    Fields(query): Fields<ExtendQuery>,
 ) -> Result<Json<ShiftView>, Failure> {
     let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
     let unknown = || bad(format!("POST /api/v1/shifts/{path} is nothing; POST .../NAME/extend is"));
     let name = path.strip_suffix("/extend").ok_or_else(unknown)?;
     let lasts = query.lasts().map_err(bad)?;
@@ -284,7 +294,7 @@ struct ContingencyQuery {
 /// What if: as far as this cluster's agent sees the fleet, which is its own callers and every pool that they can use.
 async fn contingency(
     State(shared): State<Shared>,
-    Query(query): Query<ContingencyQuery>,
+    Fields(query): Fields<ContingencyQuery>,
 ) -> Result<Json<Foresight>, Failure> {
     let unready = || {
         Failure::Error(
@@ -321,7 +331,7 @@ struct ReleaseQuery {
 async fn release(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<ReleaseQuery>,
+    Fields(query): Fields<ReleaseQuery>,
 ) -> Result<&'static str, Failure> {
     let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
     let service: ServiceName = query.service.parse().map_err(|error| bad(format!("{error}")))?;

@@ -37,7 +37,7 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// Looks at what was counted until now. What was measured before stays until it is time again.
-    pub(crate) fn look(&mut self, counts: Counts, now: Time) -> &Measured {
+    pub(crate) fn look(&mut self, counts: &Counts, now: Time) -> &Measured {
         match &self.last {
             Some((at, _)) if now.since(*at) < EVERY => return &self.measured,
             Some((at, before)) => {
@@ -52,7 +52,7 @@ impl Rates {
             }
             None => {}
         }
-        self.last = Some((now, counts));
+        self.last = Some((now, counts.clone()));
         &self.measured
     }
 }
@@ -112,21 +112,21 @@ mod tests {
     #[test]
     fn a_rate_is_what_lay_between_and_stays_while_it_moves_by_little() {
         let mut rates = Rates::default();
-        assert_eq!(rates.look(counts(1000, 0), at(0)), &Measured::default());
+        assert_eq!(rates.look(&counts(1000, 0), at(0)), &Measured::default());
         let flow = |it: &Measured| *it.flows.values().next().unwrap();
-        assert_eq!(flow(rates.look(counts(1200, 20), at(2))), (100.0, 10.0));
-        assert_eq!(flow(rates.look(counts(9999, 99), at(3))), (100.0, 10.0), "too soon");
-        assert_eq!(flow(rates.look(counts(1406, 40), at(4))), (100.0, 10.0), "103 is as good as 100");
-        assert_eq!(flow(rates.look(counts(1626, 60), at(6))), (110.0, 10.0));
-        let nothing = rates.look(counts(1626, 60), at(8));
+        assert_eq!(flow(rates.look(&counts(1200, 20), at(2))), (100.0, 10.0));
+        assert_eq!(flow(rates.look(&counts(9999, 99), at(3))), (100.0, 10.0), "too soon");
+        assert_eq!(flow(rates.look(&counts(1406, 40), at(4))), (100.0, 10.0), "103 is as good as 100");
+        assert_eq!(flow(rates.look(&counts(1626, 60), at(6))), (110.0, 10.0));
+        let nothing = rates.look(&counts(1626, 60), at(8));
         assert_eq!((flow(nothing), nothing.services.len()), ((0.0, 0.0), 1), "told as nothing, not left out");
     }
 
     #[test]
     fn what_is_in_progress_is_time_over_time() {
         let mut rates = Rates::default();
-        rates.look(counts(0, 0), at(0));
-        let pool = *rates.look(counts(100, 6_000_000), at(2)).pools.values().next().unwrap();
+        rates.look(&counts(0, 0), at(0));
+        let pool = *rates.look(&counts(100, 6_000_000), at(2)).pools.values().next().unwrap();
         assert_eq!(pool, (50.0, 3.0));
     }
 }

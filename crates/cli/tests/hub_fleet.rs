@@ -1,4 +1,5 @@
 //! A hub that is asked about the whole fleet and told of shifts, with agents as processes: the facts behind the page.
+//! One test needs the Python package `schemathesis`: `TIDEGATE_SCHEMATHESIS`, or the one that `cargo xtask test` fetches into `.tools`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,6 +10,8 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
 };
 use support::{
     command::run,
@@ -88,6 +91,73 @@ fn json(address: SocketAddr, path: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
+/// What a value has that its schema does not, or the other way round. Enough of JSON Schema for what the documents use.
+fn against(schema: &Value, value: &Value, document: &Value, at: &str) -> Result<(), String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = document.pointer(name.trim_start_matches('#')).ok_or(format!("{at}: no {name}"))?;
+        return against(schema, value, document, at);
+    }
+    if let Some(any) = schema["anyOf"].as_array() {
+        let fits = any.iter().any(|it| against(it, value, document, at).is_ok());
+        return if fits { Ok(()) } else { Err(format!("{at}: {value} is none of {any:?}")) };
+    }
+    let is = |kind: &str| match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => value.is_u64(),
+        _ => value.is_null(),
+    };
+    let fits = match &schema["type"] {
+        Value::String(kind) => is(kind),
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).any(is),
+        _ => true,
+    };
+    if !fits || schema["enum"].as_array().is_some_and(|it| !it.contains(value)) {
+        return Err(format!("{at}: {value} is not {schema}"));
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        against(&schema["items"], item, document, &format!("{at}[{index}]"))?;
+    }
+    let required = schema["required"].as_array().filter(|_| value.is_object());
+    for name in required.into_iter().flatten().filter_map(Value::as_str) {
+        value.get(name).ok_or_else(|| format!("{at}: no {name}"))?;
+    }
+    for (name, item) in value.as_object().into_iter().flatten() {
+        let more = &schema["additionalProperties"];
+        match schema["properties"].get(name) {
+            Some(schema) => against(schema, item, document, &format!("{at}.{name}"))?,
+            None if *more == Value::Bool(false) => return Err(format!("{at}: {name} is not told of")),
+            None => against(more, item, document, &format!("{at}.{name}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Asks everything that can be asked with these names, and holds the answers against the document.
+fn as_told(address: SocketAddr, document: &str) -> usize {
+    let path = support::workspace().join("docs/api").join(document);
+    let document: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{namespace}/{name}", "shop/web").replace("{cluster}", "us-east");
+        if methods.get("get").is_none() || path.contains('{') {
+            continue;
+        }
+        let schema = &methods["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let (status, body) = ask(address, "GET", &path);
+        assert_eq!(status, 200, "{path}: {body}");
+        if schema.is_object() {
+            let value: Value = serde_json::from_str(&body).unwrap();
+            against(schema, &value, &document, &path).unwrap();
+            asked += 1;
+        }
+    }
+    asked
+}
+
 struct Fleet {
     hub: Hub,
     east: Agent,
@@ -117,7 +187,7 @@ fn shift_names(admin: SocketAddr) -> Vec<String> {
 
 #[test]
 fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_each_other() {
-    let Fleet { hub, east, west, .. } = fleet();
+    let Fleet { hub, east, west, _place } = fleet();
     // Where the clusters lie, what they can take, and what they cannot say.
     let picture = wait_until("both clusters", || {
         let picture = json(hub.admin, "/api/v1/fleet");
@@ -160,6 +230,7 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
         shifts.into_iter().find(|it| it["clusters"].as_array().is_some_and(|it| it.len() == 2))
     });
     assert_eq!((&seen["comment"], &seen["awayFrom"]), (&"rack work".into(), &"zone us/us-a".into()));
+    assert_eq!((as_told(hub.admin, "hub.json"), as_told(east.admin, "agent.json")), (17, 11));
 
     // It is extended, and ended, everywhere.
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts/zone-us-a/extend?for=2h");
@@ -186,9 +257,48 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
     }
 }
 
+/// The Python packages of Schemathesis, or `None` after saying that the test was skipped.
+fn schemathesis(test: &str) -> Option<PathBuf> {
+    let fetched = || support::workspace().join(".tools/schemathesis-4.32.5");
+    let folder = std::env::var_os("TIDEGATE_SCHEMATHESIS").map_or_else(fetched, PathBuf::from);
+    if folder.join("schemathesis").is_dir() {
+        return Some(folder);
+    }
+    support::skipped(test, &format!("no Schemathesis at {} (set TIDEGATE_SCHEMATHESIS)", folder.display()));
+    None
+}
+
+/// Asks whatever the document allows, and holds each answer against it.
+fn asked_at_random(packages: &Path, address: SocketAddr, document: &str) {
+    let document = support::workspace().join("docs/api").join(document);
+    let ran = Command::new("python3")
+        .args(["-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"])
+        .arg(document)
+        .args(["--url", &format!("http://{address}"), "--phases", "fuzzing", "--no-color"])
+        .args(["--seed", "1", "--max-examples", "15", "--max-time", "25"])
+        // A cluster that is put out answers nothing more.
+        .args(["--exclude-path-regex", "/revoke$"])
+        .args(["--checks", "not_a_server_error,response_schema_conformance"])
+        .args(["--checks", "status_code_conformance,content_type_conformance"])
+        .env("PYTHONPATH", packages)
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn whatever_the_documents_allow_is_answered_as_they_say() {
+    let Some(packages) = schemathesis("whatever_the_documents_allow_is_answered_as_they_say") else { return };
+    let Fleet { hub, east, west: _west, _place } = fleet();
+    asked_at_random(&packages, hub.admin, "hub.json");
+    asked_at_random(&packages, east.admin, "agent.json");
+}
+
 #[test]
 fn what_was_told_stays_known_when_an_agent_is_gone_and_is_called_old() {
-    let Fleet { hub, east, west, .. } = fleet();
+    let Fleet { hub, east, west, _place } = fleet();
     wait_until("both clusters", || {
         let picture = json(hub.admin, "/api/v1/fleet");
         (picture["services"][0]["clusters"].as_array()?.len() == 2).then_some(())

@@ -182,15 +182,7 @@ impl Store {
 
     /// The newest audit records, the newest first.
     pub(crate) fn audited(&self, limit: usize) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(AUDIT)?;
-        let newest = table.iter()?.rev().take(limit);
-        newest
-            .map(|entry| {
-                let (number, record) = entry?;
-                Ok((number.value(), decode("audit", record.value())?))
-            })
-            .collect()
+        self.audited_before(None, limit)
     }
 
     /// The newest records with a lower number, the newest first.

@@ -428,6 +428,9 @@ pub struct Event {
     pub kind: String,
     /// The service that it is about; absent for a place or a cluster.
     pub service: Option<ServiceName>,
+    /// The pool that it is about, and the phase that it is in since; absent where it is about no pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<(Place, Phase)>,
     /// What, and why.
     pub text: String,
 }

@@ -129,8 +129,7 @@ impl Told {
         gateways: BTreeMap<String, proto::Gateway>,
         decisions: &[Record],
     ) -> Option<proto::Status> {
-        // Copying 10,000 services is what it costs, once a second.
-        let measured = self.rates.look(report.counts.clone(), report.at).clone();
+        let measured = self.rates.look(&report.counts, report.at).clone();
         let pools: BTreeMap<_, _> =
             report.pools.iter().take(MAX_POOLS).map(|it| pool(it, report, &measured)).collect();
         let plans: BTreeMap<_, _> = report.plans.iter().map(PlanOf::told).collect();
@@ -334,7 +333,7 @@ mod tests {
             force: false,
             refused: Vec::new(),
         };
-        let report = |seconds, remaining_ms, rtt, entered| Report {
+        let report = |seconds: u64, remaining_ms, rtt, entered| Report {
             at: Time::from_millis(seconds * 1000),
             region: Some("us".parse().unwrap()),
             peers: vec![("west".parse().unwrap(), "Reachable", Some(Duration::from_micros(rtt)))],

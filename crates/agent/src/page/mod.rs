@@ -33,7 +33,7 @@ use tidegate_web::{
     Action, Loss, ShiftAsked, Source, Trouble, Visitor,
     compose::{Risks, foresight, merged, risks, shifted},
     model::{
-        AuditFacts, Done, DrillFacts, DrillsFacts, Event, Fleet, Foresight, PolicyFacts, RolloutFacts,
+        AuditFacts, Done, DrillFacts, DrillsFacts, Event, Fleet, Foresight, Place, PolicyFacts, RolloutFacts,
         ServiceFacts,
     },
 };
@@ -232,12 +232,15 @@ fn now_ms() -> u64 {
 }
 
 fn event(cluster: &ClusterName, record: &Record) -> Event {
+    let of_pool = record.zone.clone().zip(record.phase).filter(|_| record.kind == "poolChanged");
+    let place = |zone| Place { cluster: cluster.clone(), zone: Some(zone) };
     Event {
         at_ms: record.unix_micros / 1000,
         cluster: cluster.clone(),
         seq: record.seq,
         kind: record.kind.to_owned(),
         service: record.service.clone(),
+        pool: of_pool.map(|(zone, phase)| (place(zone), phase)),
         text: record.line(),
     }
 }

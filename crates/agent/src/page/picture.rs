@@ -27,7 +27,15 @@ pub(super) struct Picture {
 
 /// Whether two pictures show anything else than the passing of time.
 pub(super) fn differs(old: &Fleet, new: &Fleet) -> bool {
-    let still = Fleet { version: old.version, at_ms: old.at_ms, ..new.clone() };
+    let mut still = Fleet { version: old.version, at_ms: old.at_ms, ..new.clone() };
+    for (was, is) in old.regions.iter().zip(&mut still.regions) {
+        for (was, is) in was.clusters.iter().zip(&mut is.clusters) {
+            // Whoever is heard is heard all the time.
+            if was.state == is.state && is.heard_at_ms.is_some() {
+                is.heard_at_ms = was.heard_at_ms;
+            }
+        }
+    }
     *old != still
 }
 
@@ -55,7 +63,7 @@ impl Picture {
         now_ms: u64,
     ) -> Fleet {
         self.version += 1;
-        let measured = self.rates.look(report.counts.clone(), report.at).clone();
+        let measured = self.rates.look(&report.counts, report.at).clone();
         self.capacity = report.capacity.clone();
         for (key, capacity) in &mut self.capacity {
             capacity.load = measured.pools.get(key).map(|rate| capacity::load(capacity, *rate));

@@ -140,6 +140,8 @@ impl Page {
                 seq: it.seq,
                 kind: it.kind,
                 service: it.service.and_then(|it| it.parse().ok()),
+                // What was told for a record does not say it apart from the text.
+                pool: None,
                 text: it.text,
             })
         };
