@@ -153,6 +153,6 @@ mod tests {
         let mut found = Vec::new();
         fields(&serde_json::to_value(Policy::default()).unwrap(), "", &mut found);
         let hold = found.iter().find(|it| it.field == "failback.holdDown").unwrap();
-        assert_eq!((hold.value.as_str(), hold.from.as_str()), ("10m", "default"), "{found:#?}");
+        assert_eq!((hold.value.as_str(), hold.from.as_str()), ("30s", "default"), "{found:#?}");
     }
 }
