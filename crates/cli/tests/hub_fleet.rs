@@ -230,7 +230,7 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
         shifts.into_iter().find(|it| it["clusters"].as_array().is_some_and(|it| it.len() == 2))
     });
     assert_eq!((&seen["comment"], &seen["awayFrom"]), (&"rack work".into(), &"zone us/us-a".into()));
-    assert_eq!((as_told(hub.admin, "hub.json"), as_told(east.admin, "agent.json")), (17, 11));
+    assert_eq!((as_told(hub.admin, "hub.json"), as_told(east.admin, "agent.json")), (17, 10));
 
     // It is extended, and ended, everywhere.
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts/zone-us-a/extend?for=2h");

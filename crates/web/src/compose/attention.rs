@@ -22,7 +22,7 @@ fn say(severity: Severity, text: String, link: &str) -> Attention {
 }
 
 fn percent(permille: u32) -> String {
-    if permille % 10 == 0 {
+    if permille.is_multiple_of(10) {
         format!("{} %", permille / 10)
     } else {
         format!("{}.{} %", permille / 10, permille % 10)
