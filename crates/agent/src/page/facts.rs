@@ -15,14 +15,14 @@ use tidegate_web::{
 const MAX_FIELDS: usize = 200;
 
 pub(super) fn service(
-    of: Explanation,
+    of: &Explanation,
     timeline: Vec<Event>,
     picture: &Picture,
     fleet: &Fleet,
     now_ms: u64,
 ) -> ServiceFacts {
     let row = fleet.services.iter().find(|it| it.name == of.service).cloned();
-    let mut row = row.unwrap_or_else(|| unseen(&of));
+    let mut row = row.unwrap_or_else(|| unseen(of));
     row.changed_at_ms = timeline.first().map(|it| it.at_ms).or(row.changed_at_ms);
     let pool = |it: &PoolView| PoolFacts {
         capacity: picture
@@ -37,7 +37,7 @@ pub(super) fn service(
     ServiceFacts {
         row,
         pools: of.pools.iter().map(pool).collect(),
-        plans: of.plans.iter().map(|it| plan(it, &of)).collect(),
+        plans: of.plans.iter().map(|it| plan(it, of)).collect(),
         timeline,
         policy,
         told_by: vec![(of.cluster.clone(), now_ms)],

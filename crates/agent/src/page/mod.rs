@@ -257,7 +257,7 @@ impl Source for Page {
         let (records, _) = self.shared.timeline.newest(0, MAX_EVENTS, |it| it.service.as_ref() == Some(name));
         let timeline = records.iter().rev().map(|it| event(&self.cluster, it)).collect();
         let picture = self.picture();
-        Ok(facts::service(*explanation, timeline, &picture, &self.newest.borrow(), now_ms()))
+        Ok(facts::service(&explanation, timeline, &picture, &self.newest.borrow(), now_ms()))
     }
 
     async fn timeline(&self, before_ms: Option<u64>, limit: usize) -> Result<Vec<Event>, Trouble> {

@@ -30,6 +30,7 @@ const MAX_RUNS: usize = 40;
 /// Records of the audit log in one answer.
 const MAX_AUDIT: usize = 1000;
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 pub(super) fn store(error: StoreError) -> Trouble {
     Trouble::Unavailable(error.to_string())
 }

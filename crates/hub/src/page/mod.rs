@@ -201,7 +201,7 @@ impl Source for Page {
     }
 
     async fn drills(&self) -> Result<DrillsFacts, Trouble> {
-        self.work(|office| history::drills(office)).await
+        self.work(history::drills).await
     }
 
     async fn report(&self, id: &str) -> Result<String, Trouble> {
