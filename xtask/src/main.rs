@@ -25,6 +25,7 @@ mod licence;
 mod metadata;
 mod packages;
 mod progress;
+mod schemathesis;
 mod setup;
 mod soak;
 mod table;

@@ -6,7 +6,7 @@
 use crate::{
     charts,
     command::{cargo, watch},
-    envoy, grpcio, metadata,
+    envoy, grpcio, metadata, schemathesis,
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -52,11 +52,13 @@ pub(crate) fn run(root: &Path, envoy: &Path, args: &[String]) -> Result<Totals> 
     prepare(&skips)?;
     let oldest = or_skip("the oldest supported Envoy", envoy::oldest(root))?;
     let grpcio = or_skip("the gRPC client", grpcio::find(root))?;
+    let schemathesis = or_skip("Schemathesis", schemathesis::find(root))?;
     let helm = or_skip("Helm", charts::helm(root))?;
     let hadolint = or_skip("hadolint", charts::hadolint(root))?;
     let found = [
         (envoy::OLDEST_VARIABLE, &oldest),
         (grpcio::VARIABLE, &grpcio),
+        (schemathesis::VARIABLE, &schemathesis),
         (charts::HELM, &helm),
         (charts::HADOLINT, &hadolint),
     ];

@@ -8,6 +8,7 @@
 //!   an action that this agent had heard of. So who acts on what he sees wins, however wrong clocks are; of two that did
 //!   not know of each other the later by their clocks, then the greater name.
 //! - **Expiry** travels as the time that remains, and is counted by each agent's monotonic clock.
+//! - **An extension** is an action as well: the same shift with another end.
 //! - **A drill's** action counts only where no operator's is in force or newer.
 //! - **What ended is remembered** for [`MAX_SHIFT`], as long as a shift may last: no agent that was cut off brings it back.
 
@@ -50,6 +51,9 @@ pub struct Action {
     /// not been asked anew.
     #[serde(default)]
     pub declared: Option<u64>,
+    /// Whether an operator said anew how long it lasts: a time of day in its manifest counts no more.
+    #[serde(default)]
+    pub extended: bool,
 }
 
 type Key = (ShiftTarget, ShiftedBy);
@@ -239,7 +243,14 @@ mod tests {
             comment: "x".to_owned(),
             force: false,
         });
-        Action { target, by, stamp: Stamp { time_ms, origin: origin.into() }, shift, declared: None }
+        Action {
+            target,
+            by,
+            stamp: Stamp { time_ms, origin: origin.into() },
+            shift,
+            declared: None,
+            extended: false,
+        }
     }
 
     const OPERATOR: ShiftedBy = ShiftedBy::Operator;

@@ -10,7 +10,7 @@ use crate::{
     drills::{DrillQuery, DrillView, Fault, Refusal},
     hub::Report,
     metrics, otlp,
-    shifts::{ShiftQuery, ShiftView},
+    shifts::{NotExtended, ShiftQuery, ShiftView},
     teller::Telling,
     timeline::{Record, Timeline},
     traffic::TrafficView,
@@ -18,12 +18,12 @@ use crate::{
 };
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use services::Foresight;
 use std::{sync::Arc, time::Duration};
 use tidegate_engine::{Asked, Clients, Engine, FleetState, Foresight as Foreseen, Shift, Target, foresee};
@@ -68,8 +68,8 @@ pub(crate) enum Ask {
     EndDrill(String, String, oneshot::Sender<bool>),
     /// What would be, if traffic were moved away: the shift, and a copy of the engine to begin it in.
     WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<(Shift, Engine, Time)>, String>>),
-    /// A shift lasts so long from now on. What comes back is the shift in force, or why it is as it was.
-    ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, String>>),
+    /// Let a shift last so long from now. What comes back is the shift, or why it does not.
+    ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, NotExtended>>),
     /// End a shift. What comes back is whether there was one of that name.
     EndShift(String, oneshot::Sender<bool>),
 }
@@ -146,6 +146,18 @@ impl IntoResponse for Failure {
     }
 }
 
+/// The query of a request. One that cannot be read is told of like any other mistake.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Fields<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let unread = |error: QueryRejection| Failure::Error(StatusCode::BAD_REQUEST, error.body_text());
+        Query::try_from_uri(&parts.uri).map(|Query(it)| Self(it)).map_err(unread)
+    }
+}
+
 async fn ask<T>(shared: &Shared, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
     let busy = || {
         Failure::Error(
@@ -214,7 +226,7 @@ struct After {
     after: u64,
 }
 
-async fn decisions(State(shared): State<Shared>, Query(query): Query<After>) -> Json<Vec<Record>> {
+async fn decisions(State(shared): State<Shared>, Fields(query): Fields<After>) -> Json<Vec<Record>> {
     Json(shared.timeline.after(query.after, PAGE))
 }
 
@@ -234,7 +246,7 @@ struct ContingencyQuery {
 /// What if: as far as this cluster's agent sees the fleet, which is its own callers and every pool that they can use.
 async fn contingency(
     State(shared): State<Shared>,
-    Query(query): Query<ContingencyQuery>,
+    Fields(query): Fields<ContingencyQuery>,
 ) -> Result<Json<Foreseen>, Failure> {
     let unready = || {
         Failure::Error(
@@ -271,7 +283,7 @@ struct ReleaseQuery {
 async fn release(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<ReleaseQuery>,
+    Fields(query): Fields<ReleaseQuery>,
 ) -> Result<&'static str, Failure> {
     let bad = |error: String| Failure::Error(StatusCode::BAD_REQUEST, error);
     let service: ServiceName = query.service.parse().map_err(|error| bad(format!("{error}")))?;

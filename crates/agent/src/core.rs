@@ -151,6 +151,8 @@ pub enum Input {
     },
     /// Somebody moves traffic away: an operator or a drill, at this agent.
     Shift(Shift),
+    /// Somebody lets the shifts of this name last so long from now, at this agent.
+    ExtendShift(String, Duration),
     /// Somebody ends the shifts of this name, at this agent.
     EndShift(String),
     /// What was done about shifts elsewhere.
@@ -344,7 +346,11 @@ impl Core {
             Input::InFlight { gateway, zone, flows } => self.draining.report(&gateway, &zone, &flows, now),
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::Replica { replica, said } => self.hear_replica(&replica, said, now, &mut output),
-            Input::WallClock(_) | Input::Shift(_) | Input::EndShift(_) | Input::Actions(_) => {
+            Input::WallClock(_)
+            | Input::Shift(_)
+            | Input::ExtendShift(..)
+            | Input::EndShift(_)
+            | Input::Actions(_) => {
                 self.handle_shift(input, now, &mut output);
             }
             Input::Drill(_) | Input::EndDrill { .. } => self.handle_drill(input, now, &mut output),

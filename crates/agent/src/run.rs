@@ -11,6 +11,7 @@ use crate::{
     meter::Meter,
     names::{Hosts, HostsError, Names},
     otlp,
+    page::{self, Page},
     passive::reports::Ended,
     pushes::Pushes,
     replicas::Telling,
@@ -280,7 +281,10 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         spans,
         foresight,
     };
-    let router = admin::router(shared);
+    let page = member.as_ref().map(|member| Arc::clone(&member.page));
+    let page = page.unwrap_or_else(|| Page::new(shared.clone(), cluster.clone()));
+    tasks.spawn(Arc::clone(&page).follow(stop.clone()));
+    let router = page::mount(admin::router(shared), page);
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
         tasks.spawn(door.serve(router.clone(), stop.clone()));

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 use tidegate_engine::{Contingency, Fate, Location, MAX_SHIFT, Outlook, Shift, ShiftTarget, ShiftedBy};
 use tidegate_model::{ClusterName, Locality, Region, ServiceName, Zone};
+use tidegate_web::{Loss, ShiftAsked};
 
 /// The longest comment.
 const MAX_COMMENT: usize = 512;
@@ -53,6 +54,42 @@ pub struct ShiftView {
     pub refused: Vec<ServiceName>,
 }
 
+/// How long a shift is to last from now: the fields of `POST /api/v1/shifts/NAME/extend`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExtendQuery {
+    r#for: Option<String>,
+}
+
+impl ExtendQuery {
+    /// The time that is asked for, or what is wrong with it.
+    pub(crate) fn lasts(&self) -> Result<Duration, String> {
+        lasts(self.r#for.as_deref())
+    }
+}
+
+/// Why a shift does not last longer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotExtended {
+    /// There is none.
+    #[error("no shift {0:?} is in force; GET /api/v1/shifts lists them")]
+    Unknown(String),
+    /// It ends with its drill.
+    #[error("the shift {0:?} is a drill's and ends with it; begin one of your own")]
+    Drill(String),
+    /// Shorter is no extension.
+    #[error("it lasts longer than that already, {}; to end it sooner, begin it anew", tidegate_api::duration_text(Duration::from_secs(.0.as_secs())))]
+    Longer(Duration),
+}
+
+/// How long a shift lasts, as it was typed.
+fn lasts(text: Option<&str>) -> Result<Duration, String> {
+    let text = text.ok_or("say how long: for=30m, at most 72 hours")?;
+    tidegate_api::parse_duration(text)
+        .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
+        .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {text:?}"))
+}
+
 impl From<Shift> for ShiftView {
     fn from(shift: Shift) -> Self {
         let Shift { name, target, percent, remaining, by, comment, force } = shift;
@@ -80,6 +117,27 @@ impl ShiftQuery {
         self.service.as_deref()
     }
 
+    /// What a visitor of the page asks for.
+    pub(crate) fn of(asked: &ShiftAsked) -> Self {
+        let mut query = Self {
+            service: asked.service.as_ref().map(ToString::to_string),
+            percent: Some(asked.percent),
+            r#for: Some(tidegate_api::duration_text(asked.lasts)),
+            comment: Some(asked.comment.clone()),
+            force: asked.force,
+            ..Self::default()
+        };
+        match &asked.from {
+            Loss::Zone(region, zone) => {
+                query.region = region.as_ref().map(ToString::to_string);
+                query.zone = Some(zone.to_string());
+            }
+            Loss::Cluster(cluster) => query.cluster = Some(cluster.to_string()),
+            Loss::Region(region) => query.region = Some(region.to_string()),
+        }
+        query
+    }
+
     /// The namespace that it is limited to; `None` for a whole place.
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.service.as_deref().map(|it| it.split_once('/').map_or(it, |(namespace, _)| namespace))
@@ -93,7 +151,7 @@ impl ShiftQuery {
         if !(1..=100).contains(&percent) {
             return Err(format!("percent is 1 to 100, not {percent}"));
         }
-        let remaining = duration(lasts.as_deref())?;
+        let remaining = self::lasts(lasts.as_deref())?;
         let comment = comment.unwrap_or_default();
         if comment.trim().is_empty() || comment.chars().count() > MAX_COMMENT {
             return Err(format!("say why: comment is a text of 1 to {MAX_COMMENT} characters"));
@@ -123,49 +181,6 @@ impl ShiftQuery {
             self.service.as_deref().map(str::parse).transpose().map_err(said)?;
         Ok(ShiftTarget { location, service })
     }
-}
-
-fn duration(lasts: Option<&str>) -> Result<Duration, String> {
-    let lasts = lasts.ok_or("say how long: for=30m, at most 72 hours")?;
-    tidegate_api::parse_duration(lasts)
-        .filter(|it| (Duration::from_secs(1)..=MAX_SHIFT).contains(it))
-        .ok_or_else(|| format!("for is a duration from 1s to 72h, as 30m or 1h30m, not {lasts:?}"))
-}
-
-/// How much longer a shift is to last: the field of `POST /api/v1/shifts/NAME`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExtendQuery {
-    r#for: Option<String>,
-}
-
-impl ExtendQuery {
-    /// From now on.
-    pub(crate) fn lasts(&self) -> Result<Duration, String> {
-        duration(self.r#for.as_deref())
-    }
-}
-
-/// The shift that lasts as long from now on as is asked for, or why it cannot.
-pub(crate) fn extended(shift: Shift, lasts: Duration, declared_end: bool) -> Result<Shift, String> {
-    let Shift { name, remaining, by, .. } = &shift;
-    if *by == ShiftedBy::Drill {
-        return Err(format!(
-            "{name} is of a drill, which ends it by itself\n  hint: a shift of your own outranks it: tidegate shift away"
-        ));
-    }
-    if declared_end {
-        return Err(format!(
-            "{name} is declared with a time of day\n  hint: change expiresAt of the TrafficShift where it is written"
-        ));
-    }
-    if lasts < *remaining {
-        let left = tidegate_api::duration_text(Duration::from_secs(remaining.as_secs()));
-        return Err(format!(
-            "{name} lasts {left} anyway, which is longer\n  hint: to bring traffic back earlier: tidegate shift end {name}"
-        ));
-    }
-    Ok(Shift { remaining: lasts, ..shift })
 }
 
 /// What a shift would do: the answer of `GET /api/v1/shift-preview`.

@@ -138,7 +138,7 @@ impl Teller {
             news |= self.settled.look(now, have_all);
             if let Some(report) = &report {
                 let since_1970 = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let look = self.shifts.look(since_1970.as_secs(), &report.shifts);
+                let look = self.shifts.look(since_1970.as_secs(), &report.declared);
                 news |= look.news;
                 look.turned
                     .iter()

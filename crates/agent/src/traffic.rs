@@ -12,6 +12,8 @@ use tidegate_xds::{LoadReport, NodeLocality};
 
 /// Targets of services that are counted; more are left out, so that memory is bounded.
 const MAX_FLOWS: usize = 100_000;
+/// Ways from a zone to a place that are counted; more are left out.
+const MAX_PLACES: usize = 10_000;
 /// Pools that are shown: those that get most.
 const MAX_POOLS: usize = 500;
 
@@ -20,6 +22,19 @@ const MAX_POOLS: usize = 500;
 pub(crate) struct Traffic {
     flows: BTreeMap<ServiceName, BTreeMap<Target, Flow>>,
     len: usize,
+    /// What entered in each zone, all services together: tries, and those that failed.
+    entered: BTreeMap<(Zone, Target), (u64, u64)>,
+}
+
+/// All that was counted since the start, for whoever makes rates of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// By where it entered and where it went: tries, and those that failed.
+    pub(crate) flows: BTreeMap<(Zone, Target), (u64, u64)>,
+    /// What entered, by service: tries, and those that failed.
+    pub(crate) services: BTreeMap<ServiceName, (u64, u64)>,
+    /// What the own pools got whose capacity is declared: tries, and requests in progress times how long, in microseconds.
+    pub(crate) pools: BTreeMap<(ServiceName, Zone), (u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,6 +109,7 @@ pub(crate) fn target(locality: &NodeLocality) -> Option<Target> {
 impl Traffic {
     /// Takes in a report that came at `unix_micros`; `enters`: clients send to that gateway.
     pub(crate) fn add(&mut self, report: &LoadReport, enters: bool, unix_micros: u64) {
+        let entrance: Option<Zone> = report.node.locality.zone.parse().ok().filter(|_| enters);
         for cluster in &report.clusters {
             let idle = |counts: &tidegate_xds::RequestCounts| counts.issued == 0 && counts.in_progress == 0;
             if cluster.localities.iter().all(|it| idle(&it.counts) && it.counts.error == 0) {
@@ -102,6 +118,9 @@ impl Traffic {
             let Ok(service) = cluster.cluster.parse::<ServiceName>() else { continue };
             for locality in &cluster.localities {
                 let (Some(target), counts) = (target(&locality.locality), locality.counts) else { continue };
+                if let Some(zone) = &entrance {
+                    self.enter(zone, &target, (counts.issued, counts.error));
+                }
                 let Some(flow) = self.flow(&service, target) else { continue };
                 flow.got += counts.issued;
                 let running = u32::try_from(counts.in_progress).unwrap_or(u32::MAX);
@@ -127,6 +146,32 @@ impl Traffic {
             self.flows.insert(service.clone(), BTreeMap::new());
         }
         self.flows.get_mut(service).map(|flows| flows.entry(target).or_default())
+    }
+
+    fn enter(&mut self, zone: &Zone, target: &Target, (tries, failed): (u64, u64)) {
+        let key = (zone.clone(), target.clone());
+        if self.entered.len() < MAX_PLACES || self.entered.contains_key(&key) {
+            let sum = self.entered.entry(key).or_default();
+            *sum = (sum.0 + tries, sum.1 + failed);
+        }
+    }
+
+    /// All that was counted since the start.
+    pub(crate) fn counts(&self, engine: Option<&Engine>) -> Counts {
+        let mut counts = Counts { flows: self.entered.clone(), ..Counts::default() };
+        for (service, flows) in &self.flows {
+            let sum = |of: fn(&Flow) -> u64| flows.values().map(of).sum::<u64>();
+            counts.services.insert(service.clone(), (sum(|it| it.entered), sum(|it| it.failed)));
+            let declared = engine.and_then(|engine| engine.policy(service)?.capacity.as_ref());
+            if declared.is_some() {
+                for (target, flow) in flows {
+                    if let Target::Zone(zone) = target {
+                        counts.pools.insert((service.clone(), zone.clone()), (flow.got, micros(flow.busy)));
+                    }
+                }
+            }
+        }
+        counts
     }
 
     /// What is known of one service, or of all.

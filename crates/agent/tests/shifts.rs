@@ -147,6 +147,36 @@ fn a_shift_at_one_agent_is_one_at_all_and_any_of_them_ends_it() {
 }
 
 #[test]
+fn an_extension_is_news_to_all_and_never_makes_a_shift_shorter() {
+    let (mut east, mut west) = pair();
+    east.away("a", 600, 10);
+    join(&mut east, &mut west, 20);
+    let extend = |seconds| Input::ExtendShift("zone-a".to_owned(), Duration::from_secs(seconds));
+    west.does(extend(1000), 40);
+    assert_eq!(west.shifts(40), [("zone-a".to_owned(), "by east".to_owned(), 1000)]);
+    join(&mut west, &mut east, 50);
+    assert_eq!(east.shifts(50), [("zone-a".to_owned(), "by east".to_owned(), 990)]);
+    east.does(extend(10), 60);
+    assert_eq!(east.shifts(60)[0].2, 980);
+    east.does(Input::EndShift("zone-a".to_owned()), 70);
+    east.does(extend(1000), 71);
+    join(&mut west, &mut east, 72);
+    assert_eq!((east.shifts(72), west.shifts(72)), (vec![], vec![]), "what ended is not extended");
+}
+
+#[test]
+fn a_declared_end_does_not_shorten_what_an_operator_extended() {
+    // East's clock says 1600 s at the start: the shift ends at 600 s.
+    let until = "awayFrom: {zone: b}, expiresAt: 1970-01-01T00:36:40Z";
+    let mut east = One::new("east", 1, 1600, None, until, 0);
+    assert_eq!(east.shifts(0), [("shop/s".to_owned(), "x".to_owned(), 600)]);
+    east.does(Input::ExtendShift("shop/s".to_owned(), Duration::from_secs(5000)), 100);
+    let saved = east.core.save(at(200));
+    let mut again = One::new("east", 2, 2300, saved, until, 0);
+    assert_eq!(again.shifts(0), [("shop/s".to_owned(), "x".to_owned(), 4900)]);
+}
+
+#[test]
 fn a_partition_heals_to_the_same_shifts() {
     let (mut east, mut west) = pair();
     east.away("a", 3600, 10);

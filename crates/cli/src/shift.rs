@@ -103,7 +103,7 @@ pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
         Command::List(args) => list(&args.door, args.form).await?,
         Command::Extend(args) => {
             let (name, lasts) = (admin::encoded(&args.name), admin::encoded(&args.lasts));
-            let view: ShiftView = args.door.ask(&format!("/api/v1/shifts/{name}?for={lasts}")).await?;
+            let view: ShiftView = args.door.ask(&format!("/api/v1/shifts/{name}/extend?for={lasts}")).await?;
             say!(
                 "{} lasts {} from now on; end it with: tidegate shift end {}",
                 view.name,

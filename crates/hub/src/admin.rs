@@ -15,12 +15,12 @@ use crate::{
 use axum::{
     Extension, Json, Router,
     body::Bytes,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{sync::Arc, time::Duration};
 use tidegate_link::{
     access::{Caller, Role},
@@ -91,6 +91,18 @@ impl From<HubError> for Failure {
             }
             other => Self(StatusCode::INTERNAL_SERVER_ERROR, other.to_string()),
         }
+    }
+}
+
+/// The query of a request. One that cannot be read is told of like any other mistake.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Fields<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let unread = |error: QueryRejection| Failure(StatusCode::BAD_REQUEST, error.body_text());
+        Query::try_from_uri(&parts.uri).map(|Query(it)| Self(it)).map_err(unread)
     }
 }
 
@@ -207,9 +219,8 @@ struct TokenQuery {
 async fn token(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<TokenQuery>, QueryRejection>,
+    Fields(query): Fields<TokenQuery>,
 ) -> Result<Json<TokenView>, Failure> {
-    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let made = work(shared, move |office| {
         Ok(office.make_token(&query.cluster, Duration::from_secs(query.ttl_s), &caller.name)?)
     });
@@ -228,10 +239,8 @@ async fn revoke(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(cluster): Path<String>,
-    query: Result<Query<RevokeQuery>, QueryRejection>,
+    Fields(RevokeQuery { gateways }): Fields<RevokeQuery>,
 ) -> Result<Json<DoneView>, Failure> {
-    let Query(RevokeQuery { gateways }) =
-        query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let cluster: ClusterName =
         cluster.parse().map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("{error}")))?;
     let name = cluster.clone();
@@ -279,9 +288,8 @@ struct RollbackQuery {
 async fn roll_back(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<RollbackQuery>, QueryRejection>,
+    Fields(query): Fields<RollbackQuery>,
 ) -> Result<Json<DoneView>, Failure> {
-    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let done = work(shared, move |office| office.roll_back(query.to.as_deref(), &caller.name));
     let (former, sequence) = done.await?;
     let done = format!("policy {former} is handed out to all clusters again, as policy {sequence}");
@@ -322,7 +330,7 @@ const fn page() -> usize {
 
 async fn audit(
     State(shared): State<Shared>,
-    Query(query): Query<AuditQuery>,
+    Fields(query): Fields<AuditQuery>,
 ) -> Result<Json<Vec<AuditView>>, Failure> {
     work(shared, move |office| Ok(office.audit_view(query.limit.min(PAGE))?)).await.map(Json)
 }
@@ -347,9 +355,8 @@ impl GiveQuery {
 async fn give(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<GiveQuery>, QueryRejection>,
+    Fields(query): Fields<GiveQuery>,
 ) -> Result<Json<TokenView>, Failure> {
-    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let ttl_s = query.ttl_s;
     let made = work(shared, move |office| office.give(&query.asked(), &caller.name));
     Ok(Json(TokenView { token: made.await?.reveal(), ttl_s }))
@@ -359,10 +366,9 @@ async fn give(
 async fn certify(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<GiveQuery>, QueryRejection>,
+    Fields(query): Fields<GiveQuery>,
     request: Bytes,
 ) -> Result<Json<CertificateView>, Failure> {
-    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let made = work(shared, move |office| office.certify(&query.asked(), &request, &caller.name));
     Ok(Json(CertificateView { certificate: to_pem(&made.await?) }))
 }

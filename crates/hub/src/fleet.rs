@@ -9,6 +9,7 @@ use crate::view::{
 };
 use crate::{
     condition::{Condition, MAX_NAMES, PoolState},
+    facts::Facts,
     knowledge::{Decisions, Plans},
     waves::Seen,
 };
@@ -18,6 +19,7 @@ use std::{
 };
 use tidegate_link::hub::proto;
 use tidegate_model::ClusterName;
+use tidegate_web::{compose::ClusterTold, model::ClusterState};
 
 /// The most agents of one cluster at a time.
 pub(crate) const MAX_SESSIONS: usize = 8;
@@ -41,6 +43,8 @@ pub(crate) enum Excess {
     Gateways,
     #[error("a cluster tells of so many plans, or of one with so many targets, that something is wrong")]
     Plans,
+    #[error("a cluster tells of more flows or rates than there can be")]
+    Rates,
     #[error("a text is longer than {MAX_TEXT} bytes")]
     Text,
     #[error("a pool without a name")]
@@ -64,6 +68,8 @@ struct Session {
     answered: bool,
     /// Of the pools as they are, once somebody asked.
     condition: Option<Condition>,
+    /// What the page shows of it.
+    facts: Facts,
 }
 
 #[derive(Debug)]
@@ -100,6 +106,8 @@ impl Session {
 pub(crate) struct Fleet {
     clusters: BTreeMap<ClusterName, BTreeMap<u64, Session>>,
     decisions: BTreeMap<ClusterName, Decisions>,
+    /// Grows with everything that a page shows of it, but for its age.
+    revision: u64,
 }
 
 impl Fleet {
@@ -130,13 +138,16 @@ impl Fleet {
             told: false,
             answered: held == 0,
             condition: None,
+            facts: Facts::default(),
         };
+        self.revision += 1;
         sessions.insert(boot, session);
         Ok(())
     }
 
     /// Its stream has ended. What it said stays, as the last that is known.
     pub(crate) fn disconnected(&mut self, cluster: &ClusterName, boot: u64) {
+        self.revision += 1;
         if let Some(session) = self.session(cluster, boot) {
             session.connected = false;
         }
@@ -148,6 +159,7 @@ impl Fleet {
 
     /// Why it is given no policy, from now on; `None` when it is again.
     pub(crate) fn hold_back(&mut self, cluster: &ClusterName, boot: u64, why: Option<String>) {
+        self.revision += 1;
         if let Some(session) = self.session(cluster, boot) {
             session.held_back = why;
         }
@@ -161,6 +173,7 @@ impl Fleet {
         applied: &proto::Applied,
         now: Instant,
     ) {
+        self.revision += 1;
         let Some(session) = self.session(cluster, boot) else { return };
         session.heard = now;
         session.applied = applied.sequence;
@@ -178,7 +191,9 @@ impl Fleet {
         boot: u64,
         status: &proto::Status,
         now: Instant,
+        now_ms: u64,
     ) -> Result<(), Excess> {
+        self.revision += u64::from(*status != proto::Status::default());
         let Some(session) = self.session(cluster, boot) else { return Ok(()) };
         session.heard = now;
         session.told |= status.full;
@@ -209,6 +224,7 @@ impl Fleet {
             let state = GatewayState { connected: gateway.connected, applied: gateway.applied, refused };
             session.gateways.insert(gateway.node.clone(), state);
         }
+        session.facts.take(status, now_ms)?;
         if !status.decisions.is_empty() {
             self.decisions.entry(cluster.clone()).or_default().take(boot, &status.decisions)?;
         }
@@ -330,6 +346,34 @@ impl Fleet {
         speaker.map(Session::seen).unwrap_or_default()
     }
 
+    /// Grows with everything that a page shows, but for ages.
+    pub(crate) const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// One cluster for the page, at `now`, which is `now_ms` after 1970; `None` if it was not heard.
+    pub(crate) fn told(&mut self, cluster: &ClusterName, now: Instant, now_ms: u64) -> Option<ClusterTold> {
+        let sessions = self.clusters.get_mut(cluster)?.values_mut();
+        let session = sessions.min_by_key(|session| (!session.connected, session.applied))?;
+        let plans = &session.plans;
+        let summary = session.facts.summary(|| plans.views().0);
+        let rejected = session.rejected.iter().map(|it| (it.object.clone(), it.reason.clone()));
+        Some(ClusterTold {
+            name: cluster.clone(),
+            region: session.facts.region.clone(),
+            state: if session.connected { ClusterState::Live } else { ClusterState::Lost },
+            heard_at_ms: Some(now_ms.saturating_sub(age(session.heard, now))),
+            applied: session.applied,
+            held_back: session.held_back.clone(),
+            rejected: rejected.collect(),
+            gateways: session.facts.gateways.values().cloned().collect(),
+            peers: session.facts.peers.clone(),
+            flows: session.facts.flows(),
+            shifts: session.facts.shifts.clone(),
+            summary,
+        })
+    }
+
     /// The clusters that were heard.
     pub(crate) fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
         self.clusters.keys()
@@ -378,7 +422,7 @@ mod tests {
         let gateways = vec![gateway("g1", 2), gateway("g2", 1)];
         let pools = vec![pool("shop/web", "Serving"), pool("shop/api", "Out")];
         let full = proto::Status { full: true, gateways, pools, ..Default::default() };
-        fleet.status(&east, 7, &full, now).unwrap();
+        fleet.status(&east, 7, &full, now, 0).unwrap();
         let seen = state(&fleet, 2);
         assert_eq!((seen.gateways_applied, seen.gateways, seen.age_ms), (1, 2, Some(3000)));
         // A delta changes what it names only.
@@ -387,7 +431,7 @@ mod tests {
             removed_pools: vec![proto::PoolName { service: "shop/api".to_owned(), zone: "z".to_owned() }],
             ..Default::default()
         };
-        fleet.status(&east, 7, &delta, now).unwrap();
+        fleet.status(&east, 7, &delta, now, 0).unwrap();
         assert_eq!(state(&fleet, 2).gateways_applied, 2);
         let view = fleet.view(&east, now);
         assert_eq!((view.services, view.pools, view.pools_not_serving), (1, 1, 0));
@@ -412,9 +456,9 @@ mod tests {
         assert_eq!(fleet.connected(&east, 99, 5, None, now), Err(Excess::Sessions));
         let huge = "x".repeat(MAX_TEXT + 1);
         let status = proto::Status { pools: vec![pool(&huge, "Out")], ..Default::default() };
-        assert_eq!(fleet.status(&east, 1, &status, now), Err(Excess::Text));
+        assert_eq!(fleet.status(&east, 1, &status, now, 0), Err(Excess::Text));
         let pools = (0..=MAX_POOLS).map(|n| pool(&n.to_string(), "Out")).collect();
         let status = proto::Status { pools, ..Default::default() };
-        assert_eq!(fleet.status(&east, 1, &status, now), Err(Excess::Pools));
+        assert_eq!(fleet.status(&east, 1, &status, now, 0), Err(Excess::Pools));
     }
 }

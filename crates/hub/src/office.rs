@@ -14,6 +14,7 @@ use crate::{
     authority::{Keys, draw_serial},
     drills::{DrillRefusal, Drilling, ReportRefusal},
     fleet::Fleet,
+    lines::Lines,
     run::HubError,
     store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
@@ -131,6 +132,8 @@ pub(crate) struct Office {
     place: KeyPlace,
     keys: RwLock<Arc<Keys>>,
     fleet: Mutex<Fleet>,
+    /// The ways to the agents.
+    pub(crate) lines: Lines,
     /// The drills that it runs.
     pub(crate) drilling: Drilling,
     found: Mutex<Found>,
@@ -171,6 +174,7 @@ impl Office {
             place,
             keys: RwLock::new(Arc::new(keys)),
             fleet: Mutex::default(),
+            lines: Lines::default(),
             drilling: Drilling::default(),
             found: Mutex::default(),
             later: Mutex::default(),

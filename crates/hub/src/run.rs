@@ -7,6 +7,7 @@ use crate::{
     copy::{self, StateCopy},
     drills,
     office::{KeyPlace, NewToken, Office, OfficeError, Superseded, make_token, trust_domain},
+    page::{self, Page},
     server::Server,
     source::{PolicySource, Source},
     standby,
@@ -204,7 +205,10 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     });
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
-    let router = admin::router(Arc::clone(&office), reload, telling);
+    let page = Page::new(Arc::clone(&office));
+    tasks.spawn(Arc::clone(&page).follow(ended.clone()));
+    let router =
+        page::mount(admin::router(Arc::clone(&office), reload, telling).merge(page::admin::routes(page)));
     if let Some(address) = config.admin_tls {
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);

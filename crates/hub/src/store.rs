@@ -182,15 +182,23 @@ impl Store {
 
     /// The newest audit records, the newest first.
     pub(crate) fn audited(&self, limit: usize) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
+        self.audited_before(None, limit)
+    }
+
+    /// The newest records with a lower number, the newest first.
+    pub(crate) fn audited_before(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
         let transaction = self.database.begin_read()?;
         let table = transaction.open_table(AUDIT)?;
-        let newest = table.iter()?.rev().take(limit);
-        newest
-            .map(|entry| {
-                let (number, record) = entry?;
-                Ok((number.value(), decode("audit", record.value())?))
-            })
-            .collect()
+        let older = table.range(..before.unwrap_or(u64::MAX))?.rev().take(limit);
+        let read = |entry: Result<_, redb::StorageError>| {
+            let (number, record): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>) = entry?;
+            Ok((number.value(), decode("audit", record.value())?))
+        };
+        older.map(read).collect()
     }
 
     /// The sequence of the newest policy; 0 before the first.

@@ -1,8 +1,9 @@
 //! One agent's stream: policy out, status in.
 
 use crate::{
-    drills::Stream,
+    lines::Stream,
     office::{Office, Published, Recalled},
+    page,
 };
 use std::{
     cmp::Ordering,
@@ -62,7 +63,7 @@ impl Session {
             return self.refused(&out, "other_cluster", &why).await;
         }
         let boot = hello.boot_id;
-        let lines = &self.office.drilling.lines;
+        let lines = &self.office.lines;
         let (line, words) = lines.open(&self.cluster, boot, hello.drills);
         let ended = self.serve(&hello, (&line, words), &mut inbound, &out).await;
         lines.close(&self.cluster, boot, &line);
@@ -87,7 +88,7 @@ impl Session {
     async fn serve(
         &self,
         hello: &proto::Hello,
-        (line, mut words): (&Stream, mpsc::Receiver<proto::DrillWord>),
+        (line, mut words): (&Stream, mpsc::Receiver<proto::AgentWord>),
         inbound: &mut Streaming<FromAgent>,
         out: &Out,
     ) -> Result<(), Status> {
@@ -116,9 +117,9 @@ impl Session {
                     }
                     given = self.policy(given, published, !hello.parts, out).await?;
                 }
-                Some(word) = words.recv() => self.send(out, from_hub::What::DrillWord(word)).await?,
+                Some(word) = words.recv() => self.send(out, from_hub::What::AgentWord(word)).await?,
                 message = inbound.message() => match message {
-                    Ok(Some(FromAgent { what: Some(from_agent::What::DrillAnswer(answer)) })) => line.answered(answer),
+                    Ok(Some(FromAgent { what: Some(from_agent::What::AgentAnswer(answer)) })) => line.answered(answer),
                     Ok(Some(message)) => self.hear(hello.boot_id, message)?,
                     Ok(None) => return Ok(()),
                     // A broken connection, or more than is taken.
@@ -227,12 +228,13 @@ impl Session {
                 Ok(())
             }
             Some(from_agent::What::Status(status)) => {
-                let taken = self.office.fleet().status(&self.cluster, boot, &status, Instant::now());
+                let taken =
+                    self.office.fleet().status(&self.cluster, boot, &status, Instant::now(), page::now_ms());
                 taken.map_err(|excess| self.excess(&excess.to_string()))
             }
             Some(from_agent::What::Hello(_)) => Err(Status::invalid_argument("a hello comes once")),
             // An answer goes to whoever asked; what is of a later version is passed over.
-            Some(from_agent::What::DrillAnswer(_)) | None => Ok(()),
+            Some(from_agent::What::AgentAnswer(_)) | None => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@
 mod answer;
 mod assets;
 mod cache;
+pub mod compose;
 mod guard;
 mod live;
 pub mod model;

@@ -1,6 +1,6 @@
 //! Faults of drills at the admin address, and the same for the hub, which asks over its stream (`hub::drills`).
 
-use super::{Ask, Failure, Shared, ask};
+use super::{Ask, Failure, Fields, Shared, ask};
 use crate::{
     drills::{DrillQuery, DrillView, Refusal, headroom},
     shell::{unix_micros, wall_clock},
@@ -56,7 +56,7 @@ pub(super) struct TrafficQuery {
 pub(super) async fn traffic(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Query(TrafficQuery { service }): Query<TrafficQuery>,
+    Fields(TrafficQuery { service }): Fields<TrafficQuery>,
 ) -> Result<Json<TrafficView>, Failure> {
     let service = service.as_deref().map(named).transpose()?;
     caller.may_in(service.as_ref().map(ServiceName::namespace))?;
@@ -146,7 +146,7 @@ pub(super) async fn end(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(query): Query<EndQuery>,
+    Fields(query): Fields<EndQuery>,
 ) -> Result<&'static str, Failure> {
     let by = query.by.unwrap_or_else(|| "by a word at the admin address".to_owned());
     mend(&shared, &caller.name, id, by).await.map(|()| "ended\n")

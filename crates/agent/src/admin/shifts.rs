@@ -1,13 +1,13 @@
 //! Shifts at the admin address: what is in force, what one would do, begin, extend, end.
 
-use super::{Ask, Failure, Shared, ask};
+use super::{Ask, Failure, Fields, Shared, ask};
 use crate::{
     access,
-    shifts::{ExtendQuery, ShiftPreview, ShiftQuery, ShiftView},
+    shifts::{ExtendQuery, NotExtended, ShiftPreview, ShiftQuery, ShiftView},
 };
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Path, State},
     http::StatusCode,
 };
 use tidegate_engine::outlook;
@@ -27,18 +27,12 @@ pub(super) async fn list(
     Ok(Json(views))
 }
 
-fn asked(query: Result<Query<ShiftQuery>, QueryRejection>, caller: &Caller) -> Result<ShiftQuery, Failure> {
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
-    caller.may_in(query.namespace())?;
-    Ok(query)
-}
-
 pub(super) async fn begin(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<ShiftQuery>, QueryRejection>,
+    Fields(query): Fields<ShiftQuery>,
 ) -> Result<Json<ShiftView>, Failure> {
-    let query = asked(query, &caller)?;
+    caller.may_in(query.namespace())?;
     tracing::info!(who = caller.name, ?query, "a shift is asked for");
     let answer = ask(&shared, |answer| Ask::Shift(Box::new(query), answer)).await?;
     answer.map(Json).map_err(bad)
@@ -48,9 +42,9 @@ pub(super) async fn begin(
 pub(super) async fn preview(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<ShiftQuery>, QueryRejection>,
+    Fields(query): Fields<ShiftQuery>,
 ) -> Result<Json<ShiftPreview>, Failure> {
-    let query = asked(query, &caller)?;
+    caller.may_in(query.namespace())?;
     let only = query.service().map(str::to_owned);
     let copy = ask(&shared, |answer| Ask::WouldShift(Box::new(query), answer)).await?;
     let (shift, engine, now) = *copy.map_err(bad)?;
@@ -79,18 +73,27 @@ async fn may_touch(shared: &Shared, caller: &Caller, name: &str) -> Result<(), F
     Ok(caller.may_in(it.service.as_ref().map(ServiceName::namespace))?)
 }
 
+/// `NAME/extend`: a wildcard stands at the end of a route only.
 pub(super) async fn extend(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    query: Result<Query<ExtendQuery>, QueryRejection>,
+    Path(path): Path<String>,
+    Fields(query): Fields<ExtendQuery>,
 ) -> Result<Json<ShiftView>, Failure> {
-    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    let nothing = || bad(format!("POST /api/v1/shifts/{path} is nothing; POST .../NAME/extend is"));
+    let name = path.strip_suffix("/extend").ok_or_else(nothing)?;
     let lasts = query.lasts().map_err(bad)?;
-    may_touch(&shared, &caller, &name).await?;
-    tracing::info!(who = caller.name, shift = name, ?lasts, "a shift is to be extended");
-    let answer = ask(&shared, |answer| Ask::ExtendShift(name, lasts, answer)).await?;
-    answer.map(Json).map_err(bad)
+    may_touch(&shared, &caller, name).await?;
+    tracing::info!(who = caller.name, shift = name, ?lasts, "a shift is to last longer");
+    let refused = |error: NotExtended| {
+        let status = match &error {
+            NotExtended::Unknown(_) => StatusCode::NOT_FOUND,
+            NotExtended::Drill(_) | NotExtended::Longer(_) => StatusCode::CONFLICT,
+        };
+        Failure::Error(status, error.to_string())
+    };
+    let answer = ask(&shared, |answer| Ask::ExtendShift(name.to_owned(), lasts, answer)).await?;
+    answer.map(Json).map_err(refused)
 }
 
 pub(super) async fn end(

@@ -1,9 +1,12 @@
 //! Operators' actions about shifts, on their way to the engine: what is done here, and what is heard from elsewhere.
 
 use super::{Core, Output, Record};
-use crate::actions::{Action, Stamp};
-use std::{collections::BTreeSet, sync::Arc};
-use tidegate_engine::{Engine, Event, MAX_SHIFTS, Shift, ShiftTarget};
+use crate::{
+    actions::{Action, Stamp},
+    shifts::NotExtended,
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tidegate_engine::{Engine, Event, MAX_SHIFT, MAX_SHIFTS, Shift, ShiftTarget, ShiftedBy};
 use tidegate_model::Time;
 
 /// Actions in one input; an agent keeps no more.
@@ -22,7 +25,44 @@ impl Core {
         }
         let stamp = self.stamp(now);
         let (target, by) = (shift.target.clone(), shift.by);
-        self.act(Action { target, by, stamp, shift: Some(shift), declared: None }, now, output);
+        let action = Action { target, by, stamp, shift: Some(shift), declared: None, extended: false };
+        self.act(action, now, output);
+    }
+
+    /// Why a shift cannot last so long from now.
+    pub(crate) fn against_extension(
+        &self,
+        name: &str,
+        lasts: Duration,
+        now: Time,
+    ) -> Result<(), NotExtended> {
+        let in_force = self.actions.in_force(now);
+        let named: Vec<_> = in_force.values().filter(|shift| shift.name == name).collect();
+        match named.iter().find(|shift| shift.by == ShiftedBy::Operator) {
+            None if named.is_empty() => Err(NotExtended::Unknown(name.to_owned())),
+            None => Err(NotExtended::Drill(name.to_owned())),
+            Some(shift) if shift.remaining > lasts => Err(NotExtended::Longer(shift.remaining)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Somebody lets the operators' shifts of a name last so long from now, at this agent.
+    pub(super) fn extend_shifts(&mut self, name: &str, lasts: Duration, now: Time, output: &mut Output) {
+        let in_force = self.actions.in_force(now).into_values();
+        let named = in_force.filter(|it| it.name == name && it.by == ShiftedBy::Operator);
+        for shift in named.filter(|it| it.remaining <= lasts).collect::<Vec<_>>() {
+            let stamp = self.stamp(now);
+            let (target, by) = (shift.target.clone(), shift.by);
+            let shift = Some(Shift { remaining: lasts.min(MAX_SHIFT), ..shift });
+            self.act(Action { target, by, stamp, shift, declared: None, extended: true }, now, output);
+        }
+    }
+
+    /// Whether an operator said anew how long the shift of this name lasts.
+    pub(super) fn is_extended(&self, name: &str, now: Time) -> bool {
+        let in_force = self.actions.in_force(now);
+        let mut named = in_force.values().filter(|shift| shift.name == name);
+        named.any(|it| self.actions.get(&it.target, it.by).is_some_and(|known| known.extended))
     }
 
     /// Somebody ends the shifts of a name, at this agent.
@@ -30,7 +70,8 @@ impl Core {
         let named = self.actions.in_force(now).into_values().filter(|shift| shift.name == name);
         for Shift { target, by, .. } in named.collect::<Vec<_>>() {
             let stamp = self.stamp(now);
-            self.act(Action { target, by, stamp, shift: None, declared: None }, now, output);
+            let action = Action { target, by, stamp, shift: None, declared: None, extended: false };
+            self.act(action, now, output);
         }
     }
 
@@ -42,7 +83,8 @@ impl Core {
             return;
         }
         let stamp = if weak { Stamp::default() } else { self.stamp(now) };
-        self.act(Action { target, by, stamp, shift: Some(shift), declared: Some(number) }, now, output);
+        let declared = Some(number);
+        self.act(Action { target, by, stamp, shift: Some(shift), declared, extended: false }, now, output);
     }
 
     /// A shift in force lasts as long as its manifest says, read anew.
@@ -117,7 +159,8 @@ impl Core {
             let (target, by) = (shift.target.clone(), shift.by);
             if self.actions.get(&target, by).is_none() {
                 let stamp = Stamp { time_ms: 0, origin: Arc::clone(&self.origin) };
-                let action = Action { target, by, stamp, shift: Some(shift), declared: None };
+                let shift = Some(shift);
+                let action = Action { target, by, stamp, shift, declared: None, extended: false };
                 self.take_action(action, now, output);
             }
         }

@@ -39,11 +39,6 @@ impl Core {
         self.declared.keys().map(|name| (name.clone(), remaining.get(name).copied())).collect()
     }
 
-    /// Whether a manifest declares the shift of this name, and when it ends by a time of day.
-    pub(crate) fn ends_as_declared(&self, name: &str) -> bool {
-        self.declared.get(name).is_some_and(|it| matches!(it.expiry, ShiftExpiry::At(_)))
-    }
-
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
     #[must_use]
     pub fn at(mut self, boot: PeerBoot) -> Self {
@@ -55,6 +50,7 @@ impl Core {
         match input {
             Input::WallClock(since_1970) => self.set_wall_clock(since_1970, now),
             Input::Shift(shift) => self.start_shift(shift, now, output),
+            Input::ExtendShift(name, lasts) => self.extend_shifts(&name, lasts, now, output),
             Input::EndShift(name) => self.end_shifts(&name, now, output),
             Input::Actions(actions) => self.hear_actions(actions, now, output),
             _ => {}
@@ -74,7 +70,8 @@ impl Core {
         let weak = first && before.is_empty();
         for (name, shift) in declared {
             let same = before.get(&name) == Some(&shift);
-            let again = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
+            let anew = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
+            let again = anew && !self.is_extended(&name, now);
             if (!same || again) && !self.start_declared(&name, &shift, (same, weak), now, output) {
                 // Without a clock it cannot be judged; the next load tries again.
                 continue;

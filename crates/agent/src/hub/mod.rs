@@ -24,6 +24,7 @@ pub(crate) use shown::GatewaySecrets;
 
 use crate::{
     admin::{Ask, Shared, services::Foresight},
+    page::Page,
     timeline::Timeline,
 };
 use client::Client;
@@ -112,6 +113,8 @@ pub(crate) struct Membership {
     pub(crate) in_force: watch::Sender<InForce>,
     /// How the way to the hub stands.
     pub(crate) link: HubLink,
+    /// What the hub asks for its page, and the agent's own.
+    pub(crate) page: Arc<Page>,
 }
 
 /// Joins if that was not done before, and follows the hub until `stop`. When it returns there is a policy: the one on disk, or
@@ -154,6 +157,17 @@ pub(crate) async fn open(
     let grants = watch::Sender::new(member.trust.grants.clone());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
     let link = watch::Sender::new(client::Link { connected: false, since: std::time::Instant::now() });
+    let agent = agent_name(&member.cluster, boot);
+    let shared = Shared {
+        asks: asks.clone(),
+        timeline: Arc::clone(&timeline),
+        agent,
+        telling: None,
+        hooks: None,
+        spans: None,
+        foresight: Foresight::default(),
+    };
+    let page = Page::new(shared.clone(), member.cluster.clone());
     let mut membership = Membership {
         cluster: member.cluster.clone(),
         identity: identity.clone(),
@@ -162,17 +176,9 @@ pub(crate) async fn open(
         given: given.subscribe(),
         in_force: in_force_tx,
         link: HubLink { link: link.subscribe(), identity: identity.clone() },
+        page: Arc::clone(&page),
     };
-    let agent = agent_name(&member.cluster, boot);
-    let desk = Desk::new(Shared {
-        asks: asks.clone(),
-        timeline: Arc::clone(&timeline),
-        agent,
-        telling: None,
-        hooks: None,
-        spans: None,
-        foresight: Foresight::default(),
-    });
+    let desk = Desk::new(shared, page);
     let client = Client {
         desk,
         link,

@@ -51,7 +51,7 @@ impl PlanOf {
         }
     }
 
-    pub(super) fn told(&self) -> ((ServiceName, Zone), proto::Plan) {
+    pub(crate) fn told(&self) -> ((ServiceName, Zone), proto::Plan) {
         let permille = |share: Share| (share.parts() + 5) / 10;
         let share = |(target, share): (&Target, &Share)| proto::PlanShare {
             target: target.to_string(),

@@ -1,10 +1,19 @@
 //! How this cluster is, for the hub: what changed since it was told last.
 
 use super::{InForce, plans::PlanOf};
-use crate::{teller::Declared, timeline::Record};
-use std::collections::BTreeMap;
+use crate::{
+    capacity,
+    rates::{Measured, Rates, settled},
+    shifts::ShiftView,
+    teller::Declared,
+    timeline::Record,
+    traffic::Counts,
+};
+use std::{collections::BTreeMap, time::Duration};
+use tidegate_engine::Target;
 use tidegate_link::hub::proto;
-use tidegate_model::{PoolStatus, ServiceName, Zone};
+use tidegate_model::{ClusterName, PoolStatus, Region, ServiceName, Time, Zone};
+use tidegate_web::model::Capacity;
 use tidegate_xds::NodeStatus;
 
 /// The most pools that are told; a cluster with more tells of the first by name.
@@ -13,11 +22,17 @@ const MAX_POOLS: usize = 200_000;
 const MAX_GATEWAYS: usize = 5_000;
 /// The longest text of a decision or a plan, in characters.
 pub(super) const MAX_TEXT: usize = 300;
+/// The most services whose rates are told.
+const MAX_RATES: usize = 20_000;
+/// The most services that a shift is told not to move.
+const MAX_LEFT: usize = 100;
+/// An end that moves by less is that of the same shift.
+const SAME_END: Duration = Duration::from_secs(2);
 /// The most refused resources of a gateway that are told.
 const MAX_REFUSED: usize = 16;
 
 /// What the loop says of itself at one moment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     /// The number of what the hub handed out, as far as the core has it.
     pub(crate) given: u64,
@@ -29,8 +44,20 @@ pub(crate) struct Report {
     pub(crate) plans: Vec<PlanOf>,
     /// How many more there are.
     pub(crate) more_plans: u32,
+    /// When this was said.
+    pub(crate) at: Time,
+    /// The region, once manifests named it.
+    pub(crate) region: Option<Region>,
+    /// How other clusters are seen: the state, and the shortest round trip.
+    pub(crate) peers: Vec<(ClusterName, &'static str, Option<Duration>)>,
+    /// The shifts in force.
+    pub(crate) shifts: Vec<ShiftView>,
+    /// What gateways counted.
+    pub(crate) counts: Counts,
+    /// What the own pools are declared to take.
+    pub(crate) capacity: BTreeMap<(ServiceName, Zone), Capacity>,
     /// The shifts that manifests declare. The hub is not told: their objects are.
-    pub(crate) shifts: Declared,
+    pub(crate) declared: Declared,
 }
 
 /// What the hub was told, on one stream.
@@ -41,6 +68,12 @@ pub(super) struct Told {
     gateways: BTreeMap<String, proto::Gateway>,
     plans: BTreeMap<(ServiceName, Zone), proto::Plan>,
     more_plans: u32,
+    region: String,
+    peers: Vec<proto::Peer>,
+    shifts: Vec<(proto::Shift, Time)>,
+    flows: BTreeMap<(Zone, Target), proto::Flow>,
+    services: BTreeMap<ServiceName, proto::ServiceRate>,
+    rates: Rates,
 }
 
 /// Up to which policy each gateway has accepted everything.
@@ -99,9 +132,15 @@ impl Told {
         gateways: BTreeMap<String, proto::Gateway>,
         decisions: &[Record],
     ) -> Option<proto::Status> {
-        let pools: BTreeMap<_, _> = report.pools.iter().take(MAX_POOLS).map(pool).collect();
+        let measured = self.rates.look(&report.counts, report.at).clone();
+        let pools: BTreeMap<_, _> =
+            report.pools.iter().take(MAX_POOLS).map(|it| pool(it, report, &measured)).collect();
         let plans: BTreeMap<_, _> = report.plans.iter().map(PlanOf::told).collect();
         let more_plans = report.more_plans;
+        let region = report.region.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (flows, services) = (flows(&measured), services(&measured));
+        let peers = peers(report, &self.peers);
+        let shifts: Vec<_> = report.shifts.iter().map(|it| shift(it, report.at)).collect();
         let status = proto::Status {
             full: !self.any,
             pools: changed(&self.pools, &pools),
@@ -112,8 +151,26 @@ impl Told {
             removed_plans: gone(&self.plans, &plans).map(|(service, zone)| name(service, zone)).collect(),
             more_plans: (more_plans != self.more_plans).then_some(more_plans),
             decisions: decisions.iter().filter(|it| is_told(it)).map(decision).collect(),
+            region: if region == self.region { String::new() } else { region.clone() },
+            peers: (peers != self.peers).then(|| proto::Peers { peers: peers.clone() }),
+            shifts: (!is_same(&shifts, &self.shifts)).then(|| all_of(&shifts, report.at)),
+            flows: changed(&self.flows, &flows),
+            rates: changed(&self.services, &services),
         };
-        *self = Self { any: true, pools, gateways, plans, more_plans };
+        let rates = std::mem::take(&mut self.rates);
+        *self = Self {
+            any: true,
+            pools,
+            gateways,
+            plans,
+            more_plans,
+            region,
+            peers,
+            shifts,
+            flows,
+            services,
+            rates,
+        };
         (status != proto::Status::default()).then_some(status)
     }
 }
@@ -137,16 +194,82 @@ pub(super) fn name(service: &ServiceName, zone: &Zone) -> proto::PoolName {
     proto::PoolName { service: service.to_string(), zone: zone.to_string() }
 }
 
-fn pool(status: &PoolStatus) -> ((ServiceName, Zone), proto::Pool) {
+fn flows(measured: &Measured) -> BTreeMap<(Zone, Target), proto::Flow> {
+    let flow = |((zone, target), (rate, failed)): (&(Zone, Target), &(f64, f64))| {
+        let told =
+            proto::Flow { zone: zone.to_string(), target: target.to_string(), rate: *rate, failed: *failed };
+        ((zone.clone(), target.clone()), told)
+    };
+    measured.flows.iter().map(flow).collect()
+}
+
+fn services(measured: &Measured) -> BTreeMap<ServiceName, proto::ServiceRate> {
+    let rate = |(service, (rate, failed)): (&ServiceName, &(f64, f64))| {
+        let told = proto::ServiceRate { service: service.to_string(), rate: *rate, failed: *failed };
+        (service.clone(), told)
+    };
+    measured.services.iter().take(MAX_RATES).map(rate).collect()
+}
+
+/// A round trip that moves by little is told as it was.
+fn peers(report: &Report, old: &[proto::Peer]) -> Vec<proto::Peer> {
+    let peer = |(cluster, state, rtt): &(ClusterName, &str, Option<Duration>)| {
+        let cluster = cluster.to_string();
+        let was = old.iter().find(|it| it.cluster == cluster).and_then(|it| it.rtt_ms);
+        let now = rtt.map(|rtt| rtt.as_secs_f64() * 1e3);
+        let rtt_ms = now.map(|now| was.map_or(now, |was| settled(was, now)));
+        proto::Peer { cluster, state: (*state).to_owned(), rtt_ms }
+    };
+    report.peers.iter().map(peer).collect()
+}
+
+/// As it is told but for the time that remains, and when it ends.
+fn shift(view: &ShiftView, now: Time) -> (proto::Shift, Time) {
+    let refused = view.refused.iter().take(MAX_LEFT);
+    let told = proto::Shift {
+        name: view.name.clone(),
+        away_from: view.away_from.clone(),
+        service: view.service.as_ref().map(ToString::to_string).unwrap_or_default(),
+        percent: view.percent,
+        remaining_ms: 0,
+        by: view.by.clone(),
+        comment: view.comment.clone(),
+        refused: refused.map(ToString::to_string).collect(),
+    };
+    (told, now + Duration::from_millis(view.remaining_ms))
+}
+
+fn is_same(one: &[(proto::Shift, Time)], other: &[(proto::Shift, Time)]) -> bool {
+    let apart = |a: Time, b: Time| a.since(b).max(b.since(a));
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && apart(a.1, b.1) < SAME_END)
+}
+
+fn all_of(shifts: &[(proto::Shift, Time)], now: Time) -> proto::Shifts {
+    let told = |(shift, ends): &(proto::Shift, Time)| {
+        let remaining_ms = u64::try_from(ends.since(now).as_millis()).unwrap_or(u64::MAX);
+        proto::Shift { remaining_ms, ..shift.clone() }
+    };
+    proto::Shifts { shifts: shifts.iter().map(told).collect() }
+}
+
+fn pool(status: &PoolStatus, report: &Report, measured: &Measured) -> ((ServiceName, Zone), proto::Pool) {
     let zone = &status.locality.zone;
+    let key = (status.service.clone(), zone.clone());
+    let capacity = report.capacity.get(&key).map(|it| proto::PoolCapacity {
+        unit: it.unit.clone(),
+        declared: it.declared,
+        budget: it.budget,
+        load: measured.pools.get(&key).map(|rate| capacity::load(it, *rate)),
+    });
     let pool = proto::Pool {
         name: Some(name(&status.service, zone)),
         expected: status.expected,
         healthy: status.healthy,
         admit_ppm: status.admit.ppm(),
         phase: format!("{:?}", status.phase),
+        capacity,
     };
-    ((status.service.clone(), zone.clone()), pool)
+    (key, pool)
 }
 
 fn changed<K: Ord, V: Clone + PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<V> {
@@ -188,14 +311,7 @@ mod tests {
             let it = proto::Gateway { node: "g".to_owned(), applied, ..Default::default() };
             BTreeMap::from([("g".to_owned(), it)])
         };
-        let report = |pools: &[PoolStatus]| Report {
-            given: 1,
-            pools: pools.to_vec(),
-            gateways: Vec::new(),
-            plans: Vec::new(),
-            more_plans: 0,
-            shifts: Declared::new(),
-        };
+        let report = |pools: &[PoolStatus]| Report { given: 1, pools: pools.to_vec(), ..Report::default() };
         let mut news = |pools: &[PoolStatus], gateways| told.news(&report(pools), gateways, &[]);
         let first = news(&[status("a/a", 2), status("a/b", 2)], gateway(1)).unwrap();
         assert_eq!((first.full, first.pools.len(), first.gateways.len()), (true, 2, 1));
@@ -205,6 +321,46 @@ mod tests {
         assert_eq!(second.removed_pools[0].service, "a/b");
         let third = news(&[status("a/a", 1)], BTreeMap::new()).unwrap();
         assert_eq!(third.removed_gateways, ["g"]);
+    }
+
+    #[test]
+    fn what_only_passes_time_or_moves_by_little_is_not_told_again() {
+        let view = |remaining_ms| ShiftView {
+            name: "zone-a".to_owned(),
+            away_from: "zone us/a".to_owned(),
+            service: None,
+            percent: 100,
+            remaining_ms,
+            by: "operator".to_owned(),
+            comment: "rack".to_owned(),
+            force: false,
+            refused: Vec::new(),
+        };
+        let report = |seconds: u64, remaining_ms, rtt, entered| Report {
+            at: Time::from_millis(seconds * 1000),
+            region: Some("us".parse().unwrap()),
+            peers: vec![("west".parse().unwrap(), "Reachable", Some(Duration::from_micros(rtt)))],
+            shifts: vec![view(remaining_ms)],
+            counts: Counts {
+                flows: BTreeMap::from([(
+                    ("z".parse().unwrap(), "cluster west".parse().unwrap()),
+                    (entered, 0),
+                )]),
+                ..Counts::default()
+            },
+            ..Report::default()
+        };
+        let mut told = Told::default();
+        let mut news = |report: Report| told.news(&report, BTreeMap::new(), &[]);
+        let first = news(report(0, 60_000, 20_000, 0)).unwrap();
+        assert_eq!((first.region.as_str(), first.shifts.unwrap().shifts[0].remaining_ms), ("us", 60_000));
+        assert_eq!(first.peers.unwrap().peers[0].rtt_ms, Some(20.0));
+        let second = news(report(2, 58_000, 20_500, 200)).unwrap();
+        assert_eq!((second.region.as_str(), second.shifts, second.peers), ("", None, None));
+        assert_eq!((second.flows[0].rate, second.flows[0].target.as_str()), (100.0, "cluster west"));
+        assert_eq!(news(report(4, 56_000, 20_500, 402)), None);
+        let extended = news(report(5, 3_600_000, 20_500, 402)).unwrap();
+        assert_eq!(extended.shifts.unwrap().shifts[0].remaining_ms, 3_600_000);
     }
 
     #[test]
@@ -222,14 +378,8 @@ mod tests {
             shed: share(0),
             reason: None,
         };
-        let report = |plans: Vec<PlanOf>, more_plans| Report {
-            given: 1,
-            pools: Vec::new(),
-            gateways: Vec::new(),
-            plans,
-            more_plans,
-            shifts: Declared::new(),
-        };
+        let report =
+            |plans: Vec<PlanOf>, more_plans| Report { given: 1, plans, more_plans, ..Report::default() };
         let record = |seq, kind| Record { seq, kind, reason: "x".repeat(MAX_TEXT + 1), ..Record::default() };
         let mut told = Told::default();
         let decided = [record(1, "planChanged"), record(2, "endpointChanged")];

@@ -165,11 +165,11 @@ impl Session<'_> {
                 None => Ok(()),
             },
             Some(from_hub::What::Trust(trust)) => self.trust(&trust),
-            Some(from_hub::What::DrillWord(word)) => {
+            Some(from_hub::What::AgentWord(word)) => {
                 let (desk, out) = (self.client.desk.clone(), self.out.clone());
                 // The desk limits how many there are; a stream that is gone needs no answer.
                 tokio::spawn(async move {
-                    let answer = from_agent::What::DrillAnswer(desk.answer(word).await);
+                    let answer = from_agent::What::AgentAnswer(desk.answer(word).await);
                     let _ = say(&out, answer).await;
                 });
                 Ok(())

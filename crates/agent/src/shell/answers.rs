@@ -3,12 +3,13 @@
 use super::{Shell, unix_micros, wall_clock};
 use crate::{
     admin::Ask,
+    capacity,
     certificates::{self, out_of_date},
     core::Input,
     drills::{DrillKind, DrillQuery, DrillView, Fault, Refusal},
     gateways::gateway_view,
     hub::{self, HubLink, Report},
-    shifts::{ShiftQuery, ShiftView, extended},
+    shifts::{NotExtended, ShiftQuery, ShiftView},
     view::{InForceView, PeerStatus, Status, refusal_counts},
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -47,12 +48,8 @@ impl Shell {
                 let _ = answer.send(self.status(&links));
             }
             Ask::Report(answer) => {
-                let pools =
-                    self.core.engine().map(|it| it.statuses(self.now()).collect()).unwrap_or_default();
-                let (plans, more_plans) = self.core.engine().map(hub::elsewhere).unwrap_or_default();
-                let gateways = self.xds.nodes();
-                let shifts = self.core.declared_shifts(self.now());
-                let _ = answer.send(Report { given: self.given, pools, gateways, plans, more_plans, shifts });
+                let links = self.peer_client.view().await;
+                let _ = answer.send(self.report(&links));
             }
             Ask::Explain(service, answer) => {
                 let _ = answer.send(self.core.explain(&service, self.now()).map(Box::new));
@@ -101,7 +98,7 @@ impl Shell {
                 let _ = answer.send(self.would_shift(*query));
             }
             Ask::ExtendShift(name, lasts, answer) => {
-                let _ = answer.send(self.extend_shift(&name, lasts).await);
+                let _ = answer.send(self.extend_shift(name, lasts).await);
             }
             Ask::EndShift(name, answer) => {
                 let known = self.core.shifts(self.now()).iter().any(|shift| shift.name == name);
@@ -109,6 +106,29 @@ impl Shell {
                 self.handle(Input::EndShift(name)).await;
                 let _ = answer.send(known);
             }
+        }
+    }
+
+    fn report(&self, links: &[PeerView]) -> Report {
+        let (now, engine) = (self.now(), self.core.engine());
+        let (plans, more_plans) = engine.map(hub::elsewhere).unwrap_or_default();
+        let rtt = |peer: &ClusterName| {
+            let links = links.iter().filter(|view| view.cluster == *peer).flat_map(|view| &view.links);
+            links.filter_map(|link| link.rtt.as_ref()).map(|rtt| rtt.smoothed).min()
+        };
+        let peers = self.core.peers().iter();
+        Report {
+            given: self.given,
+            pools: engine.map(|it| it.statuses(now).collect()).unwrap_or_default(),
+            gateways: self.xds.nodes(),
+            plans,
+            more_plans,
+            at: now,
+            region: self.core.region().cloned(),
+            peers: peers.map(|(peer, state)| (peer.clone(), state.word(), rtt(peer))).collect(),
+            shifts: self.core.shift_views(now),
+            counts: self.flows.counts(engine),
+            capacity: engine.map(|it| capacity::declared(it, now)).unwrap_or_default(),
         }
     }
 
@@ -149,14 +169,6 @@ impl Shell {
         Ok(Box::new((shift, engine.clone(), now)))
     }
 
-    /// To extend it is to begin it once more, for longer: the newest action counts, everywhere.
-    async fn extend_shift(&mut self, name: &str, lasts: Duration) -> Result<ShiftView, String> {
-        let named = self.core.shifts(self.now()).into_iter().find(|it| it.name == name);
-        let shift = named.ok_or_else(|| format!("shift {name:?} has just ended"))?;
-        let shift = extended(shift, lasts, self.core.ends_as_declared(name))?;
-        self.begin_shift(shift).await
-    }
-
     async fn begin_shift(&mut self, shift: Shift) -> Result<ShiftView, String> {
         self.tell_time().await;
         self.handle(Input::Shift(shift.clone())).await;
@@ -169,6 +181,14 @@ impl Shell {
             Some(found) => Err(format!("an operator's shift, {}, is in force there", found.name)),
             None => Err("too many shifts are in force; end some".to_owned()),
         }
+    }
+
+    async fn extend_shift(&mut self, name: String, lasts: Duration) -> Result<ShiftView, NotExtended> {
+        self.core.against_extension(&name, lasts, self.now())?;
+        self.tell_time().await;
+        self.handle(Input::ExtendShift(name.clone(), lasts)).await;
+        let found = self.core.shift_views(self.now()).into_iter().find(|view| view.name == name);
+        found.ok_or(NotExtended::Unknown(name))
     }
 
     fn may_drill(&self, query: DrillQuery) -> Result<Box<(Fault, FleetState)>, Refusal> {

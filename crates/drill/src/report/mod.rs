@@ -215,7 +215,9 @@ impl Report {
     }
 }
 
-fn told(target: &DrillTarget) -> String {
+/// What is broken, for people.
+#[must_use]
+pub fn told(target: &DrillTarget) -> String {
     match target {
         DrillTarget::Url(url) => url.clone(),
         DrillTarget::Service(name) => format!("service {name}"),

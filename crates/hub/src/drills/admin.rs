@@ -2,16 +2,13 @@
 
 use super::{DrillRefusal, MAX_REPORT, Wish};
 use crate::{
-    admin::{Failure, Shared, refused, work},
+    admin::{Failure, Fields, Shared, refused, work},
     office::OfficeError,
     view::{DoneView, DrillKeysView, DrillProgressView, DrillSchedulesView, DrillView},
 };
 use axum::{
     Extension, Json, Router,
-    extract::{
-        DefaultBodyLimit, Path, Query, State,
-        rejection::{QueryRejection, StringRejection},
-    },
+    extract::{DefaultBodyLimit, Path, State, rejection::StringRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
@@ -67,9 +64,8 @@ struct ListQuery {
 async fn list(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Fields(query): Fields<ListQuery>,
 ) -> Result<Json<Vec<DrillView>>, Failure> {
-    let Query(query) = query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
     let limit = query.limit.unwrap_or(PAGE).min(PAGE);
     work(shared, move |office| Ok(office.drill_views(&caller, query.drill.as_deref(), limit)?))
         .await
@@ -124,7 +120,7 @@ async fn progress(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(query): Query<NewsQuery>,
+    Fields(query): Fields<NewsQuery>,
 ) -> Result<Json<DrillProgressView>, Failure> {
     let sees = |it: &DrillProgressView| caller.sees(&format!("Drill {}", it.drill));
     let found = shared.office.drill_progress(&id).filter(|it| sees(&it.borrow()));

@@ -14,13 +14,12 @@ mod shelf;
 pub(crate) use admin::routes;
 pub(crate) use clerk::follow;
 pub(crate) use left::clear;
-pub(crate) use lines::Stream;
 pub use outline::ReportRefusal;
 pub(crate) use picture::{Picture, Runs};
 #[cfg(test)]
 pub(crate) use picture::{Slot, Upcoming};
 pub use runner::DrillRefusal;
-pub(crate) use runner::{Drilling, Wish};
+pub(crate) use runner::{Drilling, Wish, read};
 pub(crate) use shelf::{DRILL_REPORTS, DRILLS, Kept};
 
 use crate::{

@@ -36,8 +36,6 @@ const END_LIMIT: Duration = Duration::from_secs(6);
 /// What the hub has to do with drills that run.
 #[derive(Debug, Default)]
 pub(crate) struct Drilling {
-    /// The ways to the agents.
-    pub(crate) lines: lines::Lines,
     /// The drill that runs, or the last one.
     current: Mutex<Option<Arc<Current>>>,
     /// What is kept of the drill that runs. Held while it is written.
@@ -148,7 +146,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The one drill of a text.
-pub(super) fn read(source: &SourceFile) -> Result<Drill, DrillRefusal> {
+pub(crate) fn read(source: &SourceFile) -> Result<Drill, DrillRefusal> {
     read_drill(source).map_err(|problems| {
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         DrillRefusal::Unread(format!("this is not a drill that can be run\n{}", told.join("\n")))
@@ -194,7 +192,7 @@ impl Office {
         if let Some((drill, id)) = self.drill_that_runs() {
             return Err(DrillRefusal::Running { drill, id });
         }
-        let agents = self.drilling.lines.agents();
+        let agents = self.lines.agents();
         let joined = self.joined().map_err(|error| DrillRefusal::Unread(error.to_string()))?;
         if let Some(away) = joined.iter().find(|it| !agents.iter().any(|(there, ..)| there == *it)) {
             return Err(DrillRefusal::Away(away.to_string()));

@@ -1,19 +1,25 @@
 //! The door for people elsewhere: an admin address over TLS by the fleet's authority, where everybody shows a token or a certificate.
 
-use super::{Caller, Denied, Grant, Needed, by_certificate};
+use super::{Caller, Denied, Grant, Needed, by_certificate, login};
 use crate::{
     hub::AccessToken,
     identity::{Accepted, CertificateFacts, Expect, Identity, PeerInfo, TlsError, accept},
 };
 use axum::{
     Json, Router,
+    body::to_bytes,
     extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::{Method, StatusCode, header::AUTHORIZATION},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     serve::{IncomingStream, Listener},
 };
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::net::TcpListener;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -43,12 +49,35 @@ impl Doorkeeper {
     fn caller(&self, request: &Request, shown: Option<&CertificateFacts>) -> Result<Caller, Denied> {
         let now = self.identity.now().as_secs();
         let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
-        match (header.and_then(|it| it.strip_prefix("Bearer ")), shown) {
+        let bearer = header.and_then(|it| it.strip_prefix("Bearer "));
+        let cookie = || login::shown(request.method(), request.uri().path(), request.headers());
+        match (bearer.or_else(cookie), shown) {
             (None, None) => Err(Denied::NoToken),
             (None, Some(facts)) => self.of_certificate(facts, now),
-            (Some(token), _) => {
-                let token: AccessToken = token.parse().map_err(|_| Denied::Unknown)?;
-                Caller::of((self.known)(&token.secret.hash()), now)
+            (Some(token), _) => self.of_token(token, now),
+        }
+    }
+
+    fn of_token(&self, token: &str, now: u64) -> Result<Caller, Denied> {
+        let token: AccessToken = token.parse().map_err(|_| Denied::Unknown)?;
+        Caller::of((self.known)(&token.secret.hash()), now)
+    }
+
+    /// What was typed into the form: a cookie, or the form once more.
+    async fn enter(&self, request: Request, from: IpAddr) -> Response {
+        if login::is_from_elsewhere(request.headers()) {
+            return (StatusCode::FORBIDDEN, "this form is sent from another site\n").into_response();
+        }
+        let body = to_bytes(request.into_body(), login::MAX_FORM).await.unwrap_or_default();
+        let token = login::typed(&String::from_utf8_lossy(&body)).unwrap_or_default();
+        match self.of_token(&token, self.identity.now().as_secs()) {
+            Ok(caller) => {
+                tracing::info!(who = caller.name, %from, "looks at the page");
+                login::leads("/", Some(&token))
+            }
+            Err(denied) => {
+                self.note(&denied, &format!("POST {} from {from}", login::LOGIN));
+                login::form(Some(&denied))
             }
         }
     }
@@ -173,6 +202,18 @@ async fn guard(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
+    if login::is_in_address(request.uri()) {
+        let text =
+            "a token does not belong into an address, where logs keep it: Authorization: Bearer TOKEN\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    match (request.method(), path) {
+        (&Method::GET, login::LOGIN) => return login::form(None),
+        (&Method::POST, login::LOGIN) => return keeper.enter(request, from.address.ip()).await,
+        (&Method::POST, login::LOGOUT) => return login::leads(login::LOGIN, None),
+        _ => {}
+    }
+    let is_browser = request.method() == Method::GET && login::is_page(path);
     let Some(needed) = (keeper.needed)(request.method(), path) else {
         return next.run(request).await;
     };
@@ -190,7 +231,12 @@ async fn guard(
         }
         Err(denied) => {
             keeper.note(&denied, &what);
-            denied.into_response()
+            let is_nobody =
+                !matches!(denied, Denied::Role { .. } | Denied::Fleet(_) | Denied::Namespace { .. });
+            if is_browser && is_nobody { login::needed() } else { denied.into_response() }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,10 @@
 //! for neither: whoever is there is [`Caller::local`].
 
 mod door;
+mod login;
 
 pub use door::{Door, Doorkeeper, Known, local};
+pub use login::{COOKIE, is_page};
 
 use crate::identity::Pin;
 use serde::{Deserialize, Serialize};

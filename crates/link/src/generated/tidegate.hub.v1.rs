@@ -104,9 +104,9 @@ pub mod from_agent {
         /// How the cluster is.
         #[prost(message, tag = "3")]
         Status(super::Status),
-        /// The answer to a word about a drill.
+        /// The answer to a word.
         #[prost(message, tag = "4")]
-        DrillAnswer(super::DrillAnswer),
+        AgentAnswer(super::AgentAnswer),
     }
 }
 /// Who the agent is and what it holds.
@@ -181,6 +181,105 @@ pub struct Status {
     /// What was decided, oldest first. Some may come again on another stream: the numbers tell.
     #[prost(message, repeated, tag = "9")]
     pub decisions: ::prost::alloc::vec::Vec<Decision>,
+    /// The region of the cluster, when it becomes known or changes; empty otherwise.
+    #[prost(string, tag = "10")]
+    pub region: ::prost::alloc::string::String,
+    /// How it sees the other clusters: all of them, when anything of that changed.
+    #[prost(message, optional, tag = "11")]
+    pub peers: ::core::option::Option<Peers>,
+    /// The shifts in force: all of them, when anything but the passing of their time changed.
+    #[prost(message, optional, tag = "12")]
+    pub shifts: ::core::option::Option<Shifts>,
+    /// What goes where, all services together: what is new, or changed by more than a little. What is over is told once, as 0.
+    #[prost(message, repeated, tag = "13")]
+    pub flows: ::prost::alloc::vec::Vec<Flow>,
+    /// What clients ask of services, in the same way.
+    #[prost(message, repeated, tag = "14")]
+    pub rates: ::prost::alloc::vec::Vec<ServiceRate>,
+}
+/// How a cluster sees the others.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Peers {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub peers: ::prost::alloc::vec::Vec<Peer>,
+}
+/// Another cluster.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Peer {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub cluster: ::prost::alloc::string::String,
+    /// Unheard, Reachable, Suspect, AgentDown or Unreachable.
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    /// The shortest round trip of its links, in milliseconds.
+    #[prost(double, optional, tag = "3")]
+    pub rtt_ms: ::core::option::Option<f64>,
+}
+/// Shifts in force.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Shifts {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub shifts: ::prost::alloc::vec::Vec<Shift>,
+}
+/// A shift in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Shift {
+    /// By which it is ended.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What traffic is moved away from, for people.
+    #[prost(string, tag = "2")]
+    pub away_from: ::prost::alloc::string::String,
+    /// NAMESPACE/NAME of the service that it is for; empty for all of the place.
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// How much, in hundredths.
+    #[prost(uint32, tag = "4")]
+    pub percent: u32,
+    /// What remained of it when this was sent.
+    #[prost(uint64, tag = "5")]
+    pub remaining_ms: u64,
+    /// operator or drill.
+    #[prost(string, tag = "6")]
+    pub by: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "7")]
+    pub comment: ::prost::alloc::string::String,
+    /// Services that it does not move; the first of them.
+    #[prost(string, repeated, tag = "8")]
+    pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What goes from a zone of the cluster to a place, a second.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Flow {
+    /// Where it enters.
+    #[prost(string, tag = "1")]
+    pub zone: ::prost::alloc::string::String,
+    /// `zone NAME` of the own cluster, or `cluster NAME`.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// Tries.
+    #[prost(double, tag = "3")]
+    pub rate: f64,
+    /// Tries that failed.
+    #[prost(double, tag = "4")]
+    pub failed: f64,
+}
+/// What clients ask of a service in this cluster, a second.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ServiceRate {
+    /// NAMESPACE/NAME.
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    /// Tries.
+    #[prost(double, tag = "2")]
+    pub rate: f64,
+    /// Tries that failed.
+    #[prost(double, tag = "3")]
+    pub failed: f64,
 }
 /// Where the requests for a service that enter in a zone go.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -241,7 +340,7 @@ pub struct PoolName {
     pub zone: ::prost::alloc::string::String,
 }
 /// A pool of the agent's own cluster.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Pool {
     /// Which.
     #[prost(message, optional, tag = "1")]
@@ -258,6 +357,25 @@ pub struct Pool {
     /// Where it stands: Serving, Reduced, Out, Holding, Ramping, Shifted or Empty.
     #[prost(string, tag = "5")]
     pub phase: ::prost::alloc::string::String,
+    /// What it can take; absent where nothing is declared.
+    #[prost(message, optional, tag = "6")]
+    pub capacity: ::core::option::Option<PoolCapacity>,
+}
+/// What a pool can take and gets.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PoolCapacity {
+    /// `requests/s` or `concurrent`.
+    #[prost(string, tag = "1")]
+    pub unit: ::prost::alloc::string::String,
+    /// What its healthy endpoints can take by declaration.
+    #[prost(double, tag = "2")]
+    pub declared: f64,
+    /// What plans may give it.
+    #[prost(double, tag = "3")]
+    pub budget: f64,
+    /// What it gets; absent while that was not measured.
+    #[prost(double, optional, tag = "4")]
+    pub load: ::core::option::Option<f64>,
 }
 /// An Envoy of the agent's cluster.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -299,23 +417,23 @@ pub mod from_hub {
         /// Whom to believe, when that changes.
         #[prost(message, tag = "2")]
         Trust(super::Trust),
-        /// Something about a drill, which is answered.
+        /// A question or a command, which is answered.
         #[prost(message, tag = "3")]
-        DrillWord(super::DrillWord),
+        AgentWord(super::AgentWord),
     }
 }
-/// What an agent is asked or told of a drill: the same that its admin address takes (docs/drills.md).
+/// What an agent is asked or told: the same that its admin address takes, with the same answers (docs/drills.md for drills).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DrillWord {
+pub struct AgentWord {
     /// Counts the words of this stream; the answer has the same.
     #[prost(uint64, tag = "1")]
     pub number: u64,
     /// One of these.
-    #[prost(oneof = "drill_word::Word", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
-    pub word: ::core::option::Option<drill_word::Word>,
+    #[prost(oneof = "agent_word::Word", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    pub word: ::core::option::Option<agent_word::Word>,
 }
-/// Nested message and enum types in `DrillWord`.
-pub mod drill_word {
+/// Nested message and enum types in `AgentWord`.
+pub mod agent_word {
     /// One of these.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Word {
@@ -343,7 +461,39 @@ pub mod drill_word {
         /// What is in force there.
         #[prost(message, tag = "9")]
         InForce(super::Nothing),
+        /// Anything else that the admin address takes.
+        #[prost(message, tag = "10")]
+        Request(super::Request),
     }
+}
+/// A request as it would be made at the admin address, in the name of somebody whom the hub knows. Faults of drills have words of their own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Request {
+    /// GET, POST or DELETE.
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    /// Path and query.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    /// In whose name.
+    #[prost(message, optional, tag = "3")]
+    pub by: ::core::option::Option<Asker>,
+}
+/// Somebody who asks at the hub.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Asker {
+    /// The name, for logs.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// viewer, operator or admin.
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
+    /// Whether they are limited to the namespaces.
+    #[prost(bool, tag = "3")]
+    pub limited: bool,
+    /// What they are limited to.
+    #[prost(string, repeated, tag = "4")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The fault of a drill ends.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -358,13 +508,13 @@ pub struct EndFault {
 /// There is nothing more to say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nothing {}
-/// What an agent answers to a word about a drill.
+/// What an agent answers to a word.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DrillAnswer {
+pub struct AgentAnswer {
     /// The number of the word.
     #[prost(uint64, tag = "1")]
     pub number: u64,
-    /// As HTTP has it: 200, 400 (it cannot be read), 404 (nothing of it is here), 409 (it would do harm).
+    /// As HTTP has it: 200, 400 (it cannot be read), 403 (the asker may not), 404 (nothing of it is here), 409 (it would do harm).
     #[prost(uint32, tag = "2")]
     pub status: u32,
     /// JSON; an object with `error` unless the status is 200.

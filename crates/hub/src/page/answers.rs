@@ -1,0 +1,166 @@
+//! What is asked of all agents, and how their answers become one.
+
+use super::{Page, anybody};
+use futures::future::join_all;
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, time::Duration};
+use tidegate_model::{ClusterName, ServiceName};
+use tidegate_web::{
+    Loss, Trouble,
+    compose::Risks,
+    model::{ClusterState, Event, ServiceFacts},
+};
+
+/// Somebody waits for the page.
+const SOON: Duration = Duration::from_secs(3);
+/// What would be is seconds of work for an agent of a large fleet.
+pub(super) const FORESEE: Duration = Duration::from_secs(20);
+/// Events of one answer.
+const MAX_EVENTS: usize = 1000;
+/// Events of one service.
+const MAX_OF_SERVICE: usize = 500;
+
+/// By cluster.
+type Missing = Vec<(ClusterName, String)>;
+
+/// A place as it is written in a question to an agent.
+pub(super) fn written(loss: &Loss) -> String {
+    match loss {
+        Loss::Zone(Some(region), zone) => format!("zone/{region}/{zone}"),
+        Loss::Zone(None, zone) => format!("zone/{zone}"),
+        Loss::Cluster(cluster) => format!("cluster/{cluster}"),
+        Loss::Region(region) => format!("region/{region}"),
+    }
+}
+
+pub(super) fn error_of(body: &[u8]) -> String {
+    let said = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let said = said.and_then(|it| it.get("error")?.as_str().map(str::to_owned));
+    said.unwrap_or_else(|| "its agent could not answer".to_owned())
+}
+
+impl Page {
+    /// The answers of all clusters, as (status, body), or why there is none. Those that belong to the fleet and are not connected, too.
+    pub(super) async fn ask_all(
+        &self,
+        target: &str,
+        limit: Duration,
+    ) -> Vec<(ClusterName, Result<(u16, Vec<u8>), String>)> {
+        let (lines, by) = (self.office.lines.clusters(), anybody());
+        let asked = lines.iter().map(async |(cluster, stream)| {
+            (cluster.clone(), stream.request(&by, "GET", target, limit).await)
+        });
+        let mut answers = join_all(asked).await;
+        let fleet = self.newest_fleet();
+        let all = fleet.regions.iter().flat_map(|region| &region.clusters);
+        let away = all.filter(|it| it.state != ClusterState::Revoked && !lines.contains_key(&it.name));
+        answers.extend(away.map(|it| (it.name.clone(), Err("its agent is not connected".to_owned()))));
+        answers
+    }
+
+    /// Those that could be read; the others with the reason. An error if there are none of the first.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        limit: Duration,
+    ) -> Result<(Vec<(ClusterName, T)>, Missing), Trouble> {
+        let (mut found, mut missing, mut unknown) = (Vec::new(), Vec::new(), None);
+        for (cluster, answer) in self.ask_all(target, limit).await {
+            match answer {
+                Ok((200, body)) => match serde_json::from_slice(&body) {
+                    Ok(read) => found.push((cluster, read)),
+                    Err(error) => missing.push((cluster, format!("its answer cannot be read: {error}"))),
+                },
+                // It has no such thing, which is an answer as well.
+                Ok((404, body)) => unknown = Some(error_of(&body)),
+                Ok((_, body)) => missing.push((cluster, error_of(&body))),
+                Err(why) => missing.push((cluster, why)),
+            }
+        }
+        match (found.is_empty(), unknown, missing.first()) {
+            (false, ..) => Ok((found, missing)),
+            (true, Some(why), _) => Err(Trouble::Unknown(why)),
+            (true, None, Some((cluster, why))) => Err(Trouble::Unavailable(format!("{cluster}: {why}"))),
+            (true, None, None) => {
+                Err(Trouble::Unavailable("no agent is connected; nobody can answer".to_owned()))
+            }
+        }
+    }
+
+    pub(super) async fn service_facts(&self, name: &ServiceName) -> Result<ServiceFacts, Trouble> {
+        let target = format!("/facts/services/{name}");
+        let (answers, missing) = self.all::<ServiceFacts>(&target, SOON).await?;
+        let fleet = self.newest_fleet();
+        let row = fleet.services.iter().find(|it| it.name == *name).cloned();
+        let mut whole = None::<ServiceFacts>;
+        for (cluster, mut facts) in answers {
+            // Each answers for its own pools; of others it has only what they told it.
+            facts.pools.retain(|it| it.place.cluster == cluster);
+            match &mut whole {
+                None => whole = Some(facts),
+                Some(whole) => {
+                    whole.pools.extend(facts.pools);
+                    whole.plans.extend(facts.plans);
+                    whole.timeline.extend(facts.timeline);
+                    whole.told_by.extend(facts.told_by);
+                }
+            }
+        }
+        let mut whole = whole.ok_or_else(|| Trouble::Unknown(format!("no service {name}")))?;
+        newest_first(&mut whole.timeline, MAX_OF_SERVICE);
+        // Whoever does not know the service is not missed.
+        let has_it = |cluster: &ClusterName| row.as_ref().is_some_and(|row| row.clusters.contains(cluster));
+        whole.missing = missing.into_iter().filter(|(cluster, _)| has_it(cluster)).collect();
+        whole.row = row.unwrap_or(whole.row);
+        Ok(whole)
+    }
+
+    /// What happened: as agents tell it now, and of those that are away what they told last.
+    pub(super) async fn events(&self, before_ms: Option<u64>, limit: usize) -> Vec<Event> {
+        let limit = limit.min(MAX_EVENTS);
+        let before = before_ms.map(|it| format!("&before={it}")).unwrap_or_default();
+        let target = format!("/facts/timeline?limit={limit}{before}");
+        let (found, _) = self.all::<Vec<Event>>(&target, SOON).await.unwrap_or_default();
+        let told: BTreeMap<ClusterName, Vec<Event>> = found.into_iter().collect();
+        let mut events: Vec<Event> = self.kept(&told, before_ms);
+        events.extend(told.into_values().flatten());
+        newest_first(&mut events, limit);
+        events
+    }
+
+    fn kept(&self, told: &BTreeMap<ClusterName, Vec<Event>>, before_ms: Option<u64>) -> Vec<Event> {
+        let fleet = self.office.fleet();
+        let silent: Vec<ClusterName> =
+            fleet.clusters().filter(|it| !told.contains_key(*it)).cloned().collect();
+        let of = |cluster: ClusterName| {
+            let (.., decisions) = fleet.knowledge(&cluster);
+            decisions.into_iter().map(move |it| Event {
+                at_ms: it.unix_micros / 1000,
+                cluster: cluster.clone(),
+                seq: it.seq,
+                kind: it.kind,
+                service: it.service.and_then(|it| it.parse().ok()),
+                // What was told for a record does not say it apart from the text.
+                pool: None,
+                text: it.text,
+            })
+        };
+        let all = silent.into_iter().flat_map(of);
+        all.filter(|it| before_ms.is_none_or(|before| it.at_ms < before)).collect()
+    }
+
+    /// Which services would not stand a loss; `None` if nobody can say.
+    pub(super) async fn risks(&self) -> Option<Risks> {
+        let (answers, _) = self.all::<Risks>("/facts/risks", FORESEE).await.ok()?;
+        let mut whole = Risks::default();
+        for (_, risks) in answers {
+            whole.add(risks);
+        }
+        Some(whole)
+    }
+}
+
+fn newest_first(events: &mut Vec<Event>, most: usize) {
+    events.sort_by(|a, b| (b.at_ms, &b.cluster, b.seq).cmp(&(a.at_ms, &a.cluster, a.seq)));
+    events.truncate(most);
+}
