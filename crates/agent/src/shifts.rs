@@ -293,23 +293,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_extended_lasts_so_long_from_now_on_and_never_less_than_it_would() {
-        let shift = || asked(|_| {}).unwrap();
-        let hours = |n: u64| Duration::from_secs(n * 3600);
-        assert_eq!(extended(shift(), hours(2), false).unwrap().remaining, hours(2));
-        let shorter = extended(shift(), Duration::from_secs(60), false).unwrap_err();
-        assert!(
-            shorter.contains("lasts 30m anyway") && shorter.contains("tidegate shift end zone-a"),
-            "{shorter}"
-        );
-        let of_drill = Shift { by: ShiftedBy::Drill, ..shift() };
-        assert!(extended(of_drill, hours(2), false).unwrap_err().contains("of a drill"));
-        assert!(extended(shift(), hours(2), true).unwrap_err().contains("expiresAt"));
-        assert!(ExtendQuery { r#for: Some("80h".to_owned()) }.lasts().unwrap_err().contains("1s to 72h"));
-        assert!(ExtendQuery::default().lasts().unwrap_err().contains("say how long"));
-    }
-
-    #[test]
     fn what_is_wrong_is_said() {
         for (what, found) in [
             ("name one place", asked(|query| query.zone = None)),
