@@ -33,6 +33,9 @@ use tokio::sync::{mpsc, oneshot};
 /// One answer to `/api/v1/decisions` holds at most so many records.
 pub(crate) const PAGE: usize = 1000;
 
+/// A shift, and a copy of the engine at a time, to begin it in.
+pub(crate) type Trial = (Shift, Engine, Time);
+
 /// A question to the loop that owns the state.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -64,8 +67,8 @@ pub(crate) enum Ask {
     Drill(Box<Fault>, oneshot::Sender<Result<DrillView, Refusal>>),
     /// End the fault of a drill. What comes back is whether there was one.
     EndDrill(String, String, oneshot::Sender<bool>),
-    /// What would be, if traffic were moved away: the shift, and a copy of the engine to begin it in.
-    WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<(Shift, Engine, Time)>, String>>),
+    /// What would be, if traffic were moved away: what to try it with.
+    WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<Trial>, String>>),
     /// A shift lasts so long from now on. What comes back is the shift in force, or why it is as it was.
     ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, String>>),
     /// End a shift. What comes back is whether there was one of that name.
