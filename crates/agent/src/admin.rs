@@ -35,6 +35,9 @@ use tokio::sync::{mpsc, oneshot};
 /// One answer to `/api/v1/decisions` holds at most so many records.
 pub(crate) const PAGE: usize = 1000;
 
+/// A shift, and a copy of the engine at a time, to begin it in.
+pub(crate) type Trial = (Shift, Engine, Time);
+
 /// A question to the loop that owns the state.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -66,8 +69,8 @@ pub(crate) enum Ask {
     Drill(Box<Fault>, oneshot::Sender<Result<DrillView, Refusal>>),
     /// End the fault of a drill. What comes back is whether there was one.
     EndDrill(String, String, oneshot::Sender<bool>),
-    /// What would be, if traffic were moved away: the shift, and a copy of the engine to begin it in.
-    WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<(Shift, Engine, Time)>, String>>),
+    /// What would be, if traffic were moved away: what to try it with.
+    WouldShift(Box<ShiftQuery>, oneshot::Sender<Result<Box<Trial>, String>>),
     /// Let a shift last so long from now. What comes back is the shift, or why it does not.
     ExtendShift(String, Duration, oneshot::Sender<Result<ShiftView, NotExtended>>),
     /// End a shift. What comes back is whether there was one of that name.

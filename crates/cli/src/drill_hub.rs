@@ -97,7 +97,7 @@ pub(crate) fn kept_table(views: &[DrillView]) -> Table {
             it.drill.clone(),
             it.target.clone(),
             it.started_at.clone(),
-            verdict(&it),
+            verdict(it),
             it.rto_ms.map_or_else(|| "-".to_owned(), |ms| tidegate_drill::trend::Kind::Rto.text(ms)),
             it.error_rate.map_or_else(|| "-".to_owned(), percent),
             format!("{}/{}", it.objectives_met, it.objectives),

@@ -2,7 +2,7 @@
 
 use super::{Shell, unix_micros, wall_clock};
 use crate::{
-    admin::Ask,
+    admin::{Ask, Trial},
     capacity,
     certificates::{self, out_of_date},
     core::Input,
@@ -13,9 +13,9 @@ use crate::{
     view::{InForceView, PeerStatus, Status, refusal_counts},
 };
 use std::{collections::BTreeSet, time::Duration};
-use tidegate_engine::{Engine, FleetState, Location, Shift};
+use tidegate_engine::{FleetState, Location, Shift};
 use tidegate_link::PeerView;
-use tidegate_model::{ClusterName, Time};
+use tidegate_model::ClusterName;
 
 const NO_REGION: &str = "the manifests do not name this cluster's region yet";
 /// Gateways that are named; a report of a drill has no room for more.
@@ -153,7 +153,7 @@ impl Shell {
         self.begin_shift(shift).await
     }
 
-    fn would_shift(&self, query: ShiftQuery) -> Result<Box<(Shift, Engine, Time)>, String> {
+    fn would_shift(&self, query: ShiftQuery) -> Result<Box<Trial>, String> {
         let (engine, region) = self.core.engine().zip(self.core.region()).ok_or(NO_REGION)?;
         let (shift, now) = (query.shift(region)?, self.now());
         let places = FleetState::seen_by(engine, now).locations();

@@ -130,8 +130,9 @@ fn what_is_away_is_told_by_where_it_would_be_if_all_were_well() {
     world.add_up("web", &["a", "b"], 10).add_up("lone", &["a"], 10).until(10.0);
     let look = |world: &World| Resilience::of(&FleetState::seen_by(&world.engine, world.now));
     let aways = |world: &World, homes: &Resilience, name: &str| -> Vec<u32> {
-        let plans = world.engine.plans(&service(name));
-        plans.map(|it| away(&homes.homes[&service(name)][&it.source], &it.shares).parts()).collect()
+        let service = service(name);
+        let plans = world.engine.plans(&service);
+        plans.map(|it| away(&homes.homes[&service][&it.source], &it.shares).parts()).collect()
     };
     let whole = look(&world);
     assert_eq!(aways(&world, &whole, "web"), [0, 0]);
