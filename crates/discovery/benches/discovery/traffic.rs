@@ -1,6 +1,6 @@
 //! Requests through a real Envoy while the endpoints behind it are replaced: what fails of them, and how long a change takes to get there.
 
-use crate::{LIMIT, apply, churn, free, get, until, write};
+use crate::{LIMIT, apply, churn, free, get, until, write as write_object};
 use kube::Client;
 use serde_json::{Value, json};
 use std::{
@@ -113,27 +113,27 @@ impl Stage {
         let mut text = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec:\n  \
              gatewayClassName: tidegate-edge\n  addresses: [{{type: IPAddress, value: {}}}]\n  \
-             listeners: [{{name: http, port: {}, protocol: HTTP}}]\n---\n\
-             apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: live, namespace: shop}}\nspec:\n  \
-             parentRefs: [{{name: edge}}]\n  rules:\n",
+             listeners: [{{name: http, port: {}, protocol: HTTP}}]\n",
             edge.ip(),
             edge.port()
         );
         for name in &services {
-            let _ = writeln!(
+            let _ = write!(
                 text,
-                "  - matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n    backendRefs: [{{name: {name}, port: 80}}]"
+                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
+                 parentRefs: [{{name: edge}}]\n  rules:\n  - matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n    \
+                 backendRefs: [{{name: {name}, port: 80}}]\n"
             );
             let object = json!({
                 "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
                 "spec": {"ports": [{"name": "http", "port": 80}]},
             });
-            write(client, "POST", "/api/v1/namespaces/shop/services", &object).await;
+            write_object(client, "POST", "/api/v1/namespaces/shop/services", &object).await;
             for number in 0..2 {
                 // Of the one that is probed there is one endpoint.
                 let count = if name == "live-probe" { 1 - number } else { ENDPOINTS };
                 let object = slice(&format!("{name}-{number}"), name, port, set(number).take(count));
-                write(client, "POST", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", &object)
+                write_object(client, "POST", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", &object)
                     .await;
             }
         }
@@ -228,7 +228,7 @@ async fn probe(client: Client, edge: SocketAddr, port: u16, stop: Arc<AtomicBool
         let wanted = address(1 + delays.len() % 2);
         let body = slice("", "live-probe", port, std::iter::once(wanted));
         let path = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/live-probe-0";
-        write(&client, "PATCH", path, &json!({"endpoints": body["endpoints"]})).await;
+        write_object(&client, "PATCH", path, &json!({"endpoints": body["endpoints"]})).await;
         let written = Instant::now();
         let wanted = wanted.to_string();
         while request(&mut stream, edge, "/live-probe").await.as_deref() != Some(&wanted) {
