@@ -284,12 +284,14 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let page = member.as_ref().map(|member| Arc::clone(&member.page));
     let page = page.unwrap_or_else(|| Page::new(shared.clone(), cluster.clone()));
     tasks.spawn(Arc::clone(&page).follow(stop.clone()));
-    let router = page::mount(admin::router(shared), page);
+    let router = |without_tokens| {
+        page::mount(admin::router(shared.clone()), Arc::clone(&page), without_tokens, stop.clone())
+    };
     if let (Some(listener), Some(member)) = (people, &member) {
         let door = people_door(listener, member, stop.clone())?;
-        tasks.spawn(door.serve(router.clone(), stop.clone()));
+        tasks.spawn(door.serve(router(false), stop.clone()));
     }
-    let http = serve_admin(admin_listener, router, stop.clone());
+    let http = serve_admin(admin_listener, router(true), stop.clone());
     let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
     let (keeper, state_writer) = Keeper::new(state);

@@ -12,7 +12,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, atomic::Ordering},
 };
 use support::{
@@ -194,7 +194,7 @@ fn until_problem(agent: &Agent, words: &str) {
     });
 }
 
-fn believes_whom_the_policy_says(envoy: PathBuf) {
+fn believes_whom_the_policy_says(envoy: &Path) {
     let (first, second, stranger) =
         (Authority::new("first"), Authority::new("second"), Authority::new("stranger"));
     let server = Server::start(first.issue());
@@ -209,7 +209,7 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
     command.args(["agent", "--cluster", "home", "--listen", &listen, "--admin", ANY]);
     command.arg("--manifests").arg(&manifests).arg("--state-dir").arg(folder.path().join("state"));
     let agent = Agent::start(&mut command);
-    let (_gateway, admin) = gateway(&envoy, &listen);
+    let (_gateway, admin) = gateway(envoy, &listen);
     assert!(until_well(&agent, edge).ends_with(NAME), "the server name is the one of the policy");
 
     // The authority is replaced as authorities are: both are believed, then the new one shows, then the old one is gone.
@@ -275,14 +275,14 @@ fn believes_whom_the_policy_says(envoy: PathBuf) {
 fn endpoints_are_believed_as_their_policy_says_and_authorities_are_replaced_without_loss() {
     let test = "endpoints_are_believed_as_their_policy_says_and_authorities_are_replaced_without_loss";
     if let Some(envoy) = support::envoy(test) {
-        believes_whom_the_policy_says(envoy);
+        believes_whom_the_policy_says(&envoy);
     }
 }
 
 #[test]
 fn so_are_they_by_the_oldest_envoy() {
     if let Some(envoy) = support::oldest_envoy("so_are_they_by_the_oldest_envoy") {
-        believes_whom_the_policy_says(envoy);
+        believes_whom_the_policy_says(&envoy);
     }
 }
 

@@ -207,16 +207,17 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
     let page = Page::new(Arc::clone(&office));
     tasks.spawn(Arc::clone(&page).follow(ended.clone()));
+    let router = admin::router(Arc::clone(&office), reload, telling);
     let router =
-        page::mount(admin::router(Arc::clone(&office), reload, telling).merge(page::admin::routes(page)));
+        |without_tokens| page::mount(router.clone(), Arc::clone(&page), without_tokens, ended.clone());
     if let Some(address) = config.admin_tls {
         let listener = bind(address, "administration by TLS").await?;
         let address = listener.local_addr().unwrap_or(address);
         let door = Door::open(listener, address, keeper(&office), ended.clone())?;
         tracing::info!(%address, "serves people with tokens and certificates");
-        tasks.spawn(door.serve(router.clone(), ended.clone()));
+        tasks.spawn(door.serve(router(false), ended.clone()));
     }
-    let http = axum::serve(admin_listener, router.layer(from_fn(local)))
+    let http = axum::serve(admin_listener, router(true).layer(from_fn(local)))
         .with_graceful_shutdown(ended.clone().cancelled_owned());
     let mut grpc = tasks.spawn(grpc);
     let mut http = tasks.spawn(async move { http.await.map_err(|error| error.to_string()) });

@@ -27,10 +27,10 @@ use std::{
     time::Duration,
 };
 use tidegate_engine::{Asked, Clients, FleetState, Foresight as Foreseen, Location, foresee};
-use tidegate_link::access::{Caller, Role};
+use tidegate_link::access::{COOKIE, Caller, Role};
 use tidegate_model::{ClusterName, ServiceName};
 use tidegate_web::{
-    Action, Loss, ShiftAsked, Source, Trouble, Visitor,
+    Action, Loss, Options, ShiftAsked, Source, Trouble, Visitor,
     compose::{Risks, foresight, merged, risks, shifted},
     model::{
         AuditFacts, Done, DrillFacts, DrillsFacts, Event, Fleet, Foresight, Place, PolicyFacts, RolloutFacts,
@@ -183,10 +183,17 @@ impl Page {
     }
 }
 
-/// The admin address with the page.
-pub(crate) fn mount(router: Router, page: Arc<Page>) -> Router {
-    let facts = Router::new().route("/api/v1/fleet", get(fleet)).with_state(page);
-    router.merge(facts).layer(from_fn(visitor))
+/// An admin address with the page; `without_tokens` says that visitors of it need none.
+pub(crate) fn mount(
+    router: Router,
+    page: Arc<Page>,
+    without_tokens: bool,
+    stop: CancellationToken,
+) -> Router {
+    let facts = Router::new().route("/api/v1/fleet", get(fleet)).with_state(Arc::clone(&page));
+    let session_cookie = COOKIE.to_owned();
+    let options = Options { session_cookie, local_hosts_only: without_tokens, stop, ..Options::default() };
+    router.merge(facts).merge(tidegate_web::router(page, options)).layer(from_fn(visitor))
 }
 
 /// The picture that the page is drawn from.

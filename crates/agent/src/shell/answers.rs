@@ -127,6 +127,7 @@ impl Shell {
             region: self.core.region().cloned(),
             peers: peers.map(|(peer, state)| (peer.clone(), state.word(), rtt(peer))).collect(),
             shifts: self.core.shift_views(now),
+            declared: self.core.declared_shifts(now),
             counts: self.flows.counts(engine),
             capacity: engine.map(|it| capacity::declared(it, now)).unwrap_or_default(),
         }

@@ -133,8 +133,13 @@ impl Stage {
                 // Of the one that is probed there is one endpoint.
                 let count = if name == "live-probe" { 1 - number } else { ENDPOINTS };
                 let object = slice(&format!("{name}-{number}"), name, port, set(number).take(count));
-                write_object(client, "POST", "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", &object)
-                    .await;
+                write_object(
+                    client,
+                    "POST",
+                    "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices",
+                    &object,
+                )
+                .await;
             }
         }
         apply(server, &text);

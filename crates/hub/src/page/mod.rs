@@ -23,10 +23,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
-use tidegate_link::access::{Caller, Role};
+use tidegate_link::access::{COOKIE, Caller, Role};
 use tidegate_model::ServiceName;
 use tidegate_web::{
-    Action, Loss, ShiftAsked, Source, Trouble, Visitor,
+    Action, Loss, Options, ShiftAsked, Source, Trouble, Visitor,
     compose::merged,
     model::{AuditFacts, Done, DrillsFacts, Event, Fleet, Foresight, RolloutFacts, ServiceFacts},
 };
@@ -65,9 +65,17 @@ fn caller(visitor: &Visitor) -> Caller {
     Caller { name: visitor.name.clone(), role, namespaces: visitor.namespaces.clone() }
 }
 
-/// The admin address with the page.
-pub(crate) fn mount(router: Router) -> Router {
-    router.layer(from_fn(visitor))
+/// An admin address with the page; `without_tokens` says that visitors of it need none.
+pub(crate) fn mount(
+    router: Router,
+    page: Arc<Page>,
+    without_tokens: bool,
+    stop: CancellationToken,
+) -> Router {
+    let session_cookie = COOKIE.to_owned();
+    let options = Options { session_cookie, local_hosts_only: without_tokens, stop, ..Options::default() };
+    let facts = admin::routes(Arc::clone(&page));
+    router.merge(facts).merge(tidegate_web::router(page, options)).layer(from_fn(visitor))
 }
 
 /// Who asks is a visitor of the page.

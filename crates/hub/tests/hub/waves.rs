@@ -77,6 +77,7 @@ impl Fleet {
             healthy,
             admit_ppm: healthy * 500_000,
             phase: "Serving".to_owned(),
+            capacity: None,
         };
         let status = proto::Status { full: true, pools: vec![pool], ..Default::default() };
         self.streams[at].say(from_agent::What::Status(status)).await;

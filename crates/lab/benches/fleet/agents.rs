@@ -196,6 +196,7 @@ impl Agent {
                 healthy,
                 admit_ppm: 1_000_000,
                 phase: "Serving".to_owned(),
+                capacity: None,
             }
         };
         let pools = if full { (0..SERVICES).map(pool).collect() } else { vec![pool(turn % SERVICES)] };

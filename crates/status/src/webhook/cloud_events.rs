@@ -145,7 +145,7 @@ mod tests {
             (pauses(0).map(seconds).collect(), pauses(u32::MAX).map(seconds).collect());
         assert_eq!(short, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 0.0]);
         assert_eq!(long, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0, 0.0]);
-        assert_eq!(pauses(0).last(), Some(Verdict::Lost));
+        assert_eq!(pauses(0).next_back(), Some(Verdict::Lost));
         assert_eq!(judge(Answer::Status(503, Some(20)), 1, 0), Verdict::Again(Duration::from_secs(20)));
         assert_eq!(judge(Answer::Status(429, Some(86_400)), 1, 0), Verdict::Again(MAX_PAUSE));
     }
