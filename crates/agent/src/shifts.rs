@@ -72,14 +72,19 @@ impl ExtendQuery {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotExtended {
     /// There is none.
-    #[error("no shift {0:?} is in force; GET /api/v1/shifts lists them")]
+    #[error("no shift {0:?} is in force\n  hint: tidegate shift list names those that are")]
     Unknown(String),
     /// It ends with its drill.
-    #[error("the shift {0:?} is a drill's and ends with it; begin one of your own")]
+    #[error(
+        "{0} is of a drill, which ends it by itself\n  hint: a shift of your own outranks it: tidegate shift away"
+    )]
     Drill(String),
     /// Shorter is no extension.
-    #[error("it lasts longer than that already, {}; to end it sooner, begin it anew", tidegate_api::duration_text(Duration::from_secs(.0.as_secs())))]
-    Longer(Duration),
+    #[error(
+        "{0} lasts {left} anyway, which is longer\n  hint: to bring traffic back earlier: tidegate shift end {0}",
+        left = tidegate_api::duration_text(Duration::from_secs(.1.as_secs()))
+    )]
+    Longer(String, Duration),
 }
 
 /// How long a shift lasts, as it was typed.

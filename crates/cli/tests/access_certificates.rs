@@ -35,6 +35,21 @@ metadata: {name: web, namespace: pay}
 spec: {targetRefs: [{group: \"\", kind: Service, name: web}]}
 ";
 
+/// Something in a zone that traffic can be moved away from; nobody answers there.
+const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 9}]
+endpoints: [{addresses: [127.0.78.1], zone: a, conditions: {ready: true}}, {addresses: [127.0.78.2], zone: b, conditions: {ready: true}}]
+";
+
 struct Fleet {
     place: Place,
     hub: Hub,
@@ -49,7 +64,10 @@ impl Fleet {
         place.write("all.yaml", POLICY);
         let mut hub = Hub::start(&place, ANY, &["--trust-domain", DOMAIN, "--admin-tls", ANY]);
         let hub_door = hub.running.until_said("its door", bound("serves people"));
-        let mut command = agent_command(&place.at("us-east"), None, ANY);
+        let manifests = place.at("manifests");
+        fs::create_dir(&manifests).unwrap();
+        fs::write(manifests.join("web.yaml"), SERVICE).unwrap();
+        let mut command = agent_command(&place.at("us-east"), Some(&manifests), ANY);
         command.args(["--admin-tls", ANY, "--hub", &hub.listen.to_string(), "--join", &hub.token("us-east")]);
         let mut agent = Agent::start(&mut command);
         let agent_door = agent.running.until_said("its door", bound("serves people"));

@@ -114,6 +114,21 @@ fn every_metric_of_a_real_agent_and_hub_is_documented_and_the_other_way_round() 
     }
 }
 
+#[test]
+fn what_only_webhooks_and_a_collector_count_is_documented_too() {
+    let place = Place::new();
+    let manifests = place.at("manifests");
+    support::copy_example("one-cluster", &manifests);
+    let nobody = "http://127.0.0.1:9/";
+    let mut command = hub::agent_command(&place.at("home"), Some(&manifests), hub::ANY);
+    let agent = Agent::start(command.args(["--cluster", "home", "--webhook", nobody, "--otlp", nobody]));
+    let (mut families, labels) = exposed(&get(agent.admin, "/metrics").unwrap());
+    families.retain(|name, _| !documented("Agent").0.contains_key(name));
+    let (wanted, known) = documented("Agent with webhooks or a collector");
+    assert_eq!(families, wanted);
+    assert!(wanted.keys().all(|it| labels.get(it).is_none_or(|own| own.is_subset(&known[it]))), "{labels:?}");
+}
+
 /// Names of our metrics in a text, and of what is recorded of them.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|it: char| !(it.is_ascii_alphanumeric() || it == '_' || it == ':'));

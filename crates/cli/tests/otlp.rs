@@ -105,8 +105,19 @@ fn a_shift_is_a_trace_from_the_change_to_the_gateways_ack() {
     wait_until("the gateway to serve", served);
 
     let admin = agent.admin.to_string();
-    let shifted =
-        run(["shift", "away", "--zone", "zone-a", "--for", "5m", "--comment", "x", "--admin", &admin]);
+    let shifted = run([
+        "shift",
+        "away",
+        "--zone",
+        "zone-a",
+        "--for",
+        "5m",
+        "--comment",
+        "x",
+        "--yes",
+        "--admin",
+        &admin,
+    ]);
     assert_eq!(shifted.code, Some(0), "{shifted:?}");
     let has = |span: &Span, name: &str| span.events.iter().any(|it| it.name == name);
     let (root, pushes) = wait_until("the trace of the shift", || {

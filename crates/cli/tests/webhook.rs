@@ -79,8 +79,19 @@ fn a_webhook_is_told_of_a_shift_once_and_in_order_though_it_refuses_at_first() {
         let of_type = |(_, event): &(String, Value)| event["type"] == format!("dev.tidegate.{wanted}");
         wait_until(&format!("an event {wanted}"), || events().iter().find(|it| of_type(it)).cloned())
     };
-    let shift =
-        ["shift", "away", "--zone", "zone-a", "--for", "5m", "--comment", "rack <work>", "--admin", &admin];
+    let shift = [
+        "shift",
+        "away",
+        "--zone",
+        "zone-a",
+        "--for",
+        "5m",
+        "--comment",
+        "rack <work>",
+        "--yes",
+        "--admin",
+        &admin,
+    ];
     let shifted = run(shift);
     assert_eq!(shifted.code, Some(0), "{shifted:?}");
     let (head, event) = told("ShiftChanged");

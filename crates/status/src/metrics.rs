@@ -58,6 +58,11 @@ mod tests {
         ] {
             assert!(text.contains(row), "{text}");
         }
+        let page = include_str!("../../../docs/metrics.md");
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        for (name, kind) in types {
+            assert!(page.contains(&format!("| `{name}` | {kind} |")), "{name} is not in docs/metrics.md");
+        }
         let families = text.lines().filter(|it| it.starts_with("# TYPE ")).count();
         assert_eq!((families, text.lines().filter(|it| !it.starts_with('#')).count()), (4, 8));
     }

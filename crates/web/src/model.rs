@@ -402,7 +402,7 @@ pub struct PoolFacts {
 pub struct PlanFacts {
     /// Where they enter.
     pub source: Place,
-    /// Who serves: `zone NAME` or `cluster NAME`, and how much.
+    /// Who serves: `zone NAME` or `cluster NAME`, and how much in 1/10000.
     pub shares: Vec<(String, u32)>,
     /// What is answered with 503.
     pub shed_permille: u32,

@@ -88,7 +88,7 @@ pub(super) async fn extend(
     let refused = |error: NotExtended| {
         let status = match &error {
             NotExtended::Unknown(_) => StatusCode::NOT_FOUND,
-            NotExtended::Drill(_) | NotExtended::Longer(_) => StatusCode::CONFLICT,
+            NotExtended::Drill(_) | NotExtended::Longer(..) => StatusCode::CONFLICT,
         };
         Failure::Error(status, error.to_string())
     };

@@ -41,7 +41,9 @@ impl Core {
         match named.iter().find(|shift| shift.by == ShiftedBy::Operator) {
             None if named.is_empty() => Err(NotExtended::Unknown(name.to_owned())),
             None => Err(NotExtended::Drill(name.to_owned())),
-            Some(shift) if shift.remaining > lasts => Err(NotExtended::Longer(shift.remaining)),
+            Some(shift) if shift.remaining > lasts => {
+                Err(NotExtended::Longer(name.to_owned(), shift.remaining))
+            }
             Some(_) => Ok(()),
         }
     }

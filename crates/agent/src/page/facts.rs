@@ -2,17 +2,12 @@
 
 use super::picture::Picture;
 use crate::view::{Explanation, PlanView, PoolView};
-use serde_json::Value;
-use std::time::Duration;
-use tidegate_engine::{Origin, Shares};
-use tidegate_model::{Share, Zone};
+use tidegate_engine::Shares;
+use tidegate_model::Zone;
 use tidegate_web::{
     compose::standing,
     model::{Event, Fleet, Place, PlanFacts, PolicyField, PoolFacts, ServiceFacts, ServiceRow},
 };
-
-/// The most fields of a policy that are shown.
-const MAX_FIELDS: usize = 200;
 
 pub(super) fn service(
     of: &Explanation,
@@ -32,14 +27,12 @@ pub(super) fn service(
             .cloned(),
         ..pool(it)
     };
-    let mut policy = Vec::new();
-    fields(&of.policy, "", &mut policy);
     ServiceFacts {
         row,
         pools: of.pools.iter().map(pool).collect(),
         plans: of.plans.iter().map(|it| plan(it, of)).collect(),
         timeline,
-        policy,
+        policy: of.rules.iter().map(|it| field(it)).collect(),
         told_by: vec![(of.cluster.clone(), now_ms)],
         missing: Vec::new(),
     }
@@ -90,69 +83,40 @@ fn permille(part: f64) -> u32 {
 
 fn plan(it: &PlanView, of: &Explanation) -> PlanFacts {
     let zone: Option<Zone> = it.source.split_once('/').and_then(|(_, zone)| zone.parse().ok());
-    let permille = |share: Share| (share.parts() + 5) / 10;
     let shares = |shares: &Shares| -> Vec<(String, u32)> {
-        shares.iter().map(|(target, share)| (target.to_string(), permille(*share))).collect()
+        shares.iter().map(|(target, share)| (target.to_string(), share.parts())).collect()
     };
     PlanFacts {
         source: Place { cluster: of.cluster.clone(), zone },
         shares: shares(&it.shares),
-        shed_permille: permille(it.shed),
+        shed_permille: (it.shed.parts() + 5) / 10,
         standby: it.standby.iter().map(shares).collect(),
         last_resort: it.last_resort,
         reasons: it.reasons.clone(),
     }
 }
 
-/// Whatever has a value and an origin is a field; what stands above it is its path.
-fn fields(value: &Value, path: &str, found: &mut Vec<PolicyField>) {
-    if found.len() >= MAX_FIELDS {
-        return;
-    }
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match value {
-        Value::Object(object) => {
-            if let (Some(value), Some(origin)) = (object.get("value"), object.get("origin")) {
-                let from = serde_json::from_value::<Origin>(origin.clone());
-                let from = from.map_or_else(|_| "unknown".to_owned(), |it| it.to_string());
-                found.push(PolicyField { field: path.to_owned(), value: text(value), from });
-                return;
-            }
-            for (name, value) in object {
-                fields(value, &below(name), found);
-            }
-        }
-        Value::Array(items) => {
-            for (index, value) in items.iter().enumerate() {
-                fields(value, &format!("{path}[{index}]"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn text(value: &Value) -> String {
-    let duration = |value: &Value| {
-        let (seconds, nanos) = (value.get("secs")?.as_u64()?, value.get("nanos")?.as_u64()?);
-        Some(Duration::new(seconds, u32::try_from(nanos).ok()?))
-    };
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(_) => duration(value).map_or_else(|| value.to_string(), tidegate_api::duration_text),
-        other => other.to_string(),
-    }
+/// A field of the policy, of the sentence that says it: `FIELD VALUE, by WHOM`.
+fn field(sentence: &str) -> PolicyField {
+    let (said, from) = sentence.rsplit_once(", by ").unwrap_or((sentence, "unknown"));
+    let (field, value) = said.split_once(' ').unwrap_or((said, "as written"));
+    PolicyField { field: field.to_owned(), value: value.to_owned(), from: from.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_engine::Policy;
 
     #[test]
-    fn a_policy_is_a_list_of_fields_each_with_who_said_so() {
-        let mut found = Vec::new();
-        fields(&serde_json::to_value(Policy::default()).unwrap(), "", &mut found);
-        let hold = found.iter().find(|it| it.field == "failback.holdDown").unwrap();
-        assert_eq!((hold.value.as_str(), hold.from.as_str()), ("30s", "default"), "{found:#?}");
+    fn a_sentence_of_the_policy_is_a_field_with_its_value_and_who_said_so() {
+        let of = |sentence: &str| {
+            let PolicyField { field, value, from } = field(sentence);
+            [field, value, from]
+        };
+        assert_eq!(
+            of("failback.ramp.steps 10 %, 50 %, 100 %, by FailoverPolicy shop/web at a.yaml:10"),
+            ["failback.ramp.steps", "10 %, 50 %, 100 %", "FailoverPolicy shop/web at a.yaml:10"]
+        );
+        assert_eq!(of("failover[0], by default"), ["failover[0]", "as written", "default"]);
     }
 }

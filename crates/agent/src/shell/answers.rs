@@ -28,6 +28,9 @@ const PLACES: usize = 20;
 fn no_place(location: &Location, places: &BTreeSet<Location>) -> String {
     let names: Vec<String> = places.iter().map(ToString::to_string).collect();
     let wanted = location.to_string();
+    if names.is_empty() {
+        return format!("there is no {wanted}: no endpoint of any service is known here yet");
+    }
     let nearest = tidegate_api::nearest_first(&wanted, names.iter().map(String::as_str));
     let list: Vec<&str> = nearest.into_iter().take(PLACES).collect();
     format!(
