@@ -42,6 +42,13 @@ async fn a_cluster_that_is_cut_from_the_hub_keeps_its_policy_and_catches_up() {
     fleet.ready(START_LIMIT).await.unwrap();
     until_followed(&fleet, 3, &CLUSTERS).await;
 
+    // Certificates have just come, and the ways between clusters begin anew with them.
+    support::until("all peers to be reached", async || {
+        let status = fleet.agent_status(&cluster("us-central-1")).await.ok()?;
+        let peers = status["peers"].as_array()?;
+        (peers.len() == 3 && peers.iter().all(|it| it["state"] == "Reachable")).then_some(())
+    })
+    .await;
     let cut = Fault::Link { between: [Site::Cluster(cluster("us-east-1")), Site::Hub] };
     fleet.fault(cut.clone()).await.unwrap();
     let mut policy = fleet.spec().policy.clone();
