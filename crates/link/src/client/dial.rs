@@ -16,7 +16,7 @@ use tonic::{
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The server name of links. A gateway leads them to its agent by their path; the name is for its log.
-const AGENT: &str = "agent.tidegate";
+pub(super) const AGENT: &str = "agent.tidegate";
 
 /// Longest text of an error that is kept.
 const MAX_TEXT: usize = 200;
@@ -52,7 +52,7 @@ impl Ending {
     }
 
     /// A connection that ended. With TLS 1.3 a client hears only after its own handshake that it was refused.
-    fn broken(error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
         if let Some(refusal) = refusal_in(error) {
             return Self::NotBelieved(short(&refusal.to_string()));
         }

@@ -15,15 +15,13 @@ use crate::{
     identity::{Identity, Serial},
     liveness::{LinkFailure, SUSPECT_AFTER},
 };
-use futures::stream::{FuturesUnordered, StreamExt};
 use rustls::ClientConfig;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use tidegate_model::{ClusterName, PeerBoot, Time};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 /// Waits between two dials that were refused. A silent dial takes its time anyway.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(300));
@@ -73,13 +71,32 @@ impl LinkContext {
     }
 }
 
-/// Keeps the heartbeats of a link until it is cancelled. Its watch goes by what `ear` has heard.
+/// A heartbeat connection.
+struct Open<'a> {
+    id: u64,
+    session: Pin<Box<dyn Future<Output = Ending> + Send + 'a>>,
+}
+
+/// Waits until one of them has ended, and takes it out.
+async fn first_ended(open: &mut Vec<Open<'_>>) -> Ending {
+    poll_fn(|context| {
+        for at in 0..open.len() {
+            if let Poll::Ready(ending) = open[at].session.as_mut().poll(context) {
+                open.remove(at);
+                return Poll::Ready(ending);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Keeps the heartbeats of a link until it is dropped. Its watch goes by what `ear` has heard.
 pub(super) async fn run(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
     let mut backoff = Backoff::new(REDIAL.0, REDIAL.1);
     let mut heard = ear.subscribe();
-    // One connection, or two while the older is silent; each with what ends it.
-    let mut sessions = FuturesUnordered::new();
-    let mut open: Vec<(u64, CancellationToken)> = Vec::with_capacity(2);
+    // One connection, or two while the older is silent. To drop one is to give it up.
+    let mut open: Vec<Open<'_>> = Vec::with_capacity(2);
     let (mut dials, mut dialled) = (0_u64, Instant::now());
     loop {
         heard.mark_unchanged();
@@ -87,19 +104,12 @@ pub(super) async fn run(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
         if open.is_empty() || (open.len() == 1 && second() <= Instant::now()) {
             dials += 1;
             dialled = Instant::now();
-            let (id, cancel) = (dials, CancellationToken::new());
-            open.push((id, cancel.clone()));
-            sessions.push(async move {
-                let ending = cancel.run_until_cancelled(session::run(link, id, ear)).await;
-                (id, ending)
-            });
+            open.push(Open { id: dials, session: Box::pin(session::run(link, dials, ear)) });
             continue;
         }
         tokio::select! {
-            Some((id, ending)) = sessions.next() => {
-                open.retain(|(of, _)| *of != id);
-                // A connection that was cancelled was given up for a better one.
-                let Some(ending) = ending else { continue };
+            biased;
+            ending = first_ended(&mut open) => {
                 tracing::debug!(peer = %link.peer, address = %link.address, ?ending, "a heartbeat connection ended");
                 let failure = match ending {
                     Ending::Answered(text) | Ending::Broken(text) => LinkFailure::Refused(text),
@@ -118,7 +128,7 @@ pub(super) async fn run(link: &LinkContext, ear: &watch::Sender<LinkEar>) {
             }
             _ = heard.changed(), if open.len() > 1 => {
                 let by = heard.borrow_and_update().by;
-                open.iter().filter(|(id, _)| *id != by).for_each(|(_, cancel)| cancel.cancel());
+                open.retain(|it| it.id == by);
             }
             () = until(second), if open.len() == 1 => {}
         }

@@ -6,6 +6,7 @@
 //! the owners send it less often.
 
 mod dial;
+mod line;
 mod link;
 mod session;
 mod until;
@@ -31,7 +32,7 @@ use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// What the links heard and the loop has not read yet. At a hundred links it is a second's worth.
 const SIGNALS: usize = 1024;
@@ -172,8 +173,8 @@ struct Loop {
     peers: PeerAddresses,
     /// Peers whose links are given up.
     cut: BTreeSet<ClusterName>,
-    /// A link ends when its guard is dropped.
-    links: BTreeMap<(ClusterName, SocketAddr), DropGuard>,
+    /// A link ends when its tasks are dropped.
+    links: BTreeMap<(ClusterName, SocketAddr), [AbortOnDropHandle<()>; 2]>,
     boards: BTreeMap<ClusterName, Arc<Mutex<Board>>>,
     signals: (mpsc::Sender<Signal>, mpsc::Receiver<Signal>),
     events: mpsc::Sender<LinkEvent>,
@@ -300,7 +301,6 @@ impl Loop {
                         continue;
                     }
                 };
-                let cancel = self.shutdown.child_token();
                 let context = Arc::new(LinkContext {
                     own: self.own.clone(),
                     boot: self.boot,
@@ -313,11 +313,13 @@ impl Loop {
                     events: self.events.clone(),
                     board: self.boards.entry(peer.clone()).or_default().clone(),
                 });
-                self.links.insert((peer.clone(), address), cancel.clone().drop_guard());
                 let (ear, heard) = watch::channel(LinkEar { by: 0, answer: None, beat: None });
-                let (link, ended) = (Arc::clone(&context), cancel.clone());
-                tokio::spawn(async move { ended.run_until_cancelled(watching::run(&link, heard)).await });
-                tokio::spawn(async move { cancel.run_until_cancelled(link::run(&context, &ear)).await });
+                let watched = Arc::clone(&context);
+                let tasks = [
+                    tokio::spawn(async move { watching::run(&watched, heard).await }),
+                    tokio::spawn(async move { link::run(&context, &ear).await }),
+                ];
+                self.links.insert((peer.clone(), address), tasks.map(AbortOnDropHandle::new));
             }
         }
     }

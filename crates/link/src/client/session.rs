@@ -5,32 +5,33 @@
 
 use super::{
     Heard,
-    dial::{Backoff, DIAL_TIMEOUT, Ending, dial},
+    dial::{Backoff, DIAL_TIMEOUT, Ending},
+    line::{self, Line},
     link::LinkContext,
     until::until,
 };
 use crate::{
     liveness::{BEAT_INTERVAL, Echo, ROUGH_UNREACHABLE_AFTER, UNREACHABLE_AFTER},
-    proto::{Beat, WatchRequest, peer_link_client::PeerLinkClient},
+    proto::{Beat, WatchRequest},
     rtt::SentBeats,
 };
-use http::uri::PathAndQuery;
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tidegate_model::PeerBoot;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, client::Grpc, transport::Channel};
-use tonic_prost::ProstCodec;
+
+/// The method of heartbeats.
+const HEARTBEAT: &str = "/tidegate.link.v1.PeerLink/Heartbeat";
 
 /// A method that nobody serves, outside the path prefix that gateways lead to the agent.
 const PROBE: &str = "/tidegate.link.v1.GatewayProbe/Probe";
 /// Beats stall when none came for this long: one is missing, and suspicion is two probes away.
 const STALLED_AFTER: Duration = Duration::from_millis(150);
-/// Beats are small and few.
-const MAX_BEAT_BYTES: usize = 4 << 10;
 /// Waits between two tries of the heartbeat stream while the gateway answers with errors.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
 
@@ -57,38 +58,47 @@ struct Session<'a> {
     link: &'a LinkContext,
     id: u64,
     link_ear: &'a watch::Sender<LinkEar>,
-    ear: watch::Sender<Ear>,
-    channel: Channel,
+    ear: Mutex<Ear>,
+    line: Line,
 }
 
 /// Connects and beats until the connection breaks or falls silent.
 pub(super) async fn run(link: &LinkContext, id: u64, link_ear: &watch::Sender<LinkEar>) -> Ending {
     let dialled = Instant::now();
-    let (channel, serial) = match dial(link.address, link.tls.as_ref()).await {
-        Ok(channel) => channel,
+    let (line, drive, serial) = match line::open(link.address, link.tls.as_ref()).await {
+        Ok(line) => line,
         Err(ending) => return ending,
     };
     let connected = Instant::now();
     // A far gateway takes as long to answer as it took to connect.
     let first_by = connected + DIAL_TIMEOUT + (connected - dialled);
-    let (ear, _) = watch::channel(Ear { connected, first_by, answer: None, beat: None });
-    let session = Session { link, id, link_ear, ear, channel };
+    let ear = Mutex::new(Ear { connected, first_by, answer: None, beat: None });
+    let session = Session { link, id, link_ear, ear, line };
     tokio::select! {
+        // What was said on a call tells more than that the connection ended, and what is sent now the connection takes along.
+        biased;
         ending = session.beats() => ending,
         ending = session.probes() => ending,
+        ending = drive => ending,
         ending = link.revoked(serial) => ending,
         () = session.fell_silent() => Ending::Silent,
     }
 }
 
 impl Session<'_> {
+    fn ear(&self) -> MutexGuard<'_, Ear> {
+        // Nothing that can panic runs under the lock.
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn heard(&self, heard: Heard) {
         let now = Instant::now();
         let is_beat = matches!(heard, Heard::Beat(_));
-        self.ear.send_modify(|ear| {
+        {
+            let mut ear = self.ear();
             ear.answer = Some(now);
             ear.beat = if is_beat { Some(now) } else { ear.beat };
-        });
+        }
         self.link_ear.send_modify(|ear| {
             ear.by = self.id;
             ear.answer = Some(now);
@@ -101,12 +111,12 @@ impl Session<'_> {
     async fn beats(&self) -> Ending {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
-            let before = self.ear.borrow().beat;
+            let before = self.ear().beat;
             match self.beat_stream().await {
                 Ending::Answered(text) => self.heard(Heard::Answer(Some(text))).await,
                 ending => return ending,
             }
-            if self.ear.borrow().beat != before {
+            if self.ear().beat != before {
                 backoff.reset();
             }
             backoff.wait().await;
@@ -114,49 +124,51 @@ impl Session<'_> {
     }
 
     async fn beat_stream(&self) -> Ending {
-        let (out, requests) = mpsc::channel(2);
         let mut sent = SentBeats::default();
-        let (mut seq, mut seen) = (0, 0);
-        let mut send = |sent: &mut SentBeats, echo_seq| {
+        let beat = |seq, echo_seq| {
             let cluster = self.link.own.to_string();
-            let beat = Beat { cluster, boot_id: self.link.boot.0, seq: seq + 1, echo_seq, falls: 0 };
-            // A connection that takes no more loses this beat, and queues none.
-            if out.try_send(beat).is_ok() {
-                seq += 1;
-                sent.sent(seq, self.link.now());
-            }
+            Beat { cluster, boot_id: self.link.boot.0, seq, echo_seq, falls: 0 }
         };
-        send(&mut sent, seen);
-        let mut client = PeerLinkClient::new(self.channel.clone()).max_decoding_message_size(MAX_BEAT_BYTES);
-        let mut inbound = match client.heartbeat(ReceiverStream::new(requests)).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Ending::of(&status),
+        let (mut seq, mut seen) = (1, 0);
+        sent.sent(seq, self.link.now());
+        let (mut out, answer) = match self.line.call(HEARTBEAT, &beat(seq, seen), false).await {
+            Ok(call) => call,
+            Err(ending) => return ending,
+        };
+        let mut inbound = match answer.await {
+            Ok(messages) => messages,
+            Err(ending) => return ending,
         };
         let mut beats = interval(BEAT_INTERVAL);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.reset();
         loop {
-            let beat = tokio::select! {
+            let heard = tokio::select! {
+                biased;
                 _ = beats.tick() => {
-                    send(&mut sent, seen);
+                    // A connection that takes no more loses this beat, and queues none.
+                    if out.offer(&beat(seq + 1, seen)) {
+                        seq += 1;
+                        sent.sent(seq, self.link.now());
+                    }
                     continue;
                 }
-                beat = inbound.message() => match beat {
+                beat = inbound.next::<Beat>() => match beat {
                     Ok(Some(beat)) => beat,
                     Ok(None) => return Ending::Answered("ended the heartbeat".to_owned()),
-                    Err(status) => return Ending::of(&status),
+                    Err(ending) => return ending,
                 },
             };
-            if beat.cluster != self.link.peer.as_str() {
+            if heard.cluster != self.link.peer.as_str() {
                 return Ending::Misrouted(format!(
                     "cluster {:?} answers at {}",
-                    beat.cluster, self.link.address
+                    heard.cluster, self.link.address
                 ));
             }
-            seen = beat.seq;
+            seen = heard.seq;
             // Only an echo of a beat not echoed before proves both directions.
-            if let Some(rtt) = sent.echoed(beat.echo_seq, self.link.now()) {
-                let echo = Echo { boot: PeerBoot(beat.boot_id), falls: beat.falls, rtt: Some(rtt) };
+            if let Some(rtt) = sent.echoed(heard.echo_seq, self.link.now()) {
+                let echo = Echo { boot: PeerBoot(heard.boot_id), falls: heard.falls, rtt: Some(rtt) };
                 self.heard(Heard::Beat(echo)).await;
             }
         }
@@ -164,40 +176,34 @@ impl Session<'_> {
 
     /// Asks the gateway itself while beats stall, one question at a time.
     async fn probes(&self) -> Ending {
-        let mut grpc = Grpc::new(self.channel.clone());
         loop {
             until(|| {
-                let ear = *self.ear.borrow();
+                let ear = *self.ear();
                 ear.beat.unwrap_or(ear.connected) + STALLED_AFTER
             })
             .await;
             let asked = Instant::now();
-            let codec = ProstCodec::<WatchRequest, WatchRequest>::default();
-            let request = Request::new(WatchRequest::default());
-            let answer = match grpc.ready().await {
-                Err(error) => Err(tonic::Status::from_error(error.into())),
-                Ok(()) => {
-                    // An answer that takes longer than the silence that ends the connection is none.
-                    let path = PathAndQuery::from_static(PROBE);
-                    match timeout(UNREACHABLE_AFTER, grpc.unary(request, path, codec)).await {
-                        Err(_) => return Ending::Silent,
-                        Ok(answer) => answer.map(drop),
-                    }
-                }
-            };
-            match answer.map_err(|status| Ending::of(&status)) {
-                Ok(()) | Err(Ending::Answered(_)) => self.heard(Heard::Answer(None)).await,
-                Err(ending) => return ending,
+            // An answer that takes longer than the silence that ends the connection is none.
+            match timeout(UNREACHABLE_AFTER, self.probe()).await {
+                Err(_) => return Ending::Silent,
+                Ok(Ok(()) | Err(Ending::Answered(_))) => self.heard(Heard::Answer(None)).await,
+                Ok(Err(ending)) => return ending,
             }
             sleep((asked + BEAT_INTERVAL).saturating_duration_since(Instant::now())).await;
         }
+    }
+
+    /// Any answer will do.
+    async fn probe(&self) -> Result<(), Ending> {
+        let (_out, answer) = self.line.call(PROBE, &WatchRequest::default(), true).await?;
+        answer.await.map(drop)
     }
 
     /// Waits until nothing of any kind has come for so long that a new connection is the better hope. One is tried beside it
     /// long before; on a line that loses packets this one may well come back first.
     async fn fell_silent(&self) {
         until(|| {
-            let ear = *self.ear.borrow();
+            let ear = *self.ear();
             ear.answer.map_or(ear.first_by, |at| at + ROUGH_UNREACHABLE_AFTER)
         })
         .await;

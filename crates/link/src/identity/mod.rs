@@ -33,5 +33,5 @@ pub use revocation::list_to_pem;
 pub use rustls::ServerConfig as TlsServerConfig;
 pub use rustls::pki_types::{CertificateDer, UnixTime};
 pub use transport::{Accepted, DialError, PeerInfo, accept, connect, dial_pinned, refusal_in};
-pub(crate) use transport::{Seen, connect_with};
+pub(crate) use transport::{Seen, connect_with, dial_tls};
 pub use verify::Expect;

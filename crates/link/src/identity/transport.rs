@@ -263,18 +263,29 @@ pub(crate) async fn connect_with(
     let connector = tower::service_fn(move |_: http::Uri| {
         let (address, config, seen) = (address.clone(), Arc::clone(&config), Arc::clone(&seen));
         async move {
-            let name = ServerName::try_from(server_name).map_err(io::Error::other)?;
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let stream = TlsConnector::from(config).connect(name, stream).await?;
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            if let Some(facts) = shown.and_then(|leaf| CertificateFacts::read(leaf).ok()) {
-                let _ = seen.set(facts.serial);
+            let (stream, serial) = dial_tls(address, server_name, config).await?;
+            if let Some(serial) = serial {
+                let _ = seen.set(serial);
             }
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
     endpoint.connect_with_connector(connector).await
+}
+
+/// Dials with TLS; with the serial of the certificate that the other side showed.
+pub(crate) async fn dial_tls(
+    address: impl ToSocketAddrs,
+    server_name: &'static str,
+    config: Arc<ClientConfig>,
+) -> io::Result<(tokio_rustls::client::TlsStream<TcpStream>, Option<Serial>)> {
+    let name = ServerName::try_from(server_name).map_err(io::Error::other)?;
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let serial = shown.and_then(|leaf| CertificateFacts::read(leaf).ok()).map(|facts| facts.serial);
+    Ok((stream, serial))
 }
 
 /// Who was refused and why, if that is what an error of TLS was at its root.

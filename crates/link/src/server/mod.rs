@@ -148,7 +148,7 @@ impl PeerServer {
 
 #[tonic::async_trait]
 impl PeerLink for PeerServer {
-    type HeartbeatStream = ReceiverStream<Result<Beat, Status>>;
+    type HeartbeatStream = beats::Answers;
     type WatchStream = ReceiverStream<Result<StatusUpdate, Status>>;
 
     async fn heartbeat(
@@ -156,9 +156,7 @@ impl PeerLink for PeerServer {
         request: Request<Streaming<Beat>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let caller = caller::of(self.shared.identity.as_ref(), request.metadata())?;
-        let (out, stream) = mpsc::channel(1);
-        tokio::spawn(beats::serve(self.shared.clone(), caller, request.into_inner(), out));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(beats::Answers::new(self.shared.clone(), caller, request.into_inner())))
     }
 
     async fn watch(
@@ -191,17 +189,24 @@ fn identify(
     Ok((cluster, PeerBoot(boot_id)))
 }
 
-/// A stream that ends with an error says so to the observer, and here if the observer is at fault.
+/// A stream that ends with an error says so to the observer, and here.
 async fn mark_end<T>(stream: &str, ended: Result<(), Status>, out: &mpsc::Sender<Result<T, Status>>) {
     let Err(status) = ended else { return };
-    // An error with a source is a broken connection: nobody is left to be told.
-    if std::error::Error::source(&status).is_some() {
+    if note_end(stream, &status) {
+        // Fails only if the observer is gone. A stalled one is not waited for.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), out.send(Err(status))).await;
+    }
+}
+
+/// Writes down why a stream has ended, if the observer is at fault; whether somebody is left to be told.
+fn note_end(stream: &str, status: &Status) -> bool {
+    // An error with a source is a broken connection.
+    if std::error::Error::source(status).is_some() {
         tracing::debug!(stream, %status, "an observer's connection broke");
-        return;
+        return false;
     }
     if status.code() != tonic::Code::Unavailable {
         tracing::warn!(stream, code = ?status.code(), reason = status.message(), "refused an observer's stream");
     }
-    // Fails only if the observer is gone. A stalled one is not waited for.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), out.send(Err(status))).await;
+    true
 }
