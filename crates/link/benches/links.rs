@@ -212,7 +212,9 @@ async fn observer(number: usize, way: Channel, serial: String, hears: mpsc::Send
         tokio::select! {
             _ = beats.tick() => {
                 seq += 1;
-                out.send(beat(seq, seen)).await.unwrap();
+                if out.send(beat(seq, seen)).await.is_err() {
+                    return;
+                }
             }
             // It ends with the agent.
             answer = inbound.message() => match answer {
