@@ -234,8 +234,11 @@ spec: {ports: [{name: http, port: 80}]}
 
     /// Agents of clusters whose clocks are right, ten minutes behind and ten ahead read a shift with 500 s to go, in this order, and
     /// hear of each other: what remains to each of them.
-    fn read_by_three_clocks(order: [usize; 3]) -> [u64; 3] {
+    fn read_by_three_clocks(order: [usize; 3], hub: Option<u64>) -> [u64; 3] {
         let mut cores = [1000_u64, 400, 1600].map(|unix| core(None, unix));
+        for core in cores.iter_mut().filter(|_| hub.is_some()) {
+            core.handle(Input::HubClock(Duration::from_secs(hub.unwrap_or_default())), at(0));
+        }
         let text = "awayFrom: {zone: a}, expiresAt: 1970-01-01T00:25:00Z";
         for core in &mut cores {
             core.handle(Input::Manifests(config("")), at(0));
@@ -252,7 +255,8 @@ spec: {ports: [{name: http, port: 80}]}
     #[test]
     fn a_clock_ten_minutes_wrong_ends_a_shift_early_or_late_for_its_own_cluster_alone() {
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            assert_eq!(read_by_three_clocks(order), [490, 1090, 0], "{order:?}");
+            assert_eq!(read_by_three_clocks(order, None), [490, 1090, 0], "{order:?}");
+            assert_eq!(read_by_three_clocks(order, Some(1000)), [490; 3], "{order:?}, and they have a hub");
         }
     }
 
@@ -261,5 +265,26 @@ spec: {ports: [{name: http, port: 80}]}
         let mut core = core(None, 1000);
         core.handle(Input::Manifests(config(UNTIL)), at(0));
         assert!(running(&core, at(0)).is_empty());
+        assert_eq!(core.declared_shifts(at(0)), [("shop/s".to_owned(), None)].into());
+        let again = core.handle(Input::Manifests(config(UNTIL)), at(1));
+        assert!(again.records.is_empty(), "it is told once");
+        core.handle(Input::HubClock(Duration::from_secs(900)), at(2));
+        assert_eq!(running(&core, at(2)), [("shop/s".to_owned(), 100)], "the clock was wrong");
+        core.handle(Input::HubClock(Duration::from_secs(960)), at(3));
+        assert_eq!(running(&core, at(3)), [("shop/s".to_owned(), 40)]);
+        core.handle(Input::EndShift("shop/s".to_owned()), at(4));
+        core.handle(Input::HubClock(Duration::from_secs(900)), at(5));
+        assert!(running(&core, at(5)).is_empty(), "what an operator ended stays ended");
+    }
+
+    #[test]
+    fn a_shift_that_is_declared_to_have_ended_ends() {
+        let mut core = core(None, 900);
+        core.handle(Input::Manifests(config(UNTIL)), at(0));
+        let past = "awayFrom: {zone: a}, expiresAt: 1970-01-01T00:10:00Z";
+        core.handle(Input::Manifests(config(past)), at(1));
+        assert!(running(&core, at(1)).is_empty());
+        core.handle(Input::WallClock(Duration::from_secs(902)), at(2));
+        assert!(running(&core, at(2)).is_empty());
     }
 }

@@ -13,8 +13,8 @@ use tidegate_link::identity::write_secret;
 use tokio::sync::watch;
 
 const FILE: &str = "clock.json";
-/// A distance that changed by less is not written anew: what a message takes on its way, and clocks that drift.
-const MOVED_MS: u64 = 1000;
+/// A distance that changed by less is not written anew. More is a message that came late, or a clock that was set.
+const MOVED_MS: u64 = 100;
 /// Whoever runs the machine is told of a clock that is so far from the hub's.
 const WRONG_MS: u64 = 10_000;
 
