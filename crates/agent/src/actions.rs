@@ -208,7 +208,9 @@ impl Actions {
     pub(crate) fn read_clock(&mut self, clock: Duration, now: Time) -> BTreeSet<ShiftTarget> {
         let mut moved = BTreeSet::new();
         for ((target, _), entry) in &mut self.entries {
-            let Some(ends_at) = entry.action.ends_at.filter(|_| entry.action.shift.is_some()) else { continue };
+            let Some(ends_at) = entry.action.ends_at.filter(|_| entry.action.shift.is_some()) else {
+                continue;
+            };
             let until = (now + remaining(ends_at, clock)).min(entry.kept);
             let (nearer, further) = (entry.until.since(until), until.since(entry.until));
             if entry.until.max(until) > now && nearer.max(further) >= READ_ANEW {

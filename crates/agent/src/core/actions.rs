@@ -180,7 +180,8 @@ impl Core {
         }
         // What ends at a time of day went on to end while no agent ran.
         let wanted = self.actions.in_force(now);
-        let moved = |it: &Shift| wanted.get(&it.target).is_some_and(|wanted| wanted.remaining != it.remaining);
+        let moved =
+            |it: &Shift| wanted.get(&it.target).is_some_and(|wanted| wanted.remaining != it.remaining);
         let moved = known.into_iter().filter(moved).map(|it| it.target).collect();
         self.enforce(&moved, now, output);
         output.actions = self.actions.all(now).collect();

@@ -36,7 +36,11 @@ impl Core {
         }
         let remaining: BTreeMap<String, Duration> =
             self.shifts(now).into_iter().map(|it| (it.name, it.remaining)).collect();
-        self.declared.keys().chain(&self.over).map(|name| (name.clone(), remaining.get(name).copied())).collect()
+        self.declared
+            .keys()
+            .chain(&self.over)
+            .map(|name| (name.clone(), remaining.get(name).copied()))
+            .collect()
     }
 
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.

@@ -1,6 +1,9 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, clock::HubClock, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets, vault::Vault};
+use super::{
+    InForce, clock::HubClock, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets,
+    vault::Vault,
+};
 use crate::{admin::Ask, timeline::Timeline, view::HubLinkView};
 use rand::Rng as _;
 use std::{

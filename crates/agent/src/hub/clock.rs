@@ -84,7 +84,9 @@ impl HubClock {
         let kept = serde_json::to_vec(&Kept { ahead_ms: ahead }).unwrap_or_default();
         match write_secret(&self.file, &kept) {
             Ok(()) => self.kept = Some(ahead),
-            Err(error) => tracing::error!(%error, "how far the hub's clock is from the own one cannot be kept"),
+            Err(error) => {
+                tracing::error!(%error, "how far the hub's clock is from the own one cannot be kept")
+            }
         }
     }
 }

@@ -121,7 +121,8 @@ const DECLARED: Duration = Duration::from_secs(30);
 /// One with `expiresAt` in the hub's policy ends by the hub's clock everywhere, also where an agent with a wrong clock starts while the hub
 /// is away.
 fn a_declared_shift_ends_in_time(fleet: &mut Fleet, missed: &mut Missed) {
-    let watch = Watch::start(fleet, "the same, a shift declared for 30 s, the hub and two agents killed meanwhile");
+    let watch =
+        Watch::start(fleet, "the same, a shift declared for 30 s, the hub and two agents killed meanwhile");
     let (began, until) = (Instant::now(), now() + i64::try_from(DECLARED.as_secs()).unwrap());
     let at = Command::new("date").args(["-u", "-d", &format!("@{until}"), "+%FT%TZ"]).output().unwrap();
     let shift = format!(
@@ -145,7 +146,10 @@ fn a_declared_shift_ends_in_time(fleet: &mut Fleet, missed: &mut Missed) {
         fleet.start_agent(cluster, &[]);
     }
     let told = wait_until("the shift to be in force everywhere again", || in_force(fleet));
-    eprintln!("MEASURED without a hub, {AHEAD:?} started again: {told:?} ms remain {:?} after", began.elapsed());
+    eprintln!(
+        "MEASURED without a hub, {AHEAD:?} started again: {told:?} ms remain {:?} after",
+        began.elapsed()
+    );
     let mut over: Vec<(&str, Duration)> = Vec::new();
     wait_until("the declared shift to end", || {
         for cluster in CLUSTERS {

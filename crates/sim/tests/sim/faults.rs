@@ -67,7 +67,8 @@ fn a_clock_that_is_ten_minutes_wrong_ends_a_declared_shift_for_its_own_cluster_o
     assert_eq!(ends("faults: [{at: 0s, clockSkew: us-east, ahead: 10m}]\n"), (None, Some(60_000)));
     assert_eq!(ends("faults: [{at: 0s, clockSkew: us-west, ahead: 10m}]\n"), (Some(60_000), None));
     assert_eq!(ends("faults: [{at: 0s, clockSkew: us-east, behind: 10m}]\n"), (Some(660_000), Some(60_000)));
-    let both = "faults:\n- {at: 0s, clockSkew: us-east, ahead: 10m}\n- {at: 0s, clockSkew: us-west, behind: 10m}\n";
+    let both =
+        "faults:\n- {at: 0s, clockSkew: us-east, ahead: 10m}\n- {at: 0s, clockSkew: us-west, behind: 10m}\n";
     assert_eq!(ends(both), (None, Some(660_000)));
     // An agent that starts meanwhile, and hears of it before it reads it or after.
     let restarted = "faults:\n- {at: 0s, clockSkew: us-east, ahead: 10m}\n- {at: 15s, for: 1s, restartAgent: us-east}\n\

@@ -88,18 +88,23 @@ impl Run {
 
 /// All phases of beats and reports, in steps of 10 and 3 ms.
 fn phases(rtt: u64, (requests, window): (usize, u64), happens: Happens) -> impl Iterator<Item = Run> {
-    let all = (0..100).step_by(10).flat_map(|beats| (0..REPORTS).step_by(3).map(move |reports| (beats, reports)));
+    let all =
+        (0..100).step_by(10).flat_map(|beats| (0..REPORTS).step_by(3).map(move |reports| (beats, reports)));
     all.map(move |(beats, reports)| Run { rtt, beats, reports, requests, window, happens })
 }
 
 /// How often requests are sent and how long windows are, where Envoys are in time and where they are late.
 fn paces() -> impl Iterator<Item = (usize, u64)> {
-    [SPARSE, DENSE].into_iter().flat_map(|requests| [REPORTS, REPORTS + LATE].map(|window| (requests, window)))
+    [SPARSE, DENSE]
+        .into_iter()
+        .flat_map(|requests| [REPORTS, REPORTS + LATE].map(|window| (requests, window)))
 }
 
 #[test]
 fn a_death_is_seen_within_300_ms_and_a_round_trip_where_requests_go() {
-    for (rtt, pace) in [1, 4, 10, 20, 80, 300].into_iter().flat_map(|rtt| paces().map(move |pace| (rtt, pace))) {
+    for (rtt, pace) in
+        [1, 4, 10, 20, 80, 300].into_iter().flat_map(|rtt| paces().map(move |pace| (rtt, pace)))
+    {
         for run in phases(rtt, pace, Happens::Death) {
             let (after, why) = run.given_up().unwrap();
             assert_eq!(why, Why::Corroborated, "{rtt} {pace:?} {} {}", run.beats, run.reports);
