@@ -85,7 +85,7 @@ impl HubClock {
         match write_secret(&self.file, &kept) {
             Ok(()) => self.kept = Some(ahead),
             Err(error) => {
-                tracing::error!(%error, "how far the hub's clock is from the own one cannot be kept")
+                tracing::error!(%error, "how far the hub's clock is from the own one cannot be kept");
             }
         }
     }
