@@ -7,18 +7,26 @@
 //! - **Newer** is by a hybrid logical clock (Kulkarni et al., 2014): the wall clock of the agent that was asked, but never behind
 //!   an action that this agent had heard of. So who acts on what he sees wins, however wrong clocks are; of two that did
 //!   not know of each other the later by their clocks, then the greater name.
-//! - **Expiry** travels as the time that remains, and is counted by each agent's monotonic clock.
-//! - **An extension** is an action as well: the same shift with another end.
+//! - **Expiry** travels as the time that remains, and is counted by each agent's monotonic clock. Where a manifest names a time of
+//!   day, that travels too, and each agent reads it by the clock it goes by: a wrong clock ends a shift, or lets it last, for its own
+//!   cluster only. Agents of a hub go by the hub's clock.
+//! - **An extension** is an action as well: the same shift with another end, which is no time of day.
 //! - **A drill's** action counts only where no operator's is in force or newer.
 //! - **What ended is remembered** for [`MAX_SHIFT`], as long as a shift may last: no agent that was cut off brings it back.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tidegate_engine::{MAX_SHIFT, MAX_SHIFTS, Shift, ShiftTarget, ShiftedBy};
 use tidegate_model::Time;
 
 /// Actions that are kept, those that are over among them; the oldest of these go first.
 const MAX_ACTIONS: usize = 2 * MAX_SHIFTS;
+/// A time of day that is read anew is news when it is so much nearer or further: it is declared in whole seconds.
+const READ_ANEW: Duration = Duration::from_secs(1);
 /// An action from further ahead of our clock than this is refused: whoever follows it could never be overruled by a clock that
 /// is right.
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
@@ -51,9 +59,10 @@ pub struct Action {
     /// not been asked anew.
     #[serde(default)]
     pub declared: Option<u64>,
-    /// Whether an operator said anew how long it lasts: a time of day in its manifest counts no more.
+    /// The time of day at which its manifest says that the shift ends, in seconds since 1970. Whoever has a clock reads it by that,
+    /// whatever remained of it to the one who told.
     #[serde(default)]
-    pub extended: bool,
+    pub ends_at: Option<u64>,
 }
 
 type Key = (ShiftTarget, ShiftedBy);
@@ -195,11 +204,21 @@ impl Actions {
         self.entries.get(&(target.clone(), by)).map(|entry| &entry.action)
     }
 
-    /// The shift in force lasts so long from now on: a time of day was read anew. That is no action.
-    pub(crate) fn lasts(&mut self, target: &ShiftTarget, by: ShiftedBy, remaining: Duration, now: Time) {
-        if let Some(entry) = self.entries.get_mut(&(target.clone(), by)) {
-            entry.until = now + remaining.min(MAX_SHIFT);
+    /// The clock was told: what ends at a time of day ends by it. Gives what that moved; it is no action.
+    pub(crate) fn read_clock(&mut self, clock: Duration, now: Time) -> BTreeSet<ShiftTarget> {
+        let mut moved = BTreeSet::new();
+        for ((target, _), entry) in &mut self.entries {
+            let Some(ends_at) = entry.action.ends_at.filter(|_| entry.action.shift.is_some()) else {
+                continue;
+            };
+            let until = (now + remaining(ends_at, clock)).min(entry.kept);
+            let (nearer, further) = (entry.until.since(until), until.since(entry.until));
+            if entry.until.max(until) > now && nearer.max(further) >= READ_ANEW {
+                entry.until = until;
+                moved.insert(target.clone());
+            }
         }
+        moved
     }
 
     /// All of them as they stand now: for the disk, and for links.
@@ -208,14 +227,20 @@ impl Actions {
     }
 }
 
+/// What remains until a time of day, in seconds since 1970, when the clock says `clock`.
+pub(crate) fn remaining(ends_at: u64, clock: Duration) -> Duration {
+    Duration::from_secs(ends_at).saturating_sub(clock).min(MAX_SHIFT)
+}
+
 impl Entry {
     fn runs(&self, now: Time) -> bool {
         self.action.shift.is_some() && now < self.until
     }
 
-    /// One whose time is over stays as one that was ended.
+    /// One whose time is over stays as one that was ended; but a time of day may be read anew, by another clock.
     fn shift(&self, now: Time) -> Option<Shift> {
-        let shift = self.action.shift.as_ref().filter(|_| now < self.until)?;
+        let stays = now < self.until || self.action.ends_at.is_some();
+        let shift = self.action.shift.as_ref().filter(|_| stays)?;
         Some(Shift { remaining: self.until.since(now), ..shift.clone() })
     }
 }
@@ -249,7 +274,7 @@ mod tests {
             stamp: Stamp { time_ms, origin: origin.into() },
             shift,
             declared: None,
-            extended: false,
+            ends_at: None,
         }
     }
 

@@ -29,9 +29,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// What is needed no more is asked for until so long after the last change, so that it need not be asked for anew.
 const KEPT: Duration = Duration::from_secs(10);
 
-/// Where other clusters are, their silence is confirmed by two reports without a success, so this is well below the 300 ms
-/// after which a silent peer is suspect.
-const SOONEST: Duration = Duration::from_millis(100);
+/// Where other clusters are, their silence is confirmed by two reports without a success, after one in which the last successes
+/// came. All three are to be there when a peer has been silent for 300 ms, and each comes up to 4 ms late.
+const SOONEST: Duration = Duration::from_millis(96);
 /// Counters come once a second, and each wants a report beside it.
 const LATEST: Duration = Duration::from_millis(800);
 /// A place that is suspected is declared out after a second unless requests are seen to succeed there: so that a report

@@ -5,6 +5,7 @@
 
 mod actions;
 mod asked;
+mod clocks;
 mod demand;
 mod draining;
 mod drills;
@@ -140,8 +141,10 @@ pub enum Input {
     Requests(BTreeMap<ServiceName, BTreeMap<SocketAddr, Requests>>),
     /// Requests were just seen to succeed: of these services, in these own zones.
     Succeeded(BTreeSet<(ServiceName, Zone)>),
-    /// The time since 1970: only for shifts that end at a time of day.
+    /// The time since 1970: only for what ends at a time of day, and for which of two operators' actions is the newer.
     WallClock(Duration),
+    /// The time since 1970 by the hub's clock: by it all agents of a fleet read the ends of declared shifts.
+    HubClock(Duration),
     /// Another replica of this agent says something.
     Replica {
         /// Its life, by name.
@@ -214,6 +217,8 @@ pub struct Core {
     sources: BTreeSet<Source>,
     /// The shifts that the manifests declared and that were started.
     declared: BTreeMap<String, TrafficShift>,
+    /// Those that were over when they were read.
+    over: BTreeSet<String>,
     /// What operators did about shifts, here and elsewhere.
     actions: Actions,
     /// Who this agent is, for what is done at it: its cluster, and its life.
@@ -222,8 +227,7 @@ pub struct Core {
     resolved: Resolved,
     /// The gateways of other clusters, as everybody was told last.
     ways: Ways,
-    /// The time since 1970, and when it was told.
-    wall: Option<(Duration, Time)>,
+    clocks: clocks::Clocks,
     /// Zones of gateways that came before the first manifests.
     early_zones: BTreeSet<Zone>,
     peers: BTreeMap<ClusterName, PeerState>,
@@ -273,10 +277,11 @@ impl Core {
             policy: None,
             sources,
             declared,
+            over: BTreeSet::new(),
             actions,
             resolved,
             ways: Ways::new(),
-            wall: None,
+            clocks: clocks::Clocks::default(),
             early_zones: BTreeSet::new(),
             peers: BTreeMap::new(),
             unchecked: BTreeSet::new(),
@@ -347,6 +352,7 @@ impl Core {
             Input::Requests(requests) => self.count_requests(&requests, now, &mut output),
             Input::Replica { replica, said } => self.hear_replica(&replica, said, now, &mut output),
             Input::WallClock(_)
+            | Input::HubClock(_)
             | Input::Shift(_)
             | Input::ExtendShift(..)
             | Input::EndShift(_)

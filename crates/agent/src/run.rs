@@ -302,7 +302,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let (journal, journal_writer) = Journal::new(folder, header, Limits::default());
     tasks.spawn_blocking(move || journal_writer.run());
     let mut core = Core::new(cluster.clone(), saved, Time::ZERO).at(boot);
-    let (mut in_force, mut handed, mut hub) = (None, None, None);
+    let (mut in_force, mut handed, mut hub, mut hub_time) = (None, None, None, None);
     if let Some(member) = member {
         core.secure();
         secrets::hand_over(member.secrets.borrow().as_ref(), &xds);
@@ -310,6 +310,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         in_force = Some(member.in_force);
         handed = Some(member.given);
         hub = Some(member.link);
+        hub_time = Some(member.clock);
     }
     let shell = Shell {
         origin,
@@ -331,6 +332,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         given: 0,
         handed,
         in_force,
+        hub_time,
         hub,
         api: api.map(|(_, board)| board),
         hub_left,

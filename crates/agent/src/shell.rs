@@ -1,7 +1,10 @@
 //! The shell of the agent: one loop that hears, asks the core, and carries out what it says. It decides nothing.
 
 mod answers;
+mod clocks;
 mod replicas;
+
+pub(crate) use clocks::{since_1970, unix_micros, wall_clock};
 
 use crate::{
     admin::Ask,
@@ -9,7 +12,7 @@ use crate::{
     certificates::warn_of_certificates,
     core::{Core, Input, Output, ProbeKey, Publish, gateway_names},
     hearing::{Heard, heard},
-    hub::{HubLink, InForce, is_handed_out, rejected},
+    hub::{HubLink, HubTime, InForce, is_handed_out, rejected},
     journal::Journal,
     meter::Meter,
     names::Names,
@@ -25,7 +28,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tidegate_api::Problem;
 use tidegate_discovery::{Given, Snapshot, Update, Updates, kube::Board};
@@ -79,6 +82,8 @@ pub(crate) struct Shell {
     pub(crate) hub_left: watch::Sender<bool>,
     /// Who tells the hub what became of it.
     pub(crate) in_force: Option<watch::Sender<InForce>>,
+    /// What its clock says.
+    pub(crate) hub_time: Option<watch::Receiver<HubTime>>,
     /// How the hub is followed, if there is one.
     pub(crate) hub: Option<HubLink>,
     /// How the API stands that manifests are read from, if they are.
@@ -117,6 +122,7 @@ impl Shell {
     }
 
     pub(crate) async fn run(mut self, first: Snapshot, mut inputs: Inputs, stop: CancellationToken) {
+        let mut hub_time = self.hub_time.clone();
         self.await_replicas(&mut inputs.replica_events).await;
         self.manifests(first).await;
         loop {
@@ -133,6 +139,7 @@ impl Shell {
                 }
                 Some(event) = inputs.xds_events.recv() => self.xds(event).await,
                 Some(ask) = inputs.asks.recv() => self.answer(ask).await,
+                () = clocks::changed(&mut hub_time) => self.tell_time().await,
                 () = sleep_until(wake.into()) => self.handle(Input::Tick).await,
             }
             let now = self.now();
@@ -291,11 +298,6 @@ impl Shell {
                 in_force.rejected = rejected(problems);
             }
         });
-    }
-
-    async fn tell_time(&mut self) {
-        let since_1970 = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        self.handle(Input::WallClock(since_1970)).await;
     }
 
     /// Says what is wrong with the manifests, each thing once.
@@ -479,13 +481,4 @@ impl Shell {
             self.handle(Input::Requests(ended)).await;
         }
     }
-}
-
-pub(crate) fn unix_micros(at: SystemTime) -> u64 {
-    let since_1970 = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }

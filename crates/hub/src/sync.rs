@@ -214,7 +214,7 @@ impl Session {
     }
 
     async fn send(&self, out: &Out, what: from_hub::What) -> Result<(), Status> {
-        match timeout(STALLED, out.send(Ok(FromHub { what: Some(what) }))).await {
+        match timeout(STALLED, out.send(Ok(FromHub { what: Some(what), unix_ms: page::now_ms() }))).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Status::cancelled("the agent takes nothing")),
         }

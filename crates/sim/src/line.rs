@@ -97,6 +97,8 @@ mod tests {
     use tidegate_link::{BEAT_INTERVAL, Echo, Liveness, Output, PeerEvent, Traffic};
     use tidegate_model::{ClusterName, PeerBoot};
 
+    /// Envoys are asked to report so often (`asked` in the crate `agent`).
+    const REPORT_INTERVAL: Duration = Duration::from_millis(96);
     const HOUR: Duration = Duration::from_secs(3600);
     /// Each hour begins without loss, so that it also has the moments in which the loss is not known yet.
     const WELL: Duration = Duration::from_secs(60);
@@ -110,6 +112,7 @@ mod tests {
         beats: Line,
         requests: Line,
         now: Time,
+        next_beat: Time,
     }
 
     impl Observer {
@@ -118,24 +121,34 @@ mod tests {
             let mut core = Liveness::new();
             core.set_peers(&BTreeMap::from([(peer.clone(), vec![address])]), Time::ZERO);
             let (beats, requests) = Default::default();
-            Self { core, luck: Random::new(seed), peer, address, beats, requests, now: Time::ZERO }
+            let (now, next_beat) = (Time::ZERO, Time::ZERO + BEAT_INTERVAL);
+            Self { core, luck: Random::new(seed), peer, address, beats, requests, now, next_beat }
         }
 
-        /// One interval of beats, of load reports too. Gives how often the peer became unreachable.
-        fn step(&mut self, is_asked: bool, lost: f64) -> usize {
-            let end = self.now + BEAT_INTERVAL;
+        fn wait_until(&mut self, end: Time) {
             while let Some((at, _)) = self.core.poll_timeout().filter(|(at, _)| *at <= end) {
                 self.core.tick(at);
             }
             self.now = end;
-            if self.beats.step(true, lost, &mut self.luck, end) {
-                let echo = Echo { boot: PeerBoot(1), falls: 0, rtt: None };
-                self.core.handle_beat(&self.peer, self.address, echo, end);
+        }
+
+        /// One interval of load reports, with the beats in it. Gives how often the peer became unreachable.
+        fn step(&mut self, is_asked: bool, lost: f64) -> usize {
+            let end = self.now + REPORT_INTERVAL;
+            while self.next_beat <= end {
+                let at = self.next_beat;
+                self.wait_until(at);
+                if self.beats.step(true, lost, &mut self.luck, at) {
+                    let echo = Echo { boot: PeerBoot(1), falls: 0, rtt: None };
+                    self.core.handle_beat(&self.peer, self.address, echo, at);
+                }
+                self.next_beat = at + BEAT_INTERVAL;
             }
+            self.wait_until(end);
             let answered = self.requests.step(is_asked, lost, &mut self.luck, end);
             let open = u64::from(self.requests.is_waiting());
             let traffic = Traffic {
-                window: BEAT_INTERVAL,
+                window: REPORT_INTERVAL,
                 attempts: u64::from(is_asked).max(open),
                 open,
                 successes: u64::from(answered),

@@ -2,6 +2,7 @@
 
 use crate::world::{Answer, ClusterId, EndpointId};
 use std::{cmp::Ordering, collections::BinaryHeap, sync::Arc};
+use tidegate_agent::actions::Action;
 use tidegate_model::{PoolStatus, ProbeVerdict, Time};
 
 /// Something that happens. Small, since each endpoint has one waiting.
@@ -53,13 +54,14 @@ pub(crate) struct Echo {
     pub(crate) agent: Option<(u32, u32)>,
 }
 
-/// The pools of a cluster, and the life and version of who tells them.
+/// The pools of a cluster, what was done about shifts, and the life and version of who tells them.
 #[derive(Debug)]
 pub(crate) struct Status {
     pub(crate) to: ClusterId,
     pub(crate) from: ClusterId,
     pub(crate) told: (u32, u32),
     pub(crate) pools: Arc<Vec<PoolStatus>>,
+    pub(crate) actions: Vec<Action>,
 }
 
 #[derive(Debug)]

@@ -132,7 +132,7 @@ impl Run<'_> {
             }
             Happening::Beat(cluster, life) => self.beat(cluster, life, now),
             Happening::Echo(echo) => self.echo(&echo, now),
-            Happening::Status(status) => self.status(&status, now),
+            Happening::Status(status) => self.status(*status, now),
             Happening::Step => self.step(now),
         }
     }
@@ -192,8 +192,14 @@ impl Run<'_> {
             agent.peers = Arc::new(numbered.unwrap_or_default());
         }
         let fresh = output.targets.map(|targets| agent.set_targets(targets, cluster, &self.world));
+        let tells = output.publish.is_some() || !output.actions.is_empty();
+        if !output.actions.is_empty() {
+            agent.pass_on(output.actions, now);
+        }
         if let Some(publish) = output.publish {
             agent.publish(publish, now);
+        }
+        if tells && agent.version > 0 {
             for to in self.clusters().filter(|to| *to != cluster) {
                 self.send(cluster, to, now);
             }
@@ -375,16 +381,17 @@ impl Run<'_> {
         let dropped = self.world.dropped(from, now).max(self.world.lost(from, to, now) * 100.0);
         let Some(agent) = self.running(from) else { return };
         let (told, pools) = ((agent.life, agent.version), Arc::clone(&agent.published));
+        let actions = agent.actions(now);
         // 2^32 draws for 100 %: one that is below the part is lost.
         if dropped > 0.0 && f64::from(self.luck.next_u32()) < dropped / 100.0 * 4_294_967_296.0 {
             return;
         }
         let at = now + self.world.round_trip(from, to, now) / 2 + self.world.delay(from, now);
-        self.queue.put(at, Happening::Status(Box::new(Status { to, from, told, pools })));
+        self.queue.put(at, Happening::Status(Box::new(Status { to, from, told, pools, actions })));
     }
 
-    fn status(&mut self, status: &Status, now: Time) {
-        let Status { to, from, told, ref pools } = *status;
+    fn status(&mut self, status: Status, now: Time) {
+        let Status { to, from, told, pools, actions } = status;
         // The observer dials: what matters is its way to the peer.
         let open = self.world.is_open(to, from, now);
         let sender = self.sites[from.index()].name.clone();
@@ -394,7 +401,10 @@ impl Run<'_> {
             return;
         };
         *heard = told;
-        let concerning = site.concerning(pools);
+        let concerning = site.concerning(&pools);
+        if !actions.is_empty() {
+            self.feed(to, Input::Actions(actions), now);
+        }
         self.feed(to, Input::RemotePools(sender, concerning), now);
     }
 

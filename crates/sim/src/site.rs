@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 use tidegate_agent::{
+    actions::Action,
     core::{Core, ProbeKey, Publish},
     saved::SavedAgent,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Agent {
     pub(crate) published_at: Time,
     /// How often one of its admits has fallen, as its beats say.
     pub(crate) falls: u32,
+    /// What was done about shifts, by what it is about, and when it was said: as links carry it.
+    actions: BTreeMap<String, (Action, Time)>,
     /// What was heard last of each cluster: its life and version.
     pub(crate) heard: Vec<(u32, u32)>,
     /// The next wake that is in the queue.
@@ -144,6 +147,7 @@ impl Agent {
             version: 0,
             published_at: now,
             falls: 0,
+            actions: BTreeMap::new(),
             heard: vec![(0, 0); clusters],
             wake: None,
         }
@@ -220,5 +224,27 @@ impl Agent {
         self.published = Arc::new(statuses);
         self.version += 1;
         self.published_at = now;
+    }
+
+    /// Passes on what was done about shifts. Before the first pools it waits for them.
+    pub(crate) fn pass_on(&mut self, actions: Vec<Action>, now: Time) {
+        self.actions.extend(actions.into_iter().map(|action| (action.name(), (action, now))));
+        if self.version > 0 {
+            self.version += 1;
+            self.published_at = now;
+        }
+    }
+
+    /// The same with what remains of each; of what nothing remains is not told.
+    pub(crate) fn actions(&self, now: Time) -> Vec<Action> {
+        let told = self.actions.values().filter_map(|(action, at)| {
+            let remaining = action.remaining().saturating_sub(now.since(*at));
+            let mut action = action.clone();
+            if let Some(shift) = &mut action.shift {
+                shift.remaining = remaining;
+            }
+            (!remaining.is_zero()).then_some(action)
+        });
+        told.collect()
     }
 }

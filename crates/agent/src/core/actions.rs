@@ -2,7 +2,7 @@
 
 use super::{Core, Output, Record};
 use crate::{
-    actions::{Action, Stamp},
+    actions::{Action, Stamp, remaining},
     shifts::NotExtended,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -11,6 +11,15 @@ use tidegate_model::Time;
 
 /// Actions in one input; an agent keeps no more.
 const MAX_HEARD: usize = 2 * MAX_SHIFTS;
+
+/// What a manifest declares.
+pub(super) struct Declared {
+    pub(super) shift: Shift,
+    /// The number of its content.
+    pub(super) number: u64,
+    /// See [`Action::ends_at`].
+    pub(super) ends_at: Option<u64>,
+}
 
 impl Core {
     /// Somebody moves traffic away, at this agent. What cannot be in force is refused by the engine, and no action.
@@ -25,7 +34,7 @@ impl Core {
         }
         let stamp = self.stamp(now);
         let (target, by) = (shift.target.clone(), shift.by);
-        let action = Action { target, by, stamp, shift: Some(shift), declared: None, extended: false };
+        let action = Action { target, by, stamp, shift: Some(shift), declared: None, ends_at: None };
         self.act(action, now, output);
     }
 
@@ -56,15 +65,8 @@ impl Core {
             let stamp = self.stamp(now);
             let (target, by) = (shift.target.clone(), shift.by);
             let shift = Some(Shift { remaining: lasts.min(MAX_SHIFT), ..shift });
-            self.act(Action { target, by, stamp, shift, declared: None, extended: true }, now, output);
+            self.act(Action { target, by, stamp, shift, declared: None, ends_at: None }, now, output);
         }
-    }
-
-    /// Whether an operator said anew how long the shift of this name lasts.
-    pub(super) fn is_extended(&self, name: &str, now: Time) -> bool {
-        let in_force = self.actions.in_force(now);
-        let mut named = in_force.values().filter(|shift| shift.name == name);
-        named.any(|it| self.actions.get(&it.target, it.by).is_some_and(|known| known.extended))
     }
 
     /// Somebody ends the shifts of a name, at this agent.
@@ -72,30 +74,33 @@ impl Core {
         let named = self.actions.in_force(now).into_values().filter(|shift| shift.name == name);
         for Shift { target, by, .. } in named.collect::<Vec<_>>() {
             let stamp = self.stamp(now);
-            let action = Action { target, by, stamp, shift: None, declared: None, extended: false };
+            let action = Action { target, by, stamp, shift: None, declared: None, ends_at: None };
             self.act(action, now, output);
         }
     }
 
     /// A manifest declares a shift. If that is known from elsewhere, whatever became of it there holds here, too.
-    pub(super) fn declare(&mut self, shift: Shift, number: u64, weak: bool, now: Time, output: &mut Output) {
+    pub(super) fn declare(&mut self, declared: Declared, weak: bool, now: Time, output: &mut Output) {
+        let Declared { shift, number, ends_at } = declared;
         let (target, by) = (shift.target.clone(), shift.by);
-        let known = self.actions.get(&target, by).and_then(|known| known.declared);
-        if known == Some(number) {
+        let known = self.actions.get(&target, by);
+        if known.and_then(|known| known.declared) == Some(number) {
             return;
         }
         let stamp = if weak { Stamp::default() } else { self.stamp(now) };
-        let declared = Some(number);
-        self.act(Action { target, by, stamp, shift: Some(shift), declared, extended: false }, now, output);
+        let action = Action { target, by, stamp, shift: Some(shift), declared: Some(number), ends_at };
+        self.act(action, now, output);
     }
 
-    /// A shift in force lasts as long as its manifest says, read anew.
-    pub(super) fn lasts(&mut self, shift: Shift, now: Time, output: &mut Output) {
-        let in_force = self.actions.in_force(now).remove(&shift.target);
-        if in_force.is_some_and(|in_force| in_force.name == shift.name) {
-            self.actions.lasts(&shift.target, shift.by, shift.remaining, now);
-            self.enforce(&BTreeSet::from([shift.target]), now, output);
+    /// A clock was told: what ends at a time of day is read anew.
+    pub(super) fn read_clock(&mut self, now: Time, output: &mut Output) {
+        let Some(clock) = self.clocks.fleet(now) else { return };
+        let moved = self.actions.read_clock(clock, now);
+        if !moved.is_empty() {
+            self.unsaved = true;
+            self.enforce(&moved, now, output);
         }
+        self.declare_late(now, output);
     }
 
     pub(super) fn hear_actions(&mut self, actions: Vec<Action>, now: Time, output: &mut Output) {
@@ -116,10 +121,17 @@ impl Core {
 
     /// Takes in an action, and passes it on if it is news; what it is about.
     fn take_action(&mut self, action: Action, now: Time, output: &mut Output) -> Option<ShiftTarget> {
-        match self.actions.take(action.clone(), self.unix_ms(now), now) {
+        let mut read = action.clone();
+        if let (Some(ends_at), Some(shift), Some(clock)) =
+            (read.ends_at, &mut read.shift, self.clocks.fleet(now))
+        {
+            shift.remaining = remaining(ends_at, clock);
+        }
+        match self.actions.take(read, self.unix_ms(now), now) {
             Ok(true) => {
                 self.unsaved = true;
                 let target = action.target.clone();
+                // As it was heard: a clock that is wrong speaks for nobody else.
                 output.actions.push(action);
                 Some(target)
             }
@@ -157,16 +169,21 @@ impl Core {
     /// were kept become such.
     pub(super) fn begin_actions(&mut self, now: Time, output: &mut Output) {
         let known: Vec<Shift> = self.engine.iter().flat_map(|engine: &Engine| engine.shifts(now)).collect();
-        for shift in known {
+        for shift in known.clone() {
             let (target, by) = (shift.target.clone(), shift.by);
             if self.actions.get(&target, by).is_none() {
                 let stamp = Stamp { time_ms: 0, origin: Arc::clone(&self.origin) };
                 let shift = Some(shift);
-                let action = Action { target, by, stamp, shift, declared: None, extended: false };
+                let action = Action { target, by, stamp, shift, declared: None, ends_at: None };
                 self.take_action(action, now, output);
             }
         }
-        self.enforce(&BTreeSet::new(), now, output);
+        // What ends at a time of day went on to end while no agent ran.
+        let wanted = self.actions.in_force(now);
+        let moved =
+            |it: &Shift| wanted.get(&it.target).is_some_and(|wanted| wanted.remaining != it.remaining);
+        let moved = known.into_iter().filter(moved).map(|it| it.target).collect();
+        self.enforce(&moved, now, output);
         output.actions = self.actions.all(now).collect();
     }
 
@@ -176,7 +193,6 @@ impl Core {
     }
 
     pub(super) fn unix_ms(&self, now: Time) -> Option<u64> {
-        let (since_1970, at) = self.wall?;
-        u64::try_from((since_1970 + now.since(at)).as_millis()).ok()
+        self.clocks.unix_ms(now)
     }
 }

@@ -68,7 +68,7 @@ impl Core {
 
     /// The wall clock was told: time may have passed while no agent ran.
     pub(super) fn set_wall_clock(&mut self, since_1970: std::time::Duration, now: Time) {
-        self.wall = Some((since_1970, now));
+        self.clocks.set_own(since_1970, now);
         if !self.drills.is_empty()
             && let Some(unix_ms) = self.unix_ms(now)
         {

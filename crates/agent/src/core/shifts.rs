@@ -3,11 +3,11 @@
 //!
 //! A declared shift is started once: when it is first read, or when it changed. What an operator ends by hand stays
 //! ended, over restarts too, until the manifest changes. A time of day (`expiresAt`) is turned into what remains of
-//! it when it is started, and again after a restart, since the engine counts no time while no agent runs.
+//! it by the hub's clock, or by the own one without a hub, whenever that is told: when manifests change, and after a restart.
 
-use super::{Core, Input, Output, Record};
-use crate::shifts::ShiftView;
-use std::{collections::BTreeMap, time::Duration};
+use super::{Core, Input, Output, Record, actions::Declared};
+use crate::{actions::remaining, shifts::ShiftView};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_api::{ShiftExpiry, TrafficShift};
 use tidegate_engine::{Engine, Shift, ShiftedBy};
 use tidegate_model::{PeerBoot, Time};
@@ -31,12 +31,16 @@ impl Core {
 
     /// The shifts that manifests declare, with what remains of those that are in force.
     pub(crate) fn declared_shifts(&self, now: Time) -> BTreeMap<String, Option<Duration>> {
-        if self.declared.is_empty() {
+        if self.declared.is_empty() && self.over.is_empty() {
             return BTreeMap::new();
         }
         let remaining: BTreeMap<String, Duration> =
             self.shifts(now).into_iter().map(|it| (it.name, it.remaining)).collect();
-        self.declared.keys().map(|name| (name.clone(), remaining.get(name).copied())).collect()
+        self.declared
+            .keys()
+            .chain(&self.over)
+            .map(|name| (name.clone(), remaining.get(name).copied()))
+            .collect()
     }
 
     /// The same as this life of an agent: two that are asked at the same moment are told apart by it.
@@ -48,7 +52,14 @@ impl Core {
 
     pub(super) fn handle_shift(&mut self, input: Input, now: Time, output: &mut Output) {
         match input {
-            Input::WallClock(since_1970) => self.set_wall_clock(since_1970, now),
+            Input::WallClock(since_1970) => {
+                self.set_wall_clock(since_1970, now);
+                self.read_clock(now, output);
+            }
+            Input::HubClock(since_1970) => {
+                self.clocks.set_hub(since_1970, now);
+                self.read_clock(now, output);
+            }
             Input::Shift(shift) => self.start_shift(shift, now, output),
             Input::ExtendShift(name, lasts) => self.extend_shifts(&name, lasts, now, output),
             Input::EndShift(name) => self.end_shifts(&name, now, output),
@@ -70,52 +81,67 @@ impl Core {
         let weak = first && before.is_empty();
         for (name, shift) in declared {
             let same = before.get(&name) == Some(&shift);
-            let anew = first && matches!(shift.expiry, ShiftExpiry::At(_)) && self.is_running(&name, now);
-            let again = anew && !self.is_extended(&name, now);
-            if (!same || again) && !self.start_declared(&name, &shift, (same, weak), now, output) {
-                // Without a clock it cannot be judged; the next load tries again.
-                continue;
+            if same || self.start_declared(&name, &shift, weak, now, output) {
+                self.declared.insert(name, shift);
             }
-            self.declared.insert(name, shift);
         }
+        let config = Arc::clone(&self.config);
+        self.over.retain(|name| config.shifts.contains_key(name) && !self.declared.contains_key(name));
         self.unsaved |= before != self.declared;
     }
 
-    fn is_running(&self, name: &str, now: Time) -> bool {
-        self.engine.as_ref().is_some_and(|engine: &Engine| engine.shifts(now).any(|it| it.name == name))
+    /// Starts what was over by the clock when it was read, and by what the clock says now is not.
+    pub(super) fn declare_late(&mut self, now: Time, output: &mut Output) {
+        for name in self.over.clone() {
+            let Some(shift) = self.config.shifts.get(&name).cloned() else { continue };
+            // Nobody knows when it was declared: what was done since, and is heard later, is newer.
+            let weak = self.actions.get(&shift.target, ShiftedBy::Operator).is_none();
+            if self.start_declared(&name, &shift, weak, now, output) {
+                self.over.remove(&name);
+                self.declared.insert(name, shift);
+                self.unsaved = true;
+            }
+        }
     }
 
-    /// Starts a declared shift that is new or changed; of one that is the `same` as before only its end is read anew.
+    fn is_running(&self, name: &str, now: Time) -> bool {
+        self.actions.in_force(now).values().any(|it| it.name == name)
+    }
+
+    /// How long a declared shift is to last from now on; nothing if no clock says it.
+    fn remaining(&self, shift: &TrafficShift, now: Time) -> Option<Duration> {
+        match shift.expiry {
+            ShiftExpiry::For(lasts) => Some(lasts),
+            ShiftExpiry::At(unix) => Some(remaining(unix, self.clocks.fleet(now)?)),
+        }
+    }
+
+    /// Starts a declared shift that is new or changed; not if no clock says how long it lasts, or it is over: later it is tried again.
     fn start_declared(
         &mut self,
         name: &str,
         shift: &TrafficShift,
-        (same, weak): (bool, bool),
+        weak: bool,
         now: Time,
         output: &mut Output,
     ) -> bool {
-        let remaining = match shift.expiry {
-            ShiftExpiry::For(lasts) => lasts,
-            ShiftExpiry::At(unix) => {
-                let Some((since_1970, at)) = self.wall else { return false };
-                Duration::from_secs(unix).saturating_sub(since_1970 + now.since(at))
-            }
-        };
-        if remaining.is_zero() {
-            self.end_shifts(name, now, output);
+        let Some(remaining) = self.remaining(shift, now) else { return false };
+        if remaining.is_zero() && self.over.insert(name.to_owned()) {
             let reason = format!("shift {name} is over: its expiresAt has passed; remove the TrafficShift");
             output.records.push(Record { kind: "shiftChanged", reason, ..Record::default() });
-            return true;
+        }
+        if remaining.is_zero() && !self.is_running(name, now) {
+            return false;
         }
         let number = number_of(name, shift);
+        let ends_at = match shift.expiry {
+            ShiftExpiry::At(unix) => Some(unix),
+            ShiftExpiry::For(_) => None,
+        };
         let TrafficShift { target, percent, comment, force, .. } = shift.clone();
         let (name, by) = (name.to_owned(), ShiftedBy::Operator);
         let shift = Shift { name, target, percent, remaining, by, comment, force };
-        if same {
-            self.lasts(shift, now, output);
-        } else {
-            self.declare(shift, number, weak, now, output);
-        }
+        self.declare(Declared { shift, number, ends_at }, weak, now, output);
         true
     }
 }
@@ -131,7 +157,6 @@ fn number_of(name: &str, shift: &TrafficShift) -> u64 {
 mod tests {
     use super::*;
     use crate::saved::SavedAgent;
-    use std::sync::Arc;
     use tidegate_api::{Config, Loader, SourceFile};
 
     const FLEET: &str = "\
@@ -211,10 +236,59 @@ spec: {ports: [{name: http, port: 80}]}
         assert!(running(&third, at(0)).is_empty(), "what an operator ended stays ended");
     }
 
+    /// Agents of clusters whose clocks are right, ten minutes behind and ten ahead read a shift with 500 s to go, in this order, and
+    /// hear of each other: what remains to each of them.
+    fn read_by_three_clocks(order: [usize; 3], hub: Option<u64>) -> [u64; 3] {
+        let mut cores = [1000_u64, 400, 1600].map(|unix| core(None, unix));
+        for core in cores.iter_mut().filter(|_| hub.is_some()) {
+            core.handle(Input::HubClock(Duration::from_secs(hub.unwrap_or_default())), at(0));
+        }
+        let text = "awayFrom: {zone: a}, expiresAt: 1970-01-01T00:25:00Z";
+        for core in &mut cores {
+            core.handle(Input::Manifests(config("")), at(0));
+        }
+        for (step, reader) in (1..).zip(order) {
+            let output = cores[reader].handle(Input::Manifests(config(text)), at(step));
+            for (_, core) in cores.iter_mut().enumerate().filter(|(other, _)| *other != reader) {
+                core.handle(Input::Actions(output.actions.clone()), at(step));
+            }
+        }
+        cores.map(|core| running(&core, at(10)).first().map_or(0, |it| it.1))
+    }
+
+    #[test]
+    fn a_clock_ten_minutes_wrong_ends_a_shift_early_or_late_for_its_own_cluster_alone() {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            assert_eq!(read_by_three_clocks(order, None), [490, 1090, 0], "{order:?}");
+            assert_eq!(read_by_three_clocks(order, Some(1000)), [490; 3], "{order:?}, and they have a hub");
+        }
+    }
+
     #[test]
     fn a_shift_whose_time_is_over_when_it_is_read_is_not_started() {
         let mut core = core(None, 1000);
         core.handle(Input::Manifests(config(UNTIL)), at(0));
         assert!(running(&core, at(0)).is_empty());
+        assert_eq!(core.declared_shifts(at(0)), [("shop/s".to_owned(), None)].into());
+        let again = core.handle(Input::Manifests(config(UNTIL)), at(1));
+        assert!(again.records.is_empty(), "it is told once");
+        core.handle(Input::HubClock(Duration::from_secs(900)), at(2));
+        assert_eq!(running(&core, at(2)), [("shop/s".to_owned(), 100)], "the clock was wrong");
+        core.handle(Input::HubClock(Duration::from_secs(960)), at(3));
+        assert_eq!(running(&core, at(3)), [("shop/s".to_owned(), 40)]);
+        core.handle(Input::EndShift("shop/s".to_owned()), at(4));
+        core.handle(Input::HubClock(Duration::from_secs(900)), at(5));
+        assert!(running(&core, at(5)).is_empty(), "what an operator ended stays ended");
+    }
+
+    #[test]
+    fn a_shift_that_is_declared_to_have_ended_ends() {
+        let mut core = core(None, 900);
+        core.handle(Input::Manifests(config(UNTIL)), at(0));
+        let past = "awayFrom: {zone: a}, expiresAt: 1970-01-01T00:10:00Z";
+        core.handle(Input::Manifests(config(past)), at(1));
+        assert!(running(&core, at(1)).is_empty());
+        core.handle(Input::WallClock(Duration::from_secs(902)), at(2));
+        assert!(running(&core, at(2)).is_empty());
     }
 }

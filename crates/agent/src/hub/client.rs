@@ -1,6 +1,9 @@
 //! Follows the hub: dials, listens, and dials again when that ends.
 
-use super::{InForce, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets, vault::Vault};
+use super::{
+    InForce, clock::HubClock, drills::Desk, held::Held, join::Member, session, shown::GatewaySecrets,
+    vault::Vault,
+};
 use crate::{admin::Ask, timeline::Timeline, view::HubLinkView};
 use rand::Rng as _;
 use std::{
@@ -68,6 +71,8 @@ pub(super) struct Client {
     pub(super) timeline: Arc<Timeline>,
     /// How it stands, for whoever asks.
     pub(super) link: watch::Sender<Link>,
+    /// What the hub's clock says.
+    pub(super) clock: HubClock,
     /// Whether a drill keeps the agent away.
     pub(super) left: watch::Receiver<bool>,
     /// Answers what is asked of drills.

@@ -6,6 +6,7 @@
 //! it is signed and not older than what is held.
 
 mod client;
+mod clock;
 mod drills;
 mod files;
 mod held;
@@ -25,13 +26,16 @@ pub(crate) use shown::GatewaySecrets;
 use crate::{
     admin::{Ask, Shared, services::Foresight},
     page::Page,
+    shell::since_1970,
     timeline::Timeline,
 };
 use client::Client;
 pub(crate) use client::HubLink;
+use clock::HubClock;
+pub(crate) use clock::HubTime;
 use drills::Desk;
 use held::Held;
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 use tidegate_discovery::Given;
 use tidegate_link::{
     access::Grants,
@@ -113,6 +117,8 @@ pub(crate) struct Membership {
     pub(crate) in_force: watch::Sender<InForce>,
     /// How the way to the hub stands.
     pub(crate) link: HubLink,
+    /// What the hub's clock says.
+    pub(crate) clock: watch::Receiver<HubTime>,
     /// What the hub asks for its page, and the agent's own.
     pub(crate) page: Arc<Page>,
 }
@@ -156,7 +162,8 @@ pub(crate) async fn open(
     let secrets = watch::Sender::new(member.secrets());
     let grants = watch::Sender::new(member.trust.grants.clone());
     let (in_force_tx, in_force) = watch::channel(InForce::default());
-    let link = watch::Sender::new(client::Link { connected: false, since: std::time::Instant::now() });
+    let clock = HubClock::load(&folder, since_1970(), Instant::now());
+    let link = watch::Sender::new(client::Link { connected: false, since: Instant::now() });
     let agent = agent_name(&member.cluster, boot);
     let shared = Shared {
         asks: asks.clone(),
@@ -176,12 +183,14 @@ pub(crate) async fn open(
         given: given.subscribe(),
         in_force: in_force_tx,
         link: HubLink { link: link.subscribe(), identity: identity.clone() },
+        clock: clock.subscribe(),
         page: Arc::clone(&page),
     };
     let desk = Desk::new(shared, page);
     let client = Client {
         desk,
         link,
+        clock,
         left,
         folder,
         member,

@@ -7,7 +7,7 @@ use super::{
     report::{Gateways, Report, Told, applied, is_told},
     shown::Keys,
 };
-use crate::admin::Ask;
+use crate::{admin::Ask, shell::since_1970};
 use std::time::{Duration, Instant};
 use tidegate_link::{
     hub::{
@@ -159,6 +159,10 @@ fn told(status: &tonic::Status) -> String {
 
 impl Session<'_> {
     fn hear(&mut self, message: proto::FromHub) -> Result<(), String> {
+        // Each stream begins with whom to believe, and a policy is read by the clock that it came with.
+        if matches!(message.what, Some(from_hub::What::Policy(_) | from_hub::What::Trust(_))) {
+            self.client.clock.hear(message.unix_ms, since_1970(), Instant::now());
+        }
         match message.what {
             Some(from_hub::What::Policy(part)) => match gather(&mut self.parts, part)? {
                 Some(policy) => self.policy(&policy),

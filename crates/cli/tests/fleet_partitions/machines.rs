@@ -10,6 +10,7 @@ use super::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    process::Command,
     sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -67,6 +68,7 @@ fn clocks_that_are_ten_minutes_wrong_move_nothing() {
     missed.only_moved(&seen, &[]);
 
     a_shift_ends_in_time(&fleet, &mut missed);
+    a_declared_shift_ends_in_time(&mut fleet, &mut missed);
     missed.report();
 }
 
@@ -109,6 +111,62 @@ fn a_shift_ends_in_time(fleet: &Fleet, missed: &mut Missed) {
     if over.iter().any(|(_, after)| *after < SHIFT || *after > SHIFT + asked + SHIFT_SLACK) {
         missed.0.push(format!("a shift for {SHIFT:?} ended after {over:?}"));
     }
+    let seen = watch.end(fleet);
+    missed.nothing_bad(&seen, &[]);
+}
+
+/// How long a shift that is declared is to last: time for two agents to be started again.
+const DECLARED: Duration = Duration::from_secs(30);
+
+/// One with `expiresAt` in the hub's policy ends by the hub's clock everywhere, also where an agent with a wrong clock starts while the hub
+/// is away.
+fn a_declared_shift_ends_in_time(fleet: &mut Fleet, missed: &mut Missed) {
+    let watch =
+        Watch::start(fleet, "the same, a shift declared for 30 s, the hub and two agents killed meanwhile");
+    let (began, until) = (Instant::now(), now() + i64::try_from(DECLARED.as_secs()).unwrap());
+    let at = Command::new("date").args(["-u", "-d", &format!("@{until}"), "+%FT%TZ"]).output().unwrap();
+    let shift = format!(
+        "apiVersion: tidegate.dev/v1alpha1\nkind: TrafficShift\nmetadata: {{name: declared, namespace: shop}}\nspec: \
+         {{awayFrom: {{cluster: c1, service: shop/front}}, expiresAt: \"{}\", comment: test}}\n",
+        String::from_utf8(at.stdout).unwrap().trim()
+    );
+    fleet.place.write("shift.yaml", &shift);
+    let in_force = |fleet: &Fleet| {
+        let told = CLUSTERS.map(|cluster| {
+            let shifts = fleet.ask(cluster, "/api/v1/shifts")?;
+            Some(shifts.as_array()?.first().map_or(0, |it| it["remainingMs"].as_u64().unwrap()))
+        });
+        told.into_iter().all(|it| it.is_some_and(|ms| ms > 0)).then_some(told.map(Option::unwrap))
+    };
+    let told = wait_until("the shift to be in force everywhere", || in_force(fleet));
+    eprintln!("MEASURED a shift declared for 30 s: {told:?} ms remain {:?} after", began.elapsed());
+    fleet.kill_hub();
+    for (cluster, _) in AHEAD {
+        fleet.kill_agent(cluster);
+        fleet.start_agent(cluster, &[]);
+    }
+    let told = wait_until("the shift to be in force everywhere again", || in_force(fleet));
+    eprintln!(
+        "MEASURED without a hub, {AHEAD:?} started again: {told:?} ms remain {:?} after",
+        began.elapsed()
+    );
+    let mut over: Vec<(&str, Duration)> = Vec::new();
+    wait_until("the declared shift to end", || {
+        for cluster in CLUSTERS {
+            let shifts = fleet.ask(cluster, "/api/v1/shifts")?;
+            if shifts.as_array()?.is_empty() && !over.iter().any(|it| it.0 == cluster) {
+                over.push((cluster, began.elapsed()));
+            }
+        }
+        (over.len() == CLUSTERS.len()).then_some(())
+    });
+    eprintln!("MEASURED it is over: {over:?}");
+    // Whole seconds are declared.
+    let in_time = DECLARED.saturating_sub(Duration::from_secs(1))..DECLARED + SHIFT_SLACK;
+    if over.iter().any(|(_, after)| !in_time.contains(after)) {
+        missed.0.push(format!("a shift declared for {DECLARED:?} ended after {over:?}"));
+    }
+    fleet.start_hub();
     let seen = watch.end(fleet);
     missed.nothing_bad(&seen, &[]);
 }

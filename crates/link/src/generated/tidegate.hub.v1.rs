@@ -402,6 +402,9 @@ pub struct Gateway {
 /// What a hub says.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromHub {
+    /// What the hub's clock said when this was sent, in milliseconds since 1970. By it agents read the times of day in its policy.
+    #[prost(uint64, tag = "4")]
+    pub unix_ms: u64,
     /// One of these.
     #[prost(oneof = "from_hub::What", tags = "1, 2, 3")]
     pub what: ::core::option::Option<from_hub::What>,

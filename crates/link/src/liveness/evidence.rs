@@ -49,7 +49,7 @@ pub(super) struct Evidence {
 }
 
 /// So long must requests go unanswered: one short window without an answer is common where requests are few, where the
-/// round trip is long, and on a machine that is short of time. Two windows of 100 ms are to suffice; they come some
+/// round trip is long, and on a machine that is short of time. Two windows of 96 ms are to suffice; they come some
 /// milliseconds early or late, and to wait for a third would cost a tenth of a second.
 const BLAMED_FOR: Duration = Duration::from_millis(180);
 /// A report carries on a blame that is no older: beyond that its Envoy was away, and so was whom it could have heard.

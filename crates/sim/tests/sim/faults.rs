@@ -19,6 +19,11 @@ fn wrong_clocks_change_no_decision_where_nothing_ends_at_a_time_of_day() {
 
 /// The fleet of examples/two-regions with a shift away from a zone until one minute after the scenario's start.
 fn with_shift(faults: &str) -> Report {
+    shifted("us-east", "duration: 2m", faults)
+}
+
+/// The same where the shift lies in this folder of the manifests, in a scenario that lasts as long as it says.
+fn shifted(place: &str, duration: &str, faults: &str) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let manifests = folder.path().join("fleet");
     for part in ["fleet", "us-east", "us-west"] {
@@ -31,8 +36,8 @@ fn with_shift(faults: &str) -> Report {
     }
     let shift = "apiVersion: tidegate.dev/v1alpha1\nkind: TrafficShift\nmetadata: {name: s, namespace: shop}\n\
                  spec: {awayFrom: {zone: us-east-1a}, expiresAt: 2026-06-01T12:01:00Z, comment: works}\n";
-    fs::write(manifests.join("us-east/shift.yaml"), shift).unwrap();
-    let text = format!("manifests: fleet\nduration: 2m\nstartsAt: 2026-06-01T12:00:00Z\n{DEMAND}{faults}");
+    fs::write(manifests.join(place).join("shift.yaml"), shift).unwrap();
+    let text = format!("manifests: fleet\n{duration}\nstartsAt: 2026-06-01T12:00:00Z\n{DEMAND}{faults}");
     let scenario = Scenario::parse(&text, &folder.path().join("scenario.yaml")).unwrap();
     simulate(&scenario, &Fleet::load(&scenario.manifests).unwrap())
 }
@@ -48,6 +53,27 @@ fn a_wrong_clock_moves_the_end_of_a_shift_by_as_much_as_it_is_wrong() {
     let restarted =
         "faults:\n- {at: 10s, clockSkew: us-east, ahead: 20s}\n- {at: 15s, for: 1s, restartAgent: us-east}\n";
     assert_eq!(end(restarted), Some(40_000));
+}
+
+#[test]
+fn a_clock_that_is_ten_minutes_wrong_ends_a_declared_shift_for_its_own_cluster_only() {
+    let ends = |faults: &str| {
+        let report = shifted("fleet", "duration: 12m", faults);
+        let end = |cluster| first(&report, cluster, 3_000, "shift").map(|(at, _)| at);
+        (end("us-east"), end("us-west"))
+    };
+    assert_eq!(ends(""), (Some(60_000), Some(60_000)));
+    // Ahead, it was over before it began; behind, it lasts so much longer.
+    assert_eq!(ends("faults: [{at: 0s, clockSkew: us-east, ahead: 10m}]\n"), (None, Some(60_000)));
+    assert_eq!(ends("faults: [{at: 0s, clockSkew: us-west, ahead: 10m}]\n"), (Some(60_000), None));
+    assert_eq!(ends("faults: [{at: 0s, clockSkew: us-east, behind: 10m}]\n"), (Some(660_000), Some(60_000)));
+    let both =
+        "faults:\n- {at: 0s, clockSkew: us-east, ahead: 10m}\n- {at: 0s, clockSkew: us-west, behind: 10m}\n";
+    assert_eq!(ends(both), (None, Some(660_000)));
+    // An agent that starts meanwhile, and hears of it before it reads it or after.
+    let restarted = "faults:\n- {at: 0s, clockSkew: us-east, ahead: 10m}\n- {at: 15s, for: 1s, restartAgent: us-east}\n\
+                     - {at: 25s, for: 1s, restartAgent: us-west}\n";
+    assert_eq!(ends(restarted), (None, Some(60_000)));
 }
 
 /// When us-west heard that the web pool of us-east-1a is out, by its standby plans: it takes no part in them any more.

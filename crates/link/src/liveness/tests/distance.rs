@@ -13,15 +13,21 @@ enum Happens {
 
 /// When it happens, ms.
 const AT: u64 = 1200;
-/// A request is sent so often, ms; an Envoy reports so often, ms.
-const REQUESTS: usize = 40;
-const REPORTS: u64 = 100;
+/// A request is sent so often, ms: now and then, or so densely that a window has none without an answer but after a fault.
+const SPARSE: usize = 40;
+const DENSE: usize = 4;
+/// An Envoy is asked to report so often, ms, and is at most so much later, its report's way to us included.
+const REPORTS: u64 = 96;
+const LATE: u64 = 4;
 
-/// One run: how far the peer is there and back, and how much later than full hundreds beats and reports are.
+/// One run: how far the peer is there and back, how much later than full hundreds beats are and than full windows reports, how
+/// often requests are sent, and how long windows are.
 struct Run {
     rtt: u64,
     beats: u64,
     reports: u64,
+    requests: usize,
+    window: u64,
     happens: Happens,
 }
 
@@ -37,9 +43,9 @@ impl Run {
 
     /// What an Envoy says of the window that ends now. Requests stay open until they are answered.
     fn report(&self, now: u64) -> Traffic {
-        let began = now - REPORTS;
-        let mut traffic = Traffic { window: MS * 100, ..Traffic::default() };
-        for sent in (0..now).step_by(REQUESTS) {
+        let began = now - self.window;
+        let mut traffic = Traffic { window: Duration::from_millis(self.window), ..Traffic::default() };
+        for sent in (0..now).step_by(self.requests) {
             let answer = self.answered(sent);
             let (open, answered) =
                 (answer.is_none_or(|at| at > now), answer.is_some_and(|at| at > began && at <= now));
@@ -66,7 +72,7 @@ impl Run {
                 let rtt = Some(Duration::from_millis(now - sent));
                 core.handle_beat(&name, address, Echo { boot: PeerBoot(1), falls: 0, rtt }, at);
             }
-            if now >= REPORTS && now % REPORTS == self.reports {
+            if now >= self.window && now % self.window == self.reports {
                 let report = BTreeMap::from([(name.clone(), self.report(now))]);
                 core.handle_report(&edge, &report, at, at);
             }
@@ -80,31 +86,40 @@ impl Run {
     }
 }
 
-/// All phases of beats and reports, in steps of 10 ms.
-fn phases(rtt: u64, happens: Happens) -> impl Iterator<Item = Run> {
+/// All phases of beats and reports, in steps of 10 and 3 ms.
+fn phases(rtt: u64, (requests, window): (usize, u64), happens: Happens) -> impl Iterator<Item = Run> {
     let all =
-        (0..100).step_by(10).flat_map(|beats| (0..100).step_by(10).map(move |reports| (beats, reports)));
-    all.map(move |(beats, reports)| Run { rtt, beats, reports, happens })
+        (0..100).step_by(10).flat_map(|beats| (0..REPORTS).step_by(3).map(move |reports| (beats, reports)));
+    all.map(move |(beats, reports)| Run { rtt, beats, reports, requests, window, happens })
+}
+
+/// How often requests are sent and how long windows are, where Envoys are in time and where they are late.
+fn paces() -> impl Iterator<Item = (usize, u64)> {
+    [SPARSE, DENSE]
+        .into_iter()
+        .flat_map(|requests| [REPORTS, REPORTS + LATE].map(|window| (requests, window)))
 }
 
 #[test]
 fn a_death_is_seen_within_300_ms_and_a_round_trip_where_requests_go() {
-    for rtt in [20, 80, 300] {
-        for run in phases(rtt, Happens::Death) {
+    for (rtt, pace) in
+        [1, 4, 10, 20, 80, 300].into_iter().flat_map(|rtt| paces().map(move |pace| (rtt, pace)))
+    {
+        for run in phases(rtt, pace, Happens::Death) {
             let (after, why) = run.given_up().unwrap();
-            assert_eq!(why, Why::Corroborated, "{rtt} {} {}", run.beats, run.reports);
+            assert_eq!(why, Why::Corroborated, "{rtt} {pace:?} {} {}", run.beats, run.reports);
             // One ms by the grain of this test.
-            assert!(after <= 301 + rtt, "{rtt} {} {}: {after}", run.beats, run.reports);
+            assert!(after <= 301 + rtt, "{rtt} {pace:?} {} {}: {after}", run.beats, run.reports);
         }
     }
 }
 
 #[test]
 fn a_way_that_becomes_200_ms_longer_at_once_is_no_death() {
-    for rtt in [40, 150] {
+    for (rtt, pace) in [40, 150].into_iter().flat_map(|rtt| paces().map(move |pace| (rtt, pace))) {
         for by in [100, 200] {
-            for run in phases(rtt, Happens::Longer(by)) {
-                assert_eq!(run.given_up(), None, "{rtt} {by} {} {}", run.beats, run.reports);
+            for run in phases(rtt, pace, Happens::Longer(by)) {
+                assert_eq!(run.given_up(), None, "{rtt} {by} {pace:?} {} {}", run.beats, run.reports);
             }
         }
     }
