@@ -115,3 +115,52 @@ fn an_agent_without_a_right_to_secrets_does_not_wait_for_them() {
     shelf.take(Told::Verdict(SERVICE, Verdict::NoneServed), &mut loader);
     assert!(shelf.is_complete());
 }
+
+#[test]
+fn a_config_map_that_nobody_names_any_more_is_dropped_and_not_saved_again() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    let naming = ALL.iter().find(|it| it.kind == named::NAMING).unwrap();
+    let map = |name: &str| {
+        Change {
+        path: format!("kubernetes: ConfigMap shop/{name}"),
+        version: "1".to_owned(),
+        text: Some(
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"shop"}},"data":{{}}}}"#)
+                .into(),
+        ),
+    }
+    };
+    let policy = |map: &str| {
+        Change {
+        path: "kubernetes: BackendTLSPolicy shop/tls".to_owned(),
+        version: map.to_owned(),
+        text: Some(
+            format!(
+                r#"{{"apiVersion":"gateway.networking.k8s.io/v1","kind":"BackendTLSPolicy","metadata":{{"name":"tls","namespace":"shop"}},
+                "spec":{{"validation":{{"caCertificateRefs":[{{"kind":"ConfigMap","name":"{map}"}}]}}}}}}"#
+            )
+            .into(),
+        ),
+    }
+    };
+    let held = |shelf: &Shelf| {
+        let maps = shelf.held().filter_map(|(path, ..)| path.strip_prefix("kubernetes: ConfigMap shop/"));
+        maps.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // From the file, in the order in which it lies there: maps before policies.
+    for change in [map("ca"), map("old"), policy("ca")] {
+        assert!(shelf.put_back(change, &mut loader));
+    }
+    assert_eq!(held(&shelf), ["ca", "old"], "nobody knows yet what is named");
+    shelf.take(Told::Verdict(naming, Verdict::Begins), &mut loader);
+    shelf.take(Told::Objects(naming, vec![policy("ca")]), &mut loader);
+    shelf.take_changed();
+    shelf.take(Told::Verdict(naming, Verdict::Complete), &mut loader);
+    assert_eq!((held(&shelf), shelf.take_changed()), (vec!["ca".to_owned()], true));
+    // It was asked for while it was named, and the answer comes when it is not any more.
+    shelf.take(Told::Objects(naming, vec![policy("new")]), &mut loader);
+    shelf.take(Told::Objects(&NAMED, vec![map("ca"), map("new")]), &mut loader);
+    assert_eq!(held(&shelf), ["new"]);
+    shelf.take(Told::Verdict(naming, Verdict::NoneServed), &mut loader);
+    assert_eq!(held(&shelf), [""; 0]);
+}
