@@ -28,6 +28,16 @@ pub(crate) enum Told {
     Failing(&'static str, Option<Problem>),
 }
 
+impl Told {
+    /// How many objects came, changed or went.
+    pub(crate) const fn objects(&self) -> usize {
+        match self {
+            Self::Objects(_, changes) => changes.len(),
+            Self::Verdict(..) | Self::Failing(..) => 0,
+        }
+    }
+}
+
 /// Where what is held goes on to.
 pub(crate) trait Onward {
     /// An object came or changed: its name, its version, and what is kept of it, as JSON.
@@ -83,6 +93,28 @@ impl Shelf {
     /// One for these kinds.
     pub(crate) fn of(read: Kinds) -> Self {
         Self { read, ..Self::default() }
+    }
+
+    /// Takes in what was told in one moment, in order. Of an object that changed several times only the last counts.
+    pub(crate) fn take_all(&mut self, mut told: Vec<Told>, loader: &mut impl Onward) {
+        let mut later = BTreeSet::new();
+        for it in told.iter_mut().rev() {
+            match it {
+                // What a list names is counted while it is told.
+                Told::Verdict(..) => later.clear(),
+                Told::Objects(_, changes) => {
+                    let mut at = changes.len();
+                    while at > 0 {
+                        at -= 1;
+                        if !later.insert(changes[at].path.clone()) {
+                            changes.remove(at);
+                        }
+                    }
+                }
+                Told::Failing(..) => {}
+            }
+        }
+        told.into_iter().for_each(|told| self.take(told, loader));
     }
 
     /// Takes in what was told.
@@ -210,6 +242,8 @@ impl Shelf {
         let known = ALL.iter().chain([&NAMED]).find(|it| named == (Some("kubernetes:"), Some(it.kind)));
         let Some(watched) = known else { return false };
         self.kinds.entry(watched.kind).or_default().change(change, loader);
+        // Nobody was told of it in this life, and the API may say nothing else of it.
+        self.subjects_changed |= watched.has_status();
         self.name(watched, loader);
         true
     }

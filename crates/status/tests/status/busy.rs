@@ -5,7 +5,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 use tidegate_apiserver::{Mood, Served, StandIn};
 use tidegate_status::{
@@ -55,7 +55,7 @@ async fn an_api_that_is_too_busy_is_left_alone_by_all_statuses_and_gets_them_whe
         assert_eq!(api.counted().refused, refused + 2);
         api.set_mood(Mood::Well);
         until("all are told", || async {
-            (0..THINGS).all(|number| said(number)["status"]["conditions"][0]["status"] == Value::from(word))
+            (0..THINGS).all(|number| said(number)["status"]["conditions"][0]["status"] == word)
         })
         .await;
     }
