@@ -1,6 +1,6 @@
 //! `cargo xtask bench discovery`: an agent that reads 100,000 endpoints from a Kubernetes API: how long until it has decided
 //! about all of them, how much memory it holds, what changes cost it, and what they cost requests: as many as the API server
-//! takes, and a thousand a second from a stand-in for a faster one. `-- --storm` measures the last alone.
+//! takes, and a thousand a second from a stand-in for a faster one. `--storm` measures the last alone.
 
 #![allow(clippy::print_stdout, reason = "it prints its results")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
