@@ -253,7 +253,8 @@ fn what_is_too_much_to_be_written_is_left_out_and_told() {
     run(dir.path(), 1, 2_000, limits, None);
     let files = read_all(dir.path());
     let written: u64 = self::files(dir.path()).iter().map(|it| fs::metadata(it).unwrap().len()).sum();
-    let replayed = replay(&files, true);
+    // Behind a gap it decides otherwise.
+    let replayed = replay(&files, false);
     assert!(replayed.missing > 0 && replayed.inputs > 0 && !replayed.exact, "{replayed:?}");
     assert_eq!(replayed.missing + replayed.inputs, 2_001, "each is there or told as missing");
     assert!(written < 200_000, "{written}");
