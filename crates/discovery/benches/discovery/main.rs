@@ -115,21 +115,21 @@ fn slice(service: usize, number: usize, shift: usize) -> Value {
 
 /// The world: services, and what there has to be besides.
 async fn fill(api: &Api) {
-    api.create("namespaces", &named("v1", "Namespace", None, "shop", json!({}))).await;
+    api.create("namespaces", &named("v1", "Namespace", None, "shop", &json!({}))).await;
     let ours = "tidegate.dev/v1alpha1";
-    let cluster = named(ours, "FleetCluster", None, "home", json!({"region": "here"}));
+    let cluster = named(ours, "FleetCluster", None, "home", &json!({"region": "here"}));
     api.create("fleetclusters", &cluster).await;
     let policy = json!({
         "targetRefs": [{"kind": "Fleet", "name": "default"}],
         "healthCheck": {"active": {"type": "None"}},
     });
-    api.create("failoverpolicies", &named(ours, "FailoverPolicy", Some("shop"), "all", policy)).await;
+    api.create("failoverpolicies", &named(ours, "FailoverPolicy", Some("shop"), "all", &policy)).await;
     let mut under_way = JoinSet::new();
     for service in 0..SERVICES {
         let api = api.clone();
         under_way.spawn(async move {
             let ports = json!({"ports": [{"name": "http", "port": 80}]});
-            let object = named("v1", "Service", Some("shop"), &format!("web-{service}"), ports);
+            let object = named("v1", "Service", Some("shop"), &format!("web-{service}"), &ports);
             api.create("services", &object).await;
             for number in 0..SLICES {
                 api.create("endpointslices", &slice(service, number, 0)).await;
@@ -142,7 +142,7 @@ async fn fill(api: &Api) {
     under_way.join_all().await;
 }
 
-fn named(api_version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: Value) -> Value {
+fn named(api_version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
     let mut object =
         json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
     if let Some(namespace) = namespace {

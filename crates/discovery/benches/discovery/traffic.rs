@@ -107,10 +107,10 @@ impl Stage {
             "addresses": [{"type": "IPAddress", "value": edge.ip()}],
             "listeners": [{"name": "http", "port": edge.port(), "protocol": "HTTP"}],
         });
-        api.create("gateways", &named(gateways, "Gateway", Some("shop"), "edge", spec)).await;
+        api.create("gateways", &named(gateways, "Gateway", Some("shop"), "edge", &spec)).await;
         for name in &services {
             let ports = json!({"ports": [{"name": "http", "port": 80}]});
-            api.create("services", &named("v1", "Service", Some("shop"), name, ports)).await;
+            api.create("services", &named("v1", "Service", Some("shop"), name, &ports)).await;
             for number in 0..2 {
                 // Of the one that is probed there is one endpoint.
                 let count = if name == "live-probe" { 1 - number } else { ENDPOINTS };
@@ -120,7 +120,7 @@ impl Stage {
             let matches = json!([{"path": {"type": "PathPrefix", "value": format!("/{name}")}}]);
             let rules = json!([{"matches": matches, "backendRefs": [{"name": name, "port": 80}]}]);
             let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
-            api.create("httproutes", &named(gateways, "HTTPRoute", Some("shop"), name, spec)).await;
+            api.create("httproutes", &named(gateways, "HTTPRoute", Some("shop"), name, &spec)).await;
         }
         let mut command = Command::new(tidegate);
         command.args(["envoy", "run", "--gateway", "shop/edge", "--zone", "a", "--concurrency", "1"]);
