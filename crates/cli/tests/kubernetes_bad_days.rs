@@ -79,7 +79,7 @@ fn endpoints() -> u16 {
     port
 }
 
-fn object(api_version: &str, kind: &str, name: &str, spec: Value) -> Value {
+fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Value {
     let namespaced = kind != "FleetCluster" && kind != "Namespace";
     let mut metadata = json!({"name": name, "generation": 1, "uid": format!("{kind}-{name}")});
     if namespaced {
@@ -103,23 +103,23 @@ fn slice(name: &str, service: &str, port: u16, of: u8) -> Value {
 /// The world as it is at the start.
 fn fill(api: &StandIn, edge: SocketAddr, port: u16) {
     let (ours, gateways) = ("tidegate.dev/v1alpha1", "gateway.networking.k8s.io/v1");
-    api.set("namespaces", object("v1", "Namespace", "shop", json!({})));
-    api.set("fleetclusters", object(ours, "FleetCluster", "home", json!({"region": "here"})));
+    api.set("namespaces", object("v1", "Namespace", "shop", &json!({})));
+    api.set("fleetclusters", object(ours, "FleetCluster", "home", &json!({"region": "here"})));
     let policy = json!({
         "targetRefs": [{"group": "tidegate.dev", "kind": "Fleet", "name": "default"}],
         "healthCheck": {"active": {"type": "None"}},
     });
-    api.set("failoverpolicies", object(ours, "FailoverPolicy", "all", policy));
+    api.set("failoverpolicies", object(ours, "FailoverPolicy", "all", &policy));
     let gateway = json!({
         "gatewayClassName": "tidegate-edge",
         "addresses": [{"type": "IPAddress", "value": edge.ip()}],
         "listeners": [{"name": "http", "port": edge.port(), "protocol": "HTTP"}],
     });
-    api.set("gateways", object(gateways, "Gateway", "edge", gateway));
+    api.set("gateways", object(gateways, "Gateway", "edge", &gateway));
     for number in 0..SERVICES {
         let name = format!("web-{number}");
         let ports = json!({"ports": [{"name": "http", "port": 80}]});
-        api.set("services", object("v1", "Service", &name, ports));
+        api.set("services", object("v1", "Service", &name, &ports));
         let route = json!({
             "parentRefs": [{"name": "edge"}],
             "rules": [{
@@ -127,7 +127,7 @@ fn fill(api: &StandIn, edge: SocketAddr, port: u16) {
                 "backendRefs": [{"name": name, "port": 80}],
             }],
         });
-        api.set("httproutes", object(gateways, "HTTPRoute", &name, route));
+        api.set("httproutes", object(gateways, "HTTPRoute", &name, &route));
         api.set("endpointslices", slice(&format!("{name}-stays"), &name, port, STAYS));
         api.set("endpointslices", slice(&format!("{name}-moves"), &name, port, 0));
     }

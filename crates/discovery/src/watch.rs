@@ -30,13 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// How often files are compared when no event came.
 const POLL: Duration = Duration::from_secs(5);
 
-/// What the API tells within this time is one change: what comes alone is not held up.
+/// What the API tells within this time is one change: a thousand objects a second are at most two hundred changes.
 const TOGETHER: Duration = Duration::from_millis(5);
-
-/// If so many objects came in that time, it goes on: in a storm each change is one of many, and making all of them together costs
-/// half as much. At most twenty-five changes a second come of it.
-const MANY: usize = 4;
-const STORM: Duration = Duration::from_millis(40);
 
 /// As much of it is taken in at once at most.
 const MOST_TOLD: usize = 256;
@@ -368,14 +363,11 @@ async fn told(api: &mut Option<mpsc::Receiver<shelf::Told>>) -> shelf::Told {
 
 /// What the API tells right after, too.
 async fn gather(api: &mut Option<mpsc::Receiver<shelf::Told>>, told: &mut Vec<shelf::Told>) {
-    let begun = Instant::now();
-    let mut objects: usize = told.iter().map(shelf::Told::objects).sum();
+    let together = Instant::now() + TOGETHER;
     while told.len() < MOST_TOLD
         && let Some(api) = api
-        && let together = if objects < MANY { TOGETHER } else { STORM }
-        && let Ok(Some(more)) = timeout_at(begun + together, api.recv()).await
+        && let Ok(Some(more)) = timeout_at(together, api.recv()).await
     {
-        objects += more.objects();
         told.push(more);
     }
 }

@@ -28,16 +28,6 @@ pub(crate) enum Told {
     Failing(&'static str, Option<Problem>),
 }
 
-impl Told {
-    /// How many objects came, changed or went.
-    pub(crate) const fn objects(&self) -> usize {
-        match self {
-            Self::Objects(_, changes) => changes.len(),
-            Self::Verdict(..) | Self::Failing(..) => 0,
-        }
-    }
-}
-
 /// Where what is held goes on to.
 pub(crate) trait Onward {
     /// An object came or changed: its name, its version, and what is kept of it, as JSON.
