@@ -6,11 +6,12 @@
 //! its own predecessor it is exact, alone it is not, and a replay says so.
 //!
 //! It never holds up the loop: inputs go through a bounded channel to a thread of its own; when that is full they are
-//! dropped, and a line with the number of those says so. The agent's clock is written, no wall clock but in the header, and
+//! dropped, and a line with the number of those says so. So they are while more happens than a journal may write ([`Limits`]). The agent's clock is written, no wall clock but in the header, and
 //! nothing of it is ever read by the agent itself.
 //!
 //! Manifests are written as they were lowered, not as their text: a replay must not depend on how files are read.
 
+mod allowance;
 mod read;
 mod replay;
 mod write;
@@ -108,7 +109,7 @@ pub enum Line {
         /// What the core decided at that, as the timeline shows it (without number and wall clock).
         records: Vec<serde_json::Value>,
     },
-    /// Here so many inputs are missing, because the disk was too slow.
+    /// Here so many inputs are missing, because the disk was too slow, or too much would have been written.
     Missing(u64),
 }
 

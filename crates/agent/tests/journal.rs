@@ -19,7 +19,7 @@ use tidegate_api::{Config, Loader, SourceFile};
 use tidegate_engine::Target;
 use tidegate_model::{ClusterName, Fraction, Locality, Phase, PoolStatus, ProbeVerdict, ServiceName, Time};
 
-const ROOMY: Limits = Limits { queue: 100_000, file_bytes: u64::MAX, files: 8 };
+const ROOMY: Limits = Limits { queue: 100_000, file_bytes: u64::MAX, files: 8, bytes_per_second: u64::MAX };
 
 fn name<T: std::str::FromStr>(text: &str) -> T
 where
@@ -244,6 +244,20 @@ fn a_slow_disk_leaves_a_gap_that_is_told_and_never_holds_up_the_loop() {
     let replayed = replay(&read_all(dir.path()), true);
     assert_eq!((replayed.missing, replayed.inputs), (6, 5));
     assert!(!replayed.exact);
+}
+
+#[test]
+fn what_is_too_much_to_be_written_is_left_out_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { file_bytes: 10_000, files: 10_000, bytes_per_second: 10, ..ROOMY };
+    run(dir.path(), 1, 2_000, limits, None);
+    let files = read_all(dir.path());
+    let written: u64 = self::files(dir.path()).iter().map(|it| fs::metadata(it).unwrap().len()).sum();
+    // Behind a gap it decides otherwise.
+    let replayed = replay(&files, false);
+    assert!(replayed.missing > 0 && replayed.inputs > 0 && !replayed.exact, "{replayed:?}");
+    assert_eq!(replayed.missing + replayed.inputs, 2_001, "each is there or told as missing");
+    assert!(written < 200_000, "{written}");
 }
 
 #[test]

@@ -15,7 +15,10 @@
 mod binaries;
 mod keys;
 mod process;
+mod stand_in;
 mod wait;
+
+pub use stand_in::{Counted, Mood, Served, StandIn};
 
 use binaries::Binaries;
 use process::Child;

@@ -11,8 +11,11 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Output, Stdio},
+    thread::sleep,
+    time::Instant,
 };
 use support::{
+    LIMIT, PAUSE,
     command::{Running, run, tidegate},
     hub::{ANY, Agent, Hub, Place, agent_command},
     kube::{HUB, hub_rights},
@@ -235,6 +238,18 @@ fn an_agent_on_the_same_api_leaves_the_status_of_what_it_has_from_the_hub_to_the
         command.args(["--kubernetes", "--kubeconfig"]).arg(&kubeconfig);
         Agent::start(command.args(["--hub", &address, "--join", &token]))
     };
+    // Before it joins, all is its own business.
+    let mut alone = agent_command(&place.at("alone"), None, ANY);
+    alone.args(["--cluster", "us-east", "--kubernetes", "--kubeconfig"]).arg(&kubeconfig);
+    let mut alone = Agent::start(&mut alone);
+    let ancestors = || {
+        let told = object(&server, &["failoverpolicies", "web"]);
+        let ancestors = told["status"]["ancestors"].as_array().cloned().unwrap_or_default();
+        ancestors.iter().map(|it| it["controllerName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    wait_until("its word", || ancestors().contains(&"tidegate.dev/agent".to_owned()).then_some(()));
+    alone.running.signal(rustix::process::Signal::TERM);
+    alone.running.ended();
     agent().until_rule("failback.holdDown 11s, by FailoverPolicy shop/web at (hub) ");
     // Now that it has all from the hub from its start on.
     let mut agent = agent();
@@ -250,6 +265,19 @@ fn an_agent_on_the_same_api_leaves_the_status_of_what_it_has_from_the_hub_to_the
     let told = object(&server, &["failoverpolicies", "web"]);
     assert!(accepted(&told).starts_with("True"), "{told}");
     assert_eq!(told["status"]["clusters"][0]["state"], "Programmed");
+    // What the agent said when it stood alone goes.
+    let limit = Instant::now() + LIMIT;
+    while ancestors() != ["tidegate.dev/hub"] {
+        let shown = || {
+            kubectl(
+                &server,
+                &["get", "failoverpolicies", "web", "-n", "shop", "-o", "yaml", "--show-managed-fields"],
+                "",
+            )
+        };
+        assert!(Instant::now() < limit, "{}", String::from_utf8_lossy(&shown().stdout));
+        sleep(PAUSE);
+    }
     // How far a shift is, only the cluster knows: it says that beside what the hub says.
     apply(&server, SHIFT);
     let told = until(&server, &["trafficshifts", "away"], "Programmed", "True Programmed");

@@ -85,9 +85,7 @@ impl Reader {
 
     /// Uses what the API of a cluster told from the next load on.
     pub(crate) fn take_told(&mut self, told: Vec<shelf::Told>) {
-        for told in told {
-            self.shelf.take(told, &mut self.loader);
-        }
+        self.shelf.take_all(told, &mut self.loader);
     }
 
     /// Says which objects of the API are named by others, and so are to be asked for.

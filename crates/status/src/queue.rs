@@ -1,4 +1,5 @@
-//! Which object is written next, without I/O: each once per change, none too often, and what fails waits longer each time.
+//! Which object is written next, without I/O: each once per change, none too often, and what fails waits longer each time. A server
+//! that is too busy is left alone by all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
+/// The longest that nothing is written because the server is too busy, and the longest that it may ask for.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// The most objects that are kept track of; what comes beyond is counted and left out.
 pub const MAX_OBJECTS: usize = 50_000;
 
@@ -27,6 +31,8 @@ pub enum Outcome {
     Conflict,
     /// It could not be written.
     Failed,
+    /// The server is too busy for this and for any other; how long it asks to be left alone.
+    Busy(Option<Duration>),
     /// There is no such object.
     Gone,
 }
@@ -47,11 +53,24 @@ pub struct Queue<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     due: BTreeSet<(Time, K)>,
     left_out: u64,
+    /// Counts what was asked for, of all: an object that was forgotten and comes back is not taken for what it was.
+    numbers: u64,
+    /// Nothing is due before.
+    rests_until: Time,
+    /// How often in a row the server was too busy.
+    busy: u32,
 }
 
 impl<K: Ord + Clone, V: Clone + PartialEq> Default for Queue<K, V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), due: BTreeSet::new(), left_out: 0 }
+        Self {
+            entries: BTreeMap::new(),
+            due: BTreeSet::new(),
+            left_out: 0,
+            numbers: 0,
+            rests_until: Time::ZERO,
+            busy: 0,
+        }
     }
 }
 
@@ -62,8 +81,8 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
             if entry.wanted == wanted {
                 return;
             }
-            entry.wanted = wanted;
-            entry.number += 1;
+            self.numbers += 1;
+            (entry.wanted, entry.number) = (wanted, self.numbers);
             self.due.remove(&(entry.next, key.clone()));
             // What was refused may be accepted as it is now.
             let earliest = if entry.failures > 0 { now + BETWEEN } else { entry.next };
@@ -75,8 +94,10 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
             self.left_out += 1;
             return;
         }
+        self.numbers += 1;
         self.due.insert((now, key.clone()));
-        self.entries.insert(key, Entry { wanted, number: 1, written: None, next: now, failures: 0 });
+        let number = self.numbers;
+        self.entries.insert(key, Entry { wanted, number, written: None, next: now, failures: 0 });
     }
 
     /// Forgets an object.
@@ -98,13 +119,13 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
     /// When the next one is due.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
-        self.due.first().map(|(time, _)| *time)
+        self.due.first().map(|(time, _)| (*time).max(self.rests_until))
     }
 
     /// The next one that is due, with what it is to be told, and the number to hand to [`Self::came`].
     pub fn take(&mut self, now: Time) -> Option<(K, V, u64)> {
         let (time, key) = self.due.first()?.clone();
-        if time > now {
+        if time.max(self.rests_until) > now {
             return None;
         }
         self.due.pop_first();
@@ -114,9 +135,17 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
 
     /// What came of what was taken.
     pub fn came(&mut self, now: Time, key: &K, number: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Busy(asked) => self.rest(now, asked),
+            // It was not answered, or refused in another way: that says nothing of how busy it is.
+            Outcome::Failed => {}
+            Outcome::Done | Outcome::Conflict | Outcome::Gone => self.busy = 0,
+        }
         let Some(entry) = self.entries.get_mut(key) else { return };
         self.due.remove(&(entry.next, key.clone()));
         let wait = match outcome {
+            // It is no fault of the object: it is due again when anything is.
+            Outcome::Busy(_) => Duration::ZERO,
             Outcome::Gone if entry.number == number => {
                 self.entries.remove(key);
                 return;
@@ -135,6 +164,13 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Queue<K, V> {
         if entry.written != Some(entry.number) {
             self.due.insert((entry.next, key.clone()));
         }
+    }
+
+    /// Leaves the server alone, the longer the more often it was too busy, and as long as it asks for.
+    fn rest(&mut self, now: Time, asked: Option<Duration>) {
+        let doubled = FIRST_RETRY.saturating_mul(1 << self.busy.min(16));
+        self.busy = self.busy.saturating_add(1);
+        self.rests_until = now + doubled.max(asked.unwrap_or_default()).min(LONGEST_REST);
     }
 
     /// How many are waiting to be told.
@@ -229,6 +265,47 @@ mod tests {
         queue.want(at(11), "c", 2);
         queue.came(at(12), &"c", number, Outcome::Gone);
         assert_eq!(queue.take(at(1012)).map(|(_, wanted, _)| wanted), Some(2));
+    }
+
+    #[test]
+    fn a_server_that_is_too_busy_is_left_alone_by_all_and_as_long_as_it_asks() {
+        let mut queue = Queue::default();
+        (0..1_000).for_each(|key| queue.want(at(0), key, 1));
+        let mut now = at(0);
+        let mut waits = Vec::new();
+        for asked in [None, None, None, Some(20), Some(3_600), None, None] {
+            let (key, _, number) = queue.take(now).expect("is due");
+            queue.came(now, &key, number, Outcome::Busy(asked.map(Duration::from_secs)));
+            assert_eq!(queue.take(now), None, "one is enough to know");
+            // What is asked for meanwhile waits, too.
+            queue.want(now, 0, 2);
+            let next = queue.next_at().expect("is tried again");
+            waits.push(next.since(now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [1, 2, 4, 20, 60, 32, 60]);
+        // It answers: all that wait are told, and the next time begins anew.
+        for _ in 0..1_000 {
+            let (key, _, number) = queue.take(now).expect("is due");
+            queue.came(now, &key, number, Outcome::Done);
+        }
+        assert_eq!((queue.waiting(), queue.take(now)), (0, None));
+        queue.want(now, 0, 3);
+        now = queue.next_at().expect("is due");
+        let (key, _, number) = queue.take(now).expect("is due");
+        queue.came(now, &key, number, Outcome::Busy(None));
+        assert_eq!(queue.next_at(), Some(now + FIRST_RETRY));
+    }
+
+    #[test]
+    fn what_is_forgotten_and_asked_for_again_while_it_is_written_is_not_taken_for_written() {
+        let mut queue = Queue::default();
+        queue.want(at(0), "a", 1);
+        let (key, _, number) = queue.take(at(0)).expect("is due");
+        queue.forget(&key);
+        queue.want(at(1), key, 2);
+        queue.came(at(2), &key, number, Outcome::Done);
+        assert_eq!(queue.take(at(1_002)).map(|(_, wanted, _)| wanted), Some(2));
     }
 
     #[test]

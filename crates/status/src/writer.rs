@@ -35,7 +35,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// Everything is looked at again after so long, in case somebody else changed it.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
@@ -151,7 +151,8 @@ impl Writer {
             origin: Instant::now(),
         });
         let gone = CancellationToken::new();
-        let work = Work { client, manager, leadership, shared: Arc::clone(&shared), warned: BTreeMap::new() };
+        let (shared_too, warned) = (Arc::clone(&shared), BTreeMap::new());
+        let work = Work { client, manager, leadership, shared: shared_too, warned, busy: false };
         let stop = gone.clone();
         tokio::spawn(async move { stop.run_until_cancelled_owned(work.run()).await });
         Self { shared, _gone: Arc::new(gone.drop_guard()) }
@@ -191,6 +192,8 @@ struct Work {
     shared: Arc<Shared>,
     /// Why objects of a kind could not be written, so that it is logged once.
     warned: BTreeMap<String, String>,
+    /// Whether the server was too busy when it was asked last, which is logged once.
+    busy: bool,
 }
 
 impl Work {
@@ -227,7 +230,11 @@ impl Work {
         let counters = &self.shared.counters;
         // What was withdrawn is nobody's business here any more.
         let done = if matches!(wanted, Wanted::Nothing(_)) { Outcome::Gone } else { Outcome::Done };
-        let why = match timeout_at(permit.until, apply(&self.client, self.manager, object, wanted)).await {
+        let answer = timeout_at(permit.until, apply(&self.client, self.manager, object, wanted)).await;
+        if matches!(answer, Ok(Ok(_))) && std::mem::take(&mut self.busy) {
+            info!("the Kubernetes API takes statuses again");
+        }
+        let why = match answer {
             Ok(Ok(Written::Yes)) => {
                 counters.written.fetch_add(1, Ordering::Relaxed);
                 self.warned.remove(&object.kind);
@@ -239,6 +246,14 @@ impl Work {
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Outcome::Gone,
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Outcome::Conflict,
+            Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
+                counters.failed.fetch_add(1, Ordering::Relaxed);
+                if !std::mem::replace(&mut self.busy, true) {
+                    warn!("the Kubernetes API is too busy to take statuses; they are told later");
+                }
+                let asked = status.details.as_ref().map_or(0, |it| it.retry_after_seconds);
+                return Outcome::Busy(Some(Duration::from_secs(asked.into())));
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

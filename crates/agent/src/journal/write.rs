@@ -1,6 +1,6 @@
 //! Writing: the end in the loop that never waits, and the thread that owns the files.
 
-use super::{Header, Line, values};
+use super::{Header, Line, allowance::Allowance, values};
 use crate::{
     core::{Core, Input},
     timeline::Record,
@@ -8,6 +8,7 @@ use crate::{
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
+    mem::take,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -32,12 +33,14 @@ pub struct Limits {
     pub file_bytes: u64,
     /// So many files are kept; the oldest go first.
     pub files: usize,
+    /// So many bytes may be written in a second on average, and `file_bytes` at once. What comes beyond is left out, and told.
+    pub bytes_per_second: u64,
 }
 
 impl Default for Limits {
-    /// About 128 MiB in all: days of a quiet fleet, and an hour of one where everything flaps.
+    /// About 128 MiB in all: days of a quiet fleet, an hour of one where everything flaps, and not less than some minutes.
     fn default() -> Self {
-        Self { queue: 1024, file_bytes: 16 << 20, files: 8 }
+        Self { queue: 1024, file_bytes: 16 << 20, files: 8, bytes_per_second: 256 << 10 }
     }
 }
 
@@ -119,23 +122,39 @@ impl Writer {
         let mut open = self.begin(Header { saved, ..self.header.clone() }, part);
         let mut failed_at = open.is_none().then(Instant::now);
         let (mut begun, mut has_gap) = (Instant::now(), false);
+        let mut allowance = Allowance::new(self.limits.bytes_per_second, self.limits.file_bytes);
+        // What was left out since the last line.
+        let mut left_out = 0;
         while let Some(message) = self.receiver.blocking_recv() {
             let result = match (message, &mut open) {
-                (Message::Checkpoint(header), _) => {
+                (Message::Checkpoint(header), open) => {
+                    // The file that ends here says what it lacks.
+                    if let Some(Err(error)) = open.as_mut().map(|it| it.missing(take(&mut left_out))) {
+                        tracing::error!(%error, folder = %self.folder.display(), "the journal cannot be written; replay will miss this");
+                    }
                     part += 1;
                     (begun, has_gap) = (Instant::now(), false);
-                    open = self.begin(*header, part);
+                    *open = self.begin(*header, part);
                     failed_at = open.is_none().then(Instant::now);
                     continue;
                 }
                 (_, None) => Ok(()),
-                (Message::Told(at, input, records), Some(open)) => {
-                    open.line(&Line::Told { at, input: *input, records: values(&records) })
-                }
-                (Message::Missing(count), Some(open)) => {
+                (Message::Told(at, ..), _) if !allowance.allows(at) => {
+                    left_out += 1;
                     // What follows cannot be repeated exactly, but a file that begins anew can be gone on with.
                     has_gap = true;
-                    open.line(&Line::Missing(count))
+                    continue;
+                }
+                (Message::Told(at, input, records), Some(open)) => {
+                    let before = open.length;
+                    let line = Line::Told { at, input: *input, records: values(&records) };
+                    let written = open.missing(take(&mut left_out)).and_then(|()| open.line(&line));
+                    allowance.used(open.length - before);
+                    written
+                }
+                (Message::Missing(count), Some(open)) => {
+                    has_gap = true;
+                    open.missing(count + take(&mut left_out))
                 }
             };
             let flushed = match &mut open {
@@ -149,10 +168,15 @@ impl Writer {
             }
             let full = open.as_ref().is_some_and(|it| it.length >= self.limits.file_bytes.max(it.start));
             let again = failed_at.is_some_and(|at| at.elapsed() >= PAUSE);
-            let mended = has_gap && begun.elapsed() >= PAUSE;
+            let mended = has_gap && left_out == 0 && begun.elapsed() >= PAUSE;
             if full || again || mended {
                 self.wanted.store(true, Ordering::Relaxed);
             }
+        }
+        if let Some(mut open) = open
+            && let Err(error) = open.missing(left_out).and_then(|()| open.file.flush())
+        {
+            tracing::error!(%error, folder = %self.folder.display(), "the end of the journal cannot be written");
         }
     }
 
@@ -181,6 +205,11 @@ impl Writer {
 }
 
 impl Open {
+    /// Says that so many inputs are missing here, if any are.
+    fn missing(&mut self, count: u64) -> io::Result<()> {
+        if count == 0 { Ok(()) } else { self.line(&Line::Missing(count)) }
+    }
+
     fn line(&mut self, line: &Line) -> io::Result<()> {
         let bytes = write_line(&mut self.file, line)?;
         // The first part gets in its first line what later ones have in their header.

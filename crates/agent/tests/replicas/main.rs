@@ -188,7 +188,7 @@ fn a_replay_decides_what_replicas_decided() {
     fleet.run(10_000);
     let folder = tempfile::tempdir().unwrap();
     let header = Header::first("east".parse().unwrap(), None, 1);
-    let limits = Limits { queue: 1_000_000, ..Limits::default() };
+    let limits = Limits { queue: 1_000_000, bytes_per_second: u64::MAX, ..Limits::default() };
     let (mut journal, writer) = Journal::new(folder.path().to_owned(), header, limits);
     let one = &mut fleet.all[0];
     for (at, input, output) in std::mem::take(&mut one.noted) {

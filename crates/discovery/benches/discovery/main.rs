@@ -1,13 +1,14 @@
 //! `cargo xtask bench discovery`: an agent that reads 100,000 endpoints from a Kubernetes API: how long until it has decided
-//! about all of them, how much memory it holds, what a thousand changes a second cost it, and what they cost requests.
+//! about all of them, how much memory it holds, what changes cost it, and what they cost requests: as many as the API server
+//! takes, and a thousand a second from a stand-in for a faster one. `--storm` measures the last alone.
 
 #![allow(clippy::print_stdout, reason = "it prints its results")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on should say where")]
 
+mod api;
 mod traffic;
 
-use http::Request;
-use kube::Client;
+use api::Api;
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -15,11 +16,11 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
-use tidegate_apiserver::{ApiServer, Options};
-use tidegate_discovery::kube::KubeAccess;
+use tidegate_apiserver::{ApiServer, Options, StandIn};
 use tokio::task::JoinSet;
 
 const SERVICES: usize = 500;
@@ -33,8 +34,8 @@ const TOGETHER: usize = 16;
 const CHANGES: usize = 5_000;
 const PER_SECOND: usize = 1_000;
 const LONGEST: Duration = Duration::from_secs(20);
-const OURS: (&str, &str) = ("tidegate.dev", "v1alpha1");
-const GATEWAYS: (&str, &str) = ("gateway.networking.k8s.io", "v1");
+/// The changes of which the stand-in makes as many as that a second.
+const STORM: usize = 10_000;
 /// What takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -112,67 +113,26 @@ fn slice(service: usize, number: usize, shift: usize) -> Value {
     })
 }
 
-async fn write(client: &Client, method: &str, address: &str, body: &Value) {
-    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let request = Request::builder().method(method).uri(address).header("content-type", kind);
-    let request = request.body(serde_json::to_vec(body).unwrap()).unwrap();
-    client.request_text(request).await.unwrap();
-}
-
-fn apply(server: &ApiServer, text: &str) {
-    let mut child = server
-        .kubectl()
-        .args(["apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-}
-
-fn definition((group, version): (&str, &str), kind: &str, plural: &str, scope: &str) -> String {
-    format!(
-        "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
-         metadata: {{name: {plural}.{group}, annotations: {{api-approved.kubernetes.io: 'unapproved, for a benchmark'}}}}\n\
-         spec:\n  group: {group}\n  scope: {scope}\n  names: {{kind: {kind}, plural: {plural}}}\n  versions:\n  \
-         - {{name: {version}, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}\n"
-    )
-}
-
-async fn fill(server: &ApiServer, client: &Client) {
-    apply(
-        server,
-        &(definition(OURS, "FleetCluster", "fleetclusters", "Cluster")
-            + &definition(OURS, "FailoverPolicy", "failoverpolicies", "Namespaced")
-            + &definition(GATEWAYS, "Gateway", "gateways", "Namespaced")
-            + &definition(GATEWAYS, "HTTPRoute", "httproutes", "Namespaced")),
-    );
-    server
-        .kubectl()
-        .args(["wait", "--for=condition=Established", "crd", "--all"])
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    apply(
-        server,
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n\
-         apiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {name: home}\nspec: {region: here}\n---\n\
-         apiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {name: all, namespace: shop}\n\
-         spec: {targetRefs: [{kind: Fleet, name: default}], healthCheck: {active: {type: None}}}\n",
-    );
+/// The world: services, and what there has to be besides.
+async fn fill(api: &Api) {
+    api.create("namespaces", &named("v1", "Namespace", None, "shop", &json!({}))).await;
+    let ours = "tidegate.dev/v1alpha1";
+    let cluster = named(ours, "FleetCluster", None, "home", &json!({"region": "here"}));
+    api.create("fleetclusters", &cluster).await;
+    let policy = json!({
+        "targetRefs": [{"kind": "Fleet", "name": "default"}],
+        "healthCheck": {"active": {"type": "None"}},
+    });
+    api.create("failoverpolicies", &named(ours, "FailoverPolicy", Some("shop"), "all", &policy)).await;
     let mut under_way = JoinSet::new();
     for service in 0..SERVICES {
-        let client = client.clone();
+        let api = api.clone();
         under_way.spawn(async move {
-            let object = json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("web-{service}"), "namespace": "shop"},
-                "spec": {"ports": [{"name": "http", "port": 80}]},
-            });
-            write(&client, "POST", "/api/v1/namespaces/shop/services", &object).await;
+            let ports = json!({"ports": [{"name": "http", "port": 80}]});
+            let object = named("v1", "Service", Some("shop"), &format!("web-{service}"), &ports);
+            api.create("services", &object).await;
             for number in 0..SLICES {
-                let address = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices";
-                write(&client, "POST", address, &slice(service, number, 0)).await;
+                api.create("endpointslices", &slice(service, number, 0)).await;
             }
         });
         if under_way.len() >= TOGETHER {
@@ -180,6 +140,15 @@ async fn fill(server: &ApiServer, client: &Client) {
         }
     }
     under_way.join_all().await;
+}
+
+fn named(api_version: &str, kind: &str, namespace: Option<&str>, name: &str, spec: &Value) -> Value {
+    let mut object =
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = namespace.into();
+    }
+    object
 }
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -200,12 +169,15 @@ fn generation(admin: SocketAddr) -> u64 {
     value["manifestsGeneration"].as_u64().unwrap_or_default()
 }
 
-/// Changes slices at a steady rate, which one to what `change` says of its number; gives how many were made, and how many a second.
-async fn churn(client: &Client, change: impl Fn(usize) -> (String, Value)) -> (usize, f64) {
+/// Makes so many changes at a steady rate; gives how many were made, and how many a second.
+async fn churn<F: Future<Output = ()> + Send + 'static>(
+    changes: usize,
+    change: impl Fn(usize) -> F,
+) -> (usize, f64) {
     let begun = Instant::now();
     let mut under_way = JoinSet::new();
     let mut made = 0;
-    for number in 0..CHANGES {
+    for number in 0..changes {
         if begun.elapsed() >= LONGEST {
             break;
         }
@@ -213,9 +185,7 @@ async fn churn(client: &Client, change: impl Fn(usize) -> (String, Value)) -> (u
         let due = begun
             + Duration::from_secs(1) * u32::try_from(number).unwrap() / u32::try_from(PER_SECOND).unwrap();
         tokio::time::sleep_until(due.into()).await;
-        let (client, (name, body)) = (client.clone(), change(number));
-        let address = format!("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/{name}");
-        under_way.spawn(async move { write(&client, "PATCH", &address, &body).await });
+        under_way.spawn(change(number));
         if under_way.len() >= TOGETHER {
             under_way.join_next().await;
         }
@@ -232,13 +202,23 @@ async fn main() {
         println!("start it as `cargo xtask bench discovery`");
         return;
     };
-    let Some(server) = ApiServer::start_or_skip(&Options::default()) else { return };
-    let access = KubeAccess { kubeconfig: Some(server.kubeconfig()), context: None };
-    let (client, _) = access.client().await.unwrap();
-    fill(&server, &client).await;
+    if !words.iter().any(|word| word == "--storm")
+        && let Some(server) = ApiServer::start_or_skip(&Options::default())
+    {
+        let api = Api::of(&server).await;
+        measure(&api, &server.kubeconfig(), &tidegate, &envoy).await;
+    }
+    let server = Arc::new(StandIn::start(&api::KINDS).unwrap());
+    println!("a stand-in for a faster API server");
+    storm(&server, &tidegate, &envoy).await;
+}
+
+/// Figures with a real API server.
+async fn measure(api: &Api, kubeconfig: &Path, tidegate: &Path, envoy: &Path) {
+    fill(api).await;
     let state = TempDir::new().unwrap();
     let listen = free();
-    let (agent, admin, begun) = start(&tidegate, &server, state.path(), listen);
+    let (agent, admin, begun) = start(tidegate, kubeconfig, state.path(), listen);
     until("the agent to be ready", || get(admin, "/readyz"));
     let ready = begun.elapsed();
     let endpoints = SERVICES * SLICES * ENDPOINTS;
@@ -248,76 +228,79 @@ async fn main() {
     println!("memory 5 s later                {:8.0} MB    (goal 300 MB)", agent.memory_mb("VmRSS:"));
     println!("memory at most                  {:8.0} MB", agent.memory_mb("VmHWM:"));
 
-    let named = |number: usize| format!("web-{}-0", number % SERVICES);
+    let name = |number: usize| format!("web-{}-0", number % SERVICES);
     let quiet = |number: usize| {
-        (named(number), json!({"metadata": {"annotations": {"touched": number.to_string()}}}))
+        let (api, name) = (api.clone(), name(number));
+        async move {
+            api.patch(&name, &json!({"metadata": {"annotations": {"touched": number.to_string()}}})).await;
+        }
     };
     let (before, cpu) = (generation(admin), agent.cpu_s());
-    let (made, rate) = churn(&client, quiet).await;
+    let (made, rate) = churn(CHANGES, quiet).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    println!(
-        "changes that say nothing new    {rate:8.0} /s: {} became changes of manifests",
-        generation(admin) - before
-    );
-    println!(
-        "  processor                     {:8.2} ms of each of {made}",
-        (agent.cpu_s() - cpu) * 1e3 / made as f64
-    );
+    let became = generation(admin) - before;
+    println!("changes that say nothing new    {rate:8.0} /s: {became} became changes of manifests");
+    tell_cpu(&agent, cpu, made);
 
+    let changed = |number: usize| slice(number % SERVICES, 0, 1 + number / SERVICES);
     let loud = |number: usize| {
-        let body = slice(number % SERVICES, 0, 1 + number / SERVICES);
-        (named(number), json!({"endpoints": body["endpoints"]}))
+        let (api, slice) = (api.clone(), changed(number));
+        async move { api.change(slice).await }
     };
     let (before, cpu) = (generation(admin), agent.cpu_s());
-    let (made, rate) = churn(&client, loud).await;
-    let number = made - 1;
-    let last = slice(number % SERVICES, 0, 1 + number / SERVICES);
+    let (made, rate) = churn(CHANGES, loud).await;
+    let last = changed(made - 1);
     let wanted = last["endpoints"][0]["addresses"][0].as_str().unwrap().to_owned();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    println!(
-        "changes of all endpoints        {rate:8.0} /s: {} became changes of manifests",
-        generation(admin) - before
-    );
-    println!(
-        "  processor                     {:8.2} ms of each of {made}",
-        (agent.cpu_s() - cpu) * 1e3 / made as f64
-    );
+    let became = generation(admin) - before;
+    println!("changes of all endpoints        {rate:8.0} /s: {became} became changes of manifests");
+    tell_cpu(&agent, cpu, made);
     println!("memory after that               {:8.0} MB", agent.memory_mb("VmRSS:"));
     until("what was written last to be on disk", || {
         let text = fs::read_to_string(state.path().join("kubernetes.objects")).ok()?;
         text.contains(&format!("\"{wanted}\"")).then_some(())
     });
     println!("what was written last is what is held");
-    let stage = traffic::Stage::start(&server, &client, &tidegate, &envoy, listen).await;
+    let stage = traffic::Stage::start(api, tidegate, envoy, listen).await;
     let cpu = agent.cpu_s();
-    let made = stage.measure(&client, admin).await;
-    println!(
-        "  processor                     {:8.2} ms of each of {made}",
-        (agent.cpu_s() - cpu) * 1e3 / made as f64
-    );
+    let made = stage.measure(api, admin, CHANGES).await;
+    tell_cpu(&agent, cpu, made);
     println!("memory after that               {:8.0} MB", agent.memory_mb("VmRSS:"));
+}
+
+/// Figures of a thousand changes a second, under load, beside as many endpoints.
+async fn storm(server: &Arc<StandIn>, tidegate: &Path, envoy: &Path) {
+    let api = Api::StandIn(Arc::clone(server));
+    fill(&api).await;
+    let state = TempDir::new().unwrap();
+    let listen = free();
+    let (agent, admin, _) = start(tidegate, &server.kubeconfig(), state.path(), listen);
+    until("the agent to be ready", || get(admin, "/readyz"));
+    let stage = traffic::Stage::start(&api, tidegate, envoy, listen).await;
+    let (before, cpu) = (generation(admin), agent.cpu_s());
+    let made = stage.measure(&api, admin, STORM).await;
+    println!("  changes of manifests          {:8}", generation(admin) - before);
+    tell_cpu(&agent, cpu, made);
+    println!("memory after that               {:8.0} MB", agent.memory_mb("VmRSS:"));
+}
+
+/// What the agent used since it had used `before`.
+fn tell_cpu(agent: &Agent, before: f64, made: usize) {
+    let used = agent.cpu_s() - before;
+    println!("  processor                     {:8.2} ms of each of {made}", used * 1e3 / made as f64);
 }
 
 fn start(
     tidegate: &Path,
-    server: &ApiServer,
+    kubeconfig: &Path,
     state: &Path,
     listen: SocketAddr,
 ) -> (Agent, SocketAddr, Instant) {
     let admin = free();
     let mut command = Command::new(tidegate);
-    command.args([
-        "agent",
-        "--cluster",
-        "home",
-        "--listen",
-        &listen.to_string(),
-        "--admin",
-        &admin.to_string(),
-        "--kubernetes",
-    ]);
-    command.arg("--kubeconfig").arg(server.kubeconfig()).arg("--state-dir").arg(state);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["agent", "--cluster", "home", "--listen", &listen.to_string()]);
+    command.args(["--admin", &admin.to_string(), "--kubernetes", "--kubeconfig"]).arg(kubeconfig);
+    command.arg("--state-dir").arg(state).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
     (Agent(command.spawn().unwrap()), admin, begun)
 }

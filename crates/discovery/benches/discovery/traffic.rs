@@ -1,10 +1,8 @@
 //! Requests through a real Envoy while the endpoints behind it are replaced: what fails of them, and how long a change takes to get there.
 
-use crate::{LIMIT, apply, churn, free, get, until, write as write_object};
-use kube::Client;
+use crate::{Api, LIMIT, churn, free, get, named, until};
 use serde_json::{Value, json};
 use std::{
-    fmt::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
@@ -14,7 +12,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tidegate_apiserver::ApiServer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -100,49 +97,31 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Writes services, a route to each, and starts a gateway.
-    pub(crate) async fn start(
-        server: &ApiServer,
-        client: &Client,
-        tidegate: &Path,
-        envoy: &Path,
-        agent: SocketAddr,
-    ) -> Self {
+    pub(crate) async fn start(api: &Api, tidegate: &Path, envoy: &Path, agent: SocketAddr) -> Self {
         let (edge, port) = (free(), endpoints().await);
         let services: Vec<String> =
             (0..SERVICES).map(|n| format!("live-{n}")).chain(["live-probe".to_owned()]).collect();
-        let mut text = format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec:\n  \
-             gatewayClassName: tidegate-edge\n  addresses: [{{type: IPAddress, value: {}}}]\n  \
-             listeners: [{{name: http, port: {}, protocol: HTTP}}]\n",
-            edge.ip(),
-            edge.port()
-        );
+        let gateways = "gateway.networking.k8s.io/v1";
+        let spec = json!({
+            "gatewayClassName": "tidegate-edge",
+            "addresses": [{"type": "IPAddress", "value": edge.ip()}],
+            "listeners": [{"name": "http", "port": edge.port(), "protocol": "HTTP"}],
+        });
+        api.create("gateways", &named(gateways, "Gateway", Some("shop"), "edge", &spec)).await;
         for name in &services {
-            let _ = write!(
-                text,
-                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  \
-                 parentRefs: [{{name: edge}}]\n  rules:\n  - matches: [{{path: {{type: PathPrefix, value: /{name}}}}}]\n    \
-                 backendRefs: [{{name: {name}, port: 80}}]\n"
-            );
-            let object = json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
-                "spec": {"ports": [{"name": "http", "port": 80}]},
-            });
-            write_object(client, "POST", "/api/v1/namespaces/shop/services", &object).await;
+            let ports = json!({"ports": [{"name": "http", "port": 80}]});
+            api.create("services", &named("v1", "Service", Some("shop"), name, &ports)).await;
             for number in 0..2 {
                 // Of the one that is probed there is one endpoint.
                 let count = if name == "live-probe" { 1 - number } else { ENDPOINTS };
                 let object = slice(&format!("{name}-{number}"), name, port, set(number).take(count));
-                write_object(
-                    client,
-                    "POST",
-                    "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices",
-                    &object,
-                )
-                .await;
+                api.create("endpointslices", &object).await;
             }
+            let matches = json!([{"path": {"type": "PathPrefix", "value": format!("/{name}")}}]);
+            let rules = json!([{"matches": matches, "backendRefs": [{"name": name, "port": 80}]}]);
+            let spec = json!({"parentRefs": [{"name": "edge"}], "rules": rules});
+            api.create("httproutes", &named(gateways, "HTTPRoute", Some("shop"), name, &spec)).await;
         }
-        apply(server, &text);
         let mut command = Command::new(tidegate);
         command.args(["envoy", "run", "--gateway", "shop/edge", "--zone", "a", "--concurrency", "1"]);
         command
@@ -157,7 +136,7 @@ impl Stage {
     }
 
     /// Replaces slices as fast as `churn` does, under load; prints what became of it, and gives how many.
-    pub(crate) async fn measure(&self, client: &Client, admin: SocketAddr) -> usize {
+    pub(crate) async fn measure(&self, api: &Api, admin: SocketAddr, changes: usize) -> usize {
         let before = last_decision(admin);
         let stop = Arc::new(AtomicBool::new(false));
         let counts: Arc<[AtomicU64; 3]> = Arc::default();
@@ -165,14 +144,15 @@ impl Stage {
             .map(|number| tokio::spawn(ask(self.edge, number, Arc::clone(&stop), Arc::clone(&counts))))
             .collect();
         let (port, probes) = (self.port, Arc::new(AtomicBool::new(false)));
-        let probed = tokio::spawn(probe(client.clone(), self.edge, port, Arc::clone(&probes)));
-        let change = move |number: usize| {
+        let probed = tokio::spawn(probe(api.clone(), self.edge, port, Arc::clone(&probes)));
+        let change = |number: usize| {
             let (service, round) = (number % SERVICES, number / SERVICES);
             let name = format!("live-{service}");
-            let body = slice("", &name, port, set(if round.is_multiple_of(2) { 2 } else { 0 }));
-            (format!("{name}-0"), json!({"endpoints": body["endpoints"]}))
+            let moved = set(if round.is_multiple_of(2) { 2 } else { 0 });
+            let (api, slice) = (api.clone(), slice(&format!("{name}-0"), &name, port, moved));
+            async move { api.change(slice).await }
         };
-        let (made, rate) = churn(client, change).await;
+        let (made, rate) = churn(changes, change).await;
         probes.store(true, Ordering::SeqCst);
         let mut delays = probed.await.unwrap();
         stop.store(true, Ordering::SeqCst);
@@ -226,14 +206,12 @@ async fn ask(edge: SocketAddr, client: usize, stop: Arc<AtomicBool>, counts: Arc
 }
 
 /// Moves an endpoint and waits until a request finds it, again and again until it is to stop, or often enough.
-async fn probe(client: Client, edge: SocketAddr, port: u16, stop: Arc<AtomicBool>) -> Vec<Duration> {
+async fn probe(api: Api, edge: SocketAddr, port: u16, stop: Arc<AtomicBool>) -> Vec<Duration> {
     let mut delays = Vec::new();
     let mut stream = None;
     while delays.len() < PROBES && !stop.load(Ordering::SeqCst) {
         let wanted = address(1 + delays.len() % 2);
-        let body = slice("", "live-probe", port, std::iter::once(wanted));
-        let path = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/live-probe-0";
-        write_object(&client, "PATCH", path, &json!({"endpoints": body["endpoints"]})).await;
+        api.change(slice("live-probe-0", "live-probe", port, std::iter::once(wanted))).await;
         let written = Instant::now();
         let wanted = wanted.to_string();
         while request(&mut stream, edge, "/live-probe").await.as_deref() != Some(&wanted) {

@@ -1,7 +1,7 @@
 //! What is kept of an object that an API server sends, while it is read: the rest is passed over and never held.
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value};
 use std::fmt;
 
 /// Which parts of a value are kept. What has another shape than expected is kept whole, so that the loader can say so.
@@ -51,70 +51,152 @@ impl Keep {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Keep {
-    type Value = Value;
+/// What is kept of a value, written as JSON while the value is read: slices change by the thousand, and no tree is made of them.
+struct Written<'a> {
+    keep: Keep,
+    out: &'a mut String,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+/// The name of a field, if it is kept: then it is written, behind a comma if it is not the first.
+struct Name<'a> {
+    of: Keep,
+    first: bool,
+    out: &'a mut String,
+}
+
+impl Keep {
+    /// What is kept of the object that this JSON text is, as JSON, with `head` (fields, each with a comma behind it) in front.
+    ///
+    /// # Errors
+    /// If it is no object.
+    pub(crate) fn text(self, raw: &str, head: &str) -> Result<Box<str>, serde_json::Error> {
+        let mut out = String::with_capacity(raw.len() / 2 + head.len());
+        let mut read = serde_json::Deserializer::from_str(raw);
+        Written { keep: self, out: &mut out }.deserialize(&mut read)?;
+        let Some(rest) = out.strip_prefix('{') else {
+            return Err(serde_json::Error::custom("it is no object"));
+        };
+        let head = if rest == "}" { head.trim_end_matches(',') } else { head };
+        Ok(format!("{{{head}{rest}").into_boxed_str())
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.extend(["\"", text, "\""]);
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Option<Keep>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Option<Keep>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<Keep>, E> {
+        let kept = self.of.field(name);
+        if kept.is_some() {
+            if !self.first {
+                self.out.push(',');
+            }
+            write_text(name, self.out);
+            self.out.push(':');
+        }
+        Ok(kept)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Written<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Keep {
-    type Value = Value;
+impl<'de> Visitor<'de> for Written<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.out.push_str("null");
+        Ok(())
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.out.push_str(if value { "true" } else { "false" });
+        Ok(())
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.out.push_str(&value.to_string());
+        Ok(())
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.out.push_str(&value.to_string());
+        Ok(())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.out.push_str(&Number::from_f64(value).map_or_else(|| "null".to_owned(), |it| it.to_string()));
+        Ok(())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        write_text(value, self.out);
+        Ok(())
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(self.item())? {
-            items.push(item);
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { keep, out } = self;
+        out.push('[');
+        let begun = out.len();
+        loop {
+            let end = out.len();
+            if end > begun {
+                out.push(',');
+            }
+            if seq.next_element_seed(Written { keep: keep.item(), out: &mut *out })?.is_none() {
+                out.truncate(end);
+                break;
+            }
         }
-        Ok(Value::Array(items))
+        out.push(']');
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut kept = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            match self.field(&name) {
-                Some(keep) => {
-                    kept.insert(name, map.next_value_seed(keep)?);
-                }
-                None => {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { keep, out } = self;
+        out.push('{');
+        let begun = out.len();
+        loop {
+            let first = out.len() == begun;
+            match map.next_key_seed(Name { of: keep, first, out: &mut *out })? {
+                None => break,
+                Some(Some(keep)) => map.next_value_seed(Written { keep, out: &mut *out })?,
+                Some(None) => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(Value::Object(kept))
+        out.push('}');
+        Ok(())
     }
 }
 
@@ -125,7 +207,7 @@ mod tests {
 
     fn kept(kind: &str, json: &str) -> Value {
         let watched = ALL.iter().find(|it| it.kind == kind).unwrap();
-        watched.keep.deserialize(&mut serde_json::Deserializer::from_str(json)).unwrap()
+        serde_json::from_str(&watched.keep.text(json, "").unwrap()).unwrap()
     }
 
     #[test]
@@ -159,5 +241,17 @@ mod tests {
             kept("EndpointSlice", r#"{"endpoints":"none"}"#),
             serde_json::json!({"endpoints": "none"})
         );
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read_whatever_it_holds() {
+        let json = r#"{"metadata":{"name":"a\"\\\n\u00e4","labels":{}},"spec":{"a":[],"b":[1,-2,2.5,true,null,{"c":"d"}],"ä":{}}}"#;
+        let text = Keep::All.text(json, "").unwrap();
+        let [read, written]: [Value; 2] = [json, &text].map(|it| serde_json::from_str(it).unwrap());
+        assert_eq!(read, written);
+        assert_eq!(&*Keep::All.text("{}", r#""kind":"A","#).unwrap(), r#"{"kind":"A"}"#);
+        for odd in ["[]", "1", "", r#"{"a":1"#, r#"{"a" 1}"#] {
+            assert!(Keep::All.text(odd, "").is_err(), "{odd}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Which kinds are read of a Kubernetes API, from which version, and what of each object is kept. Nothing is asked here.
 
 use super::keep::Keep;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// A kind that is watched.
 #[derive(Debug)]
@@ -198,14 +200,49 @@ pub(crate) fn group_address(group: &str, version: &str) -> String {
     if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
-/// Makes of a kept object what the loader can read, or says that it has no use for it: what every cluster is full of must
+/// The protocol and the number of a port, if it says them.
+#[derive(Deserialize)]
+struct Port<'a> {
+    #[serde(borrow)]
+    protocol: Option<Cow<'a, str>>,
+    port: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Ported<'a> {
+    #[serde(borrow)]
+    ports: Option<Vec<Port<'a>>>,
+}
+
+/// Makes of a kept object, as JSON, what the loader can read; `None` if it has no use for it: what every cluster is full of must
 /// not be a problem.
 ///
 /// - A `Service` keeps its TCP ports; one without any, or that is only another name for a host, is left out.
 /// - So is a slice without a TCP port.
 /// - So is a `Secret` that is no certificate, where the server cannot select.
 /// - A `ReplicaSet` of a `Deployment` wants nothing by itself.
-pub(crate) fn is_of_use(kind: &Watched, object: &mut Value) -> bool {
+///
+/// # Errors
+/// If it is no JSON.
+pub(crate) fn of_use(kind: &Watched, text: Box<str>) -> Result<Option<Box<str>>, serde_json::Error> {
+    match kind.kind {
+        // Most of what changes: only its ports are looked at. Odd ones are the loader's to complain about.
+        "EndpointSlice" => {
+            let is_tcp =
+                |it: &Port<'_>| it.protocol.as_deref().is_none_or(|it| it == "TCP") && it.port.is_some();
+            let read: Result<Ported<'_>, _> = serde_json::from_str(&text);
+            let useful = read.is_ok_and(|it| it.ports.is_some_and(|ports| ports.iter().any(is_tcp)));
+            Ok(useful.then_some(text))
+        }
+        "Service" | "Secret" | "ReplicaSet" => {
+            let mut object = serde_json::from_str(&text)?;
+            Ok(is_wanted(kind, &mut object).then(|| object.to_string().into_boxed_str()))
+        }
+        _ => Ok(Some(text)),
+    }
+}
+
+fn is_wanted(kind: &Watched, object: &mut Value) -> bool {
     let tcp = |port: &Value| port.get("protocol").and_then(Value::as_str).is_none_or(|it| it == "TCP");
     match kind.kind {
         "Service" => {
@@ -215,17 +252,11 @@ pub(crate) fn is_of_use(kind: &Watched, object: &mut Value) -> bool {
             ports.retain(tcp);
             !is_alias && !ports.is_empty()
         }
-        "EndpointSlice" => {
-            let ports = object.get("ports").and_then(Value::as_array);
-            let named = |port: &Value| tcp(port) && port.get("port").is_some();
-            ports.is_some_and(|ports| ports.iter().any(named))
-        }
         "Secret" => object.get("type").and_then(Value::as_str) == Some("kubernetes.io/tls"),
-        "ReplicaSet" => {
+        _ => {
             let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
             let controls = |owner: &Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
             !owners.is_some_and(|owners| owners.iter().any(controls))
         }
-        _ => true,
     }
 }

@@ -64,18 +64,11 @@ pub(super) fn by<'a>(policies: impl Iterator<Item = &'a str>) -> BTreeSet<Name> 
     named.take(MOST).collect()
 }
 
-/// Asks for what is named, until nobody follows any more.
+/// Asks for what is named, until nobody follows any more. What is not named any more the shelf drops.
 pub(super) async fn follow(shared: Shared, mut names: watch::Receiver<BTreeSet<Name>>) {
-    let mut known = BTreeSet::new();
     while !shared.told.is_closed() {
         let wanted = names.borrow_and_update().clone();
-        let gone = known.difference(&wanted).map(|name| Change {
-            path: path(name),
-            version: String::new(),
-            text: None,
-        });
-        let mut changes: Vec<Change> = gone.collect();
-        let mut failed = None;
+        let (mut changes, mut failed) = (Vec::new(), None);
         for name in &wanted {
             match ask(&shared, name).await {
                 Ok(change) => changes.push(change),
@@ -83,7 +76,6 @@ pub(super) async fn follow(shared: Shared, mut names: watch::Receiver<BTreeSet<N
             }
         }
         let answered = !wanted.is_empty() && failed.is_none();
-        known = wanted;
         tell(&shared, changes, failed, answered).await;
         tokio::select! {
             changed = names.changed() => if changed.is_err() { return },
@@ -128,7 +120,7 @@ async fn ask(shared: &Shared, name: &Name) -> Result<Change, Failure> {
     }
 }
 
-fn path((namespace, name): &Name) -> String {
+pub(super) fn path((namespace, name): &Name) -> String {
     NAMED.path(Some(namespace), name)
 }
 

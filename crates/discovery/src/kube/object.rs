@@ -1,11 +1,10 @@
 //! One object as it comes from the API: where it belongs, which version it is, and what is kept of it.
 
 use super::{
-    kinds::{Watched, is_of_use},
+    kinds::{Watched, of_use},
     state::Version,
 };
-use serde::{Deserialize, de::DeserializeSeed};
-use serde_json::Value;
+use serde::Deserialize;
 
 /// An object that came, changed or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,16 +74,9 @@ pub(crate) fn read(
     if gone {
         return Ok(Change { path, version, text: None });
     }
-    let mut object = kind.keep.deserialize(&mut serde_json::Deserializer::from_str(raw))?;
-    if !is_of_use(kind, &mut object) {
-        return Ok(Change { path, version, text: None });
-    }
-    if let Value::Object(fields) = &mut object {
-        // Items of a list say neither.
-        fields.insert("apiVersion".to_owned(), api_version.into());
-        fields.insert("kind".to_owned(), kind.kind.into());
-    }
-    let text = Some(serde_json::to_string(&object)?.into_boxed_str());
+    // Items of a list say neither.
+    let head = format!(r#""apiVersion":"{api_version}","kind":"{}","#, kind.kind);
+    let text = of_use(kind, kind.keep.text(raw, &head)?)?;
     Ok(Change { path, version, text })
 }
 
@@ -92,6 +84,7 @@ pub(crate) fn read(
 mod tests {
     use super::*;
     use crate::kube::kinds::ALL;
+    use serde_json::Value;
 
     fn change(kind: &str, json: &str) -> Change {
         let watched = ALL.iter().find(|it| it.kind == kind).unwrap();

@@ -76,8 +76,7 @@ pub(super) async fn follow(shared: Shared, served: watch::Sender<Option<Served>>
             Err(failure) => {
                 failures = failures.saturating_add(1);
                 tell(&shared, Some(&failure)).await;
-                let pause = shared.pace.first_pause.saturating_mul(1 << failures.min(16));
-                pause.min(shared.pace.longest_pause).mul_f64(rand::random_range(0.5..1.0))
+                shared.pace.pause(failures, Some(&failure), rand::random())
             }
         };
         let next = Instant::now() + pause;

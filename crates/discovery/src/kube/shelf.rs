@@ -85,6 +85,28 @@ impl Shelf {
         Self { read, ..Self::default() }
     }
 
+    /// Takes in what was told in one moment, in order. Of an object that changed several times only the last counts.
+    pub(crate) fn take_all(&mut self, mut told: Vec<Told>, loader: &mut impl Onward) {
+        let mut later = BTreeSet::new();
+        for it in told.iter_mut().rev() {
+            match it {
+                // What a list names is counted while it is told.
+                Told::Verdict(..) => later.clear(),
+                Told::Objects(_, changes) => {
+                    let mut at = changes.len();
+                    while at > 0 {
+                        at -= 1;
+                        if !later.insert(changes[at].path.clone()) {
+                            changes.remove(at);
+                        }
+                    }
+                }
+                Told::Failing(..) => {}
+            }
+        }
+        told.into_iter().for_each(|told| self.take(told, loader));
+    }
+
     /// Takes in what was told.
     pub(crate) fn take(&mut self, told: Told, loader: &mut impl Onward) {
         match told {
@@ -98,7 +120,7 @@ impl Shelf {
                 self.changed |= changed;
                 self.subjects_changed |= changed && watched.has_status();
                 if changed {
-                    self.name(watched);
+                    self.name(watched, loader);
                 }
             }
             Told::Failing(kind, problem) => {
@@ -110,10 +132,21 @@ impl Shelf {
         }
     }
 
-    /// Finds again what is named, if that may have changed with objects of a kind.
-    fn name(&mut self, watched: &'static Watched) {
+    /// Finds again what is named, if that may have changed with objects of a kind, and drops what nobody names any more: be it
+    /// that it lay on disk, or that it was asked for when it still was named.
+    fn name(&mut self, watched: &'static Watched, loader: &mut impl Onward) {
         if watched.kind == named::NAMING {
             self.named = named::by(self.of_kind(watched).map(|(_, text)| text));
+        } else if watched.kind != NAMED.kind {
+            return;
+        }
+        // Before all are listed that name some, nobody knows what is not named.
+        let listed = self.kinds.get(named::NAMING).is_some_and(|it| it.complete);
+        let Some(held) = self.kinds.get_mut(NAMED.kind).filter(|_| listed) else { return };
+        let named: BTreeSet<String> = self.named.iter().map(named::path).collect();
+        for (path, _) in held.held.extract_if(.., |path, _| !named.contains(&**path)) {
+            self.changed = true;
+            loader.remove(&path);
         }
     }
 
@@ -135,7 +168,7 @@ impl Shelf {
                     self.subjects_changed |= watched.has_status();
                     loader.remove(&path);
                 }
-                self.name(watched);
+                self.name(watched, loader);
             }
         }
     }
@@ -199,7 +232,9 @@ impl Shelf {
         let known = ALL.iter().chain([&NAMED]).find(|it| named == (Some("kubernetes:"), Some(it.kind)));
         let Some(watched) = known else { return false };
         self.kinds.entry(watched.kind).or_default().change(change, loader);
-        self.name(watched);
+        // Nobody was told of it in this life, and the API may say nothing else of it.
+        self.subjects_changed |= watched.has_status();
+        self.name(watched, loader);
         true
     }
 }

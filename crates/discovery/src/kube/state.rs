@@ -53,6 +53,18 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// How long to wait after this, when `failures` were before it: the longer the more there were, half of it by chance, so that
+    /// not all come back together; as long as the server asks for, if it does. `jitter` is drawn from 0..1.
+    pub(crate) fn pause(&self, failures: u32, failure: Option<&Failure>, jitter: f64) -> Duration {
+        let doubled = self.first_pause.saturating_mul(1 << failures.min(16));
+        let pause = doubled.min(self.longest_pause).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        let asked = if let Some(Failure::Busy(Some(asked))) = failure { *asked } else { Duration::ZERO };
+        // Whoever asks for more than twice our longest is not believed.
+        pause.max(asked.min(self.longest_pause * 2))
+    }
+}
+
 /// Why a request or a watch came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -283,8 +295,7 @@ impl Watch {
                 }
                 return none;
             }
-            Failure::Busy(after) => self.rest(*after, now, jitter),
-            _ => self.rest(None, now, jitter),
+            failure => self.rest(Some(failure), now, jitter),
         }
         None
     }
@@ -301,14 +312,10 @@ impl Watch {
         Some(Verdict::NoneServed)
     }
 
-    /// Waits, the longer the more often something failed; half of it by chance, so that not all come back together.
-    fn rest(&mut self, at_least: Option<Duration>, now: Duration, jitter: f64) {
-        let doubled = self.pace.first_pause.saturating_mul(1 << self.failures.min(16));
-        let pause = doubled.min(self.pace.longest_pause).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-        // Whoever asks for more than twice our longest is not believed.
-        let asked = at_least.unwrap_or_default().min(self.pace.longest_pause * 2);
+    fn rest(&mut self, failure: Option<&Failure>, now: Duration, jitter: f64) {
+        let pause = self.pace.pause(self.failures, failure, jitter);
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Resting { until: now + pause.max(asked) };
+        self.state = State::Resting { until: now + pause };
     }
 }
 

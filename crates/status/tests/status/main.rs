@@ -1,5 +1,6 @@
-//! Leases, statuses and events against a real Kubernetes API server.
+//! Leases, statuses and events against a real Kubernetes API server; what that does not do when asked, against a stand-in.
 
+mod busy;
 mod events;
 mod leases;
 mod rights;

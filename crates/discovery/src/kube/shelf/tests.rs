@@ -115,3 +115,98 @@ fn an_agent_without_a_right_to_secrets_does_not_wait_for_them() {
     shelf.take(Told::Verdict(SERVICE, Verdict::NoneServed), &mut loader);
     assert!(shelf.is_complete());
 }
+
+#[test]
+fn a_config_map_that_nobody_names_any_more_is_dropped_and_not_saved_again() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    let naming = ALL.iter().find(|it| it.kind == named::NAMING).unwrap();
+    let map = |name: &str| {
+        Change {
+        path: format!("kubernetes: ConfigMap shop/{name}"),
+        version: "1".to_owned(),
+        text: Some(
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"shop"}},"data":{{}}}}"#)
+                .into(),
+        ),
+    }
+    };
+    let policy = |map: &str| {
+        Change {
+        path: "kubernetes: BackendTLSPolicy shop/tls".to_owned(),
+        version: map.to_owned(),
+        text: Some(
+            format!(
+                r#"{{"apiVersion":"gateway.networking.k8s.io/v1","kind":"BackendTLSPolicy","metadata":{{"name":"tls","namespace":"shop"}},
+                "spec":{{"validation":{{"caCertificateRefs":[{{"kind":"ConfigMap","name":"{map}"}}]}}}}}}"#
+            )
+            .into(),
+        ),
+    }
+    };
+    let held = |shelf: &Shelf| {
+        let maps = shelf.held().filter_map(|(path, ..)| path.strip_prefix("kubernetes: ConfigMap shop/"));
+        maps.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // From the file, in the order in which it lies there: maps before policies.
+    for change in [map("ca"), map("old"), policy("ca")] {
+        assert!(shelf.put_back(change, &mut loader));
+    }
+    assert_eq!(held(&shelf), ["ca", "old"], "nobody knows yet what is named");
+    shelf.take(Told::Verdict(naming, Verdict::Begins), &mut loader);
+    shelf.take(Told::Objects(naming, vec![policy("ca")]), &mut loader);
+    shelf.take_changed();
+    shelf.take(Told::Verdict(naming, Verdict::Complete), &mut loader);
+    assert_eq!((held(&shelf), shelf.take_changed()), (vec!["ca".to_owned()], true));
+    // It was asked for while it was named, and the answer comes when it is not any more.
+    shelf.take(Told::Objects(naming, vec![policy("new")]), &mut loader);
+    shelf.take(Told::Objects(&NAMED, vec![map("ca"), map("new")]), &mut loader);
+    assert_eq!(held(&shelf), ["new"]);
+    shelf.take(Told::Verdict(naming, Verdict::NoneServed), &mut loader);
+    assert_eq!(held(&shelf), [""; 0]);
+}
+
+#[test]
+fn of_what_is_told_in_one_moment_the_last_counts() {
+    struct Counted(Loader, Vec<String>);
+    impl Onward for Counted {
+        fn set(&mut self, path: &str, version: &str, text: &str) {
+            self.1.push(version.to_owned());
+            self.0.set(path, version, text);
+        }
+        fn remove(&mut self, path: &str) {
+            Onward::remove(&mut self.0, path);
+        }
+    }
+    let (mut shelf, mut onward) = (Shelf::default(), Counted(loader(), Vec::new()));
+    let gone = Change { text: None, ..service("b", "6", 80) };
+    let told = vec![
+        Told::Objects(SERVICE, vec![service("a", "1", 80), service("b", "2", 80), service("a", "3", 81)]),
+        Told::Objects(SERVICE, vec![service("a", "4", 82), service("c", "5", 80), gone]),
+    ];
+    shelf.take_all(told, &mut onward);
+    assert_eq!((names(&mut onward.0), onward.1.join(" ")), (vec!["a".into(), "c".into()], "4 5".into()));
+    // What a list named stays, whatever is told of it behind its end.
+    let told = vec![
+        Told::Verdict(SERVICE, Verdict::Begins),
+        Told::Objects(SERVICE, vec![service("a", "4", 82), service("c", "5", 80)]),
+        Told::Verdict(SERVICE, Verdict::Complete),
+        Told::Objects(SERVICE, vec![service("c", "7", 83)]),
+    ];
+    shelf.take_all(told, &mut onward);
+    assert_eq!((names(&mut onward.0), onward.1.join(" ")), (vec!["a".into(), "c".into()], "4 5 7".into()));
+}
+
+#[test]
+fn what_was_saved_has_a_status_to_be_told_though_the_api_says_nothing_new() {
+    let (mut shelf, mut loader) = (Shelf::default(), loader());
+    let policies = ALL.iter().find(|it| it.kind == "FailoverPolicy").unwrap();
+    let text = r#"{"apiVersion":"tidegate.dev/v1alpha1","kind":"FailoverPolicy","metadata":{"name":"web","namespace":"shop"},"spec":{}}"#;
+    let path = "kubernetes: FailoverPolicy shop/web".to_owned();
+    let policy = Change { path, version: "1".to_owned(), text: Some(text.into()) };
+    assert!(shelf.put_back(policy.clone(), &mut loader));
+    shelf.take(Told::Verdict(policies, Verdict::Begins), &mut loader);
+    shelf.take(Told::Objects(policies, vec![policy]), &mut loader);
+    shelf.take(Told::Verdict(policies, Verdict::Complete), &mut loader);
+    assert!(shelf.take_subjects_changed(), "nobody was told of it yet");
+    assert!(!shelf.take_subjects_changed());
+}
