@@ -219,7 +219,7 @@ fn it_is_known_of_every_page_whether_its_commands_are_run() {
             (_, true, false) => run += found,
             (1.., false, true) => read += found,
             (_, walked, listed) => {
-                wrong.push(format!("{name}: {found} commands, walked {walked}, read {listed}"))
+                wrong.push(format!("{name}: {found} commands, walked {walked}, read {listed}"));
             }
         }
     }
