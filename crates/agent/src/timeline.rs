@@ -8,6 +8,7 @@ use std::{
 };
 use tidegate_engine::{Decision, Shares, explain_moves};
 use tidegate_model::{ClusterName, Phase, ServiceName, Zone};
+use tokio::sync::watch;
 
 /// So many records are kept; the oldest go first.
 pub const KEPT: usize = 10_000;
@@ -136,10 +137,20 @@ impl Record {
     }
 }
 
+/// Whether a record says where traffic goes, or what serves; the others are told with the next look.
+fn is_decided(kind: &str) -> bool {
+    matches!(
+        kind,
+        "planChanged" | "poolChanged" | "shiftChanged" | "locationChanged" | "peerChanged" | "drillChanged"
+    )
+}
+
 /// The bounded log.
 #[derive(Debug, Default)]
 pub struct Timeline {
     inner: Mutex<Inner>,
+    /// The number of the newest record that says where traffic goes, or what serves.
+    decided: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -154,9 +165,13 @@ impl Timeline {
         let since_1970 = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let unix_micros = u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX);
         let mut inner = self.lock();
+        let mut decided = None;
         for record in records {
             inner.next += 1;
             let seq = inner.next;
+            if is_decided(record.kind) {
+                decided = Some(seq);
+            }
             match record.kind {
                 // There are many, and they decide nothing.
                 "pushAcked" => tracing::debug!(seq, kind = record.kind, "{}", record.line()),
@@ -167,6 +182,15 @@ impl Timeline {
                 inner.records.pop_front();
             }
         }
+        drop(inner);
+        if let Some(seq) = decided {
+            self.decided.send_replace(seq);
+        }
+    }
+
+    /// Changes when something was decided that somebody who watches the fleet waits for.
+    pub(crate) fn decided(&self) -> watch::Receiver<u64> {
+        self.decided.subscribe()
     }
 
     /// Records with a number above `after`, oldest first, at most `limit`.

@@ -119,7 +119,8 @@ impl Traffic {
             for locality in &cluster.localities {
                 let (Some(target), counts) = (target(&locality.locality), locality.counts) else { continue };
                 if let Some(zone) = &entrance {
-                    self.enter(zone, &target, (counts.issued, counts.error));
+                    // A try that got no connection failed without having been issued.
+                    self.enter(zone, &target, (counts.issued.max(counts.error), counts.error));
                 }
                 let Some(flow) = self.flow(&service, target) else { continue };
                 flow.got += counts.issued;

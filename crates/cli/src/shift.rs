@@ -9,7 +9,7 @@ use crate::{
     admin::{self, Refused},
     screen::Screen,
     table,
-    view::{Form, Shown, show},
+    view::{Form, Options, Shown, Whom, show},
 };
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -73,9 +73,7 @@ pub(crate) struct Away {
 #[derive(Debug, Parser)]
 pub(crate) struct List {
     #[command(flatten)]
-    door: admin::AgentDoor,
-    #[command(flatten)]
-    form: Form,
+    options: Options,
 }
 
 #[derive(Debug, Parser)]
@@ -100,7 +98,7 @@ pub(crate) struct End {
 pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Away(args) => away(args).await?,
-        Command::List(args) => list(&args.door, args.form).await?,
+        Command::List(args) => list(&args.options.whom, args.options.form).await?,
         Command::Extend(args) => {
             let (name, lasts) = (admin::encoded(&args.name), admin::encoded(&args.lasts));
             let view: ShiftView = args.door.ask(&format!("/api/v1/shifts/{name}/extend?for={lasts}")).await?;
@@ -187,9 +185,12 @@ fn is_wanted() -> Result<bool> {
 }
 
 /// The shifts in force; `tidegate get shifts` is the same.
-pub(crate) async fn list(door: &admin::AgentDoor, form: Form) -> Result<()> {
+pub(crate) async fn list(whom: &Whom, form: Form) -> Result<()> {
     show(form, async |screen| {
-        let views: Vec<ShiftView> = door.get("/api/v1/shifts").await?;
+        let views: Vec<ShiftView> = match whom.hub() {
+            Some(hub) => hub.get("/api/v1/shifts").await?,
+            None => whom.agent().get("/api/v1/shifts").await?,
+        };
         Shown::new(&views, text(&views, screen))
     })
     .await

@@ -1,11 +1,12 @@
-//! `tidegate whatif`: what would be if places were lost, from the manifests of a whole fleet, or as an agent sees it.
+//! `tidegate whatif`: what would be if places were lost, from the manifests of a whole fleet, or as an agent, or the agents of all clusters, see it.
 //!
 //! Exit codes: 0 it holds, 1 somebody is stranded, down already, or above 100 %, 2 the question cannot be answered.
 
+mod fleet;
 pub(crate) mod print;
 
 use crate::{
-    admin::{AgentDoor, Token},
+    admin::{AgentDoor, HubDoor, Token},
     manifests::{Fleet, Manifests},
     view::{self, Form, Shown},
 };
@@ -16,12 +17,13 @@ use tidegate_api::fleet_state;
 use tidegate_engine::{Asked, Clients, Foresight, Location, UnknownLocation, foresee};
 
 #[derive(Debug, Parser)]
-#[command(group(clap::ArgGroup::new("from").args(["manifests", "admin"]).required(true)), after_help = "\
+#[command(group(clap::ArgGroup::new("from").args(["manifests", "admin", "hub"]).required(true)), after_help = "\
 Exit codes: 0 it holds; 1 somebody would be stranded or a pool above 100 %; 2 the question cannot be answered.
 
 Examples:
   tidegate whatif --manifests examples/two-regions
   tidegate whatif --manifests examples/two-regions --lose region/us-east
+  tidegate whatif --hub 127.0.0.1:18101 --lose zone/us-east/us-east-1a
   tidegate whatif --manifests fleet/ us-east=clusters/use1 us-west=clusters/usw2 --pairs")]
 pub(crate) struct Args {
     /// A folder of the whole fleet's manifests. A folder in it that is named like a `FleetCluster` holds what is that
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Ask the agent at this admin address instead: how things stand now, for the callers of its cluster.
     #[arg(long, value_name = "ADDR", conflicts_with = "manifests")]
     admin: Option<SocketAddr>,
+    /// Ask the hub at this admin address instead: what the agents of all clusters say now, each for its own callers.
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["manifests", "admin"])]
+    hub: Option<SocketAddr>,
     #[command(flatten)]
     token: Token,
     /// What is lost: zone/REGION/ZONE, zone/ZONE, cluster/NAME or region/NAME. Given several times, all at once.
@@ -72,6 +77,18 @@ async fn answer(args: &Args) -> Result<bool> {
         ClientsArg::Gone => Clients::Gone,
     };
     let mut holds = false;
+    if let Some(hub) = args.hub {
+        let mut holds = Ok(true);
+        view::show(args.form, async |screen| {
+            let door = HubDoor::at(hub, args.token.clone());
+            let answers: fleet::Answers = door.get(&question(args, clients)?).await?;
+            let answers = answers.of_own_callers();
+            holds = answers.holds();
+            answers.shown(screen, !args.lose.is_empty())
+        })
+        .await?;
+        return holds;
+    }
     view::show(args.form, async |_| {
         let foresight = match args.admin {
             Some(admin) => from_agent(admin, args, clients).await?,
@@ -89,7 +106,8 @@ async fn answer(args: &Args) -> Result<bool> {
     Ok(holds)
 }
 
-async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<Foresight> {
+/// As agents and the hub are asked it.
+fn question(args: &Args, clients: Clients) -> Result<String> {
     let clients = match clients {
         Clients::Move => "move",
         Clients::Gone => "gone",
@@ -99,8 +117,12 @@ async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<
     if let Some(bad) = lose.chars().find(|it| !(it.is_ascii_alphanumeric() || "-_./,".contains(*it))) {
         bail!("no place has {bad:?} in its name");
     }
+    Ok(format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs))
+}
+
+async fn from_agent(admin: SocketAddr, args: &Args, clients: Clients) -> Result<Foresight> {
     let door = AgentDoor { admin, token: args.token.clone() };
-    door.get(&format!("/api/v1/contingency?clients={clients}&pairs={}&lose={lose}", args.pairs)).await
+    door.get(&question(args, clients)?).await
 }
 
 fn from_manifests(args: &Args, clients: Clients) -> Result<Foresight> {

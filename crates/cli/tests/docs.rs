@@ -4,6 +4,7 @@
 //! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "how many commands are run is worth reading")]
 
 mod support;
 
@@ -157,6 +158,74 @@ fn calls_are_found_in_pipes_loops_and_continued_lines() {
                 ```console\n$ tidegate f &\ntidegate is not a command here\n```\n```yaml\ntidegate: no\n```\n";
     let found: Vec<_> = commands(text).iter().flat_map(|it| calls(&it.1)).collect();
     assert_eq!(found, [vec!["a", "--b", "c d"], vec!["e"], vec!["f"]]);
+}
+
+/// Pages that `fleet_walks.rs` runs as they stand.
+const WALKED: [&str; 7] = [
+    "README.md",
+    "docs/tasks/alerts.md",
+    "docs/tasks/drill.md",
+    "docs/tasks/install.md",
+    "docs/tasks/register-a-cluster.md",
+    "docs/tasks/shift.md",
+    "docs/tasks/write-a-policy.md",
+];
+
+/// Pages whose commands are only read by the program, and why nobody runs them there.
+const READ: &[(&str, &str)] = &[
+    (
+        "docs/decision.md",
+        "its commands simulate the incidents of the pictures; simulate.rs plays the same files",
+    ),
+    (
+        "docs/drills.md",
+        "they break a reader's own system, at addresses of it; drill.rs, hub_drills.rs and drill_kubernetes.rs run such drills",
+    ),
+    (
+        "docs/hub.md",
+        "they need several machines, Git and people with tokens; hub.rs, hub_standby.rs and gitops.rs run them",
+    ),
+    (
+        "docs/incident.md",
+        "they ask a fleet in which something is broken; terminal.rs and hub_fleet.rs ask each of them",
+    ),
+    (
+        "docs/install.md",
+        "options for a reader's own registry and cluster; docs/tasks/install.md is walked, install.rs has the rest",
+    ),
+    ("docs/kubernetes.md", "they need a cluster with workloads; kubernetes.rs has an agent on a real API"),
+    ("docs/policy-checks.md", "they stand in pipelines of a forge; validate.rs and diff.rs run them"),
+    (
+        "docs/render.md",
+        "the reader's cluster applies what is printed; render.rs holds it against the schemas",
+    ),
+    ("docs/traces.md", "it needs a collector; otlp.rs is one"),
+    ("docs/webhooks.md", "it needs a receiver; webhook.rs is one"),
+];
+
+#[test]
+fn it_is_known_of_every_page_whether_its_commands_are_run() {
+    let walks = fs::read_to_string(workspace().join("crates/cli/tests/fleet_walks.rs")).unwrap();
+    for page in WALKED {
+        assert!(walks.contains(&format!("{page:?}")), "fleet_walks.rs does not walk through {page}");
+    }
+    let (mut run, mut read, mut wrong) = (0, 0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let name = page.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
+        let found = commands(&text).iter().map(|it| calls(&it.1).len()).sum::<usize>();
+        match (found, WALKED.contains(&&*name), READ.iter().any(|it| it.0 == name)) {
+            (0, _, false) => {}
+            (_, true, false) => run += found,
+            (1.., false, true) => read += found,
+            (_, walked, listed) => {
+                wrong.push(format!("{name}: {found} commands, walked {walked}, read {listed}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "each page with commands is in one of the two lists:\n{}", wrong.join("\n"));
+    println!("MEASURED {run} commands stand in pages that are run, {read} in pages that are read");
+    assert!(READ.iter().all(|(_, why)| !why.is_empty()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The page of an agent of a fleet under load, in a browser: headless Chromium (Debian's package `chromium`, on PATH). A zone is lost, and
-//! the map, the service and the timeline show it without a reload; a shift begins and ends by click, and moves real requests.
+//! The pages of an agent and of a hub of fleets under load, in a browser: headless Chromium (Debian's package `chromium`, on PATH). A zone is lost, and
+//! the map, the service and the timeline show it without a reload; a shift begins and ends by click, and moves real requests. What the
+//! pages look like is kept in `target/tmp/page`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "what was measured is told")]
@@ -7,50 +8,20 @@
 #[path = "drill/browser.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod browser;
+#[path = "fleet_page/hub.rs"]
+mod hub;
+#[path = "fleet_page/open.rs"]
+mod open;
 mod support;
 
-use browser::Browser;
+use open::{LIVE, Open, keep};
 use serde_json::Value;
-use std::{fs, path::Path, thread};
+use std::thread;
 use support::{
     course::{Course, EAST, EUROPE, WEST, cluster, spec},
     skipped, until,
 };
 use tidegate_lab::{fleet::Fault, load::LoadMethod, toy::ToyMode};
-
-const LIVE: &str = "document.getElementById('live').textContent === 'Live'";
-
-/// A page that is open, and notes when it first shows what is waited for.
-struct Open(Browser);
-
-impl Open {
-    fn at(url: &str, shown: &str) -> Option<Self> {
-        let mut browser = Browser::start()?;
-        browser.window(1280, 900);
-        browser.visit(url);
-        browser.wait(LIVE);
-        browser.value(&format!(
-            "window.mark = 1; window.shown = 0; new MutationObserver(() => {{ if (!window.shown && ({shown})) window.shown = Date.now(); }})\
-             .observe(document.body, {{childList: true, subtree: true, characterData: true}}); 0"
-        ));
-        Some(Self(browser))
-    }
-
-    /// When it showed it, in milliseconds since 1970; it was not loaded anew.
-    fn shown(&mut self) -> u64 {
-        self.0.wait("window.shown > 0");
-        assert_eq!(self.0.value("window.mark"), 1, "the page was loaded anew");
-        assert_eq!(self.0.complaints(), Vec::<String>::new());
-        self.0.value("window.shown").as_u64().unwrap()
-    }
-
-    /// Keeps what it looks like below the target folder.
-    fn keep(&mut self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("{name}.png.base64")), self.0.screenshot()).unwrap();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_zone_is_shown_as_soon_as_it_is_decided_and_a_shift_is_made_by_click() {
@@ -99,7 +70,7 @@ async fn a_lost_zone_is_shown_as_soon_as_it_is_decided_and_a_shift_is_made_by_cl
     for (name, open) in &mut opened {
         let took = tokio::task::block_in_place(|| open.shown().saturating_sub(decided));
         eprintln!("MEASURED the {name} shows the loss {took} ms after the first decision");
-        tokio::task::block_in_place(|| open.keep(name));
+        tokio::task::block_in_place(|| keep(&mut open.0, &format!("agent-{name}")));
         late.extend((took > 1000).then_some((*name, took)));
     }
     assert!(late.is_empty(), "later than a second after the decision: {late:?}");

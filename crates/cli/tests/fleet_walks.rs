@@ -4,19 +4,24 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, process::Command};
 use support::{
     proc,
     walk::{Step, Walk, is_printed, steps},
     workspace,
 };
+use tidegate_apiserver::{ApiServer, Options};
 
 /// Walks through a page, or a section of it.
 fn walk(test: &str, page: &str, section: Option<&str>) {
     let steps = steps(&fs::read_to_string(workspace().join(page)).unwrap(), section);
     assert!(steps.len() > 3, "{page} has hardly a step: {steps:?}");
-    let Some(mut walk) = Walk::start(test) else { return };
-    walk.follow(&steps);
+    let Some(walk) = Walk::start(test) else { return };
+    follow(walk, &steps);
+}
+
+fn follow(mut walk: Walk, steps: &[Step]) {
+    walk.follow(steps);
     let group = walk.group();
     drop(walk);
     assert!(proc::of_group(group).is_empty(), "{:?}", proc::of_group(group));
@@ -45,6 +50,24 @@ fn a_shift_is_made_as_written() {
 #[test]
 fn a_drill_is_run_as_written() {
     walk("a_drill_is_run_as_written", "docs/tasks/drill.md", None);
+}
+
+#[test]
+fn alerts_are_checked_as_written() {
+    let test = "alerts_are_checked_as_written";
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return support::skipped(test, "no promtool on PATH (package prometheus)");
+    }
+    walk(test, "docs/tasks/alerts.md", None);
+}
+
+#[test]
+fn an_agent_is_installed_as_written() {
+    let Some(server) = ApiServer::start_or_skip(&Options::default()) else { return };
+    let steps = steps(&fs::read_to_string(workspace().join("docs/tasks/install.md")).unwrap(), None);
+    let Some(mut walk) = Walk::start("an_agent_is_installed_as_written") else { return };
+    walk.kubeconfig(&server.kubeconfig());
+    follow(walk, &steps);
 }
 
 const SAMPLE: &str = "\

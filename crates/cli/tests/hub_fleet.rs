@@ -220,6 +220,16 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
     let foreseen = json(hub.admin, "/api/v1/contingency?lose=zone/us-a");
     assert!(foreseen["clusters"]["us-east"]["contingencies"].is_array(), "{foreseen}");
 
+    // The same at a terminal: each says it of its own callers, and these two clusters do not reach each other.
+    let whatif = |more: &[&str]| run([&["whatif", "--hub", &hub.admin.to_string()], more].concat());
+    let ran = whatif(&[]);
+    assert!(ran.stdout.starts_with("as 2 clusters say it, each for its own callers\n"), "{ran:?}");
+    assert!(ran.stdout.contains("zone/us/us-a"), "{ran:?}");
+    let ran = whatif(&["--lose", "zone/us-a"]);
+    assert!(ran.stdout.contains("CLUSTER us-east") && ran.stdout.contains("zone us-b"), "{ran:?}");
+    let ran = whatif(&["--lose", "zone/nowhere"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("its places are: "), "{ran:?}");
+
     // A zone alone is enough: the hub knows whose it is. There is no link between the clusters, so the hub tells both.
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts?zone=us-a&for=10m&comment=rack%20work");
     assert_eq!(status, 200, "{body}");

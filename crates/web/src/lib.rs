@@ -19,6 +19,7 @@ mod pages;
 mod picture;
 mod query;
 mod router;
+mod sentence;
 mod sight;
 mod source;
 mod words;

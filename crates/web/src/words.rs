@@ -108,6 +108,9 @@ pub(crate) fn severity(of: impl Borrow<Severity>) -> Mark {
     }
 }
 
+/// Of a drill that somebody or something ended before its time.
+pub(crate) const STOPPED: Mark = Mark::new("part", "◐", "stopped");
+
 /// Of an object of the policy in a cluster.
 pub(crate) fn applied(state: &str) -> Mark {
     match state {
@@ -127,6 +130,34 @@ pub(crate) fn peer(state: &str) -> Mark {
         "Unreachable" => Mark::new("out", "✕", "unreachable"),
         _ => Mark::new("old", "?", "never heard"),
     }
+}
+
+/// What an event that is about no service is about.
+pub(crate) fn happened(kind: &str) -> &str {
+    match kind {
+        "pushAcked" | "refused" => "gateway",
+        "manifestsChanged" => "manifests",
+        "locationChanged" => "place",
+        "peerChanged" => "cluster",
+        "replicaChanged" => "replica",
+        "shiftChanged" => "shift",
+        "drillChanged" => "drill",
+        other => other,
+    }
+}
+
+/// The steps of a drill as they follow each other, with what happens in each.
+pub(crate) const STEPS: [(&str, &str); 5] = [
+    ("Checking", "Whether it may start: the target answers, and no guard speaks against it."),
+    ("Steady", "Nothing is broken yet: what is normal is measured."),
+    ("Fault", "The fault is on."),
+    ("Mending", "What was broken is mended."),
+    ("Watching", "It is mended: how everything comes back is measured."),
+];
+
+/// What happens in a step of a drill.
+pub(crate) fn step(phase: &str) -> &'static str {
+    STEPS.iter().find(|(name, _)| *name == phase).map_or("", |(_, what)| what)
 }
 
 /// Whether something holds: a row of the N-1 table, a drill.

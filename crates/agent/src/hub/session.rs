@@ -28,6 +28,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often after a policy came, until the gateways have it: somebody waits for that. That they have it is seen by two looks in a
 /// row, because a stream learns of a change a moment after the store has it; much more often would call it too soon.
 const LOOK_CLOSELY: Duration = Duration::from_millis(500);
+/// How soon after a decision the hub hears of it: what belongs together is decided within a moment, and told at once.
+const LOOK_SOON: Duration = Duration::from_millis(50);
+/// At least so long between two looks that decisions bring about: in a large cluster a look is work.
+const LOOK_APART: Duration = Duration::from_millis(300);
 /// How long so often. A gateway that takes longer is told of with the others' next look.
 const CLOSELY_FOR: Duration = Duration::from_secs(10);
 /// The most decisions that are told at a time; whoever missed more misses the oldest.
@@ -91,7 +95,9 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
         decided: 0,
         renewal_tried: None,
     };
+    let mut decided = session.client.timeline.decided();
     let mut look = Box::pin(sleep(Duration::ZERO));
+    let mut looked = tokio::time::Instant::now();
     loop {
         tokio::select! {
             message = inbound.message() => match message {
@@ -107,7 +113,14 @@ pub(super) async fn run(client: &mut Client, channel: Channel) -> Result<(), Str
                     look.as_mut().reset(tokio::time::Instant::now());
                 }
             }
+            Ok(()) = decided.changed() => {
+                let soon = soon(looked, tokio::time::Instant::now());
+                if soon < look.deadline() {
+                    look.as_mut().reset(soon);
+                }
+            }
             () = &mut look => {
+                looked = tokio::time::Instant::now();
                 session.report().await?;
                 session.renew().await;
                 look.as_mut().reset(tokio::time::Instant::now() + pause(session.awaited.map(|since| since.elapsed())));
@@ -143,6 +156,11 @@ fn gather(
 /// Until the next look, where gateways have been awaited for so long.
 fn pause(awaited: Option<Duration>) -> Duration {
     if awaited.is_some_and(|it| it < CLOSELY_FOR) { LOOK_CLOSELY } else { LOOK }
+}
+
+/// When to look after a decision.
+fn soon(looked: tokio::time::Instant, now: tokio::time::Instant) -> tokio::time::Instant {
+    (now + LOOK_SOON).max(looked + LOOK_APART)
 }
 
 async fn say(out: &Out, what: from_agent::What) -> Result<(), String> {
@@ -322,6 +340,13 @@ mod tests {
     fn gateways_that_are_awaited_are_looked_at_more_often_for_a_while() {
         assert_eq!((pause(None), pause(Some(Duration::ZERO))), (LOOK, LOOK_CLOSELY));
         assert_eq!((pause(Some(CLOSELY_FOR - LOOK_CLOSELY)), pause(Some(CLOSELY_FOR))), (LOOK_CLOSELY, LOOK));
+    }
+
+    #[test]
+    fn a_decision_is_told_in_a_moment_and_many_of_them_at_a_pace() {
+        let now = tokio::time::Instant::now();
+        assert_eq!(soon(now - LOOK, now), now + LOOK_SOON);
+        assert_eq!(soon(now, now), now + LOOK_APART);
     }
 
     #[test]

@@ -26,12 +26,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tidegate_engine::{Asked, Clients, FleetState, Foresight as Foreseen, Location, foresee};
+use tidegate_engine::{Asked, FleetState, Foresight as Foreseen, Location};
 use tidegate_link::access::{COOKIE, Caller, Role};
 use tidegate_model::{ClusterName, ServiceName};
 use tidegate_web::{
     Action, Loss, Options, ShiftAsked, Source, Trouble, Visitor,
-    compose::{Risks, foresight, merged, risks, shifted},
+    compose::{Risks, foreseen, foresight, merged, risks, shifted},
     model::{
         AuditFacts, Done, DrillFacts, DrillsFacts, Event, Fleet, Foresight, Place, PolicyFacts, RolloutFacts,
         ServiceFacts,
@@ -141,7 +141,7 @@ impl Page {
         let state = self.state().await?;
         let lost: Vec<Location> = lost.iter().map(|it| location(&state, it)).collect::<Result<_, _>>()?;
         let asked = if lost.is_empty() { Asked::Each } else { Asked::Together(lost) };
-        blocking(move || foresee(&state, &asked, Clients::Move)).await
+        blocking(move || foreseen(&state, &asked)).await
     }
 
     /// What this cluster's callers see of it; places are not trimmed, so that answers can be added up.

@@ -70,7 +70,11 @@ impl Course {
     pub(crate) async fn start(test: &str, spec: FleetSpec) -> Option<Self> {
         let envoy = envoy(test)?;
         let turn = TURN.lock().await;
-        let mut fleet = Fleet::start(spec, &Binaries { tidegate: TIDEGATE.into(), envoy }).unwrap();
+        let binaries = Binaries { tidegate: TIDEGATE.into(), envoy };
+        let mut fleet = match spec.hub {
+            true => Fleet::start_joined(spec, &binaries).await.unwrap(),
+            false => Fleet::start(spec, &binaries).unwrap(),
+        };
         fleet.ready(START_LIMIT).await.unwrap();
         Some(Self { fleet: Some(fleet), loads: BTreeMap::new(), stalled_ms: watch_stalls(), _turn: turn })
     }

@@ -1,7 +1,7 @@
 //! Walk-throughs of pages, run as they stand there.
 //!
 //! Blocks of ```` ```console ```` have commands behind `$ `, and below one what it prints. All commands of a page run in one shell, as on a
-//! terminal, in a folder that has a copy of `examples/`, with `tidegate` and `envoy` on PATH. Those that end in `&` run in the background;
+//! terminal, in a folder that has a copy of `examples/` and `deploy/`, with `tidegate` and `envoy` on PATH. Those that end in `&` run in the background;
 //! each other one must succeed, or end with the code that a comment `# exit code N` behind it says. Below which something is written is run
 //! again until it prints that: the lines in this order, among others where `...` stands, with any text where `…` stands; how many spaces and
 //! strokes a table has does not matter. A block ```` ```yaml FILE ```` is a file that the reader writes. Files in `/tmp` become files in the
@@ -135,7 +135,9 @@ impl Walk {
         }
         let envoy = envoy(test)?;
         let folder = tempfile::tempdir().unwrap();
-        copy(&workspace().join("examples"), &folder.path().join("examples"));
+        for of_the_reader in ["examples", "deploy"] {
+            copy(&workspace().join(of_the_reader), &folder.path().join(of_the_reader));
+        }
         fs::create_dir(folder.path().join("bin")).unwrap();
         symlink(TIDEGATE, folder.path().join("bin/tidegate")).unwrap();
         symlink(envoy, folder.path().join("bin/envoy")).unwrap();
@@ -159,6 +161,12 @@ impl Walk {
         command.stdin(Stdio::piped()).stdout(log).stderr(second);
         let shell = command.process_group(0).spawn().unwrap();
         Self { shell, folder }
+    }
+
+    /// What `kubectl` speaks to.
+    pub(crate) fn kubeconfig(&mut self, path: &Path) {
+        fs::copy(path, self.folder.path().join("kubeconfig")).unwrap();
+        self.follow(&[Step::Run("export KUBECONFIG=/tmp/kubeconfig".to_owned(), Vec::new())]);
     }
 
     pub(crate) fn group(&self) -> i32 {

@@ -174,6 +174,18 @@ impl Contingency {
         self.holds
     }
 
+    /// As somebody says it who knows no callers but some cluster's: where all of them are lost, that they come in nowhere else is
+    /// not known, and stranded are only those who are left.
+    #[must_use]
+    pub fn without_lost_callers(mut self) -> Self {
+        let mut sources = self.services.iter().flat_map(|service| &service.sources).peekable();
+        if sources.peek().is_some() && sources.all(|source| source.lost) {
+            self.stranded.retain(|it| it.source.is_some());
+            self.holds = self.stranded.is_empty() && self.overloaded().next().is_none();
+        }
+        self
+    }
+
     /// Pools above 100 % of their capacity, the more so by what was lost.
     pub fn overloaded(&self) -> impl Iterator<Item = (&ServiceName, &PoolLoad)> {
         self.pools().filter(|(_, pool)| {

@@ -58,9 +58,16 @@ pub(super) fn drills(office: &Arc<Office>) -> Result<DrillsFacts, Trouble> {
         let target = read(&source).map_or_else(|it| it.to_string(), |it| told(&it.target));
         Some(DrillOffered { drill: name.to_owned(), target, next_at_ms: next(name) })
     });
+    let offered: Vec<DrillOffered> = offered.collect();
+    // Of a drill that somebody began with a file of their own nobody but its report says it.
+    let target = |drill: &str| {
+        let of = offered.iter().find(|it| it.drill == drill);
+        of.map(|it| it.target.clone()).unwrap_or_default()
+    };
+    let running = picture::running(office, now_ms()).map(|it| DrillFacts { target: target(&it.drill), ..it });
     Ok(DrillsFacts {
-        running: picture::running(office, now_ms()).into_iter().collect(),
-        offered: offered.collect(),
+        running: running.into_iter().collect(),
+        offered,
         trends: trends(&past),
         past: past.iter().map(over).collect(),
     })

@@ -2,14 +2,14 @@
 //!
 //! An agent knows its own callers and every pool that they can use. So together the answers of all agents say it of the fleet: flows
 //! stand beside each other, and what one's callers bring to a place is added to what the others' bring. What nobody's answer has: clients
-//! of a cluster that is lost and come in at another one.
+//! of a cluster that is lost and come in at another one ([`foreseen`]).
 
 use crate::model::{Flow, Foresight, LossFacts, Place, Standing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_engine::{
-    Clients, Contingency, FleetState, Lint, Location, PoolLoad, ServiceOutcome, Shares, SourceOutcome,
-    Target, Unit, contingency, n_minus_1,
+    Asked, Clients, Contingency, FleetState, Lint, Location, PoolLoad, ServiceOutcome, Shares, SourceOutcome,
+    Target, Unit, contingency, foresee, n_minus_1,
 };
 use tidegate_model::{ClusterName, Fraction, Phase, ServiceName, Zone};
 
@@ -17,6 +17,17 @@ use tidegate_model::{ClusterName, Fraction, Phase, ServiceName, Zone};
 const NAMED: usize = 100;
 /// The most flows of one loss.
 const MAX_FLOWS: usize = 500;
+
+/// What the agent of a cluster can say: where all of its own callers are lost with a place, they are gone. Where they come in instead is
+/// another cluster's to say, and that nobody else knows here is no reason to call anything unserved.
+#[must_use]
+pub fn foreseen(state: &FleetState, asked: &Asked) -> tidegate_engine::Foresight {
+    let mut foreseen = foresee(state, asked, Clients::Move);
+    let contingencies = std::mem::take(&mut foreseen.contingencies);
+    foreseen.contingencies = contingencies.into_iter().map(Contingency::without_lost_callers).collect();
+    foreseen.holds = !foreseen.is_down_now() && foreseen.contingencies.iter().all(Contingency::holds);
+    foreseen
+}
 
 /// Which services would not stand a loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -305,8 +316,8 @@ pub fn shifted(
     });
     shift.sentences = kept.chain(shift.sentences).take(NAMED).collect();
     shift.holds &= lost.is_empty() || !force;
-    let others = n_minus_1(&after, Clients::Move);
-    let losses: Vec<LossFacts> = std::iter::once(shift).chain(others.iter().map(loss)).collect();
+    let others = n_minus_1(&after, Clients::Move).into_iter().map(|it| loss(&it.without_lost_callers()));
+    let losses: Vec<LossFacts> = std::iter::once(shift).chain(others).collect();
     Foresight { holds: losses.iter().all(|it| it.holds), findings: Vec::new(), losses, age_ms: None }
 }
 
@@ -353,4 +364,46 @@ fn moved(
         }
     }
     moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_engine::{FleetMember, FleetService, PoolFigures, Source};
+    use tidegate_model::Locality;
+
+    /// What the agent of cluster `a` knows: its own callers, and pools in both clusters.
+    fn known() -> FleetState {
+        let mut state = FleetState::default();
+        let mut service = FleetService::default();
+        for (cluster, zone) in [("a", "a-1"), ("b", "b-1")] {
+            let member = FleetMember {
+                region: "us".parse().unwrap(),
+                distances: BTreeMap::new(),
+                unreachable: BTreeSet::new(),
+            };
+            state.clusters.insert(cluster.parse().unwrap(), member);
+            let pool = PoolFigures {
+                expected: 2,
+                healthy: 2,
+                admit: Fraction::ONE,
+                phase: Phase::Serving,
+                capacity: None,
+            };
+            service.pools.insert((cluster.parse().unwrap(), zone.parse().unwrap()), pool);
+        }
+        let locality = Locality { region: "us".parse().unwrap(), zone: "a-1".parse().unwrap() };
+        service.demand.insert(Source { cluster: "a".parse().unwrap(), locality }, None);
+        state.services.insert("shop/web".parse().unwrap(), service);
+        state
+    }
+
+    #[test]
+    fn callers_that_are_lost_with_their_cluster_are_not_unserved() {
+        let state = known();
+        let lost = |name: &str| Asked::Together(vec![state.location(name).unwrap()]);
+        assert!(!foresee(&state, &lost("cluster/a"), Clients::Move).holds, "an agent knows no other callers");
+        assert!(foreseen(&state, &lost("cluster/a")).holds);
+        assert!(foreseen(&state, &lost("cluster/b")).holds);
+    }
 }

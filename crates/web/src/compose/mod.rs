@@ -7,7 +7,7 @@ mod attention;
 mod foresight;
 mod summary;
 
-pub use foresight::{Risks, foresight, merged, risks, shifted};
+pub use foresight::{Risks, foreseen, foresight, merged, risks, shifted};
 pub use summary::{PlanTold, PoolTold, Summary};
 
 use crate::model::{

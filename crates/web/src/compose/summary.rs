@@ -1,7 +1,10 @@
 //! The pools and plans of one cluster, summed up by zone and by service.
 
 use super::{ClusterTold, Risks, is_old, standing};
-use crate::model::{Capacity, ServiceRow, Standing, ZoneFacts};
+use crate::{
+    model::{Capacity, ServiceRow, Standing, ZoneFacts},
+    sentence,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_model::{Phase, ServiceName, Zone};
 
@@ -151,7 +154,7 @@ impl Part {
         let is_home = AT_HOME.contains(&plan.rule.as_str());
         let away = if is_home && (!has_pool || stays > 0) { 0 } else { elsewhere };
         if (plan.shed_permille, away) > (self.shed, self.away) {
-            self.why = Some(plan.why.clone()).filter(|it| !it.is_empty()).or(self.why.take());
+            self.why = Some(sentence::short(&plan.why)).filter(|it| !it.is_empty()).or(self.why.take());
         }
         self.away = self.away.max(away);
         self.shed = self.shed.max(plan.shed_permille);

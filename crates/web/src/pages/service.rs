@@ -9,6 +9,7 @@ use crate::{
         bands::{self, Band},
         lanes::{self, Span},
     },
+    sentence,
     words::{self, Html},
 };
 use askama::Template;
@@ -34,6 +35,8 @@ struct Plan<'a> {
     facts: &'a PlanFacts,
     shares: Vec<(&'a str, String)>,
     standby: Vec<String>,
+    /// Each with the object that says so.
+    reasons: Vec<(String, Option<&'a str>)>,
 }
 
 #[derive(Template)]
@@ -77,6 +80,7 @@ fn plan(facts: &PlanFacts) -> Plan<'_> {
         source: bands::place(&facts.source),
         shares: facts.shares.iter().map(|(who, part)| (&**who, words::share(*part))).collect(),
         standby: facts.standby.iter().map(|tier| shares(tier).join(", ")).collect(),
+        reasons: facts.reasons.iter().map(|it| sentence::long(it)).collect(),
         facts,
     }
 }
@@ -111,7 +115,7 @@ fn place_of(who: &str, plan: &PlanFacts) -> String {
     }
 }
 
-/// How those stand who serve a part of a plan: the worst of them.
+/// How those stand who serve a part of a plan: out if nobody of them serves, and reduced if somebody does not.
 fn standing(who: &str, plan: &PlanFacts, pools: &[PoolFacts]) -> Standing {
     let serves = |pool: &&PoolFacts| match who.split_once(' ') {
         Some(("zone", zone)) => {
@@ -121,7 +125,11 @@ fn standing(who: &str, plan: &PlanFacts, pools: &[PoolFacts]) -> Standing {
         Some(("cluster", cluster)) => pool.place.cluster.as_str() == cluster,
         _ => false,
     };
-    pools.iter().filter(serves).map(|pool| of_phase(pool.phase)).max().unwrap_or(Standing::Unknown)
+    let of_all = || pools.iter().filter(serves).map(|pool| of_phase(pool.phase));
+    match (of_all().min(), of_all().max()) {
+        (Some(best), Some(Standing::Out)) if best != Standing::Out => Standing::Reduced,
+        (_, worst) => worst.unwrap_or(Standing::Unknown),
+    }
 }
 
 const fn of_phase(phase: Phase) -> Standing {
@@ -134,18 +142,16 @@ const fn of_phase(phase: Phase) -> Standing {
     }
 }
 
-/// The stretch that is looked at, and the links to others.
+/// The stretch that is looked at, and the links to others. Where nobody chose, the shortest that has all that happened, up to an hour.
 pub(super) fn zoom(ask: &Ask, events: &[Event]) -> (Span, Vec<(String, &'static str, bool)>) {
     let asked = ask.query.text("zoom");
     let oldest = events.iter().map(|it| it.at_ms).min().unwrap_or(ask.now_ms);
     let whole = ask.now_ms.saturating_sub(oldest).max(60_000) * 21 / 20;
-    let chosen = ZOOMS.iter().find(|(key, ..)| *key == asked);
-    let length = match chosen {
-        Some((_, length, _)) => *length,
-        None if asked == "all" => whole,
-        None => 3_600_000,
-    };
-    let is = |key: &str| asked == key || (asked.is_empty() && key == "1h");
+    let fitting = if whole <= ZOOMS[0].1 { ZOOMS[0].0 } else { ZOOMS[1].0 };
+    let asked = if asked.is_empty() { fitting } else { asked };
+    let length = ZOOMS.iter().find(|(key, ..)| *key == asked).map(|(_, length, _)| *length);
+    let length = length.unwrap_or(if asked == "all" { whole } else { ZOOMS[1].1 });
+    let is = |key: &str| asked == key;
     let link = |key: &str| ask.query.with(&[("zoom", key)]);
     let mut links: Vec<_> = ZOOMS.iter().map(|(key, _, name)| (link(key), *name, is(key))).collect();
     links.push((link("all"), "all", is("all")));

@@ -4,12 +4,14 @@ use super::{Ask, foresight};
 use crate::{
     ShiftAsked, Trouble,
     answer::rendered,
-    model::{Foresight, ShiftFacts},
+    model::{Foresight, LossFacts, ShiftFacts},
     query::Query,
     words::{self, Html},
 };
 use askama::Template;
 
+/// Losses while a shift lasts that are shown in full.
+const THEN: usize = 2;
 /// What a form offers, where the query does not say otherwise.
 const LASTS: [(&str, &str); 5] =
     [("15m", "15 min"), ("30m", "30 min"), ("1h", "1 h"), ("4h", "4 h"), ("1d", "1 day")];
@@ -107,8 +109,13 @@ pub(super) async fn preview(ask: &Ask) -> Result<(ShiftAsked, Foresight), Troubl
 struct New<'a> {
     what: String,
     facts: Foresight,
-    /// What would be, by loss: a shift moves as a loss does.
-    details: Vec<Html>,
+    /// What it would do: a shift moves as a loss does.
+    detail: Html,
+    holds: bool,
+    /// What would not hold if it were lost while the shift lasts, of how many places.
+    then: Vec<Html>,
+    then_all: usize,
+    then_fail: usize,
     shift: ShiftAsked,
     query: &'a Query,
     seal: &'a str,
@@ -119,10 +126,20 @@ struct New<'a> {
 
 pub(super) async fn new(ask: &Ask) -> Result<String, Trouble> {
     let (shift, facts) = preview(ask).await?;
-    let details = facts.losses.iter().take(3).enumerate();
+    // The shift itself stands before the losses.
+    let (own, losses) = match facts.losses.split_first() {
+        Some((own, losses)) => (Some(own), losses),
+        None => (None, &[][..]),
+    };
+    let failing: Vec<&LossFacts> = losses.iter().filter(|it| !it.holds).collect();
+    let then = failing.iter().take(THEN).enumerate();
     Ok(rendered(&New {
         what: place(&shift),
-        details: details.map(|(at, loss)| foresight::detail(loss, &format!("shift-{at}"))).collect(),
+        detail: own.map(|it| foresight::detail(it, "shift")).unwrap_or_default(),
+        holds: own.is_none_or(|it| it.holds),
+        then: then.map(|(at, loss)| foresight::detail(loss, &format!("then-{at}"))).collect(),
+        then_all: losses.len(),
+        then_fail: failing.len(),
         facts,
         lasts: words::lasting(u64::try_from(shift.lasts.as_millis()).unwrap_or(u64::MAX)),
         shift,

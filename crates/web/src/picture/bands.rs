@@ -7,8 +7,10 @@ use crate::{
 };
 use std::{cmp::Reverse, collections::BTreeMap};
 
-const WIDTH: f64 = 620.0;
+const WIDTH: f64 = 660.0;
+/// For the names of sources, and for those of who serves, with a sign and how much.
 const NAMES: f64 = 190.0;
+const ENDS: f64 = 230.0;
 const POST: f64 = 8.0;
 const LEAST: f64 = 20.0;
 const GAP: f64 = 10.0;
@@ -128,7 +130,7 @@ fn take(post: &mut Post, weight: f64) -> (f64, f64) {
 }
 
 fn ribbon((a, b): (f64, f64), (c, d): (f64, f64)) -> String {
-    let (x1, x2) = (NAMES + POST, WIDTH - NAMES - POST);
+    let (x1, x2) = (NAMES + POST, WIDTH - ENDS - POST);
     let middle = (x1 + x2) / 2.0;
     format!(
         "M{x1:.1} {a:.1}C{middle:.1} {a:.1} {middle:.1} {c:.1} {x2:.1} {c:.1}L{x2:.1} {d:.1}\
@@ -144,13 +146,13 @@ fn draw(svg: &mut Svg, post: &Post, is_source: bool, bands: &[Band]) {
         return;
     }
     let mark = words::standing(post.standing);
-    let x = WIDTH - NAMES;
+    let x = WIDTH - ENDS;
     svg.area(&format!("post p-{}", mark.class), (x - POST, post.y), (POST, post.height), 0.0);
     let mut of: Vec<&str> =
         bands.iter().filter(|band| band.to == post.name).map(|band| &*band.said).collect();
     of.dedup();
     let said = if let [one] = *of { one.to_owned() } else { String::new() };
-    let letters = 25_usize.saturating_sub(said.chars().count());
+    let letters = 29_usize.saturating_sub(said.chars().count());
     let text = format!("{} {} {said}", mark.sign, fitted(&post.name, letters));
     svg.text(&format!("m-name s-{}", mark.class), (x + 6.0, middle), Anchor::Start, &text);
 }

@@ -179,7 +179,7 @@ impl Source for Told {
                     id: "drill-10".to_owned(),
                     drill,
                     target: "zone us-west-2c".to_owned(),
-                    phase: "Baseline".to_owned(),
+                    phase: "Steady".to_owned(),
                     started_at_ms: now_ms(),
                     phase_ends_at_ms: Some(now_ms() + 30_000),
                     requests: Some((0, 0)),
