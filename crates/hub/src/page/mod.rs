@@ -48,10 +48,15 @@ pub(crate) struct Page {
     picture: Mutex<Picture>,
 }
 
+/// Microseconds since 1970.
+pub(crate) fn now_micros() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    now_micros() / 1000
 }
 
 /// Whoever asks for the page itself, as agents are told.
