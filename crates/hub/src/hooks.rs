@@ -2,10 +2,10 @@
 //! were asked for here, drills. And sends its rollouts as traces. Both follow the timeline; nothing waits for either.
 
 use crate::{
-    drills::Picture,
     happened::{Cluster, Halted, Looks, News, Sight},
     office::{Office, OfficeError},
     page::now_micros,
+    run::HubError,
     spans::Spans,
     timeline::{Record, What},
     view::ClusterView,
@@ -20,7 +20,7 @@ use tidegate_status::{
     events::Happened,
     leader::Leadership,
     otlp::{self, Collector, text},
-    webhook::{self, Teller, WebhookError, Webhooks, cloud_events::Telling},
+    webhook::{self, Teller, Webhooks, cloud_events::Telling},
     writer::Object,
 };
 use tokio::time::sleep;
@@ -53,13 +53,15 @@ pub(crate) fn tell(
     office: &Arc<Office>,
     boot: u64,
     stop: &CancellationToken,
-) -> Result<Arc<webhook::Counts>, WebhookError> {
+) -> Result<Arc<webhook::Counts>, HubError> {
     let source = format!("/fleets/{}", office.trust_domain());
     let mut teller = Teller::start(webhooks, &source, Leadership::alone(), stop)?;
+    let (origin, mut looks, mut told) = (Instant::now(), Looks::default(), 0_u64);
+    let mut seen = office.timeline.last();
+    // Before anybody is answered: what comes from now on is news.
+    looks.take(Time::ZERO, look(office)?);
     let (counts, office, stop) = (teller.counts(), Arc::clone(office), stop.clone());
     tokio::spawn(async move {
-        let (origin, mut looks, mut told) = (Instant::now(), Looks::default(), 0_u64);
-        let mut seen = office.timeline.last();
         while stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
             let mut all = Vec::new();
             for record in office.timeline.after(seen, RECORDS) {
@@ -119,23 +121,24 @@ pub(crate) fn trace(
 /// The fleet as it is now, on a thread for the store.
 async fn sight(office: &Arc<Office>) -> Result<Sight, OfficeError> {
     let office = Arc::clone(office);
-    let look = move || {
-        let cluster = |it: ClusterView| {
-            let joined = it.certificate_ends.is_some() && !it.revoked;
-            (it.cluster.to_string(), Cluster { joined, revoked: it.revoked, connected: it.connected })
-        };
-        let halted = office.halted().map(|(target, halt)| Halted {
-            target,
-            changed: vec![format!("Policy {target}")],
-            cluster: None,
-            why: halt.to_string(),
-        });
-        let drills: Picture = office.drill_picture()?;
-        let clusters = office.cluster_views()?.into_iter().map(cluster).collect();
-        Ok(Sight { clusters, halted, shifts: [].into(), drills })
-    };
     // A runtime that shuts down sees nothing more.
-    tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Ok(Sight::default()))
+    tokio::task::spawn_blocking(move || look(&office)).await.unwrap_or_else(|_| Ok(Sight::default()))
+}
+
+fn look(office: &Office) -> Result<Sight, OfficeError> {
+    let cluster = |it: ClusterView| {
+        let joined = it.certificate_ends.is_some() && !it.revoked;
+        (it.cluster.to_string(), Cluster { joined, revoked: it.revoked, connected: it.connected })
+    };
+    let halted = office.halted().map(|(target, halt)| Halted {
+        target,
+        changed: vec![format!("Policy {target}")],
+        cluster: None,
+        why: halt.to_string(),
+    });
+    let drills = office.drill_picture()?;
+    let clusters = office.cluster_views()?.into_iter().map(cluster).collect();
+    Ok(Sight { clusters, halted, shifts: [].into(), drills })
 }
 
 /// `KIND NAME` or `KIND NAMESPACE/NAME`.

@@ -77,7 +77,9 @@ impl Guard {
         let token = token.parse::<AccessToken>().ok();
         let hash = token.map(|it| it.secret.hash()).unwrap_or_default();
         let clock = Instant::now();
-        if let Err(wait) = self.tries().may(from, &hash, clock) {
+        // A guard in the condition would be held in the block.
+        let may = self.tries().may(from, &hash, clock);
+        if let Err(wait) = may {
             if self.tries().tells(clock) {
                 (self.keeper.limited)(from);
             }
