@@ -122,6 +122,11 @@ impl Open {
     }
 }
 
+fn note(fetches: &Fetches, path: &str, fetch: (f64, usize)) {
+    let mut all = fetches.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(path.to_owned()).or_default().push(fetch);
+}
+
 /// One page, for as long as its stream lives.
 async fn look(address: SocketAddr, path: String, fetches: Fetches) -> Result<()> {
     let (tell, mut news) = watch::channel((0, Instant::now()));
@@ -143,9 +148,7 @@ async fn look(address: SocketAddr, path: String, fetches: Fetches) -> Result<()>
                 (LIMIT, 0)
             }
         };
-        let mut all = fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(path.clone()).or_default().push((first.as_secs_f64() * 1e3, bytes));
-        drop(all);
+        note(&fetches, &path, (first.as_secs_f64() * 1e3, bytes));
         sleep_until((began + PACE).into()).await;
     }
     stream.await?.context("the stream of events")

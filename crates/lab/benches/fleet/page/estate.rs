@@ -72,6 +72,12 @@ fn name(service: usize) -> ServiceName {
     text.parse().expect("letters, digits and hyphens")
 }
 
+/// The service of this name.
+fn numbered(name: &str) -> Option<usize> {
+    let (team, service) = name.strip_prefix("team-")?.split_once("/service-")?;
+    Some(team.parse::<usize>().ok()? * PER_TEAM + service.parse::<usize>().ok()?)
+}
+
 fn cluster_name(number: usize) -> ClusterName {
     cluster(number).parse().expect("letters, digits and hyphens")
 }
@@ -419,7 +425,7 @@ impl Estate for Large {
                 Some(json(&cluster.events.iter().take(limit.unwrap_or(EVENTS)).collect::<Vec<_>>()))
             }
             _ => path.strip_prefix("/facts/services/").and_then(|it| {
-                let service = (0..self.services).find(|service| name(*service).to_string() == it)?;
+                let service = numbered(it).filter(|service| *service < self.services)?;
                 Some(json(&self.cluster(number).facts(number, service, self.clusters.len())))
             }),
         };

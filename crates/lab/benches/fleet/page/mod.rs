@@ -57,7 +57,7 @@ const OPEN: [(&str, usize); 11] = [
 ];
 
 /// What somebody new asks for, a page of each kind.
-const VISITED: [&str; 11] = [
+const VISITED: [&str; 10] = [
     "/",
     "/services",
     "/services?sort=rate&desc=1&page=50",
@@ -68,7 +68,6 @@ const VISITED: [&str; 11] = [
     "/rollout",
     "/audit",
     "/timeline",
-    "/api/v1/fleet",
 ];
 
 struct Options {
@@ -133,6 +132,8 @@ pub(crate) async fn run(arguments: impl Iterator<Item = String>) -> Result<()> {
     report.loads.push(bench.load(&name, options.span).await?);
     drop(stuck);
     let Witnessed { events, shown } = witness.end().await?;
+    // Pages are closed before the hub is.
+    bench.stop.cancel();
     report.events = Some(Spread::of(events));
     report.shown = Some(Spread::of(shown));
     println!("{}", report.table());
@@ -185,7 +186,7 @@ impl Bench {
             has += usize::from(matches!(heard, Some(Said::Has(..))));
         }
         tokio::spawn(async move { while said.recv().await.is_some() {} });
-        tokio::spawn(estate::live(Arc::clone(&estate), stop.clone()));
+        tokio::spawn(Arc::clone(&estate).live(stop.clone()));
         let _stop = stop.clone().drop_guard();
         Ok(Self { hub, admin, estate, common, stop, _stop })
     }
