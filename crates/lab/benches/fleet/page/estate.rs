@@ -148,7 +148,7 @@ impl Large {
             }
             self.flip();
             turn += 1;
-            if turn % PROBE_EVERY == 0 {
+            if turn.is_multiple_of(PROBE_EVERY) {
                 self.probe(turn / PROBE_EVERY % PROBES);
             }
         }
@@ -395,8 +395,9 @@ impl Estate for Large {
         let news = std::mem::take(&mut cluster.news);
         cluster.tell(number, &news, &mut status);
         // What is asked for moves all the time.
-        let moved =
-            |every: usize| cluster.services.iter().copied().filter(move |it| (it + turn) % every == 0);
+        let moved = |every: usize| {
+            cluster.services.iter().copied().filter(move |it| (it + turn).is_multiple_of(every))
+        };
         status.pools.extend(moved(LOAD_MOVES).map(|it| cluster.pool(number, it, ZONES[1])));
         status.rates.extend(moved(RATE_MOVES).map(Cluster::rate));
         status.flows.push(flow(ZONES[turn % ZONES.len()]));
