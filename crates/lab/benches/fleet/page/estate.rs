@@ -140,7 +140,7 @@ impl Large {
     /// Changes until `stop`.
     pub(super) async fn live(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(CHANGE);
-        let mut turn = 0;
+        let mut turn = 0_usize;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
