@@ -83,8 +83,8 @@ enum Command {
     Bench {
         /// A benchmark target (planner, instructions, eds), or a part of a benchmark's name; `sim` for whole fleets up to
         /// 10^6 endpoints, `probe` for health checks beside Envoy's, `xds` for 1,000 streams, `agent` for
-        /// one with 10,000 services, `fleet` for a hub with 1,000 agents and an agent with 100 peers, `load` for the load of
-        /// drills, `discovery` for an agent with 100,000 endpoints of a Kubernetes API, `failover` for faults of a zone beside other proxies
+        /// one with 10,000 services, `fleet` for a hub with 1,000 agents and an agent with 100 peers, `page` for a hub whose
+        /// page fifty people look at, `load` for the load of drills, `discovery` for an agent with 100,000 endpoints of a Kubernetes API, `failover` for faults of a zone beside other proxies
         name: Option<String>,
         /// Write the results to this file too, as JSON
         #[arg(long, value_name = "FILE")]
@@ -93,7 +93,8 @@ enum Command {
         #[arg(long)]
         write: bool,
         /// Arguments of the benchmark, after `--`: `failover` takes --only NAMES, --faults NAMES, --rate N and more, `fleet`
-        /// --agents N, --peers N, --changes N, --seconds N and --away SECONDS, `load` --rate N and --seconds N
+        /// --agents N, --peers N, --changes N, --seconds N and --away SECONDS, `page` --clusters N, --teams N and --seconds N,
+        /// `load` --rate N and --seconds N
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -144,8 +145,10 @@ fn run(command: Command) -> Result<()> {
         Command::Bench { name: Some(name), json, write: false, args } if name == bench_load::NAME => {
             bench_load::run(&root, json.as_deref(), &args)
         }
-        Command::Bench { name: Some(name), json, write: false, args } if name == bench_fleet::NAME => {
-            bench_fleet::run(&root, json.as_deref(), &args)
+        Command::Bench { name: Some(name), json, write: false, args }
+            if [bench_fleet::NAME, bench_fleet::PAGE].contains(&&*name) =>
+        {
+            bench_fleet::run(&root, &name, json.as_deref(), &args)
         }
         Command::Bench { write, args, .. } if write || !args.is_empty() => {
             bail!("--write and arguments after `--` belong to `bench {}`", bench_failover::NAME)

@@ -9,7 +9,7 @@ use crate::{
     access,
     drills::{DrillQuery, DrillView, Fault, Refusal},
     hub::Report,
-    metrics, otlp,
+    metrics,
     shifts::{NotExtended, ShiftQuery, ShiftView},
     teller::Telling,
     timeline::{Record, Timeline},
@@ -88,7 +88,7 @@ pub(crate) struct Shared {
     /// What became of events for webhooks, where there are any.
     pub(crate) hooks: Option<Arc<Counts>>,
     /// What became of spans, where there is a collector.
-    pub(crate) spans: Option<Arc<otlp::Counts>>,
+    pub(crate) spans: Option<Arc<tidegate_status::otlp::Counts>>,
     pub(crate) foresight: Foresight,
 }
 

@@ -50,9 +50,10 @@ pub use entrance::{
 };
 pub use hub::{HubError, HubOptions, IdentitySecret};
 pub use names::HostsError;
-pub use otlp::{OtlpError, parse_collector};
 pub use run::{AgentConfig, AgentError, run};
 pub use shifts::{LossView, ShiftPreview, ShiftView};
 pub use tidegate_discovery::kube::{KubeAccess, MAX_PLACES, SecretPlace};
-pub use tidegate_status::webhook::{Webhooks, parse_url};
-pub use tonic::transport::Endpoint as Collector;
+pub use tidegate_status::{
+    otlp::{Collector, OtlpError, parse_collector},
+    webhook::{Webhooks, parse_url},
+};

@@ -45,12 +45,12 @@ use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
 use tidegate_status::{
     leader::Leadership,
+    otlp::Collector,
     webhook::{WebhookError, Webhooks},
 };
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Endpoint;
 
 /// Events that wait for the loop; whoever produces them waits when it is full.
 const QUEUE: usize = 4096;
@@ -88,7 +88,7 @@ pub struct AgentConfig {
     /// Who is told what happens.
     pub webhooks: Option<Webhooks>,
     /// Who gets traces of changes, decisions, pushes and ACKs.
-    pub collector: Option<Endpoint>,
+    pub collector: Option<Collector>,
 }
 
 /// Why an agent cannot run.
@@ -463,6 +463,8 @@ fn people_door(
         identity: member.identity.clone(),
         known: Arc::new(move |kept_as: &str| grants.borrow().get(kept_as).cloned()),
         needed: access::needed,
+        // It has no audit log; who is refused is in the log.
+        limited: Arc::new(|_| {}),
     };
     tracing::info!(%address, "serves people with tokens and certificates");
     Ok(PeopleDoor::open(listener, address, keeper, stop)?)

@@ -5,11 +5,9 @@
 //! when no ACK came for [`QUIET`], or after [`LATEST`]; until then it is open, and at most [`MAX_OPEN`] are.
 
 use crate::timeline::Record;
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value::Value},
-    trace::v1::{Span, Status, span, status::StatusCode},
-};
+use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status::StatusCode};
 use std::collections::VecDeque;
+use tidegate_status::otlp::text;
 
 /// A trace is whole when no ACK came for so long, in microseconds.
 const QUIET: u64 = 2_000_000;
@@ -19,8 +17,6 @@ const LATEST: u64 = 30_000_000;
 const MAX_OPEN: usize = 256;
 /// So many records of a turn are told, and so many gateways; of more it is said how many.
 const MAX_TOLD: usize = 128;
-/// The longest text of an attribute, in bytes.
-const MAX_TEXT: usize = 1_024;
 
 /// Traces that are open.
 #[derive(Debug)]
@@ -147,15 +143,6 @@ fn event(record: &Record) -> span::Event {
         attributes: [service, zone, Some(reason)].into_iter().flatten().collect(),
         dropped_attributes_count: 0,
     }
-}
-
-fn text(key: &str, value: &str) -> KeyValue {
-    let mut end = value.len().min(MAX_TEXT);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
-    let value = AnyValue { value: Some(Value::StringValue(value[..end].to_owned())) };
-    KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
 }
 
 #[cfg(test)]

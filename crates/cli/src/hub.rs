@@ -3,9 +3,11 @@
 use crate::{admin::HubDoor, cluster::Options, stop};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
+use http::Uri;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use tidegate_hub::{
-    HubConfig, KubeAccess, PolicySource, StateCopy, WaveLimits,
+    Collector, HubConfig, KubeAccess, PolicySource, StateCopy, WaveLimits, Webhooks, parse_collector,
+    parse_url,
     view::{DoneView, StandbyView},
 };
 use tidegate_link::identity::TrustDomain;
@@ -100,6 +102,16 @@ pub(crate) struct Args {
     /// A cluster may lose so many percent of its healthy endpoints or of the load that its pools are given; more halts the rollout.
     #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
     wave_loss: u64,
+    /// Tell this address what only a hub knows (policies that are rejected, rollouts that halt, clusters that are lost, shifts, drills) as
+    /// `CloudEvents`; may be given several times.
+    #[arg(long = "webhook", value_name = "URL", value_parser = parse_url)]
+    webhooks: Vec<Uri>,
+    /// A file with a token that webhooks are shown; read for each event.
+    #[arg(long, value_name = "FILE", requires = "webhooks")]
+    webhook_token_file: Option<PathBuf>,
+    /// Send traces of how policies reach clusters to an OpenTelemetry collector, by OTLP over gRPC.
+    #[arg(long, value_name = "URL", value_parser = parse_collector)]
+    otlp: Option<Collector>,
     /// Stop when standard input ends: for whoever starts hubs as its children.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -168,6 +180,9 @@ async fn serve(args: Args) -> Result<()> {
         trust_domain: args.trust_domain,
         authority: args.ca,
         certificate_ttl: duration("--certificate-ttl", &args.certificate_ttl)?,
+        webhooks: (!args.webhooks.is_empty())
+            .then_some(Webhooks { urls: args.webhooks, token: args.webhook_token_file }),
+        collector: args.otlp,
         standby_of: args.standby_of,
         copy: args.copy_to.map(|folder| StateCopy { folder, every }),
         waves: WaveLimits {

@@ -483,6 +483,28 @@ fn from_elsewhere_the_hub_answers_to_tokens_by_their_role_and_namespace_only() {
     let ran = run(["rollout", "status", "--admin", &door]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
 
+    // Whoever goes on with forged ones waits, and nobody else does.
+    fs::write(&forged, format!("{rest}.{}.{pin}", "00".repeat(32))).unwrap();
+    let mut last = String::new();
+    for _ in 0..20 {
+        last = ask(&forged, &["rollout", "status"]).stderr;
+    }
+    assert!(last.contains("too many wrong tokens came from this address; try again in"), "{last}");
+    assert_eq!(ask(&admin, &["access", "list"]).code, Some(0));
+    wait_until("the audit log to say so", || {
+        hub.audit().contains(r#""who":"127.0.0.1","what":"accessLimited""#).then_some(())
+    });
+    let page = |query: &str| -> Vec<u64> {
+        let text = hub.audit_of(query);
+        let records: serde_json::Value =
+            serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+        records.as_array().unwrap().iter().map(|it| it["number"].as_u64().unwrap()).collect()
+    };
+    let (all, newest) = (page(""), page("?limit=2"));
+    assert_eq!(newest, all[..2]);
+    assert_eq!(page(&format!("?limit=3&before={}", newest[1])), all[2..5]);
+    assert!(page("?before=1").is_empty() && all.len() <= 100);
+
     // The audit says who; what is kept is no secret.
     let audit = hub.audit();
     assert!(

@@ -122,11 +122,17 @@ fn what_only_webhooks_and_a_collector_count_is_documented_too() {
     let nobody = "http://127.0.0.1:9/";
     let mut command = hub::agent_command(&place.at("home"), Some(&manifests), hub::ANY);
     let agent = Agent::start(command.args(["--cluster", "home", "--webhook", nobody, "--otlp", nobody]));
-    let (mut families, labels) = exposed(&get(agent.admin, "/metrics").unwrap());
-    families.retain(|name, _| !documented("Agent").0.contains_key(name));
-    let (wanted, known) = documented("Agent with webhooks or a collector");
-    assert_eq!(families, wanted);
-    assert!(wanted.keys().all(|it| labels.get(it).is_none_or(|own| own.is_subset(&known[it]))), "{labels:?}");
+    let hub = Hub::start(&place, hub::ANY, &["--webhook", nobody, "--otlp", nobody]);
+    for (admin, ordinary) in [(agent.admin, "Agent"), (hub.admin, "Hub")] {
+        let (mut families, labels) = exposed(&get(admin, "/metrics").unwrap());
+        families.retain(|name, _| !documented(ordinary).0.contains_key(name));
+        let (wanted, known) = documented("Agent or hub with webhooks or a collector");
+        assert_eq!(families, wanted, "{ordinary}");
+        assert!(
+            wanted.keys().all(|it| labels.get(it).is_none_or(|own| own.is_subset(&known[it]))),
+            "{labels:?}"
+        );
+    }
 }
 
 /// Names of our metrics in a text, and of what is recorded of them.

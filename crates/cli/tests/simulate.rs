@@ -161,7 +161,7 @@ fn journal(folder: &Path) -> PathBuf {
     inputs.extend(keys.iter().map(|key| Input::Checked(key.clone(), ProbeVerdict::Up)));
     let down = ProbeVerdict::Down("connection refused".to_owned());
     inputs.extend(keys.iter().skip(1).map(|key| Input::Checked(key.clone(), down.clone())));
-    let limits = Limits { queue: 10_000, file_bytes: u64::MAX, files: 2 };
+    let limits = Limits { queue: 10_000, file_bytes: u64::MAX, files: 2, bytes_per_second: u64::MAX };
     let (mut journal, writer) = Journal::new(folder.to_owned(), Header::first(own.clone(), None, 1), limits);
     let mut core = Core::new(own, None, Time::ZERO);
     for (number, input) in (1_u64..).zip(inputs) {

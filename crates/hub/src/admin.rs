@@ -3,6 +3,7 @@
 
 use crate::{
     drills::{self, DrillRefusal},
+    hooks::Counted,
     kubernetes::Telling,
     metrics,
     office::{Asked, Office, OfficeError, Resumed},
@@ -38,9 +39,15 @@ pub(crate) struct Shared {
     reload: Arc<Notify>,
     /// Who tells the objects of a Kubernetes API, where policy comes from one.
     telling: Option<Telling>,
+    counted: Counted,
 }
 
-pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>, telling: Option<Telling>) -> Router {
+pub(crate) fn router(
+    office: Arc<Office>,
+    reload: Arc<Notify>,
+    telling: Option<Telling>,
+    counted: Counted,
+) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
@@ -61,7 +68,7 @@ pub(crate) fn router(office: Arc<Office>, reload: Arc<Notify>, telling: Option<T
         .route("/api/v1/access-certificates", post(certify))
         .route("/api/v1/access/{name}/revoke", post(take_away))
         .merge(drills::routes())
-        .with_state(Shared { office, reload, telling })
+        .with_state(Shared { office, reload, telling, counted })
 }
 
 /// An error as JSON: what is wrong and what to do.
@@ -132,7 +139,7 @@ pub(crate) async fn work<T: Send + 'static>(
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure> {
-    let telling = shared.telling.clone();
+    let (telling, counted) = (shared.telling.clone(), shared.counted.clone());
     let numbers = work(shared, |office| {
         // A guard in the expression below would be held while the others look at the same.
         let (sessions, halted) = (office.fleet().sessions(), office.policy.borrow().halted);
@@ -150,6 +157,7 @@ async fn metrics_text(State(shared): State<Shared>) -> Result<Response, Failure>
     });
     let mut text = metrics::text(&numbers.await?);
     text.extend(telling.as_ref().map(Telling::metrics));
+    text.push_str(&counted.metrics());
     Ok(([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
@@ -322,6 +330,8 @@ async fn reload_source(State(shared): State<Shared>) -> &'static str {
 struct AuditQuery {
     #[serde(default = "page")]
     limit: usize,
+    /// Only what has a lower number: the lowest of the answer before, to go on.
+    before: Option<u64>,
 }
 
 const fn page() -> usize {
@@ -332,7 +342,7 @@ async fn audit(
     State(shared): State<Shared>,
     Fields(query): Fields<AuditQuery>,
 ) -> Result<Json<Vec<AuditView>>, Failure> {
-    work(shared, move |office| Ok(office.audit_view(query.limit.min(PAGE))?)).await.map(Json)
+    work(shared, move |office| Ok(office.audit_view(query.before, query.limit.min(PAGE))?)).await.map(Json)
 }
 
 #[derive(Deserialize)]

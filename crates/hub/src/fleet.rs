@@ -249,6 +249,13 @@ impl Fleet {
         sessions.filter(|it| it.connected && it.held_back.is_some()).map(|it| it.applied).max().unwrap_or(0)
     }
 
+    /// The newest policy that all agents have that are connected and given any; the newest of all without one.
+    pub(crate) fn applied_everywhere(&self) -> u64 {
+        let sessions = self.clusters.values().flatten().map(|(_, session)| session);
+        let there = sessions.filter(|it| it.connected && it.held_back.is_none());
+        there.map(|it| it.applied).min().unwrap_or(u64::MAX)
+    }
+
     /// How many agents are connected.
     pub(crate) fn sessions(&self) -> usize {
         self.clusters.values().flatten().filter(|(_, session)| session.connected).count()

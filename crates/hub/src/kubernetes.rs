@@ -4,10 +4,10 @@
 //! API that is away, or does not know our kinds, changes nothing.
 
 mod drilled;
-mod happened;
 mod settled;
 mod teller;
 
+pub(crate) use drilled::outcome;
 pub(crate) use teller::Telling;
 
 use crate::{

@@ -14,6 +14,8 @@ mod documents;
 mod drills;
 mod facts;
 mod fleet;
+mod happened;
+mod hooks;
 mod knowledge;
 mod kubernetes;
 mod lines;
@@ -24,9 +26,11 @@ mod rolled_back;
 mod run;
 mod server;
 mod source;
+mod spans;
 mod standby;
 mod store;
 mod sync;
+mod timeline;
 mod tokens;
 pub mod view;
 mod waves;
@@ -39,4 +43,8 @@ pub use source::PolicySource;
 pub use store::StoreError;
 pub use tidegate_discovery::kube::KubeAccess;
 pub use tidegate_link::access::{GrantError, NoRole, Role};
+pub use tidegate_status::{
+    otlp::{Collector, parse_collector},
+    webhook::{Webhooks, parse_url},
+};
 pub use waves::WaveLimits;

@@ -15,8 +15,10 @@ use crate::{
     drills::{DrillRefusal, Drilling, ReportRefusal},
     fleet::Fleet,
     lines::Lines,
+    page,
     run::HubError,
     store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
+    timeline::{Timeline, What},
     tokens::{MAX_OPEN, MAX_TTL, REMEMBERED, TokenRecord, TokenRefusal, redeem},
     waves::WaveLimits,
 };
@@ -137,6 +139,8 @@ pub(crate) struct Office {
     /// The drills that it runs.
     pub(crate) drilling: Drilling,
     found: Mutex<Found>,
+    /// What webhooks and traces are made of.
+    pub(crate) timeline: Timeline,
     /// What waits to be written to the audit log.
     later: Mutex<Vec<AuditRecord>>,
     certificate_ttl: Duration,
@@ -177,6 +181,7 @@ impl Office {
             lines: Lines::default(),
             drilling: Drilling::default(),
             found: Mutex::default(),
+            timeline: Timeline::default(),
             later: Mutex::default(),
             certificate_ttl,
         })
@@ -220,6 +225,11 @@ impl Office {
             return;
         }
         later.push(self.audit_record(who, what, detail));
+    }
+
+    /// Something happened that webhooks and traces may tell of.
+    pub(crate) fn record(&self, what: What) {
+        self.timeline.tell(page::now_micros(), what);
     }
 
     /// Writes what waits.

@@ -6,6 +6,7 @@ use crate::{
     authority::Keys,
     copy::{self, StateCopy},
     drills,
+    hooks::{self, Counted},
     office::{KeyPlace, NewToken, Office, OfficeError, Superseded, make_token, trust_domain},
     page::{self, Page},
     server::Server,
@@ -17,7 +18,7 @@ use crate::{
 use axum::middleware::from_fn;
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -31,6 +32,10 @@ use tidegate_link::{
     },
 };
 use tidegate_model::ClusterName;
+use tidegate_status::{
+    otlp::Collector,
+    webhook::{WebhookError, Webhooks},
+};
 use tokio::{net::TcpListener, sync::Notify, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -68,6 +73,10 @@ pub struct HubConfig {
     pub waves: WaveLimits,
     /// Where a copy of the state folder is kept, from which another hub can start.
     pub copy: Option<StateCopy>,
+    /// Who is told what happens.
+    pub webhooks: Option<Webhooks>,
+    /// The collector that traces are sent to.
+    pub collector: Option<Collector>,
     /// The folder that another hub copies its state to: this one stands by until it is promoted.
     pub standby_of: Option<PathBuf>,
 }
@@ -137,6 +146,9 @@ pub enum HubError {
         /// What was asked for.
         wanted: TrustDomain,
     },
+    /// Webhooks cannot be used.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// Something that was asked for is not done.
     #[error(transparent)]
     Office(#[from] OfficeError),
@@ -204,10 +216,14 @@ pub async fn run(config: HubConfig, stop: CancellationToken) -> Result<(), HubEr
         telling
     });
     tasks.spawn(auditor(Arc::clone(&office), ended.clone()));
+    let boot = rand::random();
+    let webhooks = config.webhooks.as_ref().map(|it| hooks::tell(it, &office, boot, &ended)).transpose()?;
+    let spans = config.collector.as_ref().map(|it| hooks::trace(it, &office, boot, &ended));
+    let counted = Counted { webhooks, spans };
     let grpc = serve_agents(listener, Arc::clone(&office), ended.clone())?;
     let page = Page::new(Arc::clone(&office));
     tasks.spawn(Arc::clone(&page).follow(ended.clone()));
-    let router = admin::router(Arc::clone(&office), reload, telling);
+    let router = admin::router(Arc::clone(&office), reload, telling, counted);
     let router =
         |without_tokens| page::mount(router.clone(), Arc::clone(&page), without_tokens, ended.clone());
     if let Some(address) = config.admin_tls {
@@ -287,8 +303,16 @@ pub(crate) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpL
 
 /// Who is let in from elsewhere.
 fn keeper(office: &Arc<Office>) -> Doorkeeper {
-    let (identity, office) = (office.identity.clone(), Arc::clone(office));
-    Doorkeeper { identity, known: Arc::new(move |kept_as: &str| office.known(kept_as)), needed }
+    let (identity, office, notes) = (office.identity.clone(), Arc::clone(office), Arc::clone(office));
+    let known = Arc::new(move |kept_as: &str| office.known(kept_as));
+    let limited = move |from: IpAddr| {
+        notes.audit_later(
+            &from.to_string(),
+            "accessLimited",
+            "too many wrong tokens came from it".to_owned(),
+        );
+    };
+    Doorkeeper { identity, known, needed, limited: Arc::new(limited) }
 }
 
 fn serve_agents(

@@ -1,9 +1,12 @@
 //! One agent's stream: policy out, status in.
 
 use crate::{
+    fleet::short,
     lines::Stream,
     office::{Office, Published, Recalled},
     page,
+    timeline::{MAX_REJECTED, What},
+    view::RejectedView,
 };
 use std::{
     cmp::Ordering,
@@ -210,6 +213,8 @@ impl Session {
         for part in published.parts(held, whole) {
             self.send(out, from_hub::What::Policy(part)).await?;
         }
+        let (cluster, sequence) = (self.cluster.clone(), published.sequence());
+        self.office.record(What::Handed { cluster, sequence });
         Ok(Given::Published(published))
     }
 
@@ -249,6 +254,13 @@ impl Session {
             tracing::warn!(cluster = %self.cluster, object = it.object, "rejected: {}", it.reason);
         }
         self.office.audit_later(&format!("agent of {}", self.cluster), "applied", detail);
+        let view =
+            |it: &proto::Rejected| RejectedView { object: short(&it.object), reason: short(&it.reason) };
+        self.office.record(What::Applied {
+            cluster: self.cluster.clone(),
+            sequence: applied.sequence,
+            rejected: applied.rejected.iter().take(MAX_REJECTED).map(view).collect(),
+        });
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`conditions`] says what a status becomes, pure; [`queue`] which object is written next, pure; [`writer`] writes, by server-side
 //!   apply, and only what differs.
 //! - [`flood`] says which events are told, pure; [`events`] tells them to the API, [`webhook`] to other systems, with or without such an API.
-//!   [`metrics`] says how much was told.
+//!   [`metrics`] says how much was told. [`otlp`] sends traces.
 //!
 //! - [`statuses`] says what the status of each kind of object is, from what is wrong with it and how far it got; pure.
 
@@ -15,6 +15,7 @@ pub mod flood;
 pub mod leader;
 pub mod lease;
 pub mod metrics;
+pub mod otlp;
 pub mod queue;
 pub mod statuses;
 pub mod webhook;

@@ -80,7 +80,7 @@ pub enum Trouble {
 #[async_trait::async_trait]
 pub trait Source: Send + Sync + 'static {
     /// The newest picture. It is made anew at most every 200 ms, and only when something changed. Nobody may have looked for long before
-    /// this is asked: what is found then is no older than that either.
+    /// this is asked: what is found then is no older than a second.
     fn fleet(&self) -> watch::Receiver<Arc<Fleet>>;
 
     /// One service, asked for now.

@@ -77,9 +77,14 @@ impl Hub {
 
     /// The answer with the audit log, headers and all.
     pub(crate) fn audit(&self) -> String {
+        self.audit_of("")
+    }
+
+    pub(crate) fn audit_of(&self, query: &str) -> String {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(self.admin).unwrap();
-        stream.write_all(b"GET /api/v1/audit HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n").unwrap();
+        let request = format!("GET /api/v1/audit{query} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text

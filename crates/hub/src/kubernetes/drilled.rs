@@ -80,7 +80,7 @@ fn ended(report: &DrillView) -> Value {
 }
 
 /// How a run ended, in a word and a sentence.
-pub(super) fn outcome(report: &DrillView) -> (&'static str, String) {
+pub(crate) fn outcome(report: &DrillView) -> (&'static str, String) {
     let DrillView { objectives, objectives_met, .. } = report;
     let kept = match objectives {
         0 => String::new(),

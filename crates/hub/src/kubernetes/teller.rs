@@ -3,11 +3,11 @@
 
 use super::{
     condition, drilled,
-    happened::{Cluster, Halted, Looks, Sight},
     settled::{News, Settled, Wanted},
 };
 use crate::{
     drills::Picture,
+    happened::{self, Cluster, Halted, Looks, Sight},
     office::{Judged, Office, OfficeError, Published},
     view::{ClusterView, ObjectInCluster, ObjectState},
 };
@@ -132,10 +132,10 @@ fn hand_in(writer: &Writer, news: News) {
 }
 
 /// The event of an object of the API; `None` if it has no such object.
-fn about(judged: &Judged, news: super::happened::News) -> Option<Happened> {
+fn about(judged: &Judged, news: happened::News) -> Option<Happened> {
     let is = |it: &&Arc<FleetObject>| key(it) == news.object;
     let object = subject(judged.objects.iter().find(is)?);
-    let super::happened::News { warning, reason, action, note, .. } = news;
+    let happened::News { warning, reason, action, note, .. } = news;
     Some(Happened { object: object.object, uid: object.uid, warning, reason, action, note })
 }
 

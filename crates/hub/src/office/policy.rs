@@ -6,6 +6,7 @@ use crate::{
     rolled_back::RolledBack,
     run::HubError,
     store::{HeadRecord, MAX_HEADS, ROLLOUT_NAME, Store, StoreError},
+    timeline::What,
     waves::{self, Phase, Rollout, Waves},
 };
 use std::{
@@ -352,6 +353,8 @@ impl Office {
             objects.len()
         );
         self.audit(who, "published", detail)?;
+        let (version, by) = (head.version.clone(), who.to_owned());
+        self.record(What::Published { sequence, version, changed, by });
         tracing::info!(sequence, version = head.version, objects = objects.len(), changed, "new policy");
         let mut next = Published { head: Some((head, signed)), objects, prints, since, steps: Vec::new() };
         let base = self.base(&rollout, &current)?;

@@ -59,6 +59,17 @@ impl Office {
     }
 
     pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {
+        Ok(self.rollout_page("", 0, usize::MAX)?.0)
+    }
+
+    /// With the objects whose name contains the text, from this one on and at most so many; and how many there are. Where each stands
+    /// in each cluster is worked out for these only.
+    pub(crate) fn rollout_page(
+        &self,
+        text: &str,
+        from: usize,
+        limit: usize,
+    ) -> Result<(RolloutView, usize), StoreError> {
         let clusters = self.clusters(&self.store.certificates()?);
         let (policy, now) = (self.newest(), Instant::now());
         let waves = self.waves_view(now)?;
@@ -73,13 +84,16 @@ impl Office {
                 clusters: clusters.collect(),
             }
         };
-        Ok(RolloutView {
+        let named: Vec<_> = policy.objects.iter().filter(|(key, _)| key.contains(text)).collect();
+        let total = named.len();
+        let view = RolloutView {
             sequence: policy.sequence(),
             version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
             problems: self.problems(),
             rollout: waves,
-            objects: policy.objects.iter().map(object).collect(),
-        })
+            objects: named.into_iter().skip(from).take(limit).map(object).collect(),
+        };
+        Ok((view, total))
     }
 
     /// The policy in force, as it is written.
@@ -97,8 +111,9 @@ impl Office {
         }
     }
 
-    pub(crate) fn audit_view(&self, limit: usize) -> Result<Vec<AuditView>, StoreError> {
-        let records = self.store.audited(limit)?.into_iter();
+    /// The newest records with a lower number than `before`, the newest first.
+    pub(crate) fn audit_view(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditView>, StoreError> {
+        let records = self.store.audited_before(before, limit)?.into_iter();
         let view = |(number, AuditRecord { at_ms, who, what, detail })| AuditView {
             number,
             at_ms,

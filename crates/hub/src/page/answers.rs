@@ -3,7 +3,7 @@
 use super::{Page, anybody};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_model::{ClusterName, ServiceName};
 use tidegate_web::{
     Loss, Trouble,
@@ -115,13 +115,29 @@ impl Page {
         Ok(whole)
     }
 
-    /// What happened: as agents tell it now, and of those that are away what they told last.
+    /// What happened: as agents tell it now, and of those that are away what they told last. Each is asked for its part of what is
+    /// shown, and once more if more of that is its own: of a hundred that tell all, a hundredth would be shown.
     pub(super) async fn events(&self, before_ms: Option<u64>, limit: usize) -> Vec<Event> {
         let limit = limit.min(MAX_EVENTS);
         let before = before_ms.map(|it| format!("&before={it}")).unwrap_or_default();
-        let target = format!("/facts/timeline?limit={limit}{before}");
-        let (found, _) = self.all::<Vec<Event>>(&target, SOON).await.unwrap_or_default();
-        let told: BTreeMap<ClusterName, Vec<Event>> = found.into_iter().collect();
+        let target = |limit: usize| format!("/facts/timeline?limit={limit}{before}");
+        let part = part(limit, self.office.lines.clusters().len());
+        let (found, _) = self.all::<Vec<Event>>(&target(part), SOON).await.unwrap_or_default();
+        let mut told: BTreeMap<ClusterName, Vec<Event>> = found.into_iter().collect();
+        let (lines, by, target) = (self.office.lines.clusters(), anybody(), target(limit));
+        let asked = has_more(&told, part, limit).into_iter().filter_map(|cluster| {
+            let stream = Arc::clone(lines.get(&cluster)?);
+            let (by, target) = (&by, &target);
+            Some(async move { (cluster, stream.request(by, "GET", target, SOON).await) })
+        });
+        for (cluster, answer) in join_all(asked).await {
+            // What came first stays if no more comes.
+            if let Ok((200, body)) = answer
+                && let Ok(all) = serde_json::from_slice(&body)
+            {
+                told.insert(cluster, all);
+            }
+        }
         let mut events: Vec<Event> = self.kept(&told, before_ms);
         events.extend(told.into_values().flatten());
         newest_first(&mut events, limit);
@@ -160,7 +176,58 @@ impl Page {
     }
 }
 
+/// Of `limit` events, how many each of so many clusters is asked for: four times its share.
+fn part(limit: usize, clusters: usize) -> usize {
+    (4 * limit).div_ceil(clusters.max(1)).min(limit)
+}
+
+/// Clusters that told as many as they were asked for, the oldest of which is among the newest `limit` of all: what they have besides may
+/// be, too.
+fn has_more(told: &BTreeMap<ClusterName, Vec<Event>>, part: usize, limit: usize) -> Vec<ClusterName> {
+    if part >= limit {
+        return Vec::new();
+    }
+    let mut times: Vec<u64> = told.values().flatten().map(|it| it.at_ms).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    let oldest_shown = times.get(limit - 1).copied().unwrap_or(0);
+    let is_cut = |events: &[Event]| {
+        events.len() >= part && events.iter().map(|it| it.at_ms).min().is_some_and(|it| it >= oldest_shown)
+    };
+    told.iter().filter(|(_, events)| is_cut(events)).map(|(cluster, _)| cluster.clone()).collect()
+}
+
 fn newest_first(events: &mut Vec<Event>, most: usize) {
     events.sort_by(|a, b| (b.at_ms, &b.cluster, b.seq).cmp(&(a.at_ms, &a.cluster, a.seq)));
     events.truncate(most);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(cluster: &str, times: impl Iterator<Item = u64>) -> (ClusterName, Vec<Event>) {
+        let cluster: ClusterName = cluster.parse().unwrap();
+        let event = |at_ms| Event {
+            at_ms,
+            cluster: cluster.clone(),
+            seq: at_ms,
+            kind: "planChanged".to_owned(),
+            service: None,
+            pool: None,
+            text: String::new(),
+        };
+        (cluster.clone(), times.map(event).collect())
+    }
+
+    #[test]
+    fn each_is_asked_for_its_part_and_whoever_has_more_of_the_newest_once_more() {
+        assert_eq!((part(500, 1), part(500, 4), part(500, 100), part(500, 0)), (500, 500, 20, 500));
+        // One in trouble has told 20 of the newest, and may have more; the others' are older, or they have no more.
+        let told: BTreeMap<_, _> =
+            [events("trouble", 980..1000), events("quiet", 0..20), events("short", 990..995)].into();
+        let names = |limit| has_more(&told, 20, limit).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(25), ["trouble"]);
+        assert_eq!(names(500), ["quiet", "trouble"], "there is room for all");
+        assert!(names(15).is_empty() && names(20).is_empty());
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     drills::{Wish, read},
     office::Office,
     store::StoreError,
-    view::{DrillView, ObjectInCluster, ObjectState, ObjectView},
+    view::{DrillView, ObjectInCluster, ObjectState},
 };
 use serde_json::value::RawValue;
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
@@ -155,11 +155,9 @@ pub(super) fn rollout(
     from: usize,
     limit: usize,
 ) -> Result<RolloutFacts, Trouble> {
-    let view = office.rollout_view().map_err(store)?;
+    let (view, total) = office.rollout_page(text, from, limit).map_err(store)?;
     let waves = view.rollout.map(|it| it.waves).unwrap_or_default();
-    let named: Vec<ObjectView> = view.objects.into_iter().filter(|it| it.object.contains(text)).collect();
-    let total = named.len();
-    let objects = named.into_iter().skip(from).take(limit).map(|it| ObjectFacts {
+    let objects = view.objects.into_iter().map(|it| ObjectFacts {
         object: it.object,
         place: it.place,
         since: it.since,

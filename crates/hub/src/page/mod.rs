@@ -19,7 +19,7 @@ use axum::{
 };
 use picture::Picture;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -31,13 +31,19 @@ use tidegate_web::{
     model::{AuditFacts, Done, DrillsFacts, Event, Fleet, Foresight, RolloutFacts, ServiceFacts},
 };
 use tokio::{
-    sync::watch,
+    sync::{OnceCell, watch},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
 /// A picture is made so often at most.
 const LOOK: Duration = Duration::from_millis(200);
+/// Nobody is shown a picture that is older, if there is news: one is made for them.
+const OLD: Duration = Duration::from_secs(1);
+/// What was foreseen is told again for so long.
+const FORESEEN: Duration = Duration::from_secs(10);
+/// So many questions are remembered.
+const MAX_FORESEEN: usize = 16;
 /// So often what would not stand a loss is asked for, while somebody looks: of a large fleet that is seconds of work for each agent.
 const RISKS: Duration = Duration::from_secs(60);
 
@@ -46,12 +52,24 @@ pub(crate) struct Page {
     office: Arc<Office>,
     newest: watch::Sender<Arc<Fleet>>,
     picture: Mutex<Picture>,
+    /// When it was looked for news last. Apart from the picture, which is held while one is made.
+    looked: Mutex<Option<Instant>>,
+    /// What was foreseen a moment ago, by the question.
+    foreseen: Mutex<BTreeMap<String, Foreseen>>,
+}
+
+/// When it was asked, and what was answered.
+type Foreseen = (Instant, Arc<OnceCell<Foresight>>);
+
+/// Microseconds since 1970.
+pub(crate) fn now_micros() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    now_micros() / 1000
 }
 
 /// Whoever asks for the page itself, as agents are told.
@@ -95,19 +113,36 @@ impl Page {
     pub(crate) fn new(office: Arc<Office>) -> Arc<Self> {
         let picture = Picture::default();
         let newest = watch::Sender::new(Arc::new(picture.empty(&office)));
-        Arc::new(Self { office, newest, picture: Mutex::new(picture) })
+        Arc::new(Self {
+            office,
+            newest,
+            picture: Mutex::new(picture),
+            looked: Mutex::default(),
+            foreseen: Mutex::default(),
+        })
     }
 
     fn picture(&self) -> MutexGuard<'_, Picture> {
         self.picture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a picture for somebody who begins to look. While others look there is a new one anyway ([`Self::follow`]), and nobody
+    /// waits for the next.
+    fn look_up(&self) {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_none_or(|at| at.elapsed() >= OLD) {
+            self.look();
+        }
+    }
+
     /// Makes a picture, if it is time and something changed.
     fn look(&self) {
-        let made = self.picture().make(&self.office, Instant::now(), now_ms());
+        let now = Instant::now();
+        let made = self.picture().make(&self.office, now, now_ms());
         if let Some(fleet) = made {
             self.newest.send_replace(Arc::new(fleet));
         }
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     /// Makes pictures until `stop`, while somebody looks.
@@ -162,7 +197,7 @@ impl Page {
 
     /// The picture as it is now.
     pub(crate) fn newest_fleet(&self) -> Arc<Fleet> {
-        self.look();
+        self.look_up();
         Arc::clone(&self.newest.borrow())
     }
 }
@@ -183,7 +218,7 @@ fn may(visitor: &Visitor, service: Option<&ServiceName>) -> Result<(), Trouble> 
 impl Source for Page {
     fn fleet(&self) -> watch::Receiver<Arc<Fleet>> {
         // Whoever begins to look sees nothing old.
-        self.look();
+        self.look_up();
         self.newest.subscribe()
     }
 
@@ -256,7 +291,26 @@ impl Source for Page {
 }
 
 impl Page {
+    /// As all agents foresee it. It is seconds of work for an agent of a large fleet, so what was answered a moment ago is answered
+    /// again, and who asks the same meanwhile waits for the same.
     async fn foresight(&self, target: &str) -> Result<Foresight, Trouble> {
+        let (asked, cell) = self.foreseen(target);
+        let mut whole = cell.get_or_try_init(|| self.foresee_anew(target)).await?.clone();
+        let since = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        whole.age_ms = whole.age_ms.map(|it| it.saturating_add(since));
+        Ok(whole)
+    }
+
+    fn foreseen(&self, target: &str) -> Foreseen {
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        foreseen.retain(|_, (asked, _)| asked.elapsed() < FORESEEN);
+        if foreseen.len() >= MAX_FORESEEN {
+            foreseen.clear();
+        }
+        foreseen.entry(target.to_owned()).or_insert_with(|| (Instant::now(), Arc::default())).clone()
+    }
+
+    async fn foresee_anew(&self, target: &str) -> Result<Foresight, Trouble> {
         let (answers, missing) = self.all::<Foresight>(target, answers::FORESEE).await?;
         let mut whole = merged(answers.into_iter().map(|(_, it)| it));
         for (cluster, why) in missing {

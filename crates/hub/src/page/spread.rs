@@ -5,7 +5,7 @@
 //! links may be cut. What was done, by whom and with which result is in the audit log.
 
 use super::{Page, history};
-use crate::lines::Stream;
+use crate::{lines::Stream, timeline::What};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate_link::access::Caller;
 use tidegate_model::{ClusterName, ServiceName};
@@ -185,7 +185,13 @@ impl Page {
         for (cluster, stream) in lines {
             match stream.request(by, method, target, ANSWER).await {
                 Ok((200, body)) => {
-                    self.note(by, what, format!("{} told to {cluster}", said(target)))?;
+                    let detail = format!("{} told to {cluster}", said(target));
+                    self.office.record(What::Shift {
+                        how: what,
+                        by: by.name.clone(),
+                        detail: detail.clone(),
+                    });
+                    self.note(by, what, detail)?;
                     return Ok((cluster, body));
                 }
                 Ok((404, body)) => last = Trouble::Unknown(super::answers::error_of(&body)),

@@ -86,7 +86,12 @@ pub(crate) async fn run(
 fn keeper(kept: &Arc<Kept>, identity: &Identity) -> Doorkeeper {
     let kept = Arc::clone(kept);
     let known = move |kept_as: &str| kept.seen().grants.get(kept_as).cloned();
-    Doorkeeper { identity: identity.clone(), known: Arc::new(known), needed: http::needed }
+    Doorkeeper {
+        identity: identity.clone(),
+        known: Arc::new(known),
+        needed: http::needed,
+        limited: Arc::new(|_| {}),
+    }
 }
 
 /// Keeps what is copied, and its own certificate valid.

@@ -73,6 +73,8 @@ pub(crate) fn config(folder: &Path) -> HubConfig {
         waves: WaveLimits::default(),
         copy: None,
         standby_of: None,
+        webhooks: None,
+        collector: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod fixture;
 mod git;
+mod told;
 mod waves;
 
 use fixture::{Hub, LIMIT, Stream, config, folder, hello, join, policy, prepared, renewal, token};

@@ -1,11 +1,12 @@
-//! A thousand agents in this process: light ones, that speak the hub's protocol as the agent does (its messages, TLS,
-//! certificates, signatures and waits are the same code), and keep of a policy only its head.
+//! Agents in this process: light ones, that speak the hub's protocol as the agent does (its messages, TLS,
+//! certificates, signatures and waits are the same code), and keep of a policy only its head. What they tell, and what they answer,
+//! is an [`Estate`]'s.
 
 use anyhow::{Context as _, Result, bail};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,8 +14,8 @@ use tidegate_link::{
     hub::{
         JoinToken, MAX_MESSAGE_BYTES, Redial, SignedHead, Trust,
         proto::{
-            self, FromAgent, enrolment_client::EnrolmentClient, fleet_client::FleetClient, from_agent,
-            from_hub,
+            self, AgentAnswer, AgentWord, FromAgent, enrolment_client::EnrolmentClient,
+            fleet_client::FleetClient, from_agent, from_hub,
         },
     },
     identity::{
@@ -31,8 +32,18 @@ use tokio_util::sync::CancellationToken;
 
 /// A stream that lasted so long was a good one, as the agent has it.
 const GOOD: Duration = Duration::from_secs(10);
-/// Services of one cluster, each with one pool.
-pub(crate) const SERVICES: usize = 10;
+
+/// What there is in the clusters.
+pub(crate) trait Estate: Send + Sync {
+    /// All of one cluster.
+    fn all(&self, cluster: usize) -> proto::Status;
+    /// What changed in it since the last look, if anything did; `turn` counts the looks at which something had.
+    fn news(&self, cluster: usize, turn: usize) -> Option<proto::Status>;
+    /// What its agent answers; `None` if it is too old to be asked.
+    fn answer(&self, cluster: usize, word: AgentWord) -> Option<AgentAnswer>;
+    /// Whether agents are asked.
+    fn answers(&self) -> bool;
+}
 
 /// What agents tell the benchmark.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +57,10 @@ pub(crate) enum Said {
 }
 
 /// What all of them share.
-#[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) address: String,
     pub(crate) said: mpsc::UnboundedSender<Said>,
-    /// Whether each reports one changed pool in a second.
-    pub(crate) changes: AtomicBool,
+    pub(crate) estate: Arc<dyn Estate>,
     pub(crate) connected: AtomicUsize,
     pub(crate) statuses: AtomicUsize,
 }
@@ -121,14 +130,14 @@ impl Agent {
             held: self.held.as_ref().map(|(_, head)| head.clone()),
             resend: false,
             parts: true,
-            drills: false,
+            drills: common.estate.answers(),
         };
         say(&out, from_agent::What::Hello(hello)).await?;
         let mut fleet = FleetClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let opened = timeout(GOOD, fleet.sync(ReceiverStream::new(requests))).await??;
         let mut inbound = opened.into_inner();
         // Like the agent: all there is at once, then what changed, looked at every second.
-        say(&out, from_agent::What::Status(self.status(0, true))).await?;
+        say(&out, from_agent::What::Status(common.estate.all(self.number))).await?;
         let phase = Duration::from_secs(1).mul_f64(rand::random());
         let mut look = interval_at(tokio::time::Instant::now() + phase, Duration::from_secs(1));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,10 +154,10 @@ impl Agent {
                 }
                 _ = look.tick() => {
                     silent += 1;
-                    if common.changes.load(Ordering::Relaxed) {
+                    if let Some(news) = common.estate.news(self.number, turn + 1) {
                         turn += 1;
                         silent = 0;
-                        say(&out, from_agent::What::Status(self.status(turn, false))).await?;
+                        say(&out, from_agent::What::Status(news)).await?;
                     } else if silent >= 5 {
                         silent = 0;
                         say(&out, from_agent::What::Status(proto::Status::default())).await?;
@@ -167,7 +176,15 @@ impl Agent {
         common: &Common,
         out: &mpsc::Sender<FromAgent>,
     ) -> Result<()> {
-        let Some(from_hub::What::Policy(policy)) = message.what else { return Ok(()) };
+        let policy = match message.what {
+            Some(from_hub::What::Policy(policy)) => policy,
+            Some(from_hub::What::AgentWord(word)) => {
+                let answer = common.estate.answer(self.number, word);
+                let answer = answer.context("it was asked, and had said that it cannot be")?;
+                return say(out, from_agent::What::AgentAnswer(answer)).await;
+            }
+            _ => return Ok(()),
+        };
         if policy.more {
             return Ok(());
         }
@@ -183,24 +200,6 @@ impl Agent {
         self.held = Some((opened.sequence, head));
         let applied = proto::Applied { sequence: opened.sequence, rejected: Vec::new() };
         say(out, from_agent::What::Applied(applied)).await
-    }
-
-    /// All pools, or the one whose turn it is, in a state that it was not in before.
-    fn status(&self, turn: usize, full: bool) -> proto::Status {
-        let pool = |it: usize| {
-            let service = format!("team-{:04}/service-{it}", self.number);
-            let healthy = if full || (turn / SERVICES) % 2 == 1 { 3 } else { 2 };
-            proto::Pool {
-                name: Some(proto::PoolName { service, zone: "zone-a".to_owned() }),
-                expected: 3,
-                healthy,
-                admit_ppm: 1_000_000,
-                phase: "Serving".to_owned(),
-                capacity: None,
-            }
-        };
-        let pools = if full { (0..SERVICES).map(pool).collect() } else { vec![pool(turn % SERVICES)] };
-        proto::Status { full, pools, ..proto::Status::default() }
     }
 }
 

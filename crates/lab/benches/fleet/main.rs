@@ -1,4 +1,5 @@
-//! A hub with a thousand agents, and an agent with a hundred peers. Run it as `cargo xtask bench fleet`.
+//! A hub with a thousand agents, and an agent with a hundred peers: `cargo xtask bench fleet`. With `page` as its first argument, a hub
+//! whose page fifty people look at ([`page`]): `cargo xtask bench page`.
 //!
 //! The hub and the observing agent are real `tidegate` processes. The thousand agents are light ones in this process
 //! ([`agents`]): real mutual TLS with certificates that they joined for, each with ten services of its own. Every service has a
@@ -11,17 +12,17 @@
 )]
 
 mod agents;
+mod hub;
+mod page;
 mod peers;
 mod report;
 
-use agents::{Agent, Common, SERVICES, Said, cluster};
+use agents::{Agent, Common, Estate, Said};
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
 use report::{Changes, Report, Restart, Spread, Steady};
 use std::{
     collections::HashMap,
-    ffi::OsString,
-    fmt::Write as _,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -29,10 +30,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_lab::{
-    fetch,
     net::{Loopback, raise_open_file_limit},
-    process::{Child, ChildSpec},
+    process::Child,
 };
+use tidegate_link::hub::proto;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +53,8 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-fn options() -> Result<Options> {
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let mut found: HashMap<String, String> = HashMap::new();
-    let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench");
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
         found.insert(name, value);
@@ -81,8 +81,12 @@ fn options() -> Result<Options> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let options = options()?;
     raise_open_file_limit();
+    let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench").peekable();
+    if arguments.next_if(|it| it == "page").is_some() {
+        return page::run(arguments).await;
+    }
+    let options = options(arguments)?;
     let files = tempfile::Builder::new().prefix("tidegate-bench-").tempdir()?;
     let mut report = Report {
         agents: options.agents,
@@ -107,7 +111,7 @@ async fn main() -> Result<()> {
 }
 
 async fn fleet(options: &Options, files: &Path, report: &mut Report) -> Result<()> {
-    write_policies(files, options.agents)?;
+    hub::write_policies(files, options.agents, options.agents, SERVICES)?;
     eprintln!("{} agents join ...", options.agents);
     let began = Instant::now();
     let mut bench = Bench::start(options, files).await?;
@@ -122,6 +126,48 @@ async fn fleet(options: &Options, files: &Path, report: &mut Report) -> Result<(
     }
     bench.hub.kill().await?;
     Ok(())
+}
+
+/// Services of one cluster, each with one pool.
+const SERVICES: usize = 10;
+
+/// Each agent reports one changed pool in a second, and is asked nothing.
+struct Pools;
+
+impl Pools {
+    fn pool(cluster: usize, service: usize, healthy: u32) -> proto::Pool {
+        let service = format!("team-{cluster:04}/service-{service}");
+        proto::Pool {
+            name: Some(proto::PoolName { service, zone: "zone-a".to_owned() }),
+            expected: 3,
+            healthy,
+            admit_ppm: 1_000_000,
+            phase: "Serving".to_owned(),
+            capacity: None,
+        }
+    }
+}
+
+impl Estate for Pools {
+    fn all(&self, cluster: usize) -> proto::Status {
+        let pools = (0..SERVICES).map(|it| Self::pool(cluster, it, 3)).collect();
+        proto::Status { full: true, pools, ..proto::Status::default() }
+    }
+
+    /// The one whose turn it is, in a state that it was not in before.
+    fn news(&self, cluster: usize, turn: usize) -> Option<proto::Status> {
+        let healthy = if (turn / SERVICES) % 2 == 1 { 3 } else { 2 };
+        let pools = vec![Self::pool(cluster, turn % SERVICES, healthy)];
+        Some(proto::Status { pools, ..proto::Status::default() })
+    }
+
+    fn answers(&self) -> bool {
+        false
+    }
+
+    fn answer(&self, _: usize, _: proto::AgentWord) -> Option<proto::AgentAnswer> {
+        None
+    }
 }
 
 struct Bench<'o> {
@@ -139,13 +185,13 @@ impl<'o> Bench<'o> {
     async fn start(options: &'o Options, files: &'o Path) -> Result<Self> {
         let loopback = Loopback::claim();
         let (listen, admin) = (loopback.reserve()?.address(), loopback.reserve()?.address());
-        let mut hub = hub(options, files, listen, admin)?;
-        until_up(&mut hub, admin).await?;
+        let mut hub = hub::start(&options.tidegate, files, listen, admin)?;
+        hub::until_up(&mut hub, admin).await?;
         let (tell, said) = mpsc::unbounded_channel();
         let common = Arc::new(Common {
             address: listen.to_string(),
             said: tell,
-            changes: true.into(),
+            estate: Arc::new(Pools),
             connected: 0.into(),
             statuses: 0.into(),
         });
@@ -153,7 +199,7 @@ impl<'o> Bench<'o> {
         let joined = futures::stream::iter(0..options.agents).map(|number| {
             let (common, stop) = (Arc::clone(&common), stop.clone());
             async move {
-                let token = token(admin, number).await?;
+                let token = hub::token(admin, number).await?;
                 let agent = Agent::join(number, &common.address, &token).await?;
                 tokio::spawn(agent.follow(common, stop));
                 Ok::<_, anyhow::Error>(())
@@ -190,9 +236,9 @@ impl<'o> Bench<'o> {
         for change in 0..self.options.changes {
             let team = change * 7 % self.options.agents;
             let beside = self.files.join("team.new");
-            fs::write(&beside, team_policies(team, change + 11)?)?;
+            fs::write(&beside, hub::team_policies(team, SERVICES, change + 11)?)?;
             let began = Instant::now();
-            fs::rename(&beside, team_file(self.files, team))?;
+            fs::rename(&beside, hub::team_file(self.files, team))?;
             let has = self.has(newest).await?;
             newest = has.sequence;
             let times = has.at.iter().map(|at| at.duration_since(began).as_secs_f64() * 1e3);
@@ -239,7 +285,7 @@ impl<'o> Bench<'o> {
             }
         }
         let usage = self.hub.usage()?;
-        until_up(&mut self.hub, self.admin).await?;
+        hub::until_up(&mut self.hub, self.admin).await?;
         let second = Duration::from_secs(1);
         Ok(Restart {
             away_s: away.as_secs_f64(),
@@ -265,71 +311,4 @@ fn most(times: &[Instant], counts: impl Fn(Instant) -> bool) -> usize {
 struct Has {
     sequence: u64,
     at: Vec<Instant>,
-}
-
-fn hub(options: &Options, files: &Path, listen: SocketAddr, admin: SocketAddr) -> Result<Child> {
-    let mut args: Vec<OsString> = ["hub", "--exit-with-stdin"].map(Into::into).to_vec();
-    args.extend(["--state-dir".into(), files.join("hub").into()]);
-    args.extend(["--policies".into(), files.join("policies").into()]);
-    args.extend(["--listen".into(), listen.to_string().into(), "--admin".into(), admin.to_string().into()]);
-    let (name, log_dir) = ("hub".to_owned(), files.to_owned());
-    Ok(Child::start(ChildSpec { name, program: options.tidegate.clone(), args, log_dir })?)
-}
-
-async fn until_up(hub: &mut Child, admin: SocketAddr) -> Result<()> {
-    let limit = Instant::now() + LIMIT;
-    while fetch::get(admin, None, "/healthz", LIMIT).await.is_err() {
-        hub.check()?;
-        if Instant::now() > limit {
-            bail!("the hub does not answer at {admin}; the end of its log:\n{}", hub.tail());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
-/// A join token, by the admin address as `tidegate cluster join-token` asks for it.
-async fn token(admin: SocketAddr, number: usize) -> Result<tidegate_link::hub::JoinToken> {
-    use http_body_util::{BodyExt as _, Empty};
-    let stream = tokio::net::TcpStream::connect(admin).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let path = format!("/api/v1/tokens?cluster={}&ttl_s=3600", cluster(number));
-    let request = http::Request::post(path).header("host", "hub").body(Empty::<bytes::Bytes>::new())?;
-    let answer = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
-    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
-    let token = answer["token"].as_str().with_context(|| format!("no token: {answer}"))?;
-    Ok(token.parse()?)
-}
-
-fn team_file(files: &Path, team: usize) -> PathBuf {
-    files.join("policies").join(format!("team-{team:04}.yaml"))
-}
-
-fn team_policies(team: usize, hold_down_s: usize) -> Result<String> {
-    let mut text = String::new();
-    for service in 0..SERVICES {
-        write!(
-            text,
-            "---\napiVersion: tidegate.dev/v1alpha1\nkind: FailoverPolicy\nmetadata: {{name: service-{service}, namespace: team-{team:04}}}\n\
-             spec:\n  targetRefs: [{{kind: Service, name: service-{service}}}]\n  failback: {{holdDown: {hold_down_s}s}}\n"
-        )?;
-    }
-    Ok(text)
-}
-
-/// A file of clusters, and one for each team with the policies of its services.
-fn write_policies(files: &Path, agents: usize) -> Result<()> {
-    fs::create_dir_all(files.join("policies"))?;
-    let mut text = String::new();
-    for number in 0..agents {
-        let (name, region) = (cluster(number), number % 10);
-        write!(
-            text,
-            "---\napiVersion: tidegate.dev/v1alpha1\nkind: FleetCluster\nmetadata: {{name: {name}}}\nspec: {{region: region-{region}}}\n"
-        )?;
-        fs::write(team_file(files, number), team_policies(number, 10)?)?;
-    }
-    Ok(fs::write(files.join("policies/clusters.yaml"), text)?)
 }

@@ -1,6 +1,6 @@
 //! The door for people elsewhere: an admin address over TLS by the fleet's authority, where everybody shows a token or a certificate.
 
-use super::{Caller, Denied, Grant, Needed, by_certificate, login};
+use super::{Caller, Denied, Grant, Needed, by_certificate, login, tries::Tries};
 use crate::{
     hub::AccessToken,
     identity::{Accepted, CertificateFacts, Expect, Identity, PeerInfo, TlsError, accept},
@@ -9,7 +9,10 @@ use axum::{
     Json, Router,
     body::to_bytes,
     extract::{ConnectInfo, Request, State, connect_info::Connected},
-    http::{Method, StatusCode, header::AUTHORIZATION},
+    http::{
+        Method, StatusCode,
+        header::{AUTHORIZATION, RETRY_AFTER},
+    },
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     serve::{IncomingStream, Listener},
@@ -17,7 +20,7 @@ use axum::{
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 use tokio::net::TcpListener;
@@ -26,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What is granted, by what it is kept under: the hash of a token's secret, or [`by_certificate`].
 pub type Known = dyn Fn(&str) -> Option<Grant> + Send + Sync;
+
+/// Is told of an address from which too many wrong tokens came, once a minute at most, whichever it is.
+pub type Limited = dyn Fn(IpAddr) + Send + Sync;
 
 /// Who is let in, and to what.
 #[derive(Clone)]
@@ -36,6 +42,14 @@ pub struct Doorkeeper {
     pub known: Arc<Known>,
     /// What a request needs, by method and path; `None` for what everybody may ask.
     pub needed: fn(&Method, &str) -> Option<Needed>,
+    /// For whoever keeps a record of it.
+    pub limited: Arc<Limited>,
+}
+
+/// A door that is open: who is let in, and what was tried.
+struct Guard {
+    keeper: Doorkeeper,
+    tries: Mutex<Tries>,
 }
 
 impl fmt::Debug for Doorkeeper {
@@ -44,23 +58,43 @@ impl fmt::Debug for Doorkeeper {
     }
 }
 
-impl Doorkeeper {
+impl Guard {
     /// Who shows both is known by the token: it is of this request, the certificate of the connection.
-    fn caller(&self, request: &Request, shown: Option<&CertificateFacts>) -> Result<Caller, Denied> {
-        let now = self.identity.now().as_secs();
+    fn caller(&self, request: &Request, from: &PeerInfo) -> Result<Caller, Denied> {
+        let now = self.keeper.identity.now().as_secs();
         let header = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
         let bearer = header.and_then(|it| it.strip_prefix("Bearer "));
         let cookie = || login::shown(request.method(), request.uri().path(), request.headers());
-        match (bearer.or_else(cookie), shown) {
+        match (bearer.or_else(cookie), from.certificate.as_deref()) {
             (None, None) => Err(Denied::NoToken),
             (None, Some(facts)) => self.of_certificate(facts, now),
-            (Some(token), _) => self.of_token(token, now),
+            (Some(token), _) => self.of_token(token, from.address.ip(), now),
         }
     }
 
-    fn of_token(&self, token: &str, now: u64) -> Result<Caller, Denied> {
-        let token: AccessToken = token.parse().map_err(|_| Denied::Unknown)?;
-        Caller::of((self.known)(&token.secret.hash()), now)
+    /// Whose token it is, unless too many wrong ones came from there.
+    fn of_token(&self, token: &str, from: IpAddr, now: u64) -> Result<Caller, Denied> {
+        let token = token.parse::<AccessToken>().ok();
+        let hash = token.map(|it| it.secret.hash()).unwrap_or_default();
+        let clock = Instant::now();
+        // A guard in the condition would be held in the block.
+        let may = self.tries().may(from, &hash, clock);
+        if let Err(wait) = may {
+            if self.tries().tells(clock) {
+                (self.keeper.limited)(from);
+            }
+            return Err(Denied::Limited(wait.as_secs() + 1));
+        }
+        let caller = Caller::of((self.keeper.known)(&hash), now);
+        match &caller {
+            Err(Denied::Unknown) => self.tries().wrong(from, &hash, clock),
+            _ => self.tries().good(hash),
+        }
+        caller
+    }
+
+    fn tries(&self) -> MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was typed into the form: a cookie, or the form once more.
@@ -70,7 +104,7 @@ impl Doorkeeper {
         }
         let body = to_bytes(request.into_body(), login::MAX_FORM).await.unwrap_or_default();
         let token = login::typed(&String::from_utf8_lossy(&body)).unwrap_or_default();
-        match self.of_token(&token, self.identity.now().as_secs()) {
+        match self.of_token(&token, from, self.keeper.identity.now().as_secs()) {
             Ok(caller) => {
                 tracing::info!(who = caller.name, %from, "looks at the page");
                 login::leads("/", Some(&token))
@@ -84,20 +118,20 @@ impl Doorkeeper {
 
     /// By the certificate of a connection, which may be old: what was revoked since, or has ended, is good for nothing.
     fn of_certificate(&self, facts: &CertificateFacts, now: u64) -> Result<Caller, Denied> {
-        if self.identity.current().bundle.revoked().contains(&facts.serial) {
+        if self.keeper.identity.current().bundle.revoked().contains(&facts.serial) {
             return Err(Denied::NotGranted(facts.names.clone()));
         }
         if facts.not_after.as_secs() <= now {
             return Err(Denied::Expired(facts.names.clone()));
         }
-        let grant = (self.known)(&by_certificate(facts.key));
+        let grant = (self.keeper.known)(&by_certificate(facts.key));
         Caller::of(Some(grant.ok_or_else(|| Denied::NotGranted(facts.names.clone()))?), now)
     }
 
     /// Counts a refusal, and writes it down.
     fn note(&self, denied: &Denied, what: &str) {
         let text = format!("{what} is refused: {denied}");
-        self.identity.refusals().note(denied.word(), &text, Instant::now());
+        self.keeper.identity.refusals().note(denied.word(), &text, Instant::now());
     }
 }
 
@@ -105,9 +139,13 @@ impl axum::response::IntoResponse for Denied {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Role { .. } | Self::Fleet(_) | Self::Namespace { .. } => StatusCode::FORBIDDEN,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::UNAUTHORIZED,
         };
         let mut response = (status, Json(serde_json::json!({ "error": self.to_string() }))).into_response();
+        if let Self::Limited(seconds) = self {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         // For the door, which counts it.
         response.extensions_mut().insert(self);
         response
@@ -147,7 +185,8 @@ impl Door {
 
     /// Answers until `stop`. Handlers find the [`Caller`] among the extensions of a request.
     pub async fn serve(self, router: Router, stop: CancellationToken) {
-        let router = router.layer(from_fn_with_state(Arc::new(self.keeper.clone()), guard));
+        let opened = Guard { keeper: self.keeper.clone(), tries: Mutex::default() };
+        let router = router.layer(from_fn_with_state(Arc::new(opened), guard));
         let service = router.into_make_service_with_connect_info::<Whence>();
         if let Err(error) = axum::serve(self, service).with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::error!(%error, "people elsewhere are not answered any more");
@@ -196,7 +235,7 @@ impl Connected<IncomingStream<'_, Door>> for Whence {
 
 /// Elsewhere everybody is.
 async fn guard(
-    State(keeper): State<Arc<Doorkeeper>>,
+    State(opened): State<Arc<Guard>>,
     ConnectInfo(Whence(from)): ConnectInfo<Whence>,
     mut request: Request,
     next: Next,
@@ -209,31 +248,35 @@ async fn guard(
     }
     match (request.method(), path) {
         (&Method::GET, login::LOGIN) => return login::form(None),
-        (&Method::POST, login::LOGIN) => return keeper.enter(request, from.address.ip()).await,
+        (&Method::POST, login::LOGIN) => return opened.enter(request, from.address.ip()).await,
         (&Method::POST, login::LOGOUT) => return login::leads(login::LOGIN, None),
         _ => {}
     }
     let is_browser = request.method() == Method::GET && login::is_page(path);
-    let Some(needed) = (keeper.needed)(request.method(), path) else {
+    let Some(needed) = (opened.keeper.needed)(request.method(), path) else {
         return next.run(request).await;
     };
     let what = format!("{} {path} from {}", request.method(), from.address.ip());
-    match keeper.caller(&request, from.certificate.as_deref()).and_then(|it| it.may(needed).map(|()| it)) {
+    match opened.caller(&request, &from).and_then(|it| it.may(needed).map(|()| it)) {
         Ok(caller) => {
             tracing::debug!(who = caller.name, what, "asked");
             request.extensions_mut().insert(caller);
             let response = next.run(request).await;
             // What only a handler could know: whose namespace it is.
             if let Some(denied) = response.extensions().get::<Denied>() {
-                keeper.note(denied, &what);
+                opened.note(denied, &what);
             }
             response
         }
         Err(denied) => {
-            keeper.note(&denied, &what);
+            opened.note(&denied, &what);
             let is_nobody =
                 !matches!(denied, Denied::Role { .. } | Denied::Fleet(_) | Denied::Namespace { .. });
-            if is_browser && is_nobody { login::needed() } else { denied.into_response() }
+            match denied {
+                Denied::Limited(_) if is_browser => login::form(Some(&denied)),
+                _ if is_browser && is_nobody => login::needed(),
+                _ => denied.into_response(),
+            }
         }
     }
 }

@@ -64,8 +64,11 @@ pub(super) fn typed(body: &str) -> Option<String> {
 /// The form, with what was wrong with the last try.
 pub(super) fn form(denied: Option<&Denied>) -> Response {
     let wrong = denied.map(|denied| match denied {
-        Denied::Expired(_) => "<p role=\"alert\">This token has expired.</p>",
-        _ => "<p role=\"alert\">No such token is known here, or it was revoked.</p>",
+        Denied::Expired(_) => "<p role=\"alert\">This token has expired.</p>".to_owned(),
+        Denied::Limited(seconds) => format!(
+            "<p role=\"alert\">Too many wrong tokens came from your address. Try again in {seconds} s.</p>"
+        ),
+        _ => "<p role=\"alert\">No such token is known here, or it was revoked.</p>".to_owned(),
     });
     let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -79,8 +82,15 @@ pub(super) fn form(denied: Option<&Denied>) -> Response {
          </main>\n</body>\n</html>\n",
         wrong.unwrap_or_default()
     );
-    let status = if denied.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    let status = match denied {
+        Some(Denied::Limited(_)) => StatusCode::TOO_MANY_REQUESTS,
+        Some(_) => StatusCode::UNAUTHORIZED,
+        None => StatusCode::OK,
+    };
     let mut response = (status, Html(page)).into_response();
+    if let Some(Denied::Limited(seconds)) = denied {
+        response.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
+    }
     let headers = response.headers_mut();
     let rules = "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
     for (name, value) in [

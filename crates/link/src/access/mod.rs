@@ -8,8 +8,9 @@
 
 mod door;
 mod login;
+mod tries;
 
-pub use door::{Door, Doorkeeper, Known, local};
+pub use door::{Door, Doorkeeper, Known, Limited, local};
 pub use login::{COOKIE, is_page};
 
 use crate::identity::Pin;
@@ -197,6 +198,9 @@ pub enum Denied {
     /// Its time is over.
     #[error("what was granted to {0} has expired")]
     Expired(String),
+    /// Many were wrong that came from there.
+    #[error("too many wrong tokens came from this address; try again in {0} s")]
+    Limited(u64),
     /// Its role is too low.
     #[error("{name} is {role}, and this needs {needed}")]
     Role {
@@ -228,6 +232,7 @@ impl Denied {
             Self::NoToken => "access_no_token",
             Self::Unknown | Self::NotGranted(_) => "access_unknown",
             Self::Expired(_) => "access_expired",
+            Self::Limited(_) => "access_limited",
             Self::Role { .. } => "access_role",
             Self::Fleet(_) | Self::Namespace { .. } => "access_namespace",
         }

@@ -14,7 +14,7 @@ use axum::{
     http::header::{COOKIE, LOCATION, SET_COOKIE},
     routing::get,
 };
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::mpsc, time::Duration};
 use tower::ServiceExt as _;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -45,6 +45,7 @@ fn needed(method: &Method, path: &str) -> Option<Needed> {
 struct House {
     router: Router,
     refusals: Refusals,
+    limited: mpsc::Receiver<IpAddr>,
     viewer: String,
     operator: String,
 }
@@ -71,24 +72,38 @@ impl House {
         let identity = identity();
         let refusals = identity.refusals().clone();
         let known: Arc<Known> = Arc::new(move |kept_as: &str| grants.get(kept_as).cloned());
-        let keeper = Arc::new(Doorkeeper { identity, known, needed });
+        let (told, limited) = mpsc::channel();
+        let tell = move |from| told.send(from).unwrap();
+        let keeper = Doorkeeper { identity, known, needed, limited: Arc::new(tell) };
+        let opened = Arc::new(Guard { keeper, tries: Mutex::default() });
         let who = async |Extension(caller): Extension<Caller>| caller.name;
         let router = Router::new()
             .route("/", get(who))
             .route("/shifts", get(who).post(who))
             .route("/api/v1/shifts", get(who).post(who))
-            .layer(from_fn_with_state(keeper, guard));
-        Self { router, refusals, viewer: viewer.reveal(), operator: operator.reveal() }
+            .layer(from_fn_with_state(opened, guard));
+        Self { router, refusals, limited, viewer: viewer.reveal(), operator: operator.reveal() }
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        self.ask_from(Ipv4Addr::LOCALHOST, method, path, headers, body).await
+    }
+
+    async fn ask_from(
+        &self,
+        from: Ipv4Addr,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
         let mut request = Request::new(Body::from(body.to_owned()));
         (*request.method_mut(), *request.uri_mut()) = (method, path.parse().unwrap());
         for (name, value) in headers {
             let name: axum::http::HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let from = PeerInfo { address: (Ipv4Addr::LOCALHOST, 9).into(), certificate: None };
+        let from = PeerInfo { address: (from, 9).into(), certificate: None };
         request.extensions_mut().insert(ConnectInfo(Whence(from)));
         self.router.clone().oneshot(request).await.unwrap()
     }
@@ -164,4 +179,40 @@ async fn a_viewer_changes_nothing_and_a_cookie_is_none_for_changes_by_the_api() 
     assert_eq!(post("/api/v1/shifts", "authorization", &bearer(&house.viewer)).await, StatusCode::FORBIDDEN);
     let address = format!("/?token={}", house.operator);
     assert_eq!(house.ask(Method::GET, &address, &[], "").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn whoever_shows_many_wrong_tokens_waits_and_nobody_else_does() {
+    let house = House::new();
+    let bearer = |token: &str| format!("Bearer {token}");
+    let mine = bearer(&house.viewer);
+    let first = house.ask(Method::GET, "/api/v1/shifts", &[("authorization", &mine)], "").await;
+    assert_eq!(first.status(), StatusCode::OK);
+    let wrong = bearer(&token("vera").reveal());
+    let mut last = None;
+    for _ in 0..20 {
+        last = Some(house.ask(Method::GET, "/api/v1/shifts", &[("authorization", &wrong)], "").await);
+    }
+    let last = last.unwrap();
+    assert_eq!(last.status(), StatusCode::TOO_MANY_REQUESTS);
+    let seconds: u64 = last.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=10).contains(&seconds), "{seconds}");
+    assert!(text(last).await.contains("too many wrong tokens came from this address"));
+    let counts = house.refusals.counts();
+    assert_eq!(counts["access_unknown"] + counts["access_limited"], 20);
+    // It is told once, not each time.
+    assert_eq!(house.limited.try_iter().collect::<Vec<_>>(), [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+    // A token that nobody saw yet waits there, even a good one; the form and pages say so.
+    assert_eq!(house.login(&house.operator).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    let page = house.ask(Method::GET, "/", &[("authorization", &wrong)], "").await;
+    assert_eq!(page.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(text(page).await.contains("Try again in"));
+    // One that was good before does not, and no address but that one.
+    let again = house.ask(Method::GET, "/api/v1/shifts", &[("authorization", &mine)], "").await;
+    assert_eq!(again.status(), StatusCode::OK);
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 1);
+    let mine = bearer(&house.operator);
+    let other =
+        house.ask_from(elsewhere, Method::GET, "/api/v1/shifts", &[("authorization", &mine)], "").await;
+    assert_eq!(other.status(), StatusCode::OK);
 }

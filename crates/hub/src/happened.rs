@@ -1,8 +1,7 @@
 //! What happened in the fleet, as events of the objects that it happened to, without I/O: two looks are compared. What happened
 //! before the first look is no news.
 
-use super::drilled::outcome;
-use crate::drills::Picture;
+use crate::{drills::Picture, kubernetes::outcome};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -16,48 +15,48 @@ const MOST_CHANGED: usize = 10;
 
 /// The fleet as it is seen in one look.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Sight {
-    pub(super) clusters: BTreeMap<String, Cluster>,
+pub(crate) struct Sight {
+    pub(crate) clusters: BTreeMap<String, Cluster>,
     /// The rollout that has halted.
-    pub(super) halted: Option<Halted>,
+    pub(crate) halted: Option<Halted>,
     /// Shifts that are in force in all clusters, by `NAMESPACE/NAME`.
-    pub(super) shifts: BTreeSet<String>,
-    pub(super) drills: Picture,
+    pub(crate) shifts: BTreeSet<String>,
+    pub(crate) drills: Picture,
 }
 
 /// A cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cluster {
-    pub(super) joined: bool,
-    pub(super) revoked: bool,
-    pub(super) connected: bool,
+pub(crate) struct Cluster {
+    pub(crate) joined: bool,
+    pub(crate) revoked: bool,
+    pub(crate) connected: bool,
 }
 
 /// A rollout that has halted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Halted {
+pub(crate) struct Halted {
     /// The number of its policy.
-    pub(super) target: u64,
+    pub(crate) target: u64,
     /// The objects that changed with it, as `KIND NAME`.
-    pub(super) changed: Vec<String>,
-    pub(super) cluster: Option<String>,
-    pub(super) why: String,
+    pub(crate) changed: Vec<String>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) why: String,
 }
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct News {
+pub(crate) struct News {
     /// To what, as `KIND NAME` or `KIND NAMESPACE/NAME`.
-    pub(super) object: String,
-    pub(super) warning: bool,
-    pub(super) reason: &'static str,
-    pub(super) action: &'static str,
-    pub(super) note: String,
+    pub(crate) object: String,
+    pub(crate) warning: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) action: &'static str,
+    pub(crate) note: String,
 }
 
 /// The looks so far.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
+pub(crate) struct Looks {
     before: Option<Sight>,
     /// Clusters that are away, since when; `None` once that was told.
     away: BTreeMap<String, Option<Time>>,
@@ -65,7 +64,7 @@ pub(super) struct Looks {
 
 impl Looks {
     /// Takes in a look; what happened since the one before.
-    pub(super) fn take(&mut self, now: Time, sight: Sight) -> Vec<News> {
+    pub(crate) fn take(&mut self, now: Time, sight: Sight) -> Vec<News> {
         let mut news = Vec::new();
         if let Some(before) = self.before.take() {
             clusters(&before, &sight, &mut news);
