@@ -52,7 +52,8 @@ async fn watches_that_are_cut_at_any_time_lose_nothing() {
         };
         followed.until("the slice as it was written last", |it| is_right(&it.config)).await;
     }
-    assert_eq!(followed.snapshot.problems_text(), "");
+    // The last cut may have met a request of another kind.
+    followed.until("all is well", |it| it.problems.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
