@@ -149,6 +149,9 @@ pub enum AgentError {
     /// The thread of the health checks cannot be started.
     #[error("health checks cannot be started: {0}")]
     Prober(io::Error),
+    /// The thread of the peer links cannot be started.
+    #[error("peer links cannot be started: {0}")]
+    PeerLinks(io::Error),
     /// The manifests do not name the cluster that the agent is for.
     #[error(
         "the manifests do not say where cluster {cluster} lies\n{problems}  hint: --cluster must be the name of a FleetCluster in them"
@@ -322,7 +325,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
             PeerClientConfig { own: cluster.clone(), boot, peers: BTreeMap::new(), origin, identity },
             link_tx,
             stop.clone(),
-        ),
+        )
+        .map_err(AgentError::PeerLinks)?,
         peer_server,
         gateways,
         timeline,

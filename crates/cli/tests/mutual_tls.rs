@@ -62,7 +62,7 @@ async fn until_link(own: &str, identity: Option<Identity>, peer: &str, gateway: 
         origin: Instant::now(),
         identity,
     };
-    let client = PeerClient::start(config, events, stop.clone());
+    let client = PeerClient::start(config, events, stop.clone()).unwrap();
     let _stop = stop.drop_guard();
     until(&format!("a link that says {words:?}"), async || {
         let view = client.view().await;

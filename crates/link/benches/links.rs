@@ -45,6 +45,8 @@ const BEAT: Duration = Duration::from_millis(100);
 /// The threads of the agent, and those of its peers.
 const AGENT: &str = "agent";
 const PEERS: &str = "peers";
+/// The thread that the links have of the agent's.
+const LINKS: &str = "peer-links";
 /// An Envoy has a connection for each of its workers.
 const CONNECTIONS: usize = 2;
 
@@ -94,7 +96,10 @@ fn boot(number: usize) -> PeerBoot {
 /// CPU time of the threads of this name so far, in seconds.
 fn cpu(threads: &str) -> f64 {
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let named = tasks.filter(|task| fs::read_to_string(task.join("comm")).unwrap().trim() == threads);
+    let named = tasks.filter(|task| {
+        let name = fs::read_to_string(task.join("comm")).unwrap();
+        name.trim() == threads || (threads == AGENT && name.trim() == LINKS)
+    });
     let spent = named.map(|task| {
         let stat = fs::read_to_string(task.join("schedstat")).unwrap();
         stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
@@ -161,7 +166,7 @@ async fn observe(home: &ClusterName, owners: PeerAddresses, identity: &Identity,
     };
     let (events, mut heard) = mpsc::channel(1024);
     // It lives until it is stopped; nobody has to steer it.
-    let _ = PeerClient::start(config, events, stop.clone());
+    PeerClient::start(config, events, stop.clone()).unwrap();
     let mut reached = 0;
     while reached < peers {
         let event = heard.recv().await.unwrap();

@@ -101,7 +101,7 @@ fn observe(
         identity: None,
     };
     // It lives until it is stopped; nobody has to steer it.
-    let _ = PeerClient::start(config, events, stop);
+    PeerClient::start(config, events, stop).unwrap();
     Ok(())
 }
 

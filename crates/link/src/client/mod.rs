@@ -4,6 +4,9 @@
 //! One task owns the liveness core and is never held up: what its reader has not taken yet waits in
 //! a bounded queue. Pool status goes to the reader straight from the watches, so a slow reader slows the watches down, and
 //! the owners send it less often.
+//!
+//! That task and the heartbeats have a thread of their own: what else keeps an agent busy makes it doubt nobody, and a beat wakes
+//! no second thread. The watches, whose snapshots may be large, are left to the runtime of the agent.
 
 mod dial;
 mod line;
@@ -23,12 +26,15 @@ use link::LinkContext;
 use session::LinkEar;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     net::SocketAddr,
     pin::pin,
     sync::Arc,
+    thread,
 };
 use tidegate_model::{ClusterName, PeerBoot, Time};
 use tokio::{
+    runtime::{Builder, Handle},
     sync::{Mutex, mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
@@ -38,6 +44,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 const SIGNALS: usize = 1024;
 /// Calls that the loop has not read yet.
 const COMMANDS: usize = 64;
+/// The thread of the links.
+const THREAD: &str = "peer-links";
 /// Events that wait for a slow reader. A peer causes a few in a second at most.
 const OUTBOX: usize = 4096;
 
@@ -124,17 +132,22 @@ pub struct PeerClient {
 
 impl PeerClient {
     /// Starts to dial. Events go to `events`, until `shutdown` is cancelled or nobody reads them any more.
-    /// Must be called within a Tokio runtime. A runtime whose threads are all kept busy for more than 50 ms
-    /// makes the observer doubt itself.
-    #[must_use]
+    /// Must be called within a Tokio runtime, which drives the watches. A machine that leaves the thread of the links without its
+    /// turn for more than 50 ms makes the observer doubt itself.
+    ///
+    /// # Errors
+    /// If the machine gives no thread.
     pub fn start(
         config: PeerClientConfig,
         events: mpsc::Sender<LinkEvent>,
         shutdown: CancellationToken,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (commands, received) = mpsc::channel(COMMANDS);
-        tokio::spawn(Loop::new(config, events, shutdown).run(received));
-        Self { commands }
+        let watches = Handle::current();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let run = async move { Loop::new(config, events, watches, shutdown).run(received).await };
+        thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(run))?;
+        Ok(Self { commands })
     }
 
     /// The peers are now these. Links that stay are left alone.
@@ -179,11 +192,19 @@ struct Loop {
     signals: (mpsc::Sender<Signal>, mpsc::Receiver<Signal>),
     events: mpsc::Sender<LinkEvent>,
     outbox: VecDeque<LinkEvent>,
+    /// Where the watches run.
+    watches: Handle,
     shutdown: CancellationToken,
 }
 
 impl Loop {
-    fn new(config: PeerClientConfig, events: mpsc::Sender<LinkEvent>, shutdown: CancellationToken) -> Self {
+    /// Within the runtime of the links.
+    fn new(
+        config: PeerClientConfig,
+        events: mpsc::Sender<LinkEvent>,
+        watches: Handle,
+        shutdown: CancellationToken,
+    ) -> Self {
         let mut this = Self {
             own: config.own,
             boot: config.boot,
@@ -197,6 +218,7 @@ impl Loop {
             signals: mpsc::channel(SIGNALS),
             events,
             outbox: VecDeque::new(),
+            watches,
             shutdown,
         };
         this.set_peers(config.peers);
@@ -316,7 +338,7 @@ impl Loop {
                 let (ear, heard) = watch::channel(LinkEar { by: 0, answer: None, beat: None });
                 let watched = Arc::clone(&context);
                 let tasks = [
-                    tokio::spawn(async move { watching::run(&watched, heard).await }),
+                    self.watches.spawn(async move { watching::run(&watched, heard).await }),
                     tokio::spawn(async move { link::run(&context, &ear).await }),
                 ];
                 self.links.insert((peer.clone(), address), tasks.map(AbortOnDropHandle::new));

@@ -22,7 +22,7 @@ use std::{
 use tidegate_model::PeerBoot;
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 /// The method of heartbeats.
@@ -34,6 +34,18 @@ const PROBE: &str = "/tidegate.link.v1.GatewayProbe/Probe";
 const STALLED_AFTER: Duration = Duration::from_millis(150);
 /// Waits between two tries of the heartbeat stream while the gateway answers with errors.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
+
+/// Beats of all links leave in slots of so long: one turn of their thread sends those of many, where each at a moment of its own
+/// would cost a turn for itself.
+const SLOT: Duration = Duration::from_millis(20);
+
+/// When a beat due at `at` leaves: at the beginning of a slot, and never later, so that no two beats are further apart than they
+/// should be.
+fn slot(origin: Instant, at: Instant) -> Instant {
+    let into = at.saturating_duration_since(origin).as_micros() % SLOT.as_micros();
+    // Less than a slot fits.
+    at - Duration::from_micros(u64::try_from(into).unwrap_or_default())
+}
 
 /// What one connection has heard.
 #[derive(Clone, Copy, Debug)]
@@ -139,9 +151,9 @@ impl Session<'_> {
             Ok(messages) => messages,
             Err(ending) => return ending,
         };
-        let mut beats = interval(BEAT_INTERVAL);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        beats.reset();
+        let mut beats = interval_at(slot(self.link.origin, Instant::now() + BEAT_INTERVAL), BEAT_INTERVAL);
+        // A beat that was late moves none of those after it out of their slots.
+        beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let heard = tokio::select! {
                 biased;
@@ -207,5 +219,21 @@ impl Session<'_> {
             ear.answer.map_or(ear.first_by, |at| at + ROUGH_UNREACHABLE_AFTER)
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_leave_together_and_none_of_them_later_than_it_should() {
+        let origin = Instant::now();
+        let leaves = |us| slot(origin, origin + Duration::from_micros(us)) - origin;
+        for due in [0, 1, 19_999, 20_000, 20_001, 99_999, 123_456_789] {
+            let (left, due) = (leaves(due), Duration::from_micros(due));
+            assert!(left <= due && due - left < SLOT, "due at {due:?}, left at {left:?}");
+            assert_eq!(left.as_micros() % SLOT.as_micros(), 0);
+        }
     }
 }

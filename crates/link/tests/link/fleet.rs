@@ -106,7 +106,7 @@ impl Watcher {
             origin,
             identity,
         };
-        let client = PeerClient::start(config, sender, stop.clone());
+        let client = PeerClient::start(config, sender, stop.clone()).unwrap();
         Self { client, origin, events, met: Vec::new(), statuses: VecDeque::new(), _stop: stop.drop_guard() }
     }
 
