@@ -15,6 +15,7 @@ pub mod core;
 pub mod draining;
 mod drills;
 mod entrance;
+mod error;
 mod gateways;
 pub mod hearing;
 mod hooks;
@@ -48,9 +49,10 @@ pub use drills::{DrillKind, DrillView, Fault};
 pub use entrance::{
     EnvoyCertificate, EnvoyCertificateError, Listen, ListenError, envoy_certificate, revoke_envoys,
 };
+pub use error::AgentError;
 pub use hub::{HubError, HubOptions, IdentitySecret};
 pub use names::HostsError;
-pub use run::{AgentConfig, AgentError, run};
+pub use run::{AgentConfig, run};
 pub use shifts::{LossView, ShiftPreview, ShiftView};
 pub use tidegate_discovery::kube::{KubeAccess, MAX_PLACES, SecretPlace};
 pub use tidegate_status::{

@@ -4,18 +4,19 @@ use crate::{
     access, admin,
     asked::Asked,
     core::{self, Core, grpc_scope, scopes_of},
-    entrance::{self, Doors, Listen, ListenError},
+    entrance::{self, Doors, Listen},
+    error::AgentError,
     hooks,
     hub::{self, HubError, HubOptions, Membership, Way},
     journal::{self, Header, Journal, Limits},
     meter::Meter,
-    names::{Hosts, HostsError, Names},
+    names::{Hosts, Names},
     otlp,
     page::{self, Page},
     passive::reports::Ended,
     pushes::Pushes,
     replicas::Telling,
-    saved::{Keeper, StateDir, StateError},
+    saved::{Keeper, StateDir},
     secrets,
     shell::{Inputs, Shell, unix_micros, wall_clock},
     teller,
@@ -24,7 +25,6 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
@@ -33,21 +33,17 @@ use std::{
 use tidegate_api::GatewayRole;
 use tidegate_discovery::{
     Snapshot, Sources, Updates,
-    kube::{AccessError, Board, KubeAccess, KubeOptions, Pace, SecretPlace},
+    kube::{Board, KubeAccess, KubeOptions, Pace, SecretPlace},
 };
 use tidegate_envoy::{is_grpc, tunnels_well};
 use tidegate_link::{
     MAX_REPLICAS, PeerClient, PeerClientConfig, PeerServer, ReplicaConfig, ReplicaEvent, Replicas,
     access::{Door as PeopleDoor, Doorkeeper, local},
-    identity::{Identity, Refusals, TlsError},
+    identity::{Identity, Refusals},
 };
 use tidegate_model::{ClusterName, GatewayName, PeerBoot, Time, Zone};
 use tidegate_probe::Prober;
-use tidegate_status::{
-    leader::Leadership,
-    otlp::Collector,
-    webhook::{WebhookError, Webhooks},
-};
+use tidegate_status::{leader::Leadership, otlp::Collector, webhook::Webhooks};
 use tidegate_xds::{NodeInfo, Store, XdsOptions, XdsServer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -89,87 +85,6 @@ pub struct AgentConfig {
     pub webhooks: Option<Webhooks>,
     /// Who gets traces of changes, decisions, pushes and ACKs.
     pub collector: Option<Collector>,
-}
-
-/// Why an agent cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// An address cannot be bound.
-    #[error("cannot listen on {address} ({what}): {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What it is for.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// The admin address could be reached from elsewhere.
-    #[error(
-        "the admin address {0} is not a loopback address\n  hint: it asks nobody who they are; --admin-tls does, by the tokens of a hub"
-    )]
-    Admin(SocketAddr),
-    /// Nobody could be known at the door for people elsewhere.
-    #[error(
-        "--admin-tls knows people by the tokens of a hub, and this agent has none\n  hint: --hub HOST:PORT, with --join TOKEN the first time"
-    )]
-    NoPeople,
-    /// TLS cannot be set up for them.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Gateways cannot be listened for.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// Gateways cannot be believed.
-    #[error("the authority of the gateways cannot be used: {0}")]
-    Gateways(#[from] entrance::EnvoyCertificateError),
-    /// The API of the cluster cannot be asked.
-    #[error(transparent)]
-    Kubernetes(#[from] AccessError),
-    /// The manifests cannot be watched.
-    #[error(transparent)]
-    Manifests(#[from] tidegate_discovery::Error),
-    /// Nobody said which cluster it is for.
-    #[error(
-        "which cluster is this agent for?\n  hint: --cluster NAME, the name of a FleetCluster; or join a hub: --join TOKEN --hub ADDR"
-    )]
-    NoCluster,
-    /// It does not belong to the hub's fleet.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// Webhooks cannot be told.
-    #[error(transparent)]
-    Webhooks(#[from] WebhookError),
-    /// The file of hosts cannot be used.
-    #[error(transparent)]
-    Hosts(#[from] HostsError),
-    /// The state folder cannot be used.
-    #[error("the state folder cannot be used: {0}")]
-    State(#[from] StateError),
-    /// The thread of the health checks cannot be started.
-    #[error("health checks cannot be started: {0}")]
-    Prober(io::Error),
-    /// The thread of the peer links cannot be started.
-    #[error("peer links cannot be started: {0}")]
-    PeerLinks(io::Error),
-    /// The manifests do not name the cluster that the agent is for.
-    #[error(
-        "the manifests do not say where cluster {cluster} lies\n{problems}  hint: --cluster must be the name of a FleetCluster in them"
-    )]
-    Cluster {
-        /// The cluster that was asked for.
-        cluster: ClusterName,
-        /// What is wrong with the manifests, a line each.
-        problems: String,
-    },
-    /// A server ended by itself.
-    #[error("the {what} server failed: {why}")]
-    Server {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        why: String,
-    },
 }
 
 /// The file of the state folder that keeps what the API of the cluster told.

@@ -1,10 +1,7 @@
 //! The doors of an agent, opened: who comes in at each follows from its address and from whether the cluster has an identity.
 
 use super::{Bound, Callers, Door, Gatekeeper, Listen, ListenError, Services, Vouching, serve};
-use crate::{
-    hub::Membership,
-    run::{AgentError, Gateways},
-};
+use crate::{error::AgentError, hub::Membership, run::Gateways};
 use std::{path::Path, sync::Arc};
 use tidegate_link::{PeerServer, Replicas, identity::Refusals};
 use tidegate_xds::XdsServer;

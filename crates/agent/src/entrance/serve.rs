@@ -1,7 +1,7 @@
 //! The gRPC servers behind the doors.
 
 use super::{Bound, Callers, Door, EnvoyCertificateError, Vouching};
-use crate::run::AgentError;
+use crate::error::AgentError;
 use std::sync::Arc;
 use tidegate_link::{
     PeerServer, Replicas,
