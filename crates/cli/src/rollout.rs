@@ -15,7 +15,7 @@ use tidegate_hub::view::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show for each object which clusters and gateways have applied it, and how old that knowledge is.
-    Status(Options),
+    Status(Status),
     /// Go on: with a rollout that halted, as the clusters are now; with what was rolled back, as the source says; or with the hub's
     /// policy, although agents hold one that the hub does not know because an older state was restored.
     Resume(Asked),
@@ -24,6 +24,15 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// List the policies that can be gone back to, the newest first.
     History(Options),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Status {
+    /// Only objects whose name contains this, as `shop/` or `FailoverPolicy shop/web`.
+    #[arg(long, value_name = "TEXT")]
+    object: Option<String>,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Parser)]
@@ -110,8 +119,25 @@ fn waves(view: &WavesView) {
     }
 }
 
-async fn status(options: &Options) -> Result<()> {
-    let rollout: RolloutView = options.door.get("/api/v1/rollout").await?;
+/// All of it: the hub answers with some hundred objects at a time.
+async fn whole(status: &Status) -> Result<RolloutView> {
+    let mut objects = Vec::new();
+    let text = encoded(status.object.as_deref().unwrap_or_default());
+    let mut after = String::new();
+    loop {
+        let path = format!("/api/v1/rollout?object={text}&after={}", encoded(&after));
+        let mut page: RolloutView = status.options.door.get(&path).await?;
+        objects.append(&mut page.objects);
+        match page.next.take() {
+            // Names go up, so this ends.
+            Some(next) if next > after => after = next,
+            _ => return Ok(RolloutView { objects, ..page }),
+        }
+    }
+}
+
+async fn status(status: &Status) -> Result<()> {
+    let (options, rollout) = (&status.options, whole(status).await?);
     if let Some(text) = options.output.document(&rollout)? {
         say!("{}", text.trim_end());
         return Ok(());

@@ -58,15 +58,11 @@ impl Office {
         Ok(Some(KnowledgeView { cluster: view, plans, more_plans, decisions, pools, gateways }))
     }
 
-    pub(crate) fn rollout_view(&self) -> Result<RolloutView, StoreError> {
-        Ok(self.rollout_page("", 0, usize::MAX)?.0)
-    }
-
-    /// With the objects whose name contains the text, from this one on and at most so many; and how many there are. Where each stands
-    /// in each cluster is worked out for these only.
+    /// With the objects that are wanted by their names, from this one on and at most so many; and how many are wanted. Where each
+    /// stands in each cluster is worked out for these only.
     pub(crate) fn rollout_page(
         &self,
-        text: &str,
+        is_wanted: impl Fn(&str) -> bool,
         from: usize,
         limit: usize,
     ) -> Result<(RolloutView, usize), StoreError> {
@@ -84,14 +80,17 @@ impl Office {
                 clusters: clusters.collect(),
             }
         };
-        let named: Vec<_> = policy.objects.iter().filter(|(key, _)| key.contains(text)).collect();
+        let named: Vec<_> = policy.objects.iter().filter(|(key, _)| is_wanted(key)).collect();
         let total = named.len();
+        let objects: Vec<_> = named.into_iter().skip(from).take(limit).map(object).collect();
+        let is_more = from.saturating_add(objects.len()) < total;
         let view = RolloutView {
             sequence: policy.sequence(),
             version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
             problems: self.problems(),
             rollout: waves,
-            objects: named.into_iter().skip(from).take(limit).map(object).collect(),
+            next: objects.last().filter(|_| is_more).map(|it| it.object.clone()),
+            objects,
         };
         Ok((view, total))
     }

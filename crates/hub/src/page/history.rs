@@ -155,7 +155,7 @@ pub(super) fn rollout(
     from: usize,
     limit: usize,
 ) -> Result<RolloutFacts, Trouble> {
-    let (view, total) = office.rollout_page(text, from, limit).map_err(store)?;
+    let (view, total) = office.rollout_page(|it| it.contains(text), from, limit).map_err(store)?;
     let waves = view.rollout.map(|it| it.waves).unwrap_or_default();
     let objects = view.objects.into_iter().map(|it| ObjectFacts {
         object: it.object,

@@ -16,8 +16,11 @@ pub struct RolloutView {
     /// How it goes on; `None` before the first policy.
     #[serde(default)]
     pub rollout: Option<WavesView>,
-    /// Its objects.
+    /// Its objects, by name; no more than were asked for.
     pub objects: Vec<ObjectView>,
+    /// The last of them if there are more: to be asked for as those `after` it.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// How a policy reaches the fleet.

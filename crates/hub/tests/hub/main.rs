@@ -60,6 +60,40 @@ async fn a_large_policy_comes_in_parts_to_agents_that_take_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_a_policy_stands_is_told_some_hundred_objects_at_a_time() {
+    let folder = prepared().await;
+    let more = |n: usize| policy("10s").replace("name: web", &format!("name: web-{n}"));
+    let all: Vec<String> = (0..700).map(more).collect();
+    fs::write(folder.path().join("policies/many.yaml"), all.join("---\n")).unwrap();
+    let hub = Hub::start(folder.path()).await;
+    let ask = |query: &str| -> serde_json::Value {
+        let answer = hub.http("GET", &format!("/api/v1/rollout?{query}"));
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let (mut names, mut answers, mut after) = (Vec::new(), 0, String::new());
+    loop {
+        let told = ask(&format!("after={}", after.replace(' ', "%20")));
+        let objects = told["objects"].as_array().unwrap().iter();
+        names.extend(objects.map(|it| it["object"].as_str().unwrap().to_owned()));
+        answers += 1;
+        match told["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    assert_eq!((answers, names.len()), (2, 703));
+    assert!(names.is_sorted() && names.iter().collect::<std::collections::BTreeSet<_>>().len() == 703);
+    let told = ask("object=shop/web-42");
+    let found: Vec<&str> =
+        told["objects"].as_array().unwrap().iter().filter_map(|it| it["object"].as_str()).collect();
+    assert!(found.len() == 11 && found.iter().all(|it| it.contains("shop/web-42")), "{found:?}");
+    assert_eq!(told["next"], serde_json::Value::Null);
+    let unread = hub.http("GET", "/api/v1/rollout?objects=x");
+    assert!(unread.starts_with("HTTP/1.1 400") && unread.contains("unknown field"), "{unread}");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_wrong_reused_expired_or_of_another_cluster_are_refused_and_counted() {
     let folder = prepared().await;
     let good = token(folder.path(), "us-east", Duration::from_secs(600));
