@@ -86,10 +86,11 @@ impl Office {
         };
         let named: Vec<_> = policy.objects.iter().filter(|(key, _)| key.contains(text)).collect();
         let total = named.len();
+        let held_back = fleet.held_back().map(|(cluster, why)| format!("{cluster}: {why}"));
         let view = RolloutView {
             sequence: policy.sequence(),
             version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
-            problems: self.problems(),
+            problems: self.problems().into_iter().chain(held_back).collect(),
             rollout: waves,
             objects: named.into_iter().skip(from).take(limit).map(object).collect(),
         };
