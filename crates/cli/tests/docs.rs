@@ -1,6 +1,6 @@
 //! What the pages say is there: every link leads somewhere, and every command shown is one that the program takes.
 //!
-//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`fleet_walks.rs` runs the README's as they stand). Each `tidegate ...` in
+//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`fleet_walks.rs` and `pages` run most as they stand). Each `tidegate ...` in
 //! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -14,7 +14,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{TIDEGATE, workspace};
+use support::{
+    TIDEGATE,
+    page::{commands, lines, sections},
+    workspace,
+};
 
 /// The pages of the project.
 fn pages() -> Vec<PathBuf> {
@@ -34,19 +38,6 @@ fn pages() -> Vec<PathBuf> {
     pages.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|it| root.join(it)));
     pages.sort();
     pages
-}
-
-/// The lines of a page by number, with the language of the block that each stands in.
-fn lines(text: &str) -> Vec<(usize, Option<&str>, &str)> {
-    let mut block = None;
-    let mut lines = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        match line.trim_start().strip_prefix("```") {
-            Some(language) => block = if block.is_some() { None } else { Some(language) },
-            None => lines.push((index + 1, block, line)),
-        }
-    }
-    lines
 }
 
 /// The name that a heading is linked by, as GitHub makes it.
@@ -109,30 +100,6 @@ fn every_link_leads_somewhere() {
     assert!(followed > 50, "only {followed} links were found");
 }
 
-/// The commands of a page, each with its line: continued lines as one, without comments, prompts and what is printed.
-fn commands(text: &str) -> Vec<(usize, String)> {
-    let mut commands = Vec::<(usize, String)>::new();
-    let mut goes_on = false;
-    for (number, block, line) in lines(text) {
-        let line = match block {
-            Some("sh") => line,
-            Some("console") if goes_on => line,
-            Some("console") => match line.strip_prefix("$ ") {
-                Some(line) => line,
-                None => continue,
-            },
-            _ => continue,
-        };
-        let (kept, more) = line.strip_suffix('\\').map_or((line, false), |it| (it, true));
-        match commands.last_mut() {
-            Some((_, command)) if goes_on => *command += kept.trim_start(),
-            _ => commands.push((number, kept.to_owned())),
-        }
-        goes_on = more;
-    }
-    commands
-}
-
 /// The words of each `tidegate ...` in a command.
 fn calls(command: &str) -> Vec<Vec<String>> {
     // A comment begins the line or stands behind a space.
@@ -171,6 +138,16 @@ const WALKED: [&str; 7] = [
     "docs/tasks/write-a-policy.md",
 ];
 
+/// Pages whose sections the tests of `pages` run, each command of them.
+const RUN: [&str; 3] = ["docs/hub.md", "docs/install.md", "docs/kubernetes.md"];
+
+/// Sections of these that nobody runs, and why.
+const NOT_RUN: [(&str, &str, &str); 1] = [(
+    "docs/hub.md",
+    "How large a fleet may be",
+    "`cargo xtask bench fleet` takes minutes, and measures only on a quiet machine",
+)];
+
 /// Pages whose commands are only read by the program, and why nobody runs them there.
 const READ: &[(&str, &str)] = &[
     (
@@ -182,18 +159,9 @@ const READ: &[(&str, &str)] = &[
         "they break a reader's own system, at addresses of it; drill.rs, hub_drills.rs and drill_kubernetes.rs run such drills",
     ),
     (
-        "docs/hub.md",
-        "they need several machines, Git and people with tokens; hub.rs, hub_standby.rs and gitops.rs run them",
-    ),
-    (
         "docs/incident.md",
         "they ask a fleet in which something is broken; terminal.rs and hub_fleet.rs ask each of them",
     ),
-    (
-        "docs/install.md",
-        "options for a reader's own registry and cluster; docs/tasks/install.md is walked, install.rs has the rest",
-    ),
-    ("docs/kubernetes.md", "they need a cluster with workloads; kubernetes.rs has an agent on a real API"),
     ("docs/policy-checks.md", "they stand in pipelines of a forge; validate.rs and diff.rs run them"),
     (
         "docs/render.md",
@@ -214,18 +182,39 @@ fn it_is_known_of_every_page_whether_its_commands_are_run() {
         let text = fs::read_to_string(&page).unwrap();
         let name = page.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
         let found = commands(&text).iter().map(|it| calls(&it.1).len()).sum::<usize>();
-        match (found, WALKED.contains(&&*name), READ.iter().any(|it| it.0 == name)) {
+        let is_run = WALKED.contains(&&*name) || RUN.contains(&&*name);
+        match (found, is_run, READ.iter().any(|it| it.0 == name)) {
             (0, _, false) => {}
             (_, true, false) => run += found,
             (1.., false, true) => read += found,
-            (_, walked, listed) => {
-                wrong.push(format!("{name}: {found} commands, walked {walked}, read {listed}"));
+            (_, is_run, listed) => {
+                wrong.push(format!("{name}: {found} commands, run {is_run}, read {listed}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "each page with commands is in one of the two lists:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "each page with commands is in one of the lists:\n{}", wrong.join("\n"));
     println!("MEASURED {run} commands stand in pages that are run, {read} in pages that are read");
     assert!(READ.iter().all(|(_, why)| !why.is_empty()));
+}
+
+#[test]
+fn each_section_of_a_page_that_is_run_has_its_test() {
+    let folder = workspace().join("crates/cli/tests/pages");
+    let tests: String =
+        fs::read_dir(folder).unwrap().map(|it| fs::read_to_string(it.unwrap().path()).unwrap()).collect();
+    let mut shown = Vec::new();
+    for page in RUN {
+        let text = fs::read_to_string(workspace().join(page)).unwrap();
+        shown.extend(sections(&text).into_iter().map(|(heading, _)| (page, heading)));
+    }
+    for (page, heading) in &shown {
+        let is_run = tests.contains(&format!("Section::read({page:?}, {heading:?})"));
+        let is_not = NOT_RUN.iter().any(|it| (it.0, it.1) == (*page, heading.as_str()));
+        assert!(is_run != is_not, "{page}, {heading}: run {is_run}, listed as not run {is_not}");
+    }
+    for (page, heading, why) in NOT_RUN {
+        assert!(shown.iter().any(|it| it.0 == page && it.1 == heading), "{page} has no {heading}: {why}");
+    }
 }
 
 #[test]

@@ -249,6 +249,14 @@ impl Fleet {
         sessions.filter(|it| it.connected && it.held_back.is_some()).map(|it| it.applied).max().unwrap_or(0)
     }
 
+    /// The clusters with a connected agent that is given no policy, and why.
+    pub(crate) fn held_back(&self) -> impl Iterator<Item = (&ClusterName, &str)> {
+        self.clusters.iter().filter_map(|(cluster, sessions)| {
+            let mut there = sessions.values().filter(|it| it.connected);
+            there.find_map(|it| Some((cluster, it.held_back.as_deref()?)))
+        })
+    }
+
     /// The newest policy that all agents have that are connected and given any; the newest of all without one.
     pub(crate) fn applied_everywhere(&self) -> u64 {
         let sessions = self.clusters.values().flatten().map(|(_, session)| session);
@@ -333,7 +341,8 @@ impl Fleet {
         };
         let state = match session {
             None => ObjectState::Unknown,
-            Some(session) if session.applied < since => ObjectState::Pending,
+            // What it holds is another policy, whatever its number.
+            Some(session) if session.held_back.is_some() || session.applied < since => ObjectState::Pending,
             Some(session) => rejected(session).map_or(ObjectState::Applied, ObjectState::Rejected),
         };
         let gateways = || session.iter().flat_map(|it| it.gateways.values()).filter(|it| it.connected);
@@ -446,6 +455,18 @@ mod tests {
         fleet.disconnected(&east, 7);
         let view = fleet.view(&east, now);
         assert!(!view.connected && view.pools == 1 && view.applied == 2);
+    }
+
+    #[test]
+    fn a_cluster_that_is_given_nothing_has_applied_nothing_whatever_the_number_of_its_policy() {
+        let (mut fleet, now) = (Fleet::default(), Instant::now());
+        let east: ClusterName = "us-east".parse().unwrap();
+        fleet.connected(&east, 1, 2, Some("it holds another policy 2".to_owned()), now).unwrap();
+        assert_eq!(fleet.object(&east, "A", 2, now).state, ObjectState::Pending);
+        assert_eq!(fleet.held_back().collect::<Vec<_>>(), [(&east, "it holds another policy 2")]);
+        fleet.hold_back(&east, 1, None);
+        assert_eq!(fleet.object(&east, "A", 2, now).state, ObjectState::Applied);
+        assert_eq!(fleet.held_back().count(), 0);
     }
 
     #[test]

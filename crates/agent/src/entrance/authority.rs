@@ -10,7 +10,8 @@ use std::{
 };
 use tidegate_link::identity::{
     Authority, AuthorityError, CertificateDer, Clock, Credentials, Expect, Issued, KeyError, Party,
-    PrivateKey, Serial, SystemClock, TlsError, TrustBundle, TrustDomain, to_pem, write_public, write_secret,
+    PrivateKey, Serial, SystemClock, TlsError, TrustBundle, TrustDomain, UnixTime, to_pem, write_public,
+    write_secret,
 };
 use tidegate_model::{ClusterName, GatewayName};
 
@@ -189,7 +190,15 @@ impl EnvoyAuthority {
         lifetime: Duration,
     ) -> Result<Issued, AuthorityError> {
         let party = Party::Envoy(self.cluster.clone(), gateway.clone());
-        self.authority.issue(request, &party, &Self::serial(), SystemClock.now(), lifetime)
+        self.authority.issue(request, &party, &Self::serial(), self.time_of_issue(&party), lifetime)
+    }
+
+    /// Now, or the first second after what was revoked: times are whole seconds, and what is made at once after that is meant to be good.
+    fn time_of_issue(&self, party: &Party) -> UnixTime {
+        let now = SystemClock.now();
+        let Party::Envoy(_, gateway) = party else { return now };
+        let after = |until: &Duration| UnixTime::since_unix_epoch(*until + Duration::from_secs(1));
+        self.revoked.get(gateway).map(after).map_or(now, |after| now.max(after))
     }
 
     fn serial() -> Serial {
@@ -205,7 +214,7 @@ impl EnvoyAuthority {
         lifetime: Duration,
     ) -> Result<(PrivateKey, Vec<CertificateDer<'static>>), EnvoyCertificateError> {
         let key = PrivateKey::generate()?;
-        let now = SystemClock.now();
+        let now = self.time_of_issue(party);
         let issued = self.authority.issue(&key.request()?, party, &Self::serial(), now, lifetime)?;
         Ok((key, issued.chain))
     }
@@ -258,6 +267,24 @@ fn make(folder: &Path, trust_domain: &TrustDomain) -> Result<(), EnvoyCertificat
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use tidegate_link::identity::CertificateFacts;
+
+    #[test]
+    fn what_is_made_at_once_after_a_revocation_is_good() {
+        let state = tempfile::tempdir().unwrap();
+        let (domain, cluster) = ("fleet.example".parse().unwrap(), "east".parse().unwrap());
+        let mut authority = EnvoyAuthority::open(state.path(), domain, cluster).unwrap();
+        let gateway: GatewayName = "shop/edge".parse().unwrap();
+        let facts = |made: &EnvoyCertificate| {
+            CertificateFacts::read(&TrustBundle::certificates(&made.chain).unwrap()[0]).unwrap()
+        };
+        let before = facts(&authority.issue(&gateway, Duration::from_secs(60)).unwrap());
+        let now = Duration::from_secs(SystemClock.now().as_secs());
+        authority.revoked.insert(gateway.clone(), now);
+        let after = facts(&authority.issue(&gateway, Duration::from_secs(60)).unwrap());
+        let bundle = authority.bundle().unwrap();
+        assert!(bundle.revokes(&before) && !bundle.revokes(&after));
+    }
 
     #[test]
     fn an_authority_is_made_once_and_its_keys_are_for_their_owner() {

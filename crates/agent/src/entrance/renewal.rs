@@ -11,7 +11,7 @@ use std::{
 use tidegate_link::{
     identity::{
         Accepted, BACKDATED, CertificateFacts, Clock as _, Identity, Party, PeerInfo, Refusals, SystemClock,
-        TlsServerConfig, TrustDomain,
+        TlsServerConfig, TrustBundle, TrustDomain,
     },
     proto::{
         GatewayCredentials, GatewayRenewal,
@@ -93,9 +93,20 @@ impl Vouching {
         }
     }
 
+    fn read(&self) -> Result<EnvoyAuthority, EnvoyCertificateError> {
+        EnvoyAuthority::open(&self.state, self.trust_domain.clone(), self.cluster.clone())
+    }
+
+    /// Whom the files say now to believe, before the next look: what was revoked a moment ago must not be exchanged for something
+    /// younger than that. Without it, what was read last counts, and `follow` tells why.
+    async fn believed_now(&self) -> Option<TrustBundle> {
+        let own = self.clone();
+        tokio::task::spawn_blocking(move || own.read()?.bundle()).await.ok()?.ok()
+    }
+
     /// Takes over what is in the files now, and makes the own certificate anew in time.
     fn look(&self) -> Result<(), EnvoyCertificateError> {
-        let found = EnvoyAuthority::open(&self.state, self.trust_domain.clone(), self.cluster.clone())?;
+        let found = self.read()?;
         let is_due = self.identity.current().facts.renew_at() <= SystemClock.now();
         if self.authority().is_as(&found) && !is_due {
             return Ok(());
@@ -109,7 +120,7 @@ impl Vouching {
     }
 
     /// The gateway of a certificate that the handshake has verified, perhaps long ago.
-    fn gateway(&self, facts: &CertificateFacts) -> Result<GatewayName, Status> {
+    fn gateway(&self, facts: &CertificateFacts, now: Option<&TrustBundle>) -> Result<GatewayName, Status> {
         let refuse = |word: &'static str, why: String| {
             self.identity.refusals().note(word, &why, Instant::now());
             Status::permission_denied(why)
@@ -117,7 +128,8 @@ impl Vouching {
         let Some(Party::Envoy(_, gateway)) = facts.id.as_ref().map(|id| &id.party) else {
             return Err(refuse("other_party", format!("{} is no gateway's and is not renewed", facts.names)));
         };
-        if self.identity.current().bundle.revokes(facts) {
+        let current = self.identity.current();
+        if now.unwrap_or(&current.bundle).revokes(facts) {
             return Err(refuse("revoked", format!("{} is not renewed: it was revoked", facts.names)));
         }
         if facts.not_after.as_secs() <= SystemClock.now().as_secs() {
@@ -146,7 +158,7 @@ impl GatewayIdentity for Vouching {
     async fn renew(&self, request: Request<GatewayRenewal>) -> Result<Response<GatewayCredentials>, Status> {
         let facts = request.extensions().get::<PeerInfo>().and_then(|info| info.certificate.clone());
         let facts = facts.ok_or_else(|| Status::unauthenticated("only gateways are served here"))?;
-        let gateway = self.gateway(&facts)?;
+        let gateway = self.gateway(&facts, self.believed_now().await.as_ref())?;
         let authority = self.authority();
         let failed = |error: &dyn std::fmt::Display| Status::failed_precondition(error.to_string());
         let bundle = authority.bundle().map_err(|error| failed(&error))?;

@@ -9,6 +9,7 @@ pub(crate) mod course;
 pub(crate) mod describe;
 pub(crate) mod hub;
 pub(crate) mod kube;
+pub(crate) mod page;
 pub(crate) mod pair;
 pub(crate) mod proc;
 pub(crate) mod schemas;

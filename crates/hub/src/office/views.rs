@@ -84,10 +84,11 @@ impl Office {
         let total = named.len();
         let objects: Vec<_> = named.into_iter().skip(from).take(limit).map(object).collect();
         let is_more = from.saturating_add(objects.len()) < total;
+        let held_back = fleet.held_back().map(|(cluster, why)| format!("{cluster}: {why}"));
         let view = RolloutView {
             sequence: policy.sequence(),
             version: policy.head.as_ref().map(|(head, _)| head.version.clone()).unwrap_or_default(),
-            problems: self.problems(),
+            problems: self.problems().into_iter().chain(held_back).collect(),
             rollout: waves,
             next: objects.last().filter(|_| is_more).map(|it| it.object.clone()),
             objects,

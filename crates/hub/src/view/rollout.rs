@@ -11,7 +11,7 @@ pub struct RolloutView {
     pub sequence: u64,
     /// Its version: the commit, or a digest of the content.
     pub version: String,
-    /// What is wrong in the source, a text each.
+    /// What is wrong in the source, and why clusters are given nothing; a text each.
     pub problems: Vec<String>,
     /// How it goes on; `None` before the first policy.
     #[serde(default)]
