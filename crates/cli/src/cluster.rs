@@ -210,5 +210,5 @@ fn standing(it: &ClusterView) -> String {
 
 /// An age in whole seconds.
 pub(crate) fn age(ms: Option<u64>) -> String {
-    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:?}", Duration::from_secs(ms / 1000)))
+    ms.map_or_else(|| "-".to_owned(), |ms| tidegate_api::duration_text(Duration::from_secs(ms / 1000)))
 }

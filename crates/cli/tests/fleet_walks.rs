@@ -7,7 +7,7 @@ mod support;
 use std::{fs, process::Command};
 use support::{
     proc,
-    walk::{Step, Walk, is_printed, steps},
+    walk::{Step, Walk, in_scene, is_printed, steps, steps_of},
     workspace,
 };
 use tidegate_apiserver::{ApiServer, Options};
@@ -52,6 +52,14 @@ fn a_drill_is_run_as_written() {
     walk("a_drill_is_run_as_written", "docs/tasks/drill.md", None);
 }
 
+/// One fleet is enough: the first page starts it.
+#[test]
+fn an_incident_is_gone_through_as_written() {
+    let Some(walk) = Walk::start("an_incident_is_gone_through_as_written") else { return };
+    let pages = ["docs/incident.md", "docs/page.md", "docs/tasks/troubleshooting.md"];
+    follow(walk, &pages.map(|page| steps_of(page, None)).concat());
+}
+
 #[test]
 fn alerts_are_checked_as_written() {
     let test = "alerts_are_checked_as_written";
@@ -91,7 +99,15 @@ two
 ```
 
 ```sh
-$ not of the console
+# all of it
+tidegate get drills \\
+    -o json    # as JSON
+
+false # exit code 1: so it is
+```
+
+```text
+$ not of a shell
 ```
 
 ```yaml a/b.yaml
@@ -122,12 +138,27 @@ fn steps_are_the_commands_of_the_section_with_their_output_and_the_files_it_has(
         run("serve --port 1 &", &[]),
         run("tidegate agent --cluster home &", &[]),
         run("curl http://127.0.0.1/", &["one", "two"]),
+        run("tidegate get drills -o json    # as JSON", &[]),
+        run("false # exit code 1: so it is", &[]),
         Step::Write("a/b.yaml".to_owned(), "kind: X\n".to_owned()),
         run("kill %1", &[]),
     ];
     assert_eq!(steps(SAMPLE, Some("## Walk through")), wanted);
     assert_eq!(steps("# No such section\n", Some("## Walk through")), []);
     assert_eq!(steps(SAMPLE, None).len(), wanted.len() + 2);
+}
+
+#[test]
+fn what_only_a_reader_has_is_replaced_everywhere_and_told_if_it_is_nowhere() {
+    let text = "```sh\nstop ID\n```\n```console\n$ echo ID\nID\n```\n```yaml a.yaml\nof: hooks.example\n```\n";
+    let replaced = in_scene(steps(text, None), &[("ID", "7"), ("hooks.example", "here")]);
+    let run = |command: &str, output: &[&str]| {
+        Step::Run(command.to_owned(), output.iter().map(|it| (*it).to_owned()).collect())
+    };
+    let file = Step::Write("a.yaml".to_owned(), "of: here\n".to_owned());
+    assert_eq!(replaced, [run("stop 7", &[]), run("echo 7", &["7"]), file]);
+    let missing = std::panic::catch_unwind(|| in_scene(steps(text, None), &[("192.0.2.7", "127.0.0.1")]));
+    assert!(missing.is_err(), "the table has what the page does not");
 }
 
 #[test]
