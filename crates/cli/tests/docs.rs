@@ -1,7 +1,8 @@
 //! What the pages say is there: every link leads somewhere, and every command shown is one that the program takes.
 //!
-//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`fleet_walks.rs` runs the README's as they stand). Each `tidegate ...` in
-//! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
+//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ````. Each `tidegate ...` in
+//! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started. Which test really runs
+//! them, whole page or section by section, says `WALKED`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "how many commands are run is worth reading")]
@@ -160,15 +161,29 @@ fn calls_are_found_in_pipes_loops_and_continued_lines() {
     assert_eq!(found, [vec!["a", "--b", "c d"], vec!["e"], vec!["f"]]);
 }
 
-/// Pages that `fleet_walks.rs` runs as they stand.
-const WALKED: [&str; 7] = [
-    "README.md",
-    "docs/tasks/alerts.md",
-    "docs/tasks/drill.md",
-    "docs/tasks/install.md",
-    "docs/tasks/register-a-cluster.md",
-    "docs/tasks/shift.md",
-    "docs/tasks/write-a-policy.md",
+/// Which test runs a page, or a section of it: all steps of it, one after the other, or it fails (`support/walk.rs`).
+const WALKED: [(&str, Option<&str>, &str); 21] = [
+    ("README.md", Some("## Walk through"), "fleet_walks.rs"),
+    ("docs/decision.md", None, "walks.rs"),
+    ("docs/drills.md", Some("## Run one"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults that agents carry out"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults of a lab"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults of Kubernetes"), "drill_kubernetes.rs"),
+    ("docs/drills.md", Some("## Drills that the hub runs"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Keep it, and prove it"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## See how it changes"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Let it run by itself"), "fleet_walks.rs"),
+    ("docs/incident.md", None, "fleet_walks.rs"),
+    ("docs/page.md", None, "fleet_walks.rs"),
+    ("docs/policy-checks.md", None, "walks.rs"),
+    ("docs/render.md", None, "walks.rs"),
+    ("docs/tasks/alerts.md", None, "fleet_walks.rs"),
+    ("docs/tasks/drill.md", None, "fleet_walks.rs"),
+    ("docs/tasks/install.md", None, "fleet_walks.rs"),
+    ("docs/tasks/register-a-cluster.md", None, "fleet_walks.rs"),
+    ("docs/tasks/shift.md", None, "fleet_walks.rs"),
+    ("docs/tasks/troubleshooting.md", None, "fleet_walks.rs"),
+    ("docs/tasks/write-a-policy.md", None, "fleet_walks.rs"),
 ];
 
 /// Pages whose commands are only read by the program, and why nobody runs them there.

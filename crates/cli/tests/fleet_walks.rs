@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, process::Command};
 use support::{
-    proc,
+    backend, proc, wait_until,
     walk::{Step, Walk, in_scene, is_printed, steps, steps_of},
     workspace,
 };
@@ -58,6 +58,69 @@ fn an_incident_is_gone_through_as_written() {
     let Some(walk) = Walk::start("an_incident_is_gone_through_as_written") else { return };
     let pages = ["docs/incident.md", "docs/page.md", "docs/tasks/troubleshooting.md"];
     follow(walk, &pages.map(|page| steps_of(page, None)).concat());
+}
+
+/// The fleet of the section on labs carries out all of them. Faults of Kubernetes: `drill_kubernetes.rs`.
+#[test]
+fn drills_of_every_kind_are_run_as_written() {
+    let Some(mut walk) = Walk::start("drills_of_every_kind_are_run_as_written") else { return };
+    let lab = steps_of("docs/drills.md", Some("## Faults of a lab"));
+    let (demo, lab) = lab.split_at(1);
+    walk.follow(demo);
+    let told = wait_until("what the demo prints", || {
+        fs::read_to_string(walk.folder().join("demo.txt")).ok().filter(|it| it.contains("Manifests"))
+    });
+    let behind = |words: &str| -> Vec<&str> {
+        told.lines().filter_map(|it| it.split_once(words)).map(|it| it.1.trim()).collect()
+    };
+    let (edge, hub) = (behind("'host: web.shop.example' ")[0], behind("tidegate cluster list --admin ")[0]);
+    let agents = behind("tidegate status --admin ");
+    let host = "--header 'host: web.shop.example'";
+    walk.set_up(&format!("curl --retry 60 --retry-all-errors --retry-delay 1 {host} {edge}"));
+    let short = ("steady: 10s, fault: 30s, observe: 30s", "steady: 1s, fault: 2s, observe: 2s");
+    walk.follow(&in_scene(lab.to_vec(), &[short, ("http://127.45.0.30:41234/", edge)]));
+
+    walk.set_up("echo 'curl -X POST http://127.0.0.1:18200/lose/zone/us-east-1a' > break.sh; chmod +x break.sh");
+    walk.set_up("echo 'curl -X POST http://127.0.0.1:18200/restore' > mend.sh; chmod +x mend.sh");
+    let own = format!("--target {edge} {host}");
+    let commands = [
+        ("--target https://shop.example/health", own.as_str()),
+        ("--steady 10s --fault 30s --observe 30s", "--steady 1s --fault 3s --observe 2s"),
+    ];
+    walk.follow(&in_scene(steps_of("docs/drills.md", Some("## Run one")), &commands));
+
+    walk.set_up(&format!("running() {{ until curl http://{hub}/api/v1/drills | grep -o -m1 'drill-[0-9a-f]*'; do sleep 0.2; done | head -1; }}"));
+    walk.set_up("kept() { tidegate drill list | grep -o -m1 'drill-[0-9a-f]*'; }");
+    // The hub sends no header to choose a service by.
+    let shop = format!("http://{}/", backend::start("127.0.0.1"));
+    let at_hub = ("192.0.2.7:18101", hub);
+    let sections: [(&str, &[(&str, &str)]); 5] = [
+        (
+            "## Faults that agents carry out",
+            &[
+                short,
+                at_hub,
+                ("https://shop.example/health", &shop),
+                ("10.0.0.5:18001", agents[0]),
+                ("10.1.0.5:18001", agents[1]),
+            ],
+        ),
+        ("## Drills that the hub runs", &[at_hub, ("stop ID", "stop $(running)")]),
+        (
+            "## Keep it, and prove it",
+            &[at_hub, ("show ID", "show $(kept)"), ("report ID", "report $(kept)")],
+        ),
+        ("## See how it changes", &[]),
+        ("## Let it run by itself", &[]),
+    ];
+    for (section, table) in sections {
+        walk.follow(&in_scene(steps_of("docs/drills.md", Some(section)), table));
+        if section == "## Drills that the hub runs" {
+            // One at a time: the stopped one writes its report first.
+            walk.set_up("wait $!; true");
+        }
+    }
+    follow(walk, &[]);
 }
 
 #[test]
