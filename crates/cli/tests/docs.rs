@@ -15,7 +15,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{TIDEGATE, workspace};
+use support::{
+    TIDEGATE,
+    walk::{Step, steps},
+    workspace,
+};
 
 /// The pages of the project.
 fn pages() -> Vec<PathBuf> {
@@ -141,14 +145,16 @@ fn calls(command: &str) -> Vec<Vec<String>> {
     if !command.contains("tidegate ") {
         return Vec::new();
     }
-    let spaced = command.replace("$(", " ; ").replace(['|', ';', '&', ')'], " ; ");
+    // What the shell would put there is an address as good as any.
+    let spaced = command.replace("$(", " 127.0.0.1:1 ; ").replace(['|', ';', '&', ')'], " ; ");
     let words = shlex::split(&spaced).unwrap_or_else(|| panic!("not read: {command}"));
     let parts = words.split(|it| it == ";" || it == "do");
     let calls = parts.filter(|it| it.first().is_some_and(|it| it == "tidegate"));
     calls
         .map(|call| {
             let own = call.iter().skip(1).take_while(|it| !it.starts_with('>') && !it.starts_with("2>"));
-            own.filter(|it| !matches!(it.as_str(), "..." | "…")).cloned().collect()
+            let own = own.filter(|it| !matches!(it.as_str(), "..." | "…"));
+            own.map(|it| if it.starts_with('$') { "127.0.0.1:1".to_owned() } else { it.clone() }).collect()
         })
         .collect()
 }
@@ -162,7 +168,7 @@ fn calls_are_found_in_pipes_loops_and_continued_lines() {
 }
 
 /// Which test runs a page, or a section of it: all steps of it, one after the other, or it fails (`support/walk.rs`).
-const WALKED: [(&str, Option<&str>, &str); 21] = [
+const WALKED: [(&str, Option<&str>, &str); 24] = [
     ("README.md", Some("## Walk through"), "fleet_walks.rs"),
     ("docs/decision.md", None, "walks.rs"),
     ("docs/drills.md", Some("## Run one"), "fleet_walks.rs"),
@@ -177,6 +183,7 @@ const WALKED: [(&str, Option<&str>, &str); 21] = [
     ("docs/page.md", None, "fleet_walks.rs"),
     ("docs/policy-checks.md", None, "walks.rs"),
     ("docs/render.md", None, "walks.rs"),
+    ("docs/replicas.md", None, "walks.rs"),
     ("docs/tasks/alerts.md", None, "fleet_walks.rs"),
     ("docs/tasks/drill.md", None, "fleet_walks.rs"),
     ("docs/tasks/install.md", None, "fleet_walks.rs"),
@@ -184,61 +191,72 @@ const WALKED: [(&str, Option<&str>, &str); 21] = [
     ("docs/tasks/shift.md", None, "fleet_walks.rs"),
     ("docs/tasks/troubleshooting.md", None, "fleet_walks.rs"),
     ("docs/tasks/write-a-policy.md", None, "fleet_walks.rs"),
+    ("docs/traces.md", None, "otlp.rs"),
+    ("docs/webhooks.md", None, "webhook.rs"),
 ];
 
 /// Pages whose commands are only read by the program, and why nobody runs them there.
 const READ: &[(&str, &str)] = &[
     (
-        "docs/decision.md",
-        "its commands simulate the incidents of the pictures; simulate.rs plays the same files",
-    ),
-    (
-        "docs/drills.md",
-        "they break a reader's own system, at addresses of it; drill.rs, hub_drills.rs and drill_kubernetes.rs run such drills",
-    ),
-    (
         "docs/hub.md",
         "they need several machines, Git and people with tokens; hub.rs, hub_standby.rs and gitops.rs run them",
-    ),
-    (
-        "docs/incident.md",
-        "they ask a fleet in which something is broken; terminal.rs and hub_fleet.rs ask each of them",
     ),
     (
         "docs/install.md",
         "options for a reader's own registry and cluster; docs/tasks/install.md is walked, install.rs has the rest",
     ),
     ("docs/kubernetes.md", "they need a cluster with workloads; kubernetes.rs has an agent on a real API"),
-    ("docs/policy-checks.md", "they stand in pipelines of a forge; validate.rs and diff.rs run them"),
-    (
-        "docs/render.md",
-        "the reader's cluster applies what is printed; render.rs holds it against the schemas",
-    ),
-    ("docs/traces.md", "it needs a collector; otlp.rs is one"),
-    ("docs/webhooks.md", "it needs a receiver; webhook.rs is one"),
 ];
+
+/// Whether it is one of those that a test must run.
+fn counts(command: &str) -> bool {
+    command.starts_with("curl ") || command.contains(" curl ") || !calls(command).is_empty()
+}
+
+/// How many commands of a page are run, by the tests that are said to run it.
+fn walked(name: &str, text: &str, wrong: &mut Vec<String>) -> usize {
+    let mut run = 0;
+    for (_, section, test) in WALKED.iter().filter(|it| it.0 == name) {
+        let test_text = fs::read_to_string(workspace().join("crates/cli/tests").join(test)).unwrap();
+        for named in [Some(name), *section].into_iter().flatten() {
+            if !test_text.contains(&format!("{named:?}")) {
+                wrong.push(format!("{test} does not name {named:?}"));
+            }
+        }
+        let steps = steps(text, *section);
+        run += steps.iter().filter(|it| matches!(it, Step::Run(command, _) if counts(command))).count();
+    }
+    run
+}
 
 #[test]
 fn it_is_known_of_every_page_whether_its_commands_are_run() {
-    let walks = fs::read_to_string(workspace().join("crates/cli/tests/fleet_walks.rs")).unwrap();
-    for page in WALKED {
-        assert!(walks.contains(&format!("{page:?}")), "fleet_walks.rs does not walk through {page}");
-    }
     let (mut run, mut read, mut wrong) = (0, 0, Vec::new());
+    let mut names = BTreeSet::new();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         let name = page.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
-        let found = commands(&text).iter().map(|it| calls(&it.1).len()).sum::<usize>();
-        match (found, WALKED.contains(&&*name), READ.iter().any(|it| it.0 == name)) {
-            (0, _, false) => {}
-            (_, true, false) => run += found,
-            (1.., false, true) => read += found,
-            (_, walked, listed) => {
-                wrong.push(format!("{name}: {found} commands, walked {walked}, read {listed}"));
+        let found = commands(&text).iter().filter(|it| counts(&it.1)).count();
+        let walked = walked(&name, &text, &mut wrong);
+        match (found, READ.iter().any(|it| it.0 == name)) {
+            (_, false) if found == walked => run += found,
+            (1.., true) if walked == 0 => read += found,
+            (_, listed) => {
+                wrong.push(format!("{name}: {found} commands, walked {walked}, listed as read {listed}"));
             }
         }
+        // Nothing is shown as a command where no test looks for one.
+        for (number, block, line) in lines(&text) {
+            let elsewhere = block.is_some_and(|it| !["sh", "console"].contains(&it));
+            if elsewhere && ["tidegate ", "$ tidegate ", "curl "].iter().any(|it| line.starts_with(it)) {
+                wrong.push(format!("{name}:{number}: a command in a block that is neither sh nor console"));
+            }
+        }
+        names.insert(name);
     }
-    assert!(wrong.is_empty(), "each page with commands is in one of the two lists:\n{}", wrong.join("\n"));
+    let gone = WALKED.iter().map(|it| it.0).chain(READ.iter().map(|it| it.0)).filter(|it| !names.contains(*it));
+    wrong.extend(gone.map(|it| format!("there is no page {it}")));
+    assert!(wrong.is_empty(), "what stands in a page is run, or listed as read:\n{}", wrong.join("\n"));
     println!("MEASURED {run} commands stand in pages that are run, {read} in pages that are read");
     assert!(READ.iter().all(|(_, why)| !why.is_empty()));
 }

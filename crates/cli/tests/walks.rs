@@ -1,5 +1,5 @@
-//! Walk-throughs of pages that need no gateway (`support/walk.rs` says what is run, and what must be printed), each in a scene that has what
-//! only its reader has. Those with gateways are in `fleet_walks.rs`.
+//! Walk-throughs of pages that need no fleet (`support/walk.rs` says what is run, and what must be printed), each in a scene that has what
+//! only its reader has: these may run beside other tests, so each has loopback addresses of its own. The others are in `fleet_walks.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -71,4 +71,48 @@ fn a_policy_is_rendered_and_applied_as_written() {
     walk.follow(&steps_of("docs/render.md", None));
     let applied = kubectl(&server, &["get", "destinationrules,serviceentries", "-n", "shop", "-o", "name"], "");
     assert_eq!(applied.lines().count(), 9, "{applied}");
+}
+
+/// Waits until each of two replicas hears the other.
+const HEARD: &str = "for agent in 127.77.1.10 127.77.2.10; do until tidegate status -o json --admin $agent:18001 | grep -q '\"heard\": 1'; do sleep 0.2; done; done";
+
+#[test]
+fn replicas_find_each_other_as_written() {
+    let Some(mut walk) = Walk::start("replicas_find_each_other_as_written") else { return };
+    for command in [
+        "cp -r examples/two-regions/fleet policies && cp -r examples/two-regions/us-east manifests && cp policies/* manifests",
+        "sed -i 's/127.0.1.1}/127.77.1.1}/; s/127.0.1.1,/127.77.1.1,/' manifests/gateways.yaml",
+    ] {
+        walk.set_up(command);
+    }
+    let mut plain = steps_of("docs/replicas.md", None);
+    let joined = plain.split_off(3);
+    let table = [
+        ("10.0.1.10", "127.77.1.10"),
+        ("10.0.2.10", "127.77.2.10"),
+        ("state-1", "state-1 --admin 127.77.1.10:18001"),
+        ("state-2", "state-2 --admin 127.77.2.10:18001"),
+        ("--zone us-east-1a", "--zone us-east-1a --admin 127.77.1.1:18002"),
+    ];
+    walk.follow(&in_scene(plain, &table));
+    walk.set_up(HEARD);
+    walk.set_up("until tidegate get gateways --admin 127.77.1.10:18001 | grep shop/edge || tidegate get gateways --admin 127.77.2.10:18001 | grep shop/edge; do sleep 0.2; done");
+    walk.set_up("kill %1 %2 %3; wait");
+    let hub = "127.77.0.5:18101";
+    for command in [
+        "tidegate hub --policies policies --trust-domain fleet.example --state-dir hub --listen 127.77.0.5:18100 --admin 127.77.0.5:18101 &",
+        &READY.replace("127.77.0.1:18001", hub),
+        &format!("for it in 1 2; do tidegate cluster join-token us-east --ttl 1h --admin {hub} > token-$it; done"),
+    ] {
+        walk.set_up(command);
+    }
+    let table = [
+        ("10.0.1.10", "127.77.1.10"),
+        ("10.0.2.10", "127.77.2.10"),
+        ("hub.example:18100", "127.77.0.5:18100"),
+        ("token-1", "token-1 --admin 127.77.1.10:18001"),
+        ("token-2", "token-2 --admin 127.77.2.10:18001"),
+    ];
+    walk.follow(&in_scene(joined, &table));
+    walk.set_up(HEARD);
 }
