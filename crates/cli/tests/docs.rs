@@ -254,7 +254,8 @@ fn it_is_known_of_every_page_whether_its_commands_are_run() {
         }
         names.insert(name);
     }
-    let gone = WALKED.iter().map(|it| it.0).chain(READ.iter().map(|it| it.0)).filter(|it| !names.contains(*it));
+    let gone =
+        WALKED.iter().map(|it| it.0).chain(READ.iter().map(|it| it.0)).filter(|it| !names.contains(*it));
     wrong.extend(gone.map(|it| format!("there is no page {it}")));
     assert!(wrong.is_empty(), "what stands in a page is run, or listed as read:\n{}", wrong.join("\n"));
     println!("MEASURED {run} commands stand in pages that are run, {read} in pages that are read");

@@ -167,10 +167,12 @@ fn the_page_of_traces_works_as_written() {
         "tidegate cluster join-token us-west --ttl 1h --admin 127.77.0.3:18101 > joins",
         "tidegate agent --join-file joins --hub 127.77.0.3:18100 --manifests examples/two-regions/us-west --state-dir west \
          --listen 127.77.0.3:18200 --admin 127.77.0.3:18201 &",
+        "until tidegate cluster list --admin 127.77.0.3:18101 | grep 'us-west *connected'; do sleep 0.2; done",
+        "sed -i 's/interval: 1s/interval: 2s/' policies/policy.yaml",
     ] {
         walk.set_up(command);
     }
-    for name in ["decide", "publish policy 1", "apply us-west"] {
+    for name in ["decide", "publish policy 2", "apply us-west"] {
         wait_until(name, || traces.spans().iter().any(|it| it.name.starts_with(name)).then_some(()));
     }
 }

@@ -69,7 +69,8 @@ fn a_policy_is_rendered_and_applied_as_written() {
     kubectl(&server, &["create", "namespace", "shop"], "");
     walk.kubeconfig(&server.kubeconfig());
     walk.follow(&steps_of("docs/render.md", None));
-    let applied = kubectl(&server, &["get", "destinationrules,serviceentries", "-n", "shop", "-o", "name"], "");
+    let applied =
+        kubectl(&server, &["get", "destinationrules,serviceentries", "-n", "shop", "-o", "name"], "");
     assert_eq!(applied.lines().count(), 9, "{applied}");
 }
 
@@ -102,7 +103,9 @@ fn replicas_find_each_other_as_written() {
     for command in [
         "tidegate hub --policies policies --trust-domain fleet.example --state-dir hub --listen 127.77.0.5:18100 --admin 127.77.0.5:18101 &",
         &READY.replace("127.77.0.1:18001", hub),
-        &format!("for it in 1 2; do tidegate cluster join-token us-east --ttl 1h --admin {hub} > token-$it; done"),
+        &format!(
+            "for it in 1 2; do tidegate cluster join-token us-east --ttl 1h --admin {hub} > token-$it; done"
+        ),
     ] {
         walk.set_up(command);
     }

@@ -145,12 +145,16 @@ fn the_page_of_webhooks_works_as_written() {
     walk.follow(&in_scene(steps_of("docs/webhooks.md", None), &table));
     for port in [18001, 18101] {
         let ready = format!("http://127.77.0.4:{port}/readyz");
-        walk.set_up(&format!("curl --retry 60 --retry-connrefused --retry-all-errors --retry-delay 1 {ready}"));
+        walk.set_up(&format!(
+            "curl --retry 60 --retry-connrefused --retry-all-errors --retry-delay 1 {ready}"
+        ));
     }
     walk.set_up("tidegate shift away --zone us-east-1a --for 5m --comment x --yes --admin 127.77.0.4:18001");
     // What the hub began with is no news.
     walk.set_up("sed -i 's/interval: 1s/interval: 2s/' policies/policy.yaml");
-    for (source, kind) in [("/clusters/us-east", "ShiftChanged"), ("/fleets/fleet.example", "PolicyPublished")] {
+    for (source, kind) in
+        [("/clusters/us-east", "ShiftChanged"), ("/fleets/fleet.example", "PolicyPublished")]
+    {
         let (head, event) = wait_until(kind, || {
             let received = received.lock().unwrap();
             received.iter().find(|it| it.1["type"] == format!("dev.tidegate.{kind}")).cloned()
