@@ -210,5 +210,16 @@ fn standing(it: &ClusterView) -> String {
 
 /// An age in whole seconds.
 pub(crate) fn age(ms: Option<u64>) -> String {
-    ms.map_or_else(|| "-".to_owned(), |ms| format!("{:?}", Duration::from_secs(ms / 1000)))
+    ms.map_or_else(|| "-".to_owned(), |ms| tidegate_api::duration_text(Duration::from_secs(ms / 1000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn an_age_is_told_in_the_units_that_people_use() {
+        let ages = [None, Some(0), Some(999), Some(45_999), Some(90_000), Some(90_000_000)].map(age);
+        assert_eq!(ages, ["-", "0s", "0s", "45s", "1m30s", "25h"]);
+    }
 }

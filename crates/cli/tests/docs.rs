@@ -1,7 +1,8 @@
 //! What the pages say is there: every link leads somewhere, and every command shown is one that the program takes.
 //!
-//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ```` (`fleet_walks.rs` and `pages` run most as they stand). Each `tidegate ...` in
-//! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started.
+//! Commands stand in blocks of ```` ```sh ```` and ```` ```console ````. Each `tidegate ...` in
+//! them is given to the program with `--help` behind it: its options and their values are read, and nothing is started. Which test really runs
+//! them, whole page or section by section, say `WALKED` and `RUN`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "how many commands are run is worth reading")]
@@ -17,6 +18,7 @@ use std::{
 use support::{
     TIDEGATE,
     page::{commands, lines, sections},
+    walk::{Step, steps},
     workspace,
 };
 
@@ -107,14 +109,16 @@ fn calls(command: &str) -> Vec<Vec<String>> {
     if !command.contains("tidegate ") {
         return Vec::new();
     }
-    let spaced = command.replace("$(", " ; ").replace(['|', ';', '&', ')'], " ; ");
+    // What the shell would put there is an address as good as any.
+    let spaced = command.replace("$(", " 127.0.0.1:1 ; ").replace(['|', ';', '&', ')'], " ; ");
     let words = shlex::split(&spaced).unwrap_or_else(|| panic!("not read: {command}"));
     let parts = words.split(|it| it == ";" || it == "do");
     let calls = parts.filter(|it| it.first().is_some_and(|it| it == "tidegate"));
     calls
         .map(|call| {
             let own = call.iter().skip(1).take_while(|it| !it.starts_with('>') && !it.starts_with("2>"));
-            own.filter(|it| !matches!(it.as_str(), "..." | "…")).cloned().collect()
+            let own = own.filter(|it| !matches!(it.as_str(), "..." | "…"));
+            own.map(|it| if it.starts_with('$') { "127.0.0.1:1".to_owned() } else { it.clone() }).collect()
         })
         .collect()
 }
@@ -127,15 +131,32 @@ fn calls_are_found_in_pipes_loops_and_continued_lines() {
     assert_eq!(found, [vec!["a", "--b", "c d"], vec!["e"], vec!["f"]]);
 }
 
-/// Pages that `fleet_walks.rs` runs as they stand.
-const WALKED: [&str; 7] = [
-    "README.md",
-    "docs/tasks/alerts.md",
-    "docs/tasks/drill.md",
-    "docs/tasks/install.md",
-    "docs/tasks/register-a-cluster.md",
-    "docs/tasks/shift.md",
-    "docs/tasks/write-a-policy.md",
+/// Which test runs a page, or a section of it: all steps of it, one after the other, or it fails (`support/walk.rs`).
+const WALKED: [(&str, Option<&str>, &str); 24] = [
+    ("README.md", Some("## Walk through"), "fleet_walks.rs"),
+    ("docs/decision.md", None, "walks.rs"),
+    ("docs/drills.md", Some("## Run one"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults that agents carry out"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults of a lab"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Faults of Kubernetes"), "drill_kubernetes.rs"),
+    ("docs/drills.md", Some("## Drills that the hub runs"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Keep it, and prove it"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## See how it changes"), "fleet_walks.rs"),
+    ("docs/drills.md", Some("## Let it run by itself"), "fleet_walks.rs"),
+    ("docs/incident.md", None, "fleet_walks.rs"),
+    ("docs/page.md", None, "fleet_walks.rs"),
+    ("docs/policy-checks.md", None, "walks.rs"),
+    ("docs/render.md", None, "walks.rs"),
+    ("docs/replicas.md", None, "walks.rs"),
+    ("docs/tasks/alerts.md", None, "fleet_walks.rs"),
+    ("docs/tasks/drill.md", None, "fleet_walks.rs"),
+    ("docs/tasks/install.md", None, "fleet_walks.rs"),
+    ("docs/tasks/register-a-cluster.md", None, "fleet_walks.rs"),
+    ("docs/tasks/shift.md", None, "fleet_walks.rs"),
+    ("docs/tasks/troubleshooting.md", None, "fleet_walks.rs"),
+    ("docs/tasks/write-a-policy.md", None, "fleet_walks.rs"),
+    ("docs/traces.md", None, "otlp.rs"),
+    ("docs/webhooks.md", None, "webhook.rs"),
 ];
 
 /// Pages whose sections the tests of `pages` run, each command of them.
@@ -148,53 +169,56 @@ const NOT_RUN: [(&str, &str, &str); 1] = [(
     "`cargo xtask bench fleet` takes minutes, and measures only on a quiet machine",
 )];
 
-/// Pages whose commands are only read by the program, and why nobody runs them there.
-const READ: &[(&str, &str)] = &[
-    (
-        "docs/decision.md",
-        "its commands simulate the incidents of the pictures; simulate.rs plays the same files",
-    ),
-    (
-        "docs/drills.md",
-        "they break a reader's own system, at addresses of it; drill.rs, hub_drills.rs and drill_kubernetes.rs run such drills",
-    ),
-    (
-        "docs/incident.md",
-        "they ask a fleet in which something is broken; terminal.rs and hub_fleet.rs ask each of them",
-    ),
-    ("docs/policy-checks.md", "they stand in pipelines of a forge; validate.rs and diff.rs run them"),
-    (
-        "docs/render.md",
-        "the reader's cluster applies what is printed; render.rs holds it against the schemas",
-    ),
-    ("docs/traces.md", "it needs a collector; otlp.rs is one"),
-    ("docs/webhooks.md", "it needs a receiver; webhook.rs is one"),
-];
+/// Whether it is one of those that a test must run.
+fn counts(command: &str) -> bool {
+    command.starts_with("curl ") || command.contains(" curl ") || !calls(command).is_empty()
+}
+
+/// How many commands of a page are run, by the tests that are said to run it.
+fn walked(name: &str, text: &str, wrong: &mut Vec<String>) -> usize {
+    let mut run = 0;
+    for (_, section, test) in WALKED.iter().filter(|it| it.0 == name) {
+        let test_text = fs::read_to_string(workspace().join("crates/cli/tests").join(test)).unwrap();
+        for named in [Some(name), *section].into_iter().flatten() {
+            if !test_text.contains(&format!("{named:?}")) {
+                wrong.push(format!("{test} does not name {named:?}"));
+            }
+        }
+        let steps = steps(text, *section);
+        run += steps.iter().filter(|it| matches!(it, Step::Run(command, _) if counts(command))).count();
+    }
+    run
+}
 
 #[test]
 fn it_is_known_of_every_page_whether_its_commands_are_run() {
-    let walks = fs::read_to_string(workspace().join("crates/cli/tests/fleet_walks.rs")).unwrap();
-    for page in WALKED {
-        assert!(walks.contains(&format!("{page:?}")), "fleet_walks.rs does not walk through {page}");
-    }
-    let (mut run, mut read, mut wrong) = (0, 0, Vec::new());
+    let (mut run, mut wrong) = (0, Vec::new());
+    let mut names = BTreeSet::new();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         let name = page.strip_prefix(workspace()).unwrap().to_str().unwrap().to_owned();
-        let found = commands(&text).iter().map(|it| calls(&it.1).len()).sum::<usize>();
-        let is_run = WALKED.contains(&&*name) || RUN.contains(&&*name);
-        match (found, is_run, READ.iter().any(|it| it.0 == name)) {
-            (0, _, false) => {}
-            (_, true, false) => run += found,
-            (1.., false, true) => read += found,
-            (_, is_run, listed) => {
-                wrong.push(format!("{name}: {found} commands, run {is_run}, read {listed}"));
+        let found = commands(&text).iter().filter(|it| counts(&it.1)).count();
+        let walked = walked(&name, &text, &mut wrong);
+        match RUN.contains(&&*name) {
+            true if walked == 0 => run += found,
+            false if walked == found => run += found,
+            by_sections => wrong.push(format!(
+                "{name}: of {found} commands {walked} are walked; listed as run by sections: {by_sections}"
+            )),
+        }
+        // Nothing is shown as a command where no test looks for one.
+        for (number, block, line) in lines(&text) {
+            let elsewhere = block.is_some_and(|it| !["sh", "console"].contains(&it));
+            if elsewhere && ["tidegate ", "$ tidegate ", "curl "].iter().any(|it| line.starts_with(it)) {
+                wrong.push(format!("{name}:{number}: a command in a block that is neither sh nor console"));
             }
         }
+        names.insert(name);
     }
-    assert!(wrong.is_empty(), "each page with commands is in one of the lists:\n{}", wrong.join("\n"));
-    println!("MEASURED {run} commands stand in pages that are run, {read} in pages that are read");
-    assert!(READ.iter().all(|(_, why)| !why.is_empty()));
+    let gone = WALKED.iter().map(|it| it.0).chain(RUN).filter(|it| !names.contains(*it));
+    wrong.extend(gone.map(|it| format!("there is no page {it}")));
+    assert!(wrong.is_empty(), "what stands in a page is run:\n{}", wrong.join("\n"));
+    println!("MEASURED {run} commands stand in the pages, and are run");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stage::{Stage, wait_for};
 use std::process::{Command, Output, Stdio};
+use support::walk::{Walk, in_scene, steps_of};
 
 /// What carries the fault out.
 const SCALE: &str = "do: ScaleToZero, workload: deployment/web";
@@ -184,4 +185,22 @@ fn what_cannot_be_taken_away_is_told_before_anything_begins() {
     let told = String::from_utf8_lossy(&ran.stderr);
     assert!(!ran.status.success() && told.contains("kubectl must be on PATH"), "{told}");
     assert_eq!(stage.asked(), 0);
+}
+
+#[test]
+fn the_page_takes_pods_away_as_written() {
+    let test = "the_page_takes_pods_away_as_written";
+    let Some(cluster) = cluster(test, 3) else { return };
+    let Some(mut walk) = Walk::without_envoy(test) else { return };
+    let stage = Stage::start();
+    let table = [
+        ("https://shop.example/health", &*stage.url()),
+        ("namespace: shop, workload", &*format!("namespace: {}, workload", cluster.namespace)),
+        ("context: prod-east", &*format!("context: {}", cluster.context)),
+        ("steady: 10s, fault: 30s, observe: 30s", "steady: 1s, fault: 2s, observe: 1s"),
+    ];
+    walk.kubeconfig(&cluster.kubeconfig);
+    walk.follow(&in_scene(steps_of("docs/drills.md", Some("## Faults of Kubernetes")), &table));
+    assert!(stage.asked() > 10, "the load was sent");
+    assert_eq!(cluster.replicas(), 3);
 }

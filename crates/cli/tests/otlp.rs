@@ -23,6 +23,7 @@ use support::{
     hub::{ANY, Agent, Place, agent_command},
     pair::get,
     wait_until,
+    walk::{Walk, in_scene, steps_of},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 
@@ -146,4 +147,32 @@ fn a_shift_is_a_trace_from_the_change_to_the_gateways_ack() {
     drop(all);
     let metrics = get(agent.admin, "/metrics").unwrap();
     assert!(metrics.contains("tidegate_otlp_spans_total{result=\"dropped\"} 0"), "{metrics}");
+}
+
+#[test]
+fn the_page_of_traces_works_as_written() {
+    let Some(mut walk) = Walk::without_envoy("the_page_of_traces_works_as_written") else { return };
+    walk.set_up("cp -r examples/two-regions/us-east manifests && cp -r examples/two-regions/fleet policies");
+    walk.set_up("cp policies/* manifests");
+    let (collector, traces) = Collector::start();
+    let table = [
+        ("http://127.0.0.1:4317", &*format!("http://{collector}")),
+        ("--manifests", "--listen 127.77.0.3:18000 --admin 127.77.0.3:18001 --manifests"),
+        ("--policies", "--listen 127.77.0.3:18100 --admin 127.77.0.3:18101 --policies"),
+    ];
+    walk.follow(&in_scene(steps_of("docs/traces.md", None), &table));
+    // An agent that the hub sends its policy to.
+    for command in [
+        "curl --retry 60 --retry-connrefused --retry-all-errors --retry-delay 1 http://127.77.0.3:18101/readyz",
+        "tidegate cluster join-token us-west --ttl 1h --admin 127.77.0.3:18101 > joins",
+        "tidegate agent --join-file joins --hub 127.77.0.3:18100 --manifests examples/two-regions/us-west --state-dir west \
+         --listen 127.77.0.3:18200 --admin 127.77.0.3:18201 &",
+        "until tidegate cluster list --admin 127.77.0.3:18101 | grep 'us-west *connected'; do sleep 0.2; done",
+        "sed -i 's/interval: 1s/interval: 2s/' policies/policy.yaml",
+    ] {
+        walk.set_up(command);
+    }
+    for name in ["decide", "publish policy 2", "apply us-west"] {
+        wait_until(name, || traces.spans().iter().any(|it| it.name.starts_with(name)).then_some(()));
+    }
 }

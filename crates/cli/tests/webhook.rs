@@ -18,6 +18,7 @@ use support::{
     hub::{ANY, Agent, Place, agent_command},
     pair::get,
     wait_until,
+    walk::{Walk, in_scene, steps_of},
 };
 
 /// What a receiver was sent: the headers in lower case, and the event.
@@ -128,4 +129,38 @@ fn what_is_no_address_is_refused_with_what_one_looks_like() {
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn the_page_of_webhooks_works_as_written() {
+    let Some(mut walk) = Walk::without_envoy("the_page_of_webhooks_works_as_written") else { return };
+    walk.set_up("cp -r examples/two-regions/us-east manifests && cp -r examples/two-regions/fleet policies");
+    walk.set_up("cp policies/* manifests && echo s3cret > token");
+    let (address, received) = receiver(0);
+    let table = [
+        ("https://hooks.example", &*format!("http://{address}")),
+        ("--manifests", "--listen 127.77.0.4:18000 --admin 127.77.0.4:18001 --manifests"),
+        ("--policies", "--listen 127.77.0.4:18100 --admin 127.77.0.4:18101 --policies"),
+    ];
+    walk.follow(&in_scene(steps_of("docs/webhooks.md", None), &table));
+    for port in [18001, 18101] {
+        let ready = format!("http://127.77.0.4:{port}/readyz");
+        walk.set_up(&format!(
+            "curl --retry 60 --retry-connrefused --retry-all-errors --retry-delay 1 {ready}"
+        ));
+    }
+    walk.set_up("tidegate shift away --zone us-east-1a --for 5m --comment x --yes --admin 127.77.0.4:18001");
+    // What the hub began with is no news.
+    walk.set_up("sed -i 's/interval: 1s/interval: 2s/' policies/policy.yaml");
+    for (source, kind) in
+        [("/clusters/us-east", "ShiftChanged"), ("/fleets/fleet.example", "PolicyPublished")]
+    {
+        let (head, event) = wait_until(kind, || {
+            let received = received.lock().unwrap();
+            received.iter().find(|it| it.1["type"] == format!("dev.tidegate.{kind}")).cloned()
+        });
+        assert_eq!(event["source"], source);
+        assert!(head.starts_with("post /tidegate http/1.1\r\n"), "{head}");
+        assert!(head.contains("authorization: bearer s3cret\r\n"), "{head}");
+    }
 }

@@ -1,11 +1,12 @@
 //! Walk-throughs of pages, run as they stand there.
 //!
-//! Blocks of ```` ```console ```` have commands behind `$ `, and below one what it prints. All commands of a page run in one shell, as on a
+//! Blocks of ```` ```console ```` have commands behind `$ `, and below one what it prints; in those of ```` ```sh ```` each line is a command, of which
+//! only the exit code counts. All commands of a page run in one shell, as on a
 //! terminal, in a folder that has a copy of `examples/` and `deploy/`, with `tidegate` and `envoy` on PATH. Those that end in `&` run in the background;
 //! each other one must succeed, or end with the code that a comment `# exit code N` behind it says. Below which something is written is run
 //! again until it prints that: the lines in this order, among others where `...` stands, with any text where `…` stands; how many spaces and
 //! strokes a table has does not matter. A block ```` ```yaml FILE ```` is a file that the reader writes. Files in `/tmp` become files in the
-//! test's folder: a walk-through begins anew.
+//! test's folder: a walk-through begins anew. What a page says of a place that only its reader has is replaced by what the test has (`in_scene`).
 
 use super::{LIMIT, PAUSE, TIDEGATE, envoy, proc, skipped, workspace};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -45,6 +46,7 @@ pub(crate) fn steps(text: &str, section: Option<&str>) -> Vec<Step> {
             continue;
         }
         let console = block.as_deref() == Some("console");
+        let sh = block.as_deref() == Some("sh");
         match steps.last_mut() {
             Some(Step::Write(_, text)) if block.as_deref().is_some_and(|it| it.starts_with("yaml ")) => {
                 *text += line;
@@ -54,6 +56,10 @@ pub(crate) fn steps(text: &str, section: Option<&str>) -> Vec<Step> {
                 command.truncate(command.len() - 1);
                 command.push_str(line.trim_start());
                 goes_on = command.ends_with('\\');
+            }
+            _ if sh && !line.is_empty() && !line.starts_with('#') => {
+                goes_on = line.ends_with('\\');
+                steps.push(Step::Run(line.to_owned(), Vec::new()));
             }
             last if console => match (line.strip_prefix("$ "), last) {
                 (Some(command), _) => {
@@ -67,6 +73,36 @@ pub(crate) fn steps(text: &str, section: Option<&str>) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The same steps where the scene of a test is: each text of the table is replaced by the one beside it, in the order of the table. One that stands
+/// nowhere fails: the page has changed, or the table has too much.
+pub(crate) fn in_scene(mut steps: Vec<Step>, table: &[(&str, &str)]) -> Vec<Step> {
+    for (written, here) in table {
+        let mut found = false;
+        let mut replace = |text: &mut String| {
+            found |= text.contains(written);
+            *text = text.replace(written, here);
+        };
+        for step in &mut steps {
+            match step {
+                Step::Run(command, output) => {
+                    replace(command);
+                    output.iter_mut().for_each(&mut replace);
+                }
+                Step::Write(_, text) => replace(text),
+            }
+        }
+        assert!(found, "the page says {written:?} nowhere");
+    }
+    steps
+}
+
+/// The steps of a page of the project, or of a section of it.
+pub(crate) fn steps_of(page: &str, section: Option<&str>) -> Vec<Step> {
+    let found = steps(&fs::read_to_string(workspace().join(page)).unwrap(), section);
+    assert!(!found.is_empty(), "{page} has no step in {section:?}");
+    found
 }
 
 /// A line without what depends on the width of a table.
@@ -121,8 +157,16 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// `None` after saying that the test was skipped.
+    /// With Envoy on PATH. `None` after saying that the test was skipped.
     pub(crate) fn start(test: &str) -> Option<Self> {
+        let envoy = envoy(test)?;
+        let walk = Self::without_envoy(test)?;
+        symlink(envoy, walk.folder.path().join("bin/envoy")).unwrap();
+        Some(walk)
+    }
+
+    /// `None` after saying that the test was skipped.
+    pub(crate) fn without_envoy(test: &str) -> Option<Self> {
         if !cfg!(target_os = "linux") {
             skipped(test, "only Linux has 127.0.0.11 and its like without set-up");
             return None;
@@ -133,14 +177,12 @@ impl Walk {
                 return None;
             }
         }
-        let envoy = envoy(test)?;
         let folder = tempfile::tempdir().unwrap();
         for of_the_reader in ["examples", "deploy"] {
             copy(&workspace().join(of_the_reader), &folder.path().join(of_the_reader));
         }
         fs::create_dir(folder.path().join("bin")).unwrap();
         symlink(TIDEGATE, folder.path().join("bin/tidegate")).unwrap();
-        symlink(envoy, folder.path().join("bin/envoy")).unwrap();
         Some(Self::at(folder))
     }
 
@@ -153,9 +195,8 @@ impl Walk {
         let mut command = Command::new("bash");
         command.current_dir(&folder).env("PATH", std::env::join_paths(path).unwrap());
         command.env("CURL_HOME", folder.path()).env("PYTHONUNBUFFERED", "1").env("NO_COLOR", "1");
-        for variable in ["TIDEGATE_ENVOY", "TIDEGATE_ADMIN", "TIDEGATE_LOG", "TIDEGATE_HUB", "TIDEGATE_TOKEN"]
-        {
-            command.env_remove(variable);
+        for variable in ["ENVOY", "ADMIN", "HUB_ADMIN", "LOG", "HUB", "TOKEN"] {
+            command.env_remove(format!("TIDEGATE_{variable}"));
         }
         let second = log.try_clone().unwrap();
         command.stdin(Stdio::piped()).stdout(log).stderr(second);
@@ -163,10 +204,20 @@ impl Walk {
         Self { shell, folder }
     }
 
+    /// Where its commands run.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Has the shell do what is no step of a page: what the test has to set up.
+    pub(crate) fn set_up(&mut self, command: &str) {
+        self.follow(&[Step::Run(command.to_owned(), Vec::new())]);
+    }
+
     /// What `kubectl` speaks to.
     pub(crate) fn kubeconfig(&mut self, path: &Path) {
         fs::copy(path, self.folder.path().join("kubeconfig")).unwrap();
-        self.follow(&[Step::Run("export KUBECONFIG=/tmp/kubeconfig".to_owned(), Vec::new())]);
+        self.set_up("export KUBECONFIG=/tmp/kubeconfig");
     }
 
     pub(crate) fn group(&self) -> i32 {
@@ -188,7 +239,9 @@ impl Walk {
 
     fn run(&mut self, number: usize, command: &str, written: &[String]) {
         let own = self.folder.path().display().to_string();
-        let wanted: i32 = command.split_once("# exit code ").map_or(0, |it| it.1.trim().parse().unwrap());
+        let wanted: i32 = command.split_once("# exit code ").map_or(0, |(_, code)| {
+            code.split(|it: char| !it.is_ascii_digit()).next().unwrap().parse().unwrap()
+        });
         let end = Instant::now() + LIMIT;
         loop {
             let (code, printed) = self.once(number, &command.replace("/tmp/", &format!("{own}/")));
