@@ -11,7 +11,7 @@ const HEIGHT: f64 = 13.0;
 /// How far a label's baseline is below its upper edge.
 const ASCENT: f64 = 10.0;
 /// Between a label and what is beside it.
-const APART: f64 = 2.0;
+const APART: f64 = 5.0;
 /// So many places above and below are tried, each a line away.
 const TRIES: i32 = 5;
 
