@@ -384,6 +384,7 @@ fn people_door(
         needed: access::needed,
         // It has no audit log; who is refused is in the log.
         limited: Arc::new(|_| {}),
+        refused: Arc::new(|_| {}),
     };
     tracing::info!(%address, "serves people with tokens and certificates");
     Ok(PeopleDoor::open(listener, address, keeper, stop)?)

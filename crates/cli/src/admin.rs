@@ -166,6 +166,11 @@ impl HubDoor {
         Self { admin, token }
     }
 
+    /// Where it is asked.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// POSTs bytes to `path` and reads the JSON.
     pub(crate) async fn send<T: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<T> {
         let body = request_with(self.admin, Method::POST, path, bytes.into(), &self.token).await?;

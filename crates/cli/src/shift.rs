@@ -1,18 +1,20 @@
 //! `tidegate shift`: move traffic away from a place, see what is moved, extend it, end it.
 //!
 //! Before traffic is moved the agent says what that would do, by the same planner that will do it, and whoever is at the terminal
-//! is asked.
+//! is asked. The hub is told like an agent; what it would do it asks of the agents of all clusters.
 
+mod fleet;
 mod preview;
 
 use crate::{
-    admin::{self, Refused},
+    admin::{self, Output, Refused},
     screen::Screen,
     table,
     view::{Form, Options, Shown, Whom, show},
 };
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     process::ExitCode,
@@ -36,7 +38,7 @@ pub(crate) enum Command {
 #[derive(Debug, Parser)]
 #[command(group(clap::ArgGroup::new("place").args(["zone", "cluster", "region"]).required(true).multiple(true)))]
 pub(crate) struct Away {
-    /// The zone; of the agent's own region unless --region names another.
+    /// The zone; of the agent's own region unless --region names another. The hub knows its region if only one has such a zone.
     #[arg(long, value_name = "NAME", conflicts_with = "cluster")]
     zone: Option<Zone>,
     /// The cluster.
@@ -67,7 +69,17 @@ pub(crate) struct Away {
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     #[command(flatten)]
-    door: admin::AgentDoor,
+    told: Told,
+}
+
+/// Who is told of it, and how what came of it is printed.
+#[derive(Debug, Parser)]
+struct Told {
+    #[command(flatten)]
+    whom: Whom,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 #[derive(Debug, Parser)]
@@ -84,7 +96,7 @@ pub(crate) struct Extend {
     #[arg(long = "for", value_name = "DURATION")]
     lasts: String,
     #[command(flatten)]
-    door: admin::AgentDoor,
+    told: Told,
 }
 
 #[derive(Debug, Parser)]
@@ -92,27 +104,15 @@ pub(crate) struct End {
     /// Its name, as `tidegate shift list` shows it.
     name: String,
     #[command(flatten)]
-    door: admin::AgentDoor,
+    told: Told,
 }
 
 pub(crate) async fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Away(args) => away(args).await?,
         Command::List(args) => list(&args.options.whom, args.options.form).await?,
-        Command::Extend(args) => {
-            let (name, lasts) = (admin::encoded(&args.name), admin::encoded(&args.lasts));
-            let view: ShiftView = args.door.ask(&format!("/api/v1/shifts/{name}/extend?for={lasts}")).await?;
-            say!(
-                "{} lasts {} from now on; end it with: tidegate shift end {}",
-                view.name,
-                left(&view),
-                view.name
-            );
-        }
-        Command::End(args) => {
-            args.door.delete(&format!("/api/v1/shifts/{}", admin::encoded(&args.name))).await?;
-            say!("{} has ended; the traffic comes back by the ramp", args.name);
-        }
+        Command::Extend(args) => extend(args).await?,
+        Command::End(args) => end(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -138,11 +138,45 @@ impl Away {
     }
 }
 
+impl Told {
+    /// The answer for programs, or what people are told of it.
+    fn say<T: Serialize>(&self, answer: &T, said: impl FnOnce() -> String) -> Result<()> {
+        match self.output.document(answer)? {
+            Some(document) => say!("{}", document.trim_end()),
+            None => say!("{}", said()),
+        }
+        Ok(())
+    }
+
+    /// What it would do: for programs, and for people.
+    async fn preview(&self, query: &str) -> Result<(serde_json::Value, String)> {
+        let (path, screen) = (format!("/api/v1/shift-preview?{query}"), Screen::stdout());
+        let Some(hub) = self.whom.hub() else {
+            let preview: ShiftPreview = self.whom.agent().get(&path).await?;
+            return Ok((serde_json::to_value(&preview)?, preview::text(&preview, screen)));
+        };
+        let answers: fleet::Answers = hub.get(&path).await?;
+        let (document, missing) = (serde_json::to_value(&answers)?, answers.missing.clone());
+        let mut text = preview::text(&answers.together()?, screen);
+        text.extend(missing.iter().map(|(cluster, why)| format!("not asked: {cluster}: {why}\n")));
+        Ok((document, text))
+    }
+
+    fn end_of(&self, name: &str) -> String {
+        let hub = self.whom.hub().map(|hub| format!(" --hub {}", hub.address())).unwrap_or_default();
+        format!("tidegate shift end {name}{hub}")
+    }
+}
+
 async fn away(args: &Away) -> Result<()> {
-    let query = args.query();
-    let preview = args.door.get::<ShiftPreview>(&format!("/api/v1/shift-preview?{query}")).await;
-    match preview {
-        Ok(preview) => say!("{}", Screen::stdout().painted(&preview::text(&preview, Screen::stdout()))),
+    let (query, told) = (args.query(), &args.told);
+    match told.preview(&query).await {
+        Ok((document, _)) if args.dry_run && told.output != Output::Table => {
+            return told.say(&document, String::new);
+        }
+        Ok((_, text)) if told.output == Output::Table => say!("{}", Screen::stdout().painted(&text)),
+        // What came of it is the only document; people read this.
+        Ok((_, text)) => eprintln!("{text}"),
         // Who cannot wait is not kept from it by an agent that cannot foresee; one that refuses would do so again.
         Err(error) if args.yes && error.downcast_ref::<Refused>().is_none_or(|it| !it.is_final) => {
             eprintln!("what this does could not be foreseen: {}", crate::told(&error));
@@ -156,18 +190,38 @@ async fn away(args: &Away) -> Result<()> {
     if !args.yes && !is_wanted()? {
         bail!("nothing was moved");
     }
-    let view: ShiftView = args.door.ask(&format!("/api/v1/shifts?{query}")).await?;
-    say!(
-        "{} % of the traffic leaves {} for {}; end it with: tidegate shift end {}",
-        view.percent,
-        view.away_from,
-        left(&view),
-        view.name
-    );
-    if let Some(refused) = refused(&view) {
-        say!("{refused}");
-    }
-    Ok(())
+    let view: ShiftView = told.whom.door().ask(&format!("/api/v1/shifts?{query}")).await?;
+    told.say(&view, || {
+        let moved = format!(
+            "{} % of the traffic leaves {} for {}; end it with: {}",
+            view.percent,
+            view.away_from,
+            left(&view),
+            told.end_of(&view.name)
+        );
+        [moved].into_iter().chain(refused(&view)).collect::<Vec<_>>().join("\n")
+    })
+}
+
+async fn extend(args: &Extend) -> Result<()> {
+    let (name, lasts) = (admin::encoded(&args.name), admin::encoded(&args.lasts));
+    let door = args.told.whom.door();
+    let view: ShiftView = door.ask(&format!("/api/v1/shifts/{name}/extend?for={lasts}")).await?;
+    args.told.say(&view, || {
+        format!(
+            "{} lasts {} from now on; end it with: {}",
+            view.name,
+            left(&view),
+            args.told.end_of(&view.name)
+        )
+    })
+}
+
+async fn end(args: &End) -> Result<()> {
+    let name = &args.name;
+    args.told.whom.door().delete(&format!("/api/v1/shifts/{}", admin::encoded(name))).await?;
+    let ended = serde_json::json!({ "name": name, "ended": true });
+    args.told.say(&ended, || format!("{name} has ended; the traffic comes back by the ramp"))
 }
 
 fn is_wanted() -> Result<bool> {

@@ -34,6 +34,12 @@ impl Whom {
         &self.agent
     }
 
+    /// Whoever is asked: what hub and agent have in common.
+    pub(crate) fn door(&self) -> AgentDoor {
+        let AgentDoor { admin, token } = self.agent.clone();
+        AgentDoor { admin: self.hub.unwrap_or(admin), token }
+    }
+
     /// The hub, if it is asked.
     pub(crate) fn hub(&self) -> Option<HubDoor> {
         self.hub.map(|hub| HubDoor::at(hub, self.agent.token.clone()))

@@ -230,6 +230,25 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
     let ran = whatif(&["--lose", "zone/nowhere"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("its places are: "), "{ran:?}");
 
+    // What a shift would do, by both; the hub knows whose zone it is.
+    let at_hub = hub.admin.to_string();
+    let shift = |arguments: &[&str]| run([&["shift"], arguments, &["--hub", &at_hub]].concat());
+    let away = ["away", "--zone", "us-a", "--for", "10m", "--comment", "rack work"];
+    let dry = shift(&[&away[..], &["--dry-run"]].concat());
+    for text in
+        ["If 100 % of the traffic left zone us/us-a", "us-east/us-a", "1 -> 2 endpoints", "N-1 AFTERWARDS"]
+    {
+        assert!(dry.code == Some(0) && dry.stdout.contains(text), "{text}: {dry:?}");
+    }
+    let dry = shift(&[&away[..], &["--dry-run", "-o", "json"]].concat());
+    let told: Value = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!(told["clusters"]["us-east"]["shift"]["awayFrom"], "zone us/us-a", "{dry:?}");
+    let ran = shift(&away);
+    assert!(ran.code != Some(0) && ran.stderr.contains("--yes"), "{ran:?}");
+    let ran = shift(&["away", "--zone", "nowhere", "--for", "10m", "--comment", "x", "--yes"]);
+    assert!(ran.code != Some(0) && ran.stderr.contains("no cluster tells of a zone nowhere"), "{ran:?}");
+    assert!(shift_names(east.admin).is_empty(), "nothing was begun");
+
     // A zone alone is enough: the hub knows whose it is. There is no link between the clusters, so the hub tells both.
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts?zone=us-a&for=10m&comment=rack%20work");
     assert_eq!(status, 200, "{body}");
@@ -242,7 +261,7 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
         shifts.into_iter().find(|it| it["clusters"].as_array().is_some_and(|it| it.len() == 2))
     });
     assert_eq!((&seen["comment"], &seen["awayFrom"]), (&"rack work".into(), &"zone us/us-a".into()));
-    assert_eq!((as_told(hub.admin, "hub.json"), as_told(east.admin, "agent.json")), (17, 12));
+    assert_eq!((as_told(hub.admin, "hub.json"), as_told(east.admin, "agent.json")), (18, 12));
 
     // It is extended, and ended, everywhere.
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts/zone-us-a/extend?for=2h");
@@ -260,6 +279,24 @@ fn the_hub_knows_the_fleet_and_moves_traffic_at_agents_that_are_cut_off_from_eac
     });
     let (status, body) = ask(hub.admin, "DELETE", "/api/v1/shifts/zone-us-a");
     assert!(status == 404 && body.contains("is in force"), "{body}");
+    // And by the command line.
+    let begun = shift(&[&away[..], &["--yes"]].concat());
+    let ends = format!("end it with: tidegate shift end zone-us-a --hub {at_hub}");
+    assert!(begun.code == Some(0) && begun.stdout.contains(&ends), "{begun:?}");
+    wait_until("both agents", || {
+        (shift_names(east.admin) == ["zone-us-a"] && shift_names(west.admin) == ["zone-us-a"]).then_some(())
+    });
+    let extended = shift(&["extend", "zone-us-a", "--for", "2h", "-o", "json"]);
+    let view: Value = serde_json::from_str(&extended.stdout).unwrap();
+    assert!(view["remainingMs"].as_u64() > Some(7_000_000), "{extended:?}");
+    let ended = shift(&["end", "zone-us-a"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains("zone-us-a has ended"), "{ended:?}");
+    wait_until("the end", || {
+        (shift_names(east.admin).is_empty() && shift_names(west.admin).is_empty()).then_some(())
+    });
+    let ended = shift(&["end", "zone-us-a"]);
+    assert!(ended.code != Some(0) && ended.stderr.contains("is in force"), "{ended:?}");
+
     let (status, body) = ask(hub.admin, "POST", "/api/v1/shifts?zone=nowhere&for=1m&comment=x");
     assert!(status == 404 && body.contains("no cluster tells of a zone nowhere"), "{body}");
 

@@ -105,6 +105,16 @@ impl Fleet {
         run([arguments, &["--token-file", token.to_str().unwrap()]].concat())
     }
 
+    /// Who and what, of those in the audit log.
+    fn refused_changes(&self) -> Vec<(String, String)> {
+        let answer = self.hub.audit();
+        let records: serde_json::Value =
+            serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let all = records.as_array().unwrap().iter().filter(|it| it["what"] == "changeRefused");
+        let text = |it: &serde_json::Value| it.as_str().unwrap().to_owned();
+        all.map(|it| (text(&it["who"]), text(&it["detail"]))).collect()
+    }
+
     fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.door)
     }
@@ -211,12 +221,16 @@ fn a_viewer_sees_and_changes_nothing_by_page_api_and_terminal() {
     }
     let away =
         ["shift", "away", "--yes", "--zone", "us-a", "--for", "5m", "--comment", "x", "--admin", &fleet.door];
+    let by_hub = [&away[..9], &["--hub", &fleet.door]].concat();
+    let extend = ["shift", "extend", "zone-us-a", "--for", "1h", "--hub", &fleet.door];
+    let end = ["shift", "end", "zone-us-a", "--hub", &fleet.door];
     let drill = fleet.place.at("drill.yaml");
     fs::write(&drill, DRILL).unwrap();
-    for arguments in [&away[..], &["drill", "run", drill.to_str().unwrap(), "--hub", &fleet.door]] {
+    let drill = ["drill", "run", drill.to_str().unwrap(), "--hub", &fleet.door];
+    for arguments in [&away[..], &by_hub, &extend, &end, &drill] {
         let ran = fleet.terminal("vera", arguments);
         assert_ne!(ran.code, Some(0), "{ran:?}");
-        assert!(ran.stderr.contains("vera is viewer, and this needs"), "{ran:?}");
+        assert!(ran.stderr.contains("vera is viewer, and this needs operator"), "{ran:?}");
     }
     let shown = fleet.terminal("vera", &["get", "services", "--hub", &fleet.door]);
     assert!(shown.code == Some(0) && shown.stdout.contains("pay/web"), "{shown:?}");
@@ -234,6 +248,32 @@ fn a_viewer_sees_and_changes_nothing_by_page_api_and_terminal() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert!(!said.contains(&token), "no token is in the log");
+
+    // Refused changes are in the audit log with who and why, each once however often it was tried; nobody without a token is.
+    for _ in 0..20 {
+        let (status, _) = fleet
+            .curl("/api/v1/shifts?zone=us-a&for=5m&comment=x", &["--request", "POST", "--header", &bearer]);
+        assert_eq!(status, 403);
+        assert_eq!(fleet.curl("/api/v1/drills", &["--request", "POST"]).0, 401);
+    }
+    let refused = wait_until("the audit log", || {
+        let refused = fleet.refused_changes();
+        (refused.len() >= 6).then_some(refused)
+    });
+    assert!(refused.iter().all(|(who, _)| who == "vera"), "{refused:?}");
+    let shifts = "POST /api/v1/shifts?zone=us-a&for=5m&comment=x: vera is viewer, and this needs operator, from 127.0.0.1";
+    assert_eq!(refused.iter().filter(|(_, detail)| detail == shifts).count(), 1, "{refused:?}");
+    for path in
+        ["POST /shifts", "POST /drills/start", "POST /api/v1/drills", "POST /api/v1/shifts/zone-us-a/extend"]
+    {
+        let is_it = |(_, detail): &(String, String)| {
+            detail.strip_prefix(path).is_some_and(|rest| rest.starts_with([':', '?']))
+        };
+        assert!(refused.iter().any(is_it), "{path}: {refused:?}");
+    }
+    browser.visit(&fleet.url("/audit"));
+    let shown = browser.value("document.body.innerText").as_str().unwrap().to_owned();
+    assert!(shown.contains("changeRefused") && shown.contains("vera is viewer"), "{shown}");
 }
 
 #[test]
@@ -264,4 +304,29 @@ fn who_is_limited_to_a_namespace_sees_only_that_by_page_api_and_terminal() {
     assert!(shown.stdout.contains("shop/web") && !shown.stdout.contains("pay/web"), "{shown:?}");
     let refused = fleet.terminal("olga", &["explain", "pay/web", "--hub", &fleet.door]);
     assert!(refused.code != Some(0) && !refused.stdout.contains("us-a"), "{refused:?}");
+
+    // A whole zone is not theirs, by the command line, the API and the page; a service of theirs is.
+    let away =
+        ["shift", "away", "--zone", "us-a", "--for", "5m", "--comment", "x", "--yes", "--hub", &fleet.door];
+    let ran = fleet.terminal("olga", &away);
+    let why = "olga is limited to namespaces, and this concerns the whole fleet";
+    assert!(ran.code != Some(0) && ran.stderr.contains(why), "{ran:?}");
+    for (service, status) in [("", 403), ("&service=pay/web", 403), ("&service=shop/web", 200)] {
+        let path = format!("/api/v1/shifts?zone=us-a&for=5m&comment=x{service}");
+        let (found, body) = fleet.curl(&path, &["--request", "POST", "--header", &bearer]);
+        assert_eq!(found, status, "{service}: {body}");
+    }
+    let own = [&away[..8], &["--service", "shop/web", "--dry-run", "--hub", &fleet.door]].concat();
+    let ran = fleet.terminal("olga", &own);
+    assert!(
+        ran.code == Some(0) && ran.stdout.contains("shop/web") && !ran.stdout.contains("pay/"),
+        "{ran:?}"
+    );
+    let ran = fleet.terminal("olga", &["shift", "end", "zone-us-a-shop-web", "--hub", &fleet.door]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    wait_until("the audit log", || {
+        let refused = fleet.refused_changes();
+        let is_it = |(who, detail): &(String, String)| who == "olga" && detail.contains(why);
+        refused.iter().any(is_it).then_some(())
+    });
 }

@@ -18,7 +18,8 @@ pub(crate) fn needed(method: &Method, path: &str) -> Option<Needed> {
         (true, path) if path.starts_with("/api/v1/explain/") || path.starts_with("/api/v1/page/") => {
             Some(Needed::of(Role::Viewer))
         }
-        (false, "/api/v1/shifts") => Some(Needed::of(Role::Operator)),
+        // Who may not begin it need not be told first what it would do.
+        (true, "/api/v1/shift-preview") | (false, "/api/v1/shifts") => Some(Needed::of(Role::Operator)),
         (false, path) if path.starts_with("/api/v1/shifts/") => Some(Needed::of(Role::Operator)),
         (true, "/api/v1/drill-reports" | "/api/v1/drill-keys" | "/api/v1/drill-schedules") => {
             Some(Needed::of(Role::Viewer))

@@ -22,6 +22,7 @@ mod lines;
 mod metrics;
 mod office;
 mod page;
+mod refused;
 mod rolled_back;
 mod run;
 mod server;

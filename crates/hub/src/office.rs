@@ -16,6 +16,7 @@ use crate::{
     fleet::Fleet,
     lines::Lines,
     page,
+    refused::Refused,
     run::HubError,
     store::{AuditRecord, CertificateRecord, STORE, Store, StoreError},
     timeline::{Timeline, What},
@@ -143,11 +144,15 @@ pub(crate) struct Office {
     pub(crate) timeline: Timeline,
     /// What waits to be written to the audit log.
     later: Mutex<Vec<AuditRecord>>,
+    /// Changes that were refused.
+    refused: Mutex<Refused>,
     certificate_ttl: Duration,
 }
 
 /// So many records may wait for the audit log; more are written to the log of the process only.
 const MAX_LATER: usize = 10_000;
+/// As the audit log calls it.
+const CHANGE_REFUSED: &str = "changeRefused";
 
 impl Office {
     pub(crate) fn open(
@@ -183,6 +188,7 @@ impl Office {
             found: Mutex::default(),
             timeline: Timeline::default(),
             later: Mutex::default(),
+            refused: Mutex::default(),
             certificate_ttl,
         })
     }
@@ -225,6 +231,27 @@ impl Office {
             return;
         }
         later.push(self.audit_record(who, what, detail));
+    }
+
+    /// Somebody known may not make a change: `request` is the method with the path, and the query.
+    pub(crate) fn refuse_change(&self, who: &str, request: (&str, &str), why: String) {
+        let record = self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(
+            who,
+            request,
+            why,
+            Instant::now(),
+        );
+        if let Some((who, detail)) = record {
+            self.audit_later(&who, CHANGE_REFUSED, detail);
+        }
+    }
+
+    /// Records how often it was tried since; what is not due yet, too, if it is over.
+    pub(crate) fn count_refused(&self, over: bool) {
+        let due = self.refused.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now(), over);
+        for (who, detail) in due {
+            self.audit_later(&who, CHANGE_REFUSED, detail);
+        }
     }
 
     /// Something happened that webhooks and traces may tell of.

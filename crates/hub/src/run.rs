@@ -25,7 +25,7 @@ use std::{
 };
 use tidegate_discovery::kube::AccessError;
 use tidegate_link::{
-    access::{Door, Doorkeeper, local},
+    access::{Door, Doorkeeper, RefusedChange, local},
     hub::HeadError,
     identity::{
         AuthorityError, BundleError, Clock, Expect, IdentityError, SystemClock, TlsError, TrustDomain, accept,
@@ -303,7 +303,8 @@ pub(crate) async fn bind(address: SocketAddr, what: &'static str) -> Result<TcpL
 
 /// Who is let in from elsewhere.
 fn keeper(office: &Arc<Office>) -> Doorkeeper {
-    let (identity, office, notes) = (office.identity.clone(), Arc::clone(office), Arc::clone(office));
+    let (identity, notes, audit) = (office.identity.clone(), Arc::clone(office), Arc::clone(office));
+    let office = Arc::clone(office);
     let known = Arc::new(move |kept_as: &str| office.known(kept_as));
     let limited = move |from: IpAddr| {
         notes.audit_later(
@@ -312,7 +313,11 @@ fn keeper(office: &Arc<Office>) -> Doorkeeper {
             "too many wrong tokens came from it".to_owned(),
         );
     };
-    Doorkeeper { identity, known, needed, limited: Arc::new(limited) }
+    let refused = move |it: &RefusedChange<'_>| {
+        let why = format!("{}, from {}", it.why, it.from);
+        audit.refuse_change(it.who, (it.path, it.query), why);
+    };
+    Doorkeeper { identity, known, needed, limited: Arc::new(limited), refused: Arc::new(refused) }
 }
 
 fn serve_agents(
@@ -419,6 +424,7 @@ async fn auditor(office: Arc<Office>, stop: CancellationToken) {
             () = sleep(every) => false,
         };
         let office = Arc::clone(&office);
+        office.count_refused(stopped);
         let began = Instant::now();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || office.write_audit()).await {
             tracing::error!(%error, took = ?began.elapsed(), "the audit log could not be written");

@@ -227,7 +227,10 @@ async fn act(State(shell): Shared, who: Who, request: Request) -> Response<Body>
             let main = answer::trouble(&trouble, parts.uri.path());
             let fleet = shell.ask(&visitor, Query::default()).fleet;
             let page = answer::page(title, main, parts.uri.path(), &fleet, &visitor, (live::now_ms(), false));
-            answer::html(status, page)
+            let mut answer = answer::html(status, page);
+            // For whoever keeps a record of what was refused.
+            answer.extensions_mut().insert(trouble);
+            answer
         }
     }
 }

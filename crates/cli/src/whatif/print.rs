@@ -287,11 +287,10 @@ fn overloaded(all: &[Contingency]) -> String {
         for (service, pool) in it.overloaded() {
             let PoolLoad { cluster, locality, .. } = pool;
             let part = pool.utilization_after.map(percent).unwrap_or_default();
-            text.push_str(&item(&format!(
-                "{service}: {part} in {} by losing {}",
-                place(cluster, &locality.zone),
-                lost(it, " + ")
-            )));
+            // Of a shift nothing is lost.
+            let by =
+                if it.lost.is_empty() { String::new() } else { format!(" by losing {}", lost(it, " + ")) };
+            text.push_str(&item(&format!("{service}: {part} in {}{by}", place(cluster, &locality.zone))));
         }
     }
     if text.is_empty() { text } else { format!("\nABOVE 100 %\n{text}") }

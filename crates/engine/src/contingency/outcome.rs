@@ -407,7 +407,7 @@ impl One<'_> {
         }
         // Its clients may come in elsewhere, but there nobody knows the service.
         if after.is_empty() && self.before.values().any(|plan| !is_stranded(plan)) {
-            let why = why::of_all(self.state, self.service, self.lost);
+            let why = why::of_nobody(self.state, self.service, self.lost);
             stranded.push(Stranded { service: self.name.clone(), source: None, why });
         }
         stranded

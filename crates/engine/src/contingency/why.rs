@@ -53,6 +53,11 @@ pub enum Why {
         /// What is elsewhere, and how it stands.
         others: Vec<Place>,
     },
+    /// It is served elsewhere, but whoever asked for it is lost with the place, and their clients come in nowhere else.
+    CallersLost {
+        /// What is healthy elsewhere.
+        healthy: Vec<Place>,
+    },
     /// Every place that has it is lost.
     NothingLeft,
 }
@@ -131,6 +136,24 @@ pub(super) fn of_all(state: &FleetState, service: &FleetService, lost: &Lost<'_>
     Why::OthersDown { others }
 }
 
+/// Why nothing serves those who asked for it, now that no source of it is left.
+pub(super) fn of_nobody(state: &FleetState, service: &FleetService, lost: &Lost<'_>) -> Why {
+    match of_all(state, service, lost) {
+        Why::OthersDown { others } => {
+            let is_healthy = |place: &Place| {
+                service.pools.iter().any(|((cluster, zone), it)| {
+                    place.target == Target::Cluster(cluster.clone())
+                        && it.healthy > 0
+                        && !lost.has(cluster, zone)
+                })
+            };
+            let healthy: Vec<Place> = others.iter().filter(|it| is_healthy(it)).cloned().collect();
+            if healthy.is_empty() { Why::OthersDown { others } } else { Why::CallersLost { healthy } }
+        }
+        why => why,
+    }
+}
+
 /// If all endpoints of a service are in one place: the smallest such place.
 pub(super) fn single(state: &FleetState, service: &FleetService) -> Option<Why> {
     let pools = service.pools.iter().filter(|(_, figures)| figures.expected > 0);
@@ -177,6 +200,9 @@ impl fmt::Display for Why {
                     phase => format!("{} is {phase}", it.target),
                 });
                 write!(f, "nothing else is healthy: {}", each.collect::<Vec<_>>().join(", "))
+            }
+            Self::CallersLost { healthy } => {
+                write!(f, "its callers are lost with it; {} could serve them", with_regions(healthy))
             }
             Self::NothingLeft => f.write_str("every place that has it is lost"),
         }

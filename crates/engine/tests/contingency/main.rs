@@ -271,6 +271,15 @@ fn what_is_left_is_out_of_reach() {
 }
 
 #[test]
+fn whoever_asked_for_it_is_lost_and_what_is_left_is_well() {
+    let mut state = fleet(&["web east a 2/2", "web west a 2/2", "web west b 0/2"]);
+    web(&mut state).demand.retain(|source, _| source.cluster == cluster("east"));
+    let found = lose(&state, &["cluster/east"]);
+    let why = "everywhere: its callers are lost with it; cluster west (us-west) could serve them";
+    assert_eq!(stranded(&found), [why]);
+}
+
+#[test]
 fn every_place_that_has_it_is_lost() {
     let found = lose(&fleet(&WEB), &["region/us-east", "cluster/west"]);
     assert_eq!(stranded(&found), ["everywhere: every place that has it is lost"]);

@@ -1,7 +1,7 @@
 //! What the hub answers of the whole fleet at its admin address: services, explanations, foresight, and shifts, with the JSON that an
 //! agent has.
 
-use super::Page;
+use super::{Page, answers::Answer};
 use axum::{
     Extension, Json, Router,
     extract::{Path, RawQuery, State},
@@ -11,12 +11,14 @@ use axum::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tidegate_link::access::{Caller, Denied, Needed, Role};
+use tidegate_link::access::Caller;
 use tidegate_model::ServiceName;
 use tidegate_web::{Trouble, model::ServiceRow};
 
 /// An agent answers so soon.
 const SOON: Duration = Duration::from_secs(3);
+/// What a shift would do takes an agent of a large fleet longer; the command line waits 10 s.
+const PREVIEW: Duration = Duration::from_secs(8);
 
 pub(crate) fn routes(page: Arc<Page>) -> Router {
     Router::new()
@@ -26,6 +28,7 @@ pub(crate) fn routes(page: Arc<Page>) -> Router {
         .route("/api/v1/contingency", get(contingency))
         .route("/api/v1/shifts", get(shifts).post(start))
         .route("/api/v1/shifts/{*name}", delete(end).post(extend))
+        .route("/api/v1/shift-preview", get(preview))
         .with_state(page)
 }
 
@@ -78,7 +81,11 @@ async fn explain(
 /// What each agent says of the own callers of its cluster, by cluster, and why others say nothing.
 async fn contingency(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Response {
     let query = query.map(|it| format!("?{it}")).unwrap_or_default();
-    let found = page.ask_all(&format!("/api/v1/contingency{query}"), super::answers::FORESEE).await;
+    told_by_cluster(page.ask_all(&format!("/api/v1/contingency{query}"), super::answers::FORESEE).await)
+}
+
+/// Answers by cluster. Who does not know the place that is asked for has nothing to say of it; if nobody does, that is the answer.
+fn told_by_cluster(found: Vec<Answer>) -> Response {
     let (mut clusters, mut missing, mut refused) = (BTreeMap::new(), BTreeMap::new(), None);
     for (cluster, answer) in found {
         match answer {
@@ -117,12 +124,6 @@ async fn shifts(State(page): State<Arc<Page>>, Extension(caller): Extension<Call
     Json(shifts.into_values().collect::<Vec<_>>()).into_response()
 }
 
-/// Whether somebody may change what concerns this service.
-fn allowed(caller: &Caller, service: Option<&ServiceName>) -> Result<(), Denied> {
-    caller.may(Needed::of(Role::Operator))?;
-    caller.may_in(service.map(ServiceName::namespace))
-}
-
 fn told(done: Result<super::spread::Told, Trouble>) -> Response {
     match done {
         Ok(told) => ([("content-type", "application/json")], told.body).into_response(),
@@ -130,13 +131,33 @@ fn told(done: Result<super::spread::Told, Trouble>) -> Response {
     }
 }
 
+/// What each agent says of it, and why others say nothing. The fields are those of [`start`]; nothing is begun.
+async fn preview(
+    State(page): State<Arc<Page>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    if let Err(denied) = caller.may_in(super::spread::namespace(&query).as_deref()) {
+        return denied.into_response();
+    }
+    let query = match page.with_region(&query) {
+        Ok(query) => query,
+        Err(trouble) => return failed(&trouble),
+    };
+    told_by_cluster(page.ask_all_for(&caller, &format!("/api/v1/shift-preview?{query}"), PREVIEW).await)
+}
+
 async fn start(
     State(page): State<Arc<Page>>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    // Whose namespace it is the agent judges, by whom it is told of.
-    told(page.start_shift(&caller, &query.unwrap_or_default()).await)
+    let query = query.unwrap_or_default();
+    if let Err(denied) = caller.may_in(super::spread::namespace(&query).as_deref()) {
+        return denied.into_response();
+    }
+    told(page.start_shift(&caller, &query).await)
 }
 
 async fn extend(
@@ -149,7 +170,7 @@ async fn extend(
         let text = format!("POST /api/v1/shifts/{path} is nothing; POST .../NAME/extend is");
         return failed(&Trouble::Refused(text));
     };
-    if let Err(denied) = allowed(&caller, page.service_of_shift(name).as_ref()) {
+    if let Err(denied) = page.may_touch(&caller, name) {
         return denied.into_response();
     }
     let lasts = query.as_deref().and_then(|it| it.strip_prefix("for="));
@@ -164,7 +185,7 @@ async fn end(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Response {
-    if let Err(denied) = allowed(&caller, page.service_of_shift(&name).as_ref()) {
+    if let Err(denied) = page.may_touch(&caller, &name) {
         return denied.into_response();
     }
     match page.end_shift(&caller, &name).await {

@@ -4,6 +4,7 @@ use super::{Page, anybody};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tidegate_link::access::Caller;
 use tidegate_model::{ClusterName, ServiceName};
 use tidegate_web::{
     Loss, Trouble,
@@ -19,6 +20,9 @@ pub(super) const FORESEE: Duration = Duration::from_secs(20);
 const MAX_EVENTS: usize = 1000;
 /// Events of one service.
 const MAX_OF_SERVICE: usize = 500;
+
+/// Of a cluster: status and body, or why there is none.
+pub(super) type Answer = (ClusterName, Result<(u16, Vec<u8>), String>);
 
 /// By cluster.
 type Missing = Vec<(ClusterName, String)>;
@@ -40,16 +44,17 @@ pub(super) fn error_of(body: &[u8]) -> String {
 }
 
 impl Page {
-    /// The answers of all clusters, as (status, body), or why there is none. Those that belong to the fleet and are not connected, too.
-    pub(super) async fn ask_all(
-        &self,
-        target: &str,
-        limit: Duration,
-    ) -> Vec<(ClusterName, Result<(u16, Vec<u8>), String>)> {
-        let (lines, by) = (self.office.lines.clusters(), anybody());
-        let asked = lines.iter().map(async |(cluster, stream)| {
-            (cluster.clone(), stream.request(&by, "GET", target, limit).await)
-        });
+    /// The answers of all clusters. Those that belong to the fleet and are not connected, too.
+    pub(super) async fn ask_all(&self, target: &str, limit: Duration) -> Vec<Answer> {
+        self.ask_all_for(&anybody(), target, limit).await
+    }
+
+    /// The same, asked by somebody: agents judge what they may see.
+    pub(super) async fn ask_all_for(&self, by: &Caller, target: &str, limit: Duration) -> Vec<Answer> {
+        let lines = self.office.lines.clusters();
+        let asked = lines
+            .iter()
+            .map(async |(cluster, stream)| (cluster.clone(), stream.request(by, "GET", target, limit).await));
         let mut answers = join_all(asked).await;
         let fleet = self.newest_fleet();
         let all = fleet.regions.iter().flat_map(|region| &region.clusters);

@@ -13,8 +13,8 @@ mod spread;
 use crate::office::Office;
 use axum::{
     Router,
-    extract::Request,
-    middleware::{Next, from_fn},
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
     response::Response,
 };
 use picture::Picture;
@@ -93,11 +93,15 @@ pub(crate) fn mount(
     let session_cookie = COOKIE.to_owned();
     let options = Options { session_cookie, local_hosts_only: without_tokens, stop, ..Options::default() };
     let facts = admin::routes(Arc::clone(&page));
-    router.merge(facts).merge(tidegate_web::router(page, options)).layer(from_fn(visitor))
+    let office = Arc::clone(&page.office);
+    let known = from_fn_with_state(office, visitor);
+    router.merge(facts).merge(tidegate_web::router(page, options)).layer(known)
 }
 
-/// Who asks is a visitor of the page.
-async fn visitor(mut request: Request, next: Next) -> Response {
+/// Who asks is a visitor of the page. A form that was refused them is told to the audit log here: the door does not know why.
+async fn visitor(State(office): State<Arc<Office>>, mut request: Request, next: Next) -> Response {
+    let path = format!("{} {}", request.method(), request.uri().path());
+    let who = request.extensions().get::<Caller>().map(|it| it.name.clone());
     if let Some(caller) = request.extensions().get::<Caller>() {
         let visitor = Visitor {
             name: caller.name.clone(),
@@ -106,7 +110,11 @@ async fn visitor(mut request: Request, next: Next) -> Response {
         };
         request.extensions_mut().insert(visitor);
     }
-    next.run(request).await
+    let response = next.run(request).await;
+    if let (Some(who), Some(Trouble::Denied(why))) = (who, response.extensions().get()) {
+        office.refuse_change(&who, (&path, ""), why.clone());
+    }
+    response
 }
 
 impl Page {

@@ -7,7 +7,7 @@
 use super::{Page, history};
 use crate::{lines::Stream, timeline::What};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tidegate_link::access::Caller;
+use tidegate_link::access::{Caller, Denied};
 use tidegate_model::{ClusterName, ServiceName};
 use tidegate_web::{
     Loss, ShiftAsked, Trouble,
@@ -74,6 +74,12 @@ pub(super) fn query(asked: &ShiftAsked, from: &Loss) -> String {
     let (lasts, comment) = (tidegate_api::duration_text(asked.lasts), encoded(&asked.comment));
     let (percent, force) = (asked.percent, asked.force);
     format!("{place}{service}&percent={percent}&for={lasts}&force={force}&comment={comment}")
+}
+
+/// The namespace of the service that a query is limited to; `None` for a whole place.
+pub(super) fn namespace(query: &str) -> Option<String> {
+    let service = parts(query).remove("service")?;
+    Some(service.split_once('/').map_or(service.clone(), |(namespace, _)| namespace.to_owned()))
 }
 
 /// The clusters that a query names the place of.
@@ -153,13 +159,15 @@ impl Page {
         named.flat_map(|it| it.clusters.iter().cloned()).collect()
     }
 
-    /// The service of a shift that is in force, for who may touch it.
-    pub(super) fn service_of_shift(&self, name: &str) -> Option<ServiceName> {
+    /// Whether somebody may touch a shift. One that the picture does not have yet the agent judges, who is told in their name.
+    pub(super) fn may_touch(&self, by: &Caller, name: &str) -> Result<(), Denied> {
         let fleet = self.newest_fleet();
-        fleet.shifts.iter().find(|it| it.name == name).and_then(|it| it.service.clone())
+        let Some(known) = fleet.shifts.iter().find(|it| it.name == name) else { return Ok(()) };
+        by.may_in(known.service.as_ref().map(ServiceName::namespace))
     }
 
-    fn with_region(&self, query: &str) -> Result<String, Trouble> {
+    /// The query with the region of its zone: agents take a zone without one for a zone of their own region.
+    pub(super) fn with_region(&self, query: &str) -> Result<String, Trouble> {
         let named = parts(query);
         let Some(zone) = named.get("zone").filter(|_| !named.contains_key("region")) else {
             return Ok(query.to_owned());
@@ -312,6 +320,8 @@ mod tests {
         assert_eq!(read["comment"], asked.comment);
         assert_eq!((read["for"].as_str(), read["cluster"].as_str()), ("30m", "east"));
         assert_eq!(decoded("a%2"), "a%2");
+        assert_eq!(namespace(&written).as_deref(), Some("shop"));
+        assert_eq!((namespace("service=pay%2Fweb"), namespace("zone=a")), (Some("pay".to_owned()), None));
     }
 
     #[test]

@@ -91,6 +91,8 @@ fn keeper(kept: &Arc<Kept>, identity: &Identity) -> Doorkeeper {
         known: Arc::new(known),
         needed: http::needed,
         limited: Arc::new(|_| {}),
+        // It writes no audit log, and changes nothing.
+        refused: Arc::new(|_| {}),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
     body::to_bytes,
     extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::{
-        Method, StatusCode,
+        Method, StatusCode, Uri,
         header::{AUTHORIZATION, RETRY_AFTER},
     },
     middleware::{Next, from_fn_with_state},
@@ -33,6 +33,24 @@ pub type Known = dyn Fn(&str) -> Option<Grant> + Send + Sync;
 /// Is told of an address from which too many wrong tokens came, once a minute at most, whichever it is.
 pub type Limited = dyn Fn(IpAddr) + Send + Sync;
 
+/// A change that somebody may not make who is known here.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedChange<'a> {
+    /// Whose token or certificate it was.
+    pub who: &'a str,
+    /// The method with the path.
+    pub path: &'a str,
+    /// The rest of the request, with its question mark; empty if there is none.
+    pub query: &'a str,
+    /// Where it came from.
+    pub from: IpAddr,
+    /// What would be needed.
+    pub why: &'a Denied,
+}
+
+/// Is told of each change that is refused.
+pub type Refused = dyn Fn(&RefusedChange<'_>) + Send + Sync;
+
 /// Who is let in, and to what.
 #[derive(Clone)]
 pub struct Doorkeeper {
@@ -44,6 +62,8 @@ pub struct Doorkeeper {
     pub needed: fn(&Method, &str) -> Option<Needed>,
     /// For whoever keeps a record of it.
     pub limited: Arc<Limited>,
+    /// The same. Who is not known is not told of: that would be a way to fill the record.
+    pub refused: Arc<Refused>,
 }
 
 /// A door that is open: who is let in, and what was tried.
@@ -132,6 +152,16 @@ impl Guard {
     fn note(&self, denied: &Denied, what: &str) {
         let text = format!("{what} is refused: {denied}");
         self.keeper.identity.refusals().note(denied.word(), &text, Instant::now());
+    }
+
+    /// The same of a request, and tells of it if it would have changed something.
+    fn note_request(&self, denied: &Denied, (method, uri): (&Method, &Uri), from: IpAddr) {
+        let path = format!("{method} {}", uri.path());
+        self.note(denied, &format!("{path} from {from}"));
+        if let Some(who) = denied.who().filter(|_| !method.is_safe()) {
+            let query = uri.query().map(|it| format!("?{it}")).unwrap_or_default();
+            (self.keeper.refused)(&RefusedChange { who, path: &path, query: &query, from, why: denied });
+        }
     }
 }
 
@@ -256,22 +286,21 @@ async fn guard(
     let Some(needed) = (opened.keeper.needed)(request.method(), path) else {
         return next.run(request).await;
     };
-    let what = format!("{} {path} from {}", request.method(), from.address.ip());
+    let (method, uri, address) = (request.method().clone(), request.uri().clone(), from.address.ip());
     match opened.caller(&request, &from).and_then(|it| it.may(needed).map(|()| it)) {
         Ok(caller) => {
-            tracing::debug!(who = caller.name, what, "asked");
+            tracing::debug!(who = caller.name, %method, path = uri.path(), from = %address, "asked");
             request.extensions_mut().insert(caller);
             let response = next.run(request).await;
             // What only a handler could know: whose namespace it is.
             if let Some(denied) = response.extensions().get::<Denied>() {
-                opened.note(denied, &what);
+                opened.note_request(denied, (&method, &uri), address);
             }
             response
         }
         Err(denied) => {
-            opened.note(&denied, &what);
-            let is_nobody =
-                !matches!(denied, Denied::Role { .. } | Denied::Fleet(_) | Denied::Namespace { .. });
+            opened.note_request(&denied, (&method, &uri), address);
+            let is_nobody = denied.who().is_none();
             match denied {
                 Denied::Limited(_) if is_browser => login::form(Some(&denied)),
                 _ if is_browser && is_nobody => login::needed(),

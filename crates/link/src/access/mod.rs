@@ -10,7 +10,7 @@ mod door;
 mod login;
 mod tries;
 
-pub use door::{Door, Doorkeeper, Known, Limited, local};
+pub use door::{Door, Doorkeeper, Known, Limited, Refused, RefusedChange, local};
 pub use login::{COOKIE, is_page};
 
 use crate::identity::Pin;
@@ -225,6 +225,15 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// Who is known and may not; `None` for whom nobody knows.
+    #[must_use]
+    pub fn who(&self) -> Option<&str> {
+        match self {
+            Self::Role { name, .. } | Self::Fleet(name) | Self::Namespace { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// One word for counters.
     #[must_use]
     pub const fn word(&self) -> &'static str {

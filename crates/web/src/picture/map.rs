@@ -2,7 +2,7 @@
 //!
 //! What is as it should be and takes no part in a flow is folded into one tile a region, so that a hundred clusters fit. Pure.
 
-use super::{Anchor, Svg, fitted};
+use super::{Anchor, Svg, fitted, labels::Labels};
 use crate::{
     model::{ClusterFacts, ClusterState, Fleet, Flow, Place, RegionFacts, Standing, ZoneFacts},
     words::{self, Html},
@@ -85,7 +85,8 @@ pub(crate) fn map(fleet: &Fleet, columns: usize, text: &str, id: &str, now_ms: u
     let columns = columns.min(fleet.regions.len()).max(1);
     let whole = whole(fleet, text);
     let local = local(&fleet.flows);
-    let mut map = Map { svg: Svg::default(), spots: BTreeMap::new(), local, now_ms };
+    let mut map =
+        Map { svg: Svg::default(), spots: BTreeMap::new(), labels: Labels::default(), local, now_ms };
     let mut top = EDGE;
     for row in fleet.regions.chunks(columns) {
         let mut bottom = top;
@@ -96,10 +97,10 @@ pub(crate) fn map(fleet: &Fleet, columns: usize, text: &str, id: &str, now_ms: u
         top = bottom + GAP * 1.5;
     }
     let width = 2.0 * EDGE + columns as f64 * (BOX + GUTTER);
-    let flows = map.flows(&fleet.flows, width);
+    let size = (width, top.max(60.0));
+    let flows = map.flows(&fleet.flows, size.1);
     // Lines lie under boxes, and their words above.
     let body = format!("{}{}{}", flows.0, map.svg.body, flows.1);
-    let size = (width, top.max(60.0));
     Svg { body }.finish(id, "map", size, "Map of the fleet", &described(fleet))
 }
 
@@ -146,6 +147,7 @@ pub(crate) fn sentence(flow: &Flow) -> String {
 struct Map {
     svg: Svg,
     spots: BTreeMap<Place, Spot>,
+    labels: Labels,
     local: BTreeMap<Place, f64>,
     now_ms: u64,
 }
@@ -303,11 +305,10 @@ impl Map {
     }
 
     /// The lines, and their words.
-    fn flows(&self, flows: &[Flow], width: f64) -> (String, String) {
-        let (mut lines, mut labels) = (Svg::default(), Svg::default());
+    fn flows(&mut self, flows: &[Flow], height: f64) -> (String, String) {
+        let (mut lines, mut words) = (Svg::default(), Svg::default());
         let shown = between(flows);
         let most = shown.iter().filter_map(|flow| flow.rate).fold(1.0, f64::max);
-        let mut taken: Vec<(f64, f64)> = Vec::new();
         let mut used: BTreeMap<(usize, i64), f64> = BTreeMap::new();
         // How many lines swing out beside a column already.
         let mut beside: BTreeMap<usize, usize> = BTreeMap::new();
@@ -326,26 +327,22 @@ impl Map {
             *number += usize::from(from.column == to.column);
             lines.path(&format!("flow f-{}", mark.class), &curve.path(), Some(thick), &sentence(flow));
             lines.path(&format!("head h-{}", mark.class), &curve.head(thick), None, "");
-            let (x, y) = curve.label();
-            let (x, y) = free(&mut taken, (x.min(width - 34.0), y));
             let rate = flow.rate.map_or_else(|| "planned".to_owned(), words::rate);
-            labels.text(
-                &format!("m-flow s-{}", mark.class),
-                (x, y),
-                Anchor::Middle,
-                &format!("{} {rate}", mark.sign),
-            );
-            if let Some(failed) = flow.failed.filter(|failed| *failed > 0.0) {
-                let (x, y) = free(&mut taken, (x, y + 13.0));
-                labels.text(
-                    "m-flow s-out",
-                    (x, y),
-                    Anchor::Middle,
-                    &format!("✕ {} fail", words::rate(failed)),
-                );
+            let failed = flow.failed.filter(|failed| *failed > 0.0);
+            let said = [
+                Some(format!("{} {rate}", mark.sign)),
+                failed.map(|it| format!("✕ {} fail", words::rate(it))),
+            ];
+            let said: Vec<String> = said.into_iter().flatten().collect();
+            let Some((x, mut y)) = self.labels.place(&said, curve.label(), curve.gutter(), height) else {
+                continue;
+            };
+            for (text, class) in said.iter().zip([mark.class, "out"]) {
+                words.text(&format!("m-flow s-{class}"), (x, y), Anchor::Middle, text);
+                y = Labels::below(y);
             }
         }
-        (lines.body, labels.body)
+        (lines.body, words.body)
     }
 
     /// Where a place is drawn; a zone that is not drawn is where its cluster is.
@@ -353,18 +350,6 @@ impl Map {
         let cluster = Place { cluster: place.cluster.clone(), zone: None };
         self.spots.get(place).or_else(|| self.spots.get(&cluster)).copied()
     }
-}
-
-/// Where there is room for a word: there, or below.
-fn free(taken: &mut Vec<(f64, f64)>, (x, mut y): (f64, f64)) -> (f64, f64) {
-    for _ in 0..12 {
-        if !taken.iter().any(|(tx, ty)| (tx - x).abs() < 66.0 && (ty - y).abs() < 13.0) {
-            break;
-        }
-        y += 13.0;
-    }
-    taken.push((x, y));
-    (x, y)
 }
 
 /// A line between two rows; it leaves and arrives level.
@@ -410,17 +395,39 @@ impl Curve {
         format!("M{:.1} {:.1}L{x:.1} {:.1}L{x:.1} {:.1}Z", self.to.0, y, y - half, y + half)
     }
 
-    /// Where its words stand: where it is farthest out, or nearer to its end, where fewer lines cross.
-    fn label(&self) -> (f64, f64) {
+    /// Where it is after so much of its way, of 1.
+    fn at(&self, t: f64) -> (f64, f64) {
         let ((x1, y1), (x2, y2), (a, b)) = (self.from, self.to, self.swing);
-        let t: f64 = if a.signum() == b.signum() { 0.5 } else { 0.66 };
         let u = 1.0 - t;
         let near = |one: f64, two: f64, three: f64, four: f64| {
             u * u * u * one + 3.0 * u * u * t * two + 3.0 * u * t * t * three + t * t * t * four
         };
-        let x = near(x1, x1 + a, x2 + b, x2);
-        // Beside a box, never on it.
-        (if t == 0.5 { x.max(x1 + 46.0) } else { x }, near(y1, y1, y2, y2) + 4.0)
+        (near(x1, x1 + a, x2 + b, x2), near(y1, y1, y2, y2))
+    }
+
+    /// Beside which column its words stand, from left to right: where it swings out, or where it arrives, where fewer lines cross.
+    fn gutter(&self) -> (f64, f64) {
+        // One that arrives from the right swings out to the right before.
+        let left = if self.swing.1 > 0.0 { self.to.0 } else { self.to.0 - GUTTER };
+        (left, left + GUTTER)
+    }
+
+    /// Where its words stand: where it is farthest out, or in the middle of the gutter that it arrives by.
+    fn label(&self) -> (f64, f64) {
+        if self.swing.0.signum() == self.swing.1.signum() {
+            let (x, y) = self.at(0.5);
+            return (x, y + 4.0);
+        }
+        let (left, right) = self.gutter();
+        let middle = f64::midpoint(left, right);
+        // Between columns a line goes one way only, so halving finds where it passes.
+        let (mut before, mut after) = (0.0, 1.0);
+        for _ in 0..16 {
+            let t = f64::midpoint(before, after);
+            let is_past = (self.at(t).0 - middle) * self.swing.0.signum() > 0.0;
+            (before, after) = if is_past { (before, t) } else { (t, after) };
+        }
+        (middle, self.at(before).1 + 4.0)
     }
 }
 
@@ -445,3 +452,6 @@ pub(crate) fn bar(
     svg.area(class, (x, y), (wide(load), height), 1.5);
     svg.area("u-budget", (x + wide(of.budget) - 1.0, y - 2.0), (2.0, height + 4.0), 0.0);
 }
+
+#[cfg(test)]
+mod tests;

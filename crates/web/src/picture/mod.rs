@@ -2,6 +2,7 @@
 //! class, so that a picture follows the reader's screen and prints; nothing is told by colour alone.
 
 pub(crate) mod bands;
+mod labels;
 pub(crate) mod lanes;
 pub(crate) mod map;
 

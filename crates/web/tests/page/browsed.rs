@@ -90,6 +90,16 @@ const PAGES: [(&str, &str); 10] = [
     ("timeline", "/timeline"),
 ];
 
+/// Words of lines in the map that stand on a box or on each other, as the browser draws them.
+const COVERED: &str = "(() => {
+  const rects = of => [...document.querySelectorAll(of)].map(it => [it.textContent, it.getBoundingClientRect()]);
+  const words = rects('svg.map .m-flow').filter(it => it[1].width > 0);
+  const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right && a.top + 3 < b.bottom && b.top + 3 < a.bottom;
+  const boxes = rects('svg.map .m-box');
+  return words.flatMap((one, at) =>
+    [...boxes, ...words.slice(at + 1)].filter(it => meet(one[1], it[1])).map(it => `${one[0]} on ${it[0] || 'a box'}`));
+})()";
+
 fn keep(browser: &mut Browser, name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     fs::create_dir_all(&folder).unwrap();
@@ -105,6 +115,9 @@ fn every_page_fits_every_screen_without_complaints_and_is_kept_as_a_picture() {
     told.change(|fleet| fleet.drills = vec![fixture::running(now_ms())]);
     let large = Told::new(fixture::large(now_ms()));
     let far = Stage::serve(&large, operator());
+    let [three, twelve] = [(3, 1), (4, 3)].map(|(regions, each)| {
+        Stage::serve(&Told::new(fixture::crossing(now_ms(), regions, each)), operator())
+    });
     let overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
     for (width, height) in [(390, 844), (1280, 800), (3840, 2160)] {
         browser.window(width, height);
@@ -112,12 +125,15 @@ fn every_page_fits_every_screen_without_complaints_and_is_kept_as_a_picture() {
             browser.dark(dark);
             let shade = if dark { "dark" } else { "light" };
             let pages = PAGES.iter().map(|(name, path)| (*name, stage.url(path)));
-            for (name, url) in pages.chain([("large", far.url("/")), ("many", far.url("/services"))]) {
+            let large = [("large", far.url("/")), ("many", far.url("/services"))];
+            let maps = [("three", three.url("/")), ("twelve", twelve.url("/"))];
+            for (name, url) in pages.chain(large).chain(maps) {
                 browser.visit(&url);
                 browser.wait("document.getElementById('live').dataset.state");
                 let which = format!("{name} at {width} {shade}");
                 assert_eq!(browser.complaints(), Vec::<String>::new(), "{which}");
                 assert_eq!(browser.value(overflow), 0, "{which}: the page is wider than the window");
+                assert_eq!(browser.value(COVERED), serde_json::json!([]), "{which}: words of lines");
                 keep(&mut browser, &format!("{name}-{width}-{shade}"));
             }
         }

@@ -359,3 +359,23 @@ pub(crate) fn large(now_ms: u64) -> Fleet {
     fleet.attention.truncate(2);
     fleet
 }
+
+/// So many regions of so many clusters, and traffic from the first zone of each cluster to the one after it, some of which fails.
+pub(crate) fn crossing(now_ms: u64, regions: usize, each: usize) -> Fleet {
+    let mut fleet = large(now_ms);
+    fleet.regions.truncate(regions);
+    for region in &mut fleet.regions {
+        region.clusters.truncate(each);
+    }
+    let all: Vec<(usize, usize)> =
+        (0..each).flat_map(|at| (0..regions).map(move |it| (it, 10 * it + at))).collect();
+    let pairs = all.iter().zip(all.iter().cycle().skip(1)).enumerate();
+    let flows = pairs.map(|(number, ((region, from), (_, to)))| {
+        let (from, to) = (format!("cluster-{from:03}/region-{region}a"), format!("cluster-{to:03}"));
+        let mut it = flow(&from, &to, 12_400.0 / (number + 1) as f64, Standing::Shifted);
+        it.failed = (number % 3 == 0).then_some(3.2);
+        it
+    });
+    fleet.flows = flows.collect();
+    fleet
+}

@@ -46,6 +46,8 @@ struct House {
     router: Router,
     refusals: Refusals,
     limited: mpsc::Receiver<IpAddr>,
+    /// Who, what, why.
+    refused: mpsc::Receiver<(String, String, String)>,
     viewer: String,
     operator: String,
 }
@@ -74,7 +76,13 @@ impl House {
         let known: Arc<Known> = Arc::new(move |kept_as: &str| grants.get(kept_as).cloned());
         let (told, limited) = mpsc::channel();
         let tell = move |from| told.send(from).unwrap();
-        let keeper = Doorkeeper { identity, known, needed, limited: Arc::new(tell) };
+        let (tell_refused, refused) = mpsc::channel();
+        let noted = move |it: &RefusedChange<'_>| {
+            let what = format!("{}{}", it.path, it.query);
+            tell_refused.send((it.who.to_owned(), what, it.why.to_string())).unwrap();
+        };
+        let (limit, noted) = (Arc::new(tell), Arc::new(noted));
+        let keeper = Doorkeeper { identity, known, needed, limited: limit, refused: noted };
         let opened = Arc::new(Guard { keeper, tries: Mutex::default() });
         let who = async |Extension(caller): Extension<Caller>| caller.name;
         let router = Router::new()
@@ -82,7 +90,7 @@ impl House {
             .route("/shifts", get(who).post(who))
             .route("/api/v1/shifts", get(who).post(who))
             .layer(from_fn_with_state(opened, guard));
-        Self { router, refusals, limited, viewer: viewer.reveal(), operator: operator.reveal() }
+        Self { router, refusals, limited, refused, viewer: viewer.reveal(), operator: operator.reveal() }
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
@@ -179,6 +187,21 @@ async fn a_viewer_changes_nothing_and_a_cookie_is_none_for_changes_by_the_api() 
     assert_eq!(post("/api/v1/shifts", "authorization", &bearer(&house.viewer)).await, StatusCode::FORBIDDEN);
     let address = format!("/?token={}", house.operator);
     assert_eq!(house.ask(Method::GET, &address, &[], "").await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_refused_change_of_somebody_known_is_told_of_and_what_nobody_knows_is_not() {
+    let house = House::new();
+    let bearer = format!("Bearer {}", house.viewer);
+    let path = "/api/v1/shifts?zone=a";
+    house.ask(Method::POST, path, &[("authorization", &bearer)], "").await;
+    let told = house.refused.try_recv().unwrap();
+    let why = "vera is viewer, and this needs operator";
+    assert_eq!(told, ("vera".to_owned(), format!("POST {path}"), why.to_owned()));
+    house.ask(Method::POST, path, &[], "").await;
+    house.ask(Method::POST, path, &[("authorization", "Bearer tga-nobody")], "").await;
+    house.ask(Method::GET, path, &[("authorization", &bearer)], "").await;
+    assert!(house.refused.try_recv().is_err());
 }
 
 #[tokio::test]
