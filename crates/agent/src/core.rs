@@ -24,6 +24,7 @@ mod ways;
 pub(crate) use asked::Need;
 use manifests::Asked;
 pub use peer::PeerState;
+pub use start::{START_LIMIT, UNHEARD_LIMIT};
 pub use touched::Publish;
 use touched::{Touched, take};
 use ways::Ways;
@@ -53,11 +54,6 @@ use tidegate_model::{
 };
 use tidegate_probe as probe;
 use tidegate_xds::{Change, Scope};
-
-/// A starting agent answers no gateway before it knows its endpoints' health and its peers' pools, but no
-/// longer than this after the last first check is due: an endpoint that hangs answers no check within the first timeout
-/// and its re-check. The first checks of many endpoints take [`probe::pacing::START_GAP`] each.
-pub const START_LIMIT: Duration = Duration::from_secs(2);
 
 /// The most zones that requests may enter in. Each costs a plan of every service, and a client names its zone itself.
 const MAX_SOURCES: usize = 256;
@@ -381,7 +377,7 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let engine = self.engine.as_ref().and_then(Engine::next_deadline).map(|deadline| deadline.at);
-        let start = (!self.ready && self.engine.is_some()).then_some(self.start_until);
+        let start = self.engine.as_ref().filter(|_| !self.ready).map(|engine| self.start_limit(engine));
         let (draining, replicas) = (self.draining.deadline(), self.replicas.deadline());
         let drills = self.drills.deadline();
         let parts = [draining, self.passive.deadline(), self.scopes.deadline(), replicas, drills];

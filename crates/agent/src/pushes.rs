@@ -1,7 +1,7 @@
 //! Which gateway took in which decision, and when: from the batches of changes that pushes carried to records of the timeline. Pure.
 //!
-//! A batch of changes counts as a decision's when plans, shifts or drills changed with it, or so little before that a large
-//! fleet's gateways are still told service by service. A gateway tells that it has a batch by the ACK of the response that carried
+//! A batch of changes counts as a decision's when plans, shifts or drills changed with it, or when it follows so soon that a large
+//! fleet's gateways are still told service by service. What changes later, as the health of an endpoint, has nothing to do with it. A gateway tells that it has a batch by the ACK of the response that carried
 //! it; one that subscribes to nothing of it is not told of it, and says nothing.
 
 use crate::timeline::Record;
@@ -12,6 +12,9 @@ use tidegate_xds::{NodeInfo, ResourceType};
 /// An ACK that comes later than this after its batch says that a gateway was away or overloaded, not how long a push takes. A large
 /// fleet's gateways are told of a decision within it, too.
 const LATEST: Duration = Duration::from_secs(30);
+/// What gateways are told service by service comes 10 ms apart ([`crate::pacing::EVERY`]), or somewhat later on a busy machine. After a
+/// longer pause it is something else that they are told.
+const FOLLOWS_WITHIN: Duration = Duration::from_millis(100);
 /// Batches whose ACKs are awaited; of more, the oldest are forgotten.
 const MAX_BATCHES: usize = 1024;
 /// So many records are written in a second; more would push the decisions themselves out of the timeline.
@@ -21,10 +24,19 @@ const MAX_RECORDS: u32 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Pushes {
     waiting: VecDeque<Push>,
-    /// The last decision: its record's number, and when.
-    decided: Option<(u64, Time)>,
+    /// The last decision, as long as gateways are told of it.
+    decided: Option<Decided>,
     /// Since when records are counted, and how many there were.
     counted: (Time, u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    /// Its record's number.
+    number: u64,
+    at: Time,
+    /// When gateways were told something of it last.
+    told: Time,
 }
 
 #[derive(Debug)]
@@ -40,15 +52,15 @@ impl Pushes {
         let decides =
             |record: &Record| matches!(record.kind, "planChanged" | "shiftChanged" | "drillChanged");
         if records.iter().any(decides) {
-            self.decided = Some((last, now));
+            self.decided = Some(Decided { number: last, at: now, told: now });
         }
     }
 
     /// Takes in that a batch was handed to the gateways.
     pub(crate) fn push(&mut self, batch: u64, now: Time) {
-        let Some((decision, decided)) = self.decided.filter(|(_, at)| now.since(*at) < LATEST) else {
-            return;
-        };
+        let is_told = |it: &Decided| now.since(it.told) <= FOLLOWS_WITHIN && now.since(it.at) < LATEST;
+        self.decided = self.decided.filter(is_told).map(|it| Decided { told: now, ..it });
+        let Some(Decided { number: decision, at: decided, .. }) = self.decided else { return };
         if self.waiting.len() >= MAX_BATCHES {
             self.waiting.pop_front();
         }
@@ -123,6 +135,21 @@ mod tests {
         assert_eq!(acked(&mut pushes, &[2, 3, 4], 33), Some(9));
         assert_eq!(acked(&mut pushes, &[5], 34), None);
         assert_eq!(acked(&mut pushes, &[4], 31_000), None, "that long says nothing of the push");
+    }
+
+    #[test]
+    fn what_changes_long_after_a_decision_is_none_of_its() {
+        let mut pushes = Pushes::default();
+        pushes.decide(&decided(), 7, at(0));
+        pushes.push(1, at(0));
+        pushes.push(2, at(90));
+        pushes.push(3, at(180));
+        assert_eq!(acked(&mut pushes, &[3], 190), Some(7), "one after the other");
+        pushes.decide(&[Record { kind: "endpointChanged", ..Record::default() }], 8, at(7070));
+        pushes.push(4, at(7070));
+        assert_eq!(acked(&mut pushes, &[4], 7071), None, "it did not take 7 s: it was not told before");
+        pushes.push(5, at(7080));
+        assert_eq!(acked(&mut pushes, &[5], 7081), None);
     }
 
     #[test]

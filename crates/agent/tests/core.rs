@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_agent::{
-    core::{Core, Input, Output, PeerState, Publish, START_LIMIT, gateway_names},
+    core::{Core, Input, Output, PeerState, Publish, START_LIMIT, UNHEARD_LIMIT, gateway_names},
     hearing::{Heard, heard},
     saved::SavedAgent,
 };
@@ -154,6 +154,65 @@ fn a_new_agent_waits_no_longer_than_its_limit() {
     let deadline = core.next_deadline().unwrap();
     assert_eq!(deadline, Time::ZERO + START_LIMIT + 2 * START_GAP, "two endpoints have a first check each");
     core.handle(Input::Tick, deadline);
+    assert!(core.is_ready());
+}
+
+const FAR: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: FleetCluster
+metadata: {name: far}
+spec: {region: far, eastWestGateways: [{address: 127.0.9.8, port: 15443}]}
+";
+
+/// An edge cluster: it has the service, its gateway and route, but no endpoints.
+fn start_edge() -> Core {
+    let slice = WEB.find("---\napiVersion: discovery").unwrap();
+    let (services, rest) = WEB.split_at(slice);
+    let gateways = &rest[rest.find("---\napiVersion: gateway").unwrap()..];
+    let mut core = Core::new("east".parse().unwrap(), None, ms(0));
+    let config = config(&[FLEET, FAR, &format!("{services}{gateways}")]);
+    core.handle(Input::Manifests(config), ms(0));
+    look(&mut core, ms(5));
+    core
+}
+
+fn never_heard(core: &mut Core, peer: &str, at: Time) {
+    core.handle(Input::Unreachable(peer.parse().unwrap(), "not heard since it was named".to_owned()), at);
+}
+
+#[test]
+fn an_agent_whose_services_live_elsewhere_waits_for_its_peers_before_it_answers_503() {
+    let mut core = start_edge();
+    never_heard(&mut core, "west", ms(900));
+    never_heard(&mut core, "far", ms(900));
+    let awaited = ["the first word of cluster far", "the first word of cluster west"];
+    assert_eq!(core.pending(ms(900)), awaited, "that nothing was heard yet says nothing of them");
+    let limit = Time::ZERO + START_LIMIT;
+    core.handle(Input::Tick, limit);
+    assert!(!core.is_ready(), "all that it could say is 503");
+    let deadline = core.next_deadline().unwrap();
+    assert_eq!(deadline, limit + UNHEARD_LIMIT, "and it is not woken in vain");
+
+    core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(2500));
+    assert!(core.is_ready(), "one of them is enough after so long");
+}
+
+#[test]
+fn an_agent_whose_services_live_elsewhere_plans_with_all_peers_that_come_in_time() {
+    let mut core = start_edge();
+    never_heard(&mut core, "west", ms(900));
+    never_heard(&mut core, "far", ms(900));
+    core.handle(Input::RemotePools("west".parse().unwrap(), west_pool(2)), ms(1200));
+    assert_eq!(core.pending(ms(1200)), ["the first word of cluster far"]);
+    assert_eq!(core.next_deadline(), Some(Time::ZERO + START_LIMIT));
+    core.handle(Input::RemotePools("far".parse().unwrap(), vec![]), ms(1300));
+    assert!(core.is_ready());
+}
+
+#[test]
+fn an_agent_that_hears_no_peer_at_all_answers_after_its_limit() {
+    let mut core = start_edge();
+    core.handle(Input::Tick, Time::ZERO + START_LIMIT + UNHEARD_LIMIT);
     assert!(core.is_ready());
 }
 

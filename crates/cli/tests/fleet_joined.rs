@@ -5,12 +5,19 @@
 mod support;
 
 use std::time::Duration;
-use support::{TIDEGATE, course::cluster, envoy, until};
+use support::{
+    TIDEGATE,
+    course::{Course, cluster},
+    envoy, until,
+};
 use tidegate_lab::{
     fleet::{Binaries, Fault, Fleet, FleetSpec},
+    load::LoadMethod,
     wan::Site,
 };
 
+/// The cluster in front of the others.
+const EDGE: &str = "us-central-1";
 const CLUSTERS: [&str; 4] = ["us-central-1", "us-east-1", "us-east-2", "us-west-1"];
 /// A fleet comes up in seconds; on a machine that builds at the same time it takes longer.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -67,4 +74,25 @@ async fn a_cluster_that_is_cut_from_the_hub_keeps_its_policy_and_catches_up() {
     let refused = fleet.fault(nowhere).await.unwrap_err().to_string();
     assert_eq!(refused, "the fleet has no link us-north - hub");
     fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_from_the_moment_that_a_joined_fleet_is_ready() {
+    let test = "no_request_fails_from_the_moment_that_a_joined_fleet_is_ready";
+    let Some(mut course) = Course::start(test, FleetSpec::tiers()).await else { return };
+    for name in CLUSTERS {
+        for peer in course.status(name).await["peers"].as_array().unwrap() {
+            assert_eq!(peer["state"], "Reachable", "{name} is ready before it hears {}", peer["cluster"]);
+        }
+    }
+    course.load(&[EDGE], LoadMethod::Get).await;
+    course.flow(&[EDGE], 3).await;
+    let failed = course.failed(&[EDGE]);
+    assert!(failed.is_empty(), "{} failed, first {:?}", failed.len(), failed.first());
+
+    // What it plans at first is what it serves by: it did not answer gateways before it had heard anybody.
+    let events = course.fleet().decisions(&cluster(EDGE), 0).await.unwrap();
+    let plans = events.iter().filter_map(|event| event.after.as_ref());
+    assert!(plans.clone().count() > 0 && plans.clone().all(|shares| !shares.is_empty()), "{events:?}");
+    course.stop().await;
 }

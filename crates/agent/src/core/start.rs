@@ -1,10 +1,20 @@
 //! The start of an agent: what it waits for, and what it tells before it knows enough.
 
 use super::{Core, Output, PeerState, Publish, Record};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidegate_api::Reach;
 use tidegate_engine::{Decision, Engine};
 use tidegate_model::{ClusterName, ServiceName, Time};
+
+/// A starting agent answers no gateway before it knows its endpoints' health and its peers' pools, but no
+/// longer than this after the last first check is due: an endpoint that hangs answers no check within the first timeout
+/// and its re-check. The first checks of many endpoints take [`tidegate_probe::pacing::START_GAP`] each.
+pub const START_LIMIT: Duration = Duration::from_secs(2);
+
+/// So much longer than [`START_LIMIT`] a starting agent waits for the first word of any peer if its services have
+/// no endpoints here: until then all it could tell gateways is to answer 503. They keep what they have meanwhile, and one that
+/// is new is not ready. A fleet that starts at once on a busy machine took up to 4 s.
+pub const UNHEARD_LIMIT: Duration = Duration::from_secs(8);
 
 impl Core {
     /// Whether it knows how its own pools are. Peers are told then, however little is known of theirs: if each
@@ -58,21 +68,40 @@ impl Core {
         if !self.unchecked.is_empty() {
             pending.push(format!("the first check of {} endpoints", self.unchecked.len()));
         }
-        let silent = self.peers.iter().filter(|(peer, state)| is_awaited(engine, peer, state));
-        pending.extend(silent.map(|(peer, _)| format!("the first word of cluster {peer}")));
+        pending.extend(self.awaited(engine).map(|peer| format!("the first word of cluster {peer}")));
         pending
     }
 
     /// Whether a starting agent waits for anything. It is asked after each input, and words cost more than the answer.
     pub(super) fn waits(&self, now: Time) -> bool {
         let Some(engine) = &self.engine else { return true };
-        let early = !self.ready && now < self.start_until;
-        let awaited = || self.peers.iter().any(|(peer, state)| is_awaited(engine, peer, state));
-        early && (!self.unchecked.is_empty() || awaited())
+        let early = !self.ready && now < self.start_limit(engine);
+        early && (!self.unchecked.is_empty() || self.awaited(engine).next().is_some())
     }
-}
 
-/// Whether a starting agent waits for a peer's first word.
-fn is_awaited(engine: &Engine, peer: &ClusterName, state: &PeerState) -> bool {
-    !engine.knows_pools_of(peer) && !matches!(state, PeerState::Unreachable(_))
+    /// When a starting agent is ready, whatever it still waits for.
+    pub(super) fn start_limit(&self, engine: &Engine) -> Time {
+        let unheard = || !self.peers.keys().any(|peer| engine.knows_pools_of(peer));
+        if !self.peers.is_empty() && unheard() && self.lives_by_peers() {
+            self.start_until + UNHEARD_LIMIT
+        } else {
+            self.start_until
+        }
+    }
+
+    /// The peers whose first word a starting agent waits for. Where nothing is served without them, it waits also for those that
+    /// were not heard so far: in a fleet that starts at once each agent is heard only once its own gateway was answered.
+    fn awaited<'a>(&'a self, engine: &'a Engine) -> impl Iterator<Item = &'a ClusterName> {
+        let patient = !self.ready && self.lives_by_peers();
+        let silent = move |(peer, state): &(&ClusterName, &PeerState)| {
+            !engine.knows_pools_of(peer) && (patient || !matches!(state, PeerState::Unreachable(_)))
+        };
+        self.peers.iter().filter(silent).map(|(peer, _)| peer)
+    }
+
+    /// Whether there are services, and none of them has an endpoint here.
+    fn lives_by_peers(&self) -> bool {
+        let mut services = self.config.services.values().peekable();
+        services.peek().is_some() && services.all(|service| service.endpoints.is_empty())
+    }
 }

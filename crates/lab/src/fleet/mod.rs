@@ -10,6 +10,7 @@ pub mod agent;
 mod fault;
 mod hub;
 pub mod manifests;
+mod ready;
 pub mod spec;
 mod start;
 
@@ -41,10 +42,6 @@ use tokio::sync::Mutex;
 
 /// How long an agent may take to answer on its admin address.
 const ADMIN_LIMIT: Duration = Duration::from_secs(2);
-/// How long a service may take to answer while the fleet starts.
-const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// From one look to the next while the fleet starts.
-const READY_PAUSE: Duration = Duration::from_millis(50);
 /// How long a child may take to end in order.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Pages of a timeline that are read at a time; an agent keeps 10,000 entries, 1,000 to a page.
@@ -245,60 +242,6 @@ impl Fleet {
             in_flight_limit: IN_FLIGHT_LIMIT,
             timeout: REQUEST_TIMEOUT,
         })
-    }
-
-    /// Waits until every agent is ready and every edge serves every service; fails at once when a
-    /// child ends, and after `limit` with what is still missing. The folder is kept then.
-    pub async fn ready(&mut self, limit: Duration) -> Result<(), FleetError> {
-        let mut missing = vec!["the first answer".to_owned()];
-        let waited = tokio::time::timeout(limit, async {
-            while !missing.is_empty() {
-                missing = self.waiting_for().await?;
-                tokio::time::sleep(READY_PAUSE).await;
-            }
-            Ok(())
-        })
-        .await;
-        let failure = match waited {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => FleetError::NotReady { limit, waiting_for: missing, logs: self.files().join("logs") },
-        };
-        self.keep_files();
-        Err(failure)
-    }
-
-    /// What is still missing, by name; fails when a child has ended.
-    async fn waiting_for(&self) -> Result<Vec<String>, FleetError> {
-        let mut missing = Vec::new();
-        for (name, cluster) in &self.clusters {
-            for child in cluster.children() {
-                child.lock().await.check()?;
-            }
-            match fetch::get(cluster.addresses.agent_admin, None, "/readyz", ADMIN_LIMIT).await {
-                Ok((status, _)) if status.is_success() => {}
-                Ok((status, body)) => {
-                    let text = String::from_utf8_lossy(&body);
-                    missing.push(format!("agent of {name} ({status} {})", text.trim()));
-                    continue;
-                }
-                Err(error) => {
-                    missing.push(format!("agent of {name} ({error})"));
-                    continue;
-                }
-            }
-            let Some(edge) = cluster.addresses.edge else { continue };
-            for service in &self.spec.services {
-                let host = hostname(service);
-                let answer = fetch::get(edge.access, Some(&host), "/", FIRST_ANSWER_LIMIT).await;
-                match answer {
-                    Ok((status, _)) if status.is_success() => {}
-                    Ok((status, _)) => missing.push(format!("{service} at the edge of {name} ({status})")),
-                    Err(error) => missing.push(format!("{service} at the edge of {name} ({error})")),
-                }
-            }
-        }
-        Ok(missing)
     }
 
     /// Fails, with the end of its log, if a child has ended that no fault has killed.
