@@ -24,6 +24,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "kubernetes-client", present: &["kubectl", "version", "--client"] },
     Package { name: "man-db", present: &["man", "--version"] },
     Package { name: "prometheus", present: &["prometheus", "--version"] },
+    Package { name: "openssl", present: &["openssl", "version"] },
+    Package { name: "curl", present: &["curl", "--version"] },
 ];
 
 /// Installs what is missing.
