@@ -101,7 +101,7 @@ fn observe(
         identity: None,
     };
     // It lives until it is stopped; nobody has to steer it.
-    PeerClient::start(config, events, stop).unwrap();
+    PeerClient::start(config, events, stop)?;
     Ok(())
 }
 

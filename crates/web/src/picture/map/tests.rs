@@ -52,7 +52,7 @@ fn fleet(clusters: usize, flows: usize) -> Fleet {
         from: place(),
         to: place(),
         rate: (number % 7 != 3).then_some(12_345.6 / (number + 1) as f64),
-        failed: (number % 3 == 0).then_some(10_400.0 / (number + 1) as f64),
+        failed: number.is_multiple_of(3).then_some(10_400.0 / (number + 1) as f64),
         services: 3,
         standing: if number % 4 == 1 { Standing::Shifted } else { Standing::Good },
     };
