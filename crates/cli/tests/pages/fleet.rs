@@ -36,6 +36,7 @@ fn the_fleet_is_asked_and_traffic_in_it_is_moved() {
     machine.until_printed(&curl(&api("explain/shop/web")), "failback.holdDown 11s");
     machine.until_printed(&curl(&format!("'{}", api("contingency?"))), "us-east-1a");
     let shifts = curl(&api("shifts "));
+    machine.until_printed(&curl(&format!("'{}", api("shift-preview?"))), "us-east-1a");
     machine.run(&curl(&format!("-X POST '{}", api("shifts?"))));
     machine.until_printed(&shifts, "zone-us-east-1a");
     machine.until_printed("tidegate explain shop/web", "rack work");

@@ -101,13 +101,18 @@ async fn changes_that_nobody_takes_become_one() {
     let folder = folder();
     let mut watched = Watched::at(&[folder.path()]);
     let at = |name: &str| folder.path().join(name);
+    // At once: half a file would be a problem of its own, and an update more.
+    let write = |name: &str| {
+        fs::write(at("more.new"), service(name)).unwrap();
+        fs::rename(at("more.new"), at("more.yaml")).unwrap();
+    };
     let mut follower = Watched::at(&[folder.path()]);
     for name in ["cart", "pay", "zoo"] {
-        fs::write(at("more.yaml"), service(name)).unwrap();
+        write(name);
         // By the second one it is known that the change was loaded.
         follower.until(&format!("{name} web").replace("zoo web", "web zoo"), 0).await;
     }
-    fs::write(at("more.yaml"), service("cart")).unwrap();
+    write("cart");
     follower.until("cart web", 0).await;
     let update = watched.until("cart web", 0).await;
     assert!(update.change.services.values().flatten().count() == 1, "{update:?}");
