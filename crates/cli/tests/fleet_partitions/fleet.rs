@@ -60,8 +60,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(crate) struct Setup {
     /// More flags of the hub.
     pub(crate) hub_flags: &'static [&'static str],
-    /// Whether what goes between c1 and c3 can be made late.
-    pub(crate) is_late: bool,
+    /// How late what goes between c1 and c3 is from the start, each way, if that is to be set.
+    pub(crate) late: Option<Duration>,
     /// Requests per second on each edge, over all services.
     pub(crate) rate_rps: u32,
     /// East-west gateways of c1; the other clusters have one.
@@ -72,7 +72,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { hub_flags: &[], is_late: false, rate_rps: 50, east_wests: 1, wrong_clocks: None }
+        Self { hub_flags: &[], late: None, rate_rps: 50, east_wests: 1, wrong_clocks: None }
     }
 }
 
@@ -149,7 +149,7 @@ impl Fleet {
             homes: BTreeMap::new(),
             _turn: turn,
         };
-        fleet.late = setup.is_late.then(|| fleet.net.lengthen("c1", "c3", EAST_WEST_PORT));
+        fleet.late = setup.late.map(|late| fleet.net.lengthen("c1", "c3", EAST_WEST_PORT, late));
         fleet.place.write(
             "fleet.yaml",
             &policy(|cluster| u8::try_from(fleet.east_wests_of(cluster).len()).unwrap()),

@@ -14,14 +14,17 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 use tokio::runtime::{Builder, Runtime};
 
 const NAMED: &str = "/run/netns";
 const PREFIX: &str = "tgp-";
-/// Where the router drops what is cut.
-const CHAIN: &str =
-    "add table ip cuts\nadd chain ip cuts between { type filter hook forward priority 0; policy accept; }\n";
+/// Where the router drops what is cut: on its way through, and where it carries bytes itself.
+const CHAIN: &str = "add table ip cuts\nadd chain ip cuts between\n\
+     add chain ip cuts through { type filter hook forward priority 0; policy accept; }\nadd rule ip cuts through jump between\n\
+     add chain ip cuts in { type filter hook input priority 0; policy accept; }\nadd rule ip cuts in jump between\n\
+     add chain ip cuts out { type filter hook output priority 0; policy accept; }\nadd rule ip cuts out jump between\n";
 /// Nets of this process, for their names.
 static NETS: AtomicU32 = AtomicU32::new(0);
 
@@ -198,8 +201,9 @@ impl Net {
     }
 
     /// From now on, new connections between the east-west gateways of these sites are as late as is said.
-    pub(crate) fn lengthen(&self, one: &str, other: &str, port: u16) -> Late {
+    pub(crate) fn lengthen(&self, one: &str, other: &str, port: u16, first: Duration) -> Late {
         let late = Late::default();
+        late.set(first);
         self.filter("add table ip far\nadd chain ip far in { type nat hook prerouting priority -100; }\n");
         for (from, to) in [(one, other), (other, one)] {
             let (from, target) = (address(from, 0), address(to, 2));

@@ -11,9 +11,9 @@
 //!   reset connection is no response. An error that a gateway answers *is* one: the gateway lives, and
 //!   with it the way to the peer's services. Then only the agent is down: the peer stays reachable, with
 //!   its last known status, for as long as a gateway answers.
-//! - After 290 ms of silence the peer is *suspect*: 300 ms, less what the verdict takes. It becomes *unreachable* when data
-//!   traffic corroborates it (see [`Traffic`]), or after 0.9 s. Traffic is believed only after 290 ms and half of the way there and
-//!   back, 390 ms at most: a death is still seen within 300 ms and a round trip.
+//! - After 300 ms of silence the peer is *suspect*. It becomes *unreachable* when data traffic
+//!   corroborates it (see [`Traffic`]), or after 0.9 s. On a way of more than 20 ms there and back, traffic is believed only after
+//!   300 ms and half of that way less 10 ms, 400 ms at most: a death is still seen within 300 ms and a round trip.
 //! - Where packets are lost, a beat that waits for a lost one is late, and requests wait in the same way. So data traffic
 //!   is not believed if two beats were missing when they were due in the 10 s before the silence; and if five were, the
 //!   line is *rough*: there a silence counts only after 2.5 s.
@@ -27,7 +27,7 @@
 //! # Doubting ourselves
 //! - If our own loop was late by more than 50 ms, that time is not counted as silence, and no verdict gets
 //!   worse for one beat interval, so that what waits in the sockets is read first. If it was so late that
-//!   beats were missed for certain (290 ms), silence is counted anew from the moment of waking, at
+//!   beats were missed for certain (300 ms), silence is counted anew from the moment of waking, at
 //!   most three times in one silence. So a verdict comes at the latest after 4 s of being awake.
 //! - If at least two peers, and at least half of those in contact, fell silent together, it may be our own
 //!   network: corroboration is not believed then, because our data traffic would fail in the same way. The
@@ -58,9 +58,12 @@ use tidegate_model::{ClusterName, PeerBoot, Time};
 /// How often a beat is sent. Three may be lost before anyone is suspected; a hundred links
 /// cost a thousand small messages a second.
 pub const BEAT_INTERVAL: Duration = Duration::from_millis(100);
-/// Silence after which a peer is suspect: three beats. A death is to be seen within 300 ms and a round trip, so 10 ms are kept
+/// Silence after which a peer is suspect: three beats. A way that becomes 200 ms longer is silent for just that long: with 290 ms
+/// such a step was taken for a death.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(300);
+/// Of the half round trip by which a silence may be longer ([`SUSPECT_AFTER`]) before data traffic is believed, so much is kept
 /// for the report that comes last, and for the verdict itself.
-pub const SUSPECT_AFTER: Duration = Duration::from_millis(290);
+const VERDICT_TAKES: Duration = Duration::from_millis(10);
 /// The most patience that a long way buys: one more beat. Across the world a round trip takes 300 ms.
 const MOST_PATIENCE: Duration = BEAT_INTERVAL;
 /// Silence after which a peer is unreachable, whatever else is known. A dead region is to be declared within 1 s of
@@ -106,7 +109,7 @@ pub enum PeerEvent {
         /// It was never heard before; there is nothing to fail back from.
         first: bool,
     },
-    /// All its gateways have been silent for 290 ms.
+    /// All its gateways have been silent for 300 ms.
     Suspect,
     /// It is heard again before it became unreachable.
     Cleared,

@@ -3,7 +3,7 @@
 use super::{
     AGENT_SILENT_AFTER, BEAT_INTERVAL, EXCUSED_RESTARTS, LATE_DOUBTS, LATE_FOR, LATE_ROUGH, MOST_PATIENCE,
     PeerEvent, QUICK_RETURN_WITHIN, ROUGH_UNREACHABLE_AFTER, RTT_TOLD_EVERY, SUSPECT_AFTER,
-    UNREACHABLE_AFTER, Wake,
+    UNREACHABLE_AFTER, VERDICT_TAKES, Wake,
     evidence::{Evidence, Traffic},
     link::Link,
     view::{PeerView, Reach, Why},
@@ -118,7 +118,8 @@ impl Peer {
     /// became longer. It is the shortest round trip that was measured: queues buy no time.
     fn corroborated_after(&self) -> Duration {
         let distance = self.links.values().filter_map(|link| link.rtt).map(|rtt| rtt.min).min();
-        SUSPECT_AFTER + (distance.unwrap_or_default() / 2).min(MOST_PATIENCE)
+        let left = (distance.unwrap_or_default() / 2).saturating_sub(VERDICT_TAKES).min(MOST_PATIENCE);
+        SUSPECT_AFTER + left
     }
 
     /// Something came after `silence`: notes the beats that should have come before it. One silence alone, which may be a

@@ -27,7 +27,7 @@ pub enum LinkState {
     Connecting,
     /// Heartbeats pass.
     Beating,
-    /// Nothing was heard for 290 ms, and nothing says why.
+    /// Nothing was heard for 300 ms, and nothing says why.
     Silent,
     /// The gateway refuses or resets connections.
     GatewayDown(String),
@@ -56,7 +56,7 @@ impl fmt::Display for LinkState {
 /// Why a peer counts as unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Why {
-    /// All its gateways were silent for 290 ms, and requests through them found no answer either.
+    /// All its gateways were silent for 300 ms, and requests through them found no answer either.
     Corroborated,
     /// All its gateways were silent for 0.9 s.
     Silent,
@@ -74,7 +74,7 @@ pub enum Reach {
     Unheard,
     /// Heard.
     Reachable,
-    /// All its gateways have been silent for 290 ms. It still gets traffic.
+    /// All its gateways have been silent for 300 ms. It still gets traffic.
     Suspect,
     /// Out of reach for us: not necessarily down.
     Unreachable(Why),

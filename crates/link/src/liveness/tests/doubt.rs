@@ -13,7 +13,7 @@ fn our_own_stop_is_no_silence_of_others() {
     world.set("west", Way::Swallows);
     world.stop(10_000);
     world.run(2000);
-    assert_eq!(world.take_of("west"), [(22_290, PeerEvent::Suspect), (22_900, SILENT)]);
+    assert_eq!(world.take_of("west"), [(22_300, PeerEvent::Suspect), (22_900, SILENT)]);
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_beat_that_is_read_first_after_a_stop_does_not_hide_the_stop() {
     world.beats();
     assert_eq!(world.take(), []);
     world.run(1500);
-    assert_eq!(world.take_of("east"), [(11_290, PeerEvent::Suspect), (11_900, SILENT)]);
+    assert_eq!(world.take_of("east"), [(11_300, PeerEvent::Suspect), (11_900, SILENT)]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn peers_that_fall_silent_one_after_the_other_do_not_excuse_each_other() {
     world.set("east", Way::Swallows);
     world.run(100);
     world.traffic("west", 5, 0);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1500, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
 }
 
 #[test]
@@ -86,5 +86,5 @@ fn a_third_of_the_peers_is_no_reason_to_doubt_ourselves() {
     }
     world.run(350);
     world.traffic("a", 5, 0);
-    assert_eq!(world.take_of("a"), [(1290, PeerEvent::Suspect), (1350, CORROBORATED)]);
+    assert_eq!(world.take_of("a"), [(1300, PeerEvent::Suspect), (1350, CORROBORATED)]);
 }

@@ -181,7 +181,7 @@ fn a_single_silent_peer_is_suspect_at_300_ms_and_unreachable_at_900_ms() {
     let mut world = settled(&[("west", 1)]);
     world.set("west", Way::Swallows);
     world.run(2000);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, SILENT)]);
     assert_eq!(world.link("west", 0), LinkState::Silent);
 }
 
@@ -192,7 +192,7 @@ fn one_of_two_peers_is_judged_as_if_it_were_alone() {
     world.run(200);
     world.traffic("west", 9, 0);
     world.run(1000);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1300, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_peer_is_reachable_while_one_of_its_gateways_is() {
     assert_eq!(world.link("west", 1), LinkState::Beating);
     world.set("west", Way::Refuses);
     world.run(1100);
-    assert_eq!(world.take_of("west"), [(6290, PeerEvent::Suspect), (6900, SILENT)]);
+    assert_eq!(world.take_of("west"), [(6300, PeerEvent::Suspect), (6900, SILENT)]);
     assert_eq!(world.link("west", 0), LinkState::GatewayDown("refused".to_owned()));
 }
 
@@ -214,7 +214,7 @@ fn an_agent_that_is_down_behind_a_living_gateway_leaves_its_cluster_reachable() 
     let mut world = settled(&[("west", 1)]);
     world.set("west", Way::Answers503);
     world.run(60_000);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::AgentDown)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::AgentDown)]);
     assert_eq!(world.link("west", 0), LinkState::AgentDown("503".to_owned()));
     world.set("west", Way::Echoes);
     world.run(100);
@@ -251,7 +251,7 @@ fn started_without_agents(peers: &[(&str, u16)]) -> World {
     for (name, _) in peers {
         assert_eq!(world.reach(name), Reach::Unheard);
     }
-    assert!(world.take().iter().all(|(at, _, event)| (*at, event) == (290, &PeerEvent::AgentDown)));
+    assert!(world.take().iter().all(|(at, _, event)| (*at, event) == (300, &PeerEvent::AgentDown)));
     world
 }
 
@@ -278,7 +278,7 @@ fn gateways_that_fall_silent_before_their_agent_was_heard_are_judged_as_any() {
     world.run(200);
     world.traffic("west", 5, 0);
     world.run(2000);
-    assert_eq!(world.take_of("west"), [(1290, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, CORROBORATED)]);
 
     // Two of two may be our own network.
     let mut world = started_without_agents(&[("west", 1), ("east", 1)]);
@@ -309,7 +309,7 @@ fn a_short_silence_clears_without_a_move() {
     world.run(850);
     world.set("west", Way::Echoes);
     world.run(500);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1900, PeerEvent::Cleared)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, PeerEvent::Cleared)]);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn changed_addresses_keep_what_is_known_of_a_peer() {
     world.core.set_peers(&PeerAddresses::from([(peer("west"), vec![gateway(99)])]), now);
     assert_eq!(world.reach("west"), Reach::Reachable);
     world.run(400); // Beats of the old address are ignored.
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect)]);
     world.core.set_peers(&PeerAddresses::from([(peer("west"), vec![])]), world.now);
     assert_eq!(world.core.view(world.now), []);
     assert_eq!(world.core.poll_timeout(), None);

@@ -8,7 +8,7 @@ fn failing_traffic_makes_a_suspect_unreachable_at_once() {
     world.set("west", Way::Swallows);
     world.run(400);
     world.traffic("west", 5, 0);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1400, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1400, CORROBORATED)]);
 }
 
 #[test]
@@ -24,14 +24,14 @@ fn traffic_corroborates_only_with_attempts_within_the_silence_and_no_recent_succ
     world.run(100);
     world.traffic("west", 5, 0);
     world.run(600);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1450, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1450, CORROBORATED)]);
 
     let mut world = settled(&[("west", 1)]);
     world.set("west", Way::Swallows);
     world.run(400);
     world.traffic("west", 0, 0);
     world.run(1000);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1900, SILENT)]);
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn requests_must_go_unanswered_for_200_ms_without_a_success_among_them() {
         }
         world.take_of("west")
     };
-    assert_eq!(reports([0, 0, 0, 0]), [(1290, PeerEvent::Suspect), (1500, CORROBORATED)]);
-    assert_eq!(reports([0, 1, 0, 1]), [(1290, PeerEvent::Suspect)], "single windows without an answer");
+    assert_eq!(reports([0, 0, 0, 0]), [(1300, PeerEvent::Suspect), (1500, CORROBORATED)]);
+    assert_eq!(reports([0, 1, 0, 1]), [(1300, PeerEvent::Suspect)], "single windows without an answer");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn two_reports_that_come_a_little_early_corroborate() {
         world.traffic_in(96 * MS, "west", 2, 0);
     }
     world.run(200);
-    assert_eq!(world.take_of("west"), [(1290, PeerEvent::Suspect), (1300, CORROBORATED)]);
+    assert_eq!(world.take_of("west"), [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
 /// When a report comes, by whom, and what it says of west: attempts and successes.
@@ -83,16 +83,16 @@ fn silent_with(reports: &[Reported<'_>]) -> Vec<(u128, PeerEvent)> {
 fn a_report_that_leaves_a_blamed_peer_out_carries_the_blame_on() {
     // Requests that wait for a connection are in no report.
     let told = silent_with(&[(90, "edge", Some((2, 2))), (190, "edge", Some((1, 0))), (290, "edge", None)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1300, CORROBORATED)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
 #[test]
 fn traffic_that_merely_ended_speaks_for_nothing() {
     let told = silent_with(&[(150, "edge", None), (250, "edge", None), (350, "edge", Some((0, 0)))]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
     // Nor does a blame that no report has carried on.
     let told = silent_with(&[(150, "edge", Some((1, 0))), (460, "edge", None), (560, "edge", None)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
 }
 
 #[test]
@@ -103,22 +103,22 @@ fn a_gateway_that_says_nothing_takes_back_no_evidence_of_another() {
         (210, "a", Some((1, 0))),
         (250, "b", None),
     ]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1300, CORROBORATED)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
 #[test]
 fn single_windows_of_several_gateways_are_not_added_up() {
     let told = silent_with(&[(110, "a", Some((1, 0))), (200, "b", Some((1, 0))), (290, "c", Some((1, 0)))]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
 }
 
 #[test]
 fn a_success_of_any_gateway_counts_against_what_was_blamed_before_it() {
     let blamed = |at| (at, "a", Some((3, 0)));
     let told = silent_with(&[blamed(110), blamed(210), (260, "b", Some((1, 1))), blamed(310), blamed(410)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1900, SILENT)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1900, SILENT)]);
     let told = silent_with(&[blamed(110), (150, "b", Some((1, 1))), blamed(210), blamed(310), blamed(410)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1410, CORROBORATED)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1410, CORROBORATED)]);
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn answers_just_before_the_fault_delay_the_verdict_by_no_more_than_their_window(
     // The fault struck at 99 ms: the window that it struck has a success. What was open at its end found no answer, and
     // what came later waited for connections.
     let told = silent_with(&[(190, "edge", Some((3, 1))), (290, "edge", None), (390, "edge", None)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1390, CORROBORATED)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1390, CORROBORATED)]);
     // It struck at 5 ms, in a window that had begun before the silence.
     let told = silent_with(&[(90, "edge", Some((3, 2))), (190, "edge", None), (290, "edge", None)]);
-    assert_eq!(told, [(1290, PeerEvent::Suspect), (1300, CORROBORATED)]);
+    assert_eq!(told, [(1300, PeerEvent::Suspect), (1300, CORROBORATED)]);
 }
 
 #[test]
