@@ -210,7 +210,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         tasks.spawn(door.serve(router(false), stop.clone()));
     }
     let http = serve_admin(admin_listener, router(true), stop.clone());
-    let grpc = tasks.spawn(grpc);
+    let grpc = tasks.spawn(guard(grpc, failed.clone()));
     let http = tasks.spawn(guard(http, failed.clone()));
     let (keeper, state_writer) = Keeper::new(state);
     let writer = tasks.spawn_blocking(move || state_writer.run());
@@ -287,7 +287,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         Ok(result) => result,
         Err(error) => Err(AgentError::Server { what, why: error.to_string() }),
     };
-    outcome(grpc.await.map(Ok), "xDS")?;
+    outcome(grpc.await, "xDS")?;
     outcome(http.await, "administration")?;
     outcome(writer.await.map(Ok), "state")
 }

@@ -18,14 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_link::{
-    CLIENT_HEADER, ConnectionLimits, LinkEvent, PeerAddresses, PeerClient, PeerClientConfig, PeerEvent,
-    PeerServer, SERIAL_HEADER,
+    CLIENT_HEADER, LinkEvent, PeerAddresses, PeerClient, PeerClientConfig, PeerEvent, PeerServer,
+    SERIAL_HEADER,
     identity::{
         Authority, Clock, Credentials, Expect, Identity, Party, PrivateKey, Refusals, Serial, SystemClock,
         TrustBundle, TrustDomain, accept,
     },
     proto::{Beat, WatchRequest, peer_link_client::PeerLinkClient},
-    serve_connections,
 };
 use tidegate_model::{ClusterName, PeerBoot};
 use tokio::{
@@ -38,7 +37,6 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request,
-    service::Routes,
     transport::{Channel, Endpoint, Server},
 };
 
@@ -77,8 +75,7 @@ fn main() {
     let listener = near.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let gateway = listener.local_addr().unwrap();
     let incoming = TcpListenerStream::new(listener);
-    let limits = ConnectionLimits { keepalive: Duration::from_secs(5), max_streams: 128 };
-    near.spawn(serve_connections(incoming, Routes::new(server.service()).prepare(), limits, stop.clone()));
+    near.spawn(Server::builder().add_service(server.service()).serve_with_incoming(incoming));
     far.block_on(be_observed(&fleet, gateway, peers));
     tell(&format!("observes {peers} peers, and is observed by all of them"), span);
     stop.cancel();

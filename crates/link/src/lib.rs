@@ -13,7 +13,6 @@
 pub mod access;
 mod board;
 mod client;
-mod connections;
 pub mod gateway;
 pub mod hub;
 pub mod identity;
@@ -34,7 +33,6 @@ pub mod proto {
 
 pub use board::StatusDelta;
 pub use client::{LinkEvent, PeerClient, PeerClientConfig};
-pub use connections::{ConnectionLimits, serve_connections};
 pub use lasting::LastingWord;
 pub use liveness::{
     BEAT_INTERVAL, Echo, LinkFailure, LinkState, LinkView, Liveness, Output, PeerEvent, PeerView,

@@ -42,7 +42,7 @@ pub use kind::ResourceType;
 pub use lrs::{LoadAsked, LoadOf, LrsService};
 pub use metrics::MetricsService;
 pub use node::{Caller, NodeInfo, NodeLocality};
-pub use options::{MAX_STREAMS_PER_CONNECTION, XdsOptions};
+pub use options::XdsOptions;
 pub use server::{Resolver, XdsServer};
 pub use status::{
     ClusterLoad, CounterReport, EndpointLoad, LoadReport, LocalityLoad, Nack, NodeResources, NodeStatus,

@@ -74,7 +74,7 @@ impl Default for XdsOptions {
 
 /// Streams on one connection. An Envoy needs two (ADS, LRS), a gRPC client one per target; the protocol asks for
 /// no fewer than 100.
-pub const MAX_STREAMS_PER_CONNECTION: u32 = 128;
+const MAX_STREAMS_PER_CONNECTION: u32 = 128;
 
 impl XdsOptions {
     /// A tonic server that is set up for long streams.

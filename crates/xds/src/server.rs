@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
@@ -177,11 +176,6 @@ impl XdsServer {
     /// a word does not stay open, and a limit of 128 streams to one connection.
     pub fn transport(&self) -> tonic::transport::Server {
         self.shared.options.transport()
-    }
-
-    /// [`XdsOptions::keepalive`](crate::XdsOptions::keepalive), for a server of one's own.
-    pub fn keepalive(&self) -> Duration {
-        self.shared.options.keepalive
     }
 
     /// The services for a tonic router: discovery (ADS), load reporting (LRS) and counters (the metrics service).

@@ -24,7 +24,7 @@ impl Doors<'_> {
         state: &Path,
         member: Option<&Membership>,
         stop: &CancellationToken,
-    ) -> Result<impl Future<Output = ()> + use<>, AgentError> {
+    ) -> Result<impl Future<Output = Result<(), AgentError>> + use<>, AgentError> {
         let refusals = self.refusals.unwrap_or_default();
         let vouching = member.map(|member| {
             let domain = member.identity.current().bundle.trust_domain().clone();
@@ -68,8 +68,9 @@ impl Doors<'_> {
                 if let Some(vouching) = vouching {
                     vouching.follow(stop).await;
                 }
+                Ok(())
             };
-            futures::future::join(futures::future::join_all(served), vouched).await;
+            futures::future::try_join(futures::future::try_join_all(served), vouched).await.map(drop)
         })
     }
 }

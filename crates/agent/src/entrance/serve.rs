@@ -1,21 +1,22 @@
 //! The gRPC servers behind the doors.
 
 use super::{Bound, Callers, Door, EnvoyCertificateError, Vouching};
+use crate::error::AgentError;
 use std::sync::Arc;
 use tidegate_link::{
-    ConnectionLimits, PeerServer, Replicas,
+    PeerServer, Replicas,
     identity::{Expect, Identity as Own, Party, Refusals, TlsServerConfig, accept},
-    serve_connections,
 };
 use tidegate_model::ClusterName;
-use tidegate_xds::{MAX_STREAMS_PER_CONNECTION, XdsServer};
+use tidegate_xds::XdsServer;
 use tokio_stream::{StreamExt as _, wrappers::UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
-    service::{Routes, interceptor::InterceptedService},
-    transport::server::TcpIncoming,
+    service::{InterceptorLayer, interceptor::InterceptedService},
+    transport::server::{Router, TcpIncoming},
 };
+use tower::layer::util::{Identity, Stack};
 
 /// How gateways and replicas are believed.
 #[derive(Clone, Debug)]
@@ -54,80 +55,81 @@ type Tell = fn(Request<()>) -> Result<Request<()>, Status>;
 
 impl Services {
     /// Everything, for whoever comes in.
-    fn open(self) -> Routes {
+    fn open(self) -> Router {
+        let mut server = self.xds.transport();
         let inspection = self.xds.inspection();
         let (ads, lrs, metrics) = self.xds.into_services();
-        let routes = Routes::new(ads).add_service(lrs).add_service(metrics);
-        let routes = routes.add_service(inspection).add_service(self.peers.service());
-        with_replicas(routes, self.replicas).prepare()
+        let router = server.add_service(ads).add_service(lrs).add_service(metrics);
+        let router = router.add_service(inspection).add_service(self.peers.service());
+        router.add_optional_service(self.replicas.map(|link| link.service()))
     }
 
-    fn for_replicas(self) -> Routes {
-        with_replicas(Routes::default(), self.replicas).prepare()
+    fn for_replicas(self) -> Router {
+        self.xds.transport().add_optional_service(self.replicas.map(|link| link.service()))
     }
 
     /// For gateways: what is their own. Inspection tells of all of them, so it is not for them.
-    fn for_gateways(self, vouching: &Vouching) -> InterceptedService<Routes, Tell> {
+    fn for_gateways(self, vouching: &Vouching) -> Router<Stack<InterceptorLayer<Tell>, Identity>> {
+        let mut server = self.xds.transport().layer(InterceptorLayer::new(Callers::gateway as Tell));
         let (ads, lrs, metrics) = self.xds.into_services();
         let callers = self.callers;
         let peers = InterceptedService::new(self.peers.service(), move |request: Request<()>| {
             callers.only_eastwest(request)
         });
-        let routes = Routes::new(ads).add_service(lrs).add_service(metrics);
-        let routes = routes.add_service(peers).add_service(vouching.service());
-        InterceptedService::new(routes.prepare(), Callers::gateway as Tell)
+        server
+            .add_service(ads)
+            .add_service(lrs)
+            .add_service(metrics)
+            .add_service(peers)
+            .add_service(vouching.service())
     }
 
     /// For gRPC clients, and for people who inspect.
-    fn for_clients(self) -> InterceptedService<Routes, Tell> {
+    fn for_clients(self) -> Router<Stack<InterceptorLayer<Tell>, Identity>> {
+        let mut server = self.xds.transport().layer(InterceptorLayer::new(Callers::nobody as Tell));
         let inspection = self.xds.inspection();
         let (ads, lrs, _) = self.xds.into_services();
-        let routes = Routes::new(ads).add_service(lrs).add_service(inspection);
-        InterceptedService::new(routes.prepare(), Callers::nobody as Tell)
+        server.add_service(ads).add_service(lrs).add_service(inspection)
     }
 }
 
-fn with_replicas(routes: Routes, replicas: Option<Replicas>) -> Routes {
-    match replicas {
-        Some(replicas) => routes.add_service(replicas.service()),
-        None => routes,
-    }
-}
-
-/// Serves one door until `stop`, and what is open then to its end.
+/// Serves one door until `stop`.
 pub(crate) async fn serve(
     bound: Bound,
     door: Door,
     services: Services,
     gatekeeper: Option<Gatekeeper>,
     stop: CancellationToken,
-) {
-    let limits =
-        ConnectionLimits { keepalive: services.xds.keepalive(), max_streams: MAX_STREAMS_PER_CONNECTION };
-    // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
-    let quick = |listener| TcpIncoming::from(listener).with_nodelay(Some(true));
-    match (bound, door, gatekeeper) {
+) -> Result<(), AgentError> {
+    let failed = |error: &dyn std::fmt::Display| AgentError::Server { what: "xDS", why: error.to_string() };
+    let stopped = stop.clone().cancelled_owned();
+    let served = match (bound, door, gatekeeper) {
         (Bound::Unix(listener, _), ..) => {
-            serve_connections(UnixListenerStream::new(listener), services.open(), limits, stop).await;
+            services.open().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped).await
         }
         (Bound::Tcp(listener), Door::Open, _) => {
-            serve_connections(quick(listener), services.open(), limits, stop).await;
+            // Without it a small push waits for a delayed ACK of the one before, up to 40 ms.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            services.open().serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Gateways, Some(Gatekeeper { gateways, vouching, refusals, .. })) => {
             let watched = vouching.clone();
-            let incoming = accept(listener, gateways, refusals, stop.clone())
+            let incoming = accept(listener, gateways, refusals, stop)
                 .map(move |accepted| accepted.map(|accepted| watched.watched(accepted)));
-            serve_connections(incoming, services.for_gateways(&vouching), limits, stop).await;
+            services.for_gateways(&vouching).serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Replicas, Some(Gatekeeper { replicas, refusals, .. })) => {
-            let incoming = accept(listener, replicas, refusals, stop.clone());
-            serve_connections(incoming, services.for_replicas(), limits, stop).await;
+            let incoming = accept(listener, replicas, refusals, stop);
+            services.for_replicas().serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), Door::Replicas, None) => {
-            serve_connections(quick(listener), services.for_replicas(), limits, stop).await;
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            services.for_replicas().serve_with_incoming_shutdown(incoming, stopped).await
         }
         (Bound::Tcp(listener), ..) => {
-            serve_connections(quick(listener), services.for_clients(), limits, stop).await;
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            services.for_clients().serve_with_incoming_shutdown(incoming, stopped).await
         }
-    }
+    };
+    served.map_err(|error| failed(&error))
 }
