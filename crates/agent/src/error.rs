@@ -83,6 +83,11 @@ pub enum AgentError {
         /// What is wrong with the manifests, a line each.
         problems: String,
     },
+    /// The thread of the peer links ended by itself.
+    #[error(
+        "the peer links have ended: without them no loss of a cluster would be noticed; start the agent again"
+    )]
+    PeerLinksEnded,
     /// A server ended by itself.
     #[error("the {what} server failed: {why}")]
     Server {

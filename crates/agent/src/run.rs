@@ -272,16 +272,16 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         names: Names::start(hosts, found_tx, stop.clone()),
     };
     let inputs = Inputs { manifests, verdicts, xds_events, link_events, replica_events, found, asks };
-    tokio::select! {
-        () = shell.run(first, inputs, stop.clone()) => {}
-        () = failed.cancelled() => {}
-    }
+    let ended = tokio::select! {
+        ended = shell.run(first, inputs, stop.clone()) => ended,
+        () = failed.cancelled() => Ok(()),
+    };
     // Whatever ended the loop ends the rest.
     stop.cancel();
     tasks.close();
     if tokio::time::timeout(STOP_LIMIT, tasks.wait()).await.is_err() {
         tracing::warn!("some connections did not end in {} s and are cut", STOP_LIMIT.as_secs());
-        return Ok(());
+        return ended;
     }
     let outcome = |result: Result<Result<(), AgentError>, tokio::task::JoinError>, what| match result {
         Ok(result) => result,
@@ -289,7 +289,8 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     outcome(grpc.await, "xDS")?;
     outcome(http.await, "administration")?;
-    outcome(writer.await.map(Ok), "state")
+    outcome(writer.await.map(Ok), "state")?;
+    ended
 }
 
 /// What manifests say at first, what follows, and how the API stands that they are read from, if they are.

@@ -11,6 +11,7 @@ use crate::{
     asked::Asked,
     certificates::warn_of_certificates,
     core::{Core, Input, Output, ProbeKey, Publish, gateway_names},
+    error::AgentError,
     hearing::{Heard, heard},
     hub::{HubLink, HubTime, InForce, is_handed_out, rejected},
     journal::Journal,
@@ -121,7 +122,16 @@ impl Shell {
         Time::from_origin(self.origin.elapsed())
     }
 
-    pub(crate) async fn run(mut self, first: Snapshot, mut inputs: Inputs, stop: CancellationToken) {
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// If the peer links have ended before: without them no cluster would ever be found unreachable.
+    pub(crate) async fn run(
+        mut self,
+        first: Snapshot,
+        mut inputs: Inputs,
+        stop: CancellationToken,
+    ) -> Result<(), AgentError> {
         let mut hub_time = self.hub_time.clone();
         self.await_replicas(&mut inputs.replica_events).await;
         self.manifests(first).await;
@@ -131,7 +141,11 @@ impl Shell {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(update) = inputs.manifests.next() => self.manifests_changed(update).await,
-                Some(event) = inputs.link_events.recv() => self.link(event).await,
+                event = inputs.link_events.recv() => match event {
+                    Some(event) => self.link(event).await,
+                    None if stop.is_cancelled() => break,
+                    None => return Err(AgentError::PeerLinksEnded),
+                },
                 Some(event) = inputs.replica_events.recv() => self.replica(event).await,
                 Some(found) = inputs.found.recv() => self.take_in(Input::Resolved(found)).await,
                 Some(verdict) = inputs.verdicts.recv() => {
@@ -148,6 +162,7 @@ impl Shell {
         }
         let now = self.now();
         self.keeper.finish(&mut self.core, now).await;
+        Ok(())
     }
 
     /// Gateways report the load that somebody needs.

@@ -210,6 +210,19 @@ fn an_agent_whose_services_live_elsewhere_plans_with_all_peers_that_come_in_time
 }
 
 #[test]
+fn a_peer_that_has_nothing_healthy_ends_no_wait_for_the_one_that_has() {
+    for nothing in [vec![], west_pool(0)] {
+        let mut core = start_edge();
+        core.handle(Input::RemotePools("west".parse().unwrap(), nothing), ms(300));
+        never_heard(&mut core, "far", ms(900));
+        core.handle(Input::Tick, Time::ZERO + START_LIMIT);
+        assert_eq!(core.pending(Time::ZERO + START_LIMIT), ["the first word of cluster far"]);
+        core.handle(Input::RemotePools("far".parse().unwrap(), west_pool(2)), ms(2500));
+        assert!(core.is_ready());
+    }
+}
+
+#[test]
 fn an_agent_that_hears_no_peer_at_all_answers_after_its_limit() {
     let mut core = start_edge();
     core.handle(Input::Tick, Time::ZERO + START_LIMIT + UNHEARD_LIMIT);

@@ -11,9 +11,9 @@ use tidegate_model::{ClusterName, ServiceName, Time};
 /// and its re-check. The first checks of many endpoints take [`tidegate_probe::pacing::START_GAP`] each.
 pub const START_LIMIT: Duration = Duration::from_secs(2);
 
-/// So much longer than [`START_LIMIT`] a starting agent waits for the first word of any peer if its services have
-/// no endpoints here: until then all it could tell gateways is to answer 503. They keep what they have meanwhile, and one that
-/// is new is not ready. A fleet that starts at once on a busy machine took up to 4 s.
+/// So much longer than [`START_LIMIT`] a starting agent waits for the first word of a peer that has anything healthy, if its services
+/// have no endpoints here: until then all it could tell gateways is to answer 503. They keep what they have meanwhile, and one that
+/// is new is not ready. A fleet that starts at once on a busy machine takes seconds.
 pub const UNHEARD_LIMIT: Duration = Duration::from_secs(8);
 
 impl Core {
@@ -81,12 +81,12 @@ impl Core {
 
     /// When a starting agent is ready, whatever it still waits for.
     pub(super) fn start_limit(&self, engine: &Engine) -> Time {
-        let unheard = || !self.peers.keys().any(|peer| engine.knows_pools_of(peer));
-        if !self.peers.is_empty() && unheard() && self.lives_by_peers() {
-            self.start_until + UNHEARD_LIMIT
-        } else {
-            self.start_until
+        if self.ready || self.peers.is_empty() || !self.lives_by_peers() {
+            return self.start_until;
         }
+        // A peer that has nothing to offer, another edge perhaps, makes no answer but 503 possible either.
+        let is_served = engine.remote_pools().any(|pool| pool.status.healthy > 0);
+        if is_served { self.start_until } else { self.start_until + UNHEARD_LIMIT }
     }
 
     /// The peers whose first word a starting agent waits for. Where nothing is served without them, it waits also for those that

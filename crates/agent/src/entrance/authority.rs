@@ -17,6 +17,8 @@ use tidegate_model::{ClusterName, GatewayName};
 
 /// The folder below the agent's state.
 const FOLDER: &str = "gateways";
+/// Times in certificates are whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
 /// The authority lasts so long, and the certificate that the agent itself shows to its gateways: a new one is made at each
 /// start and when the authority is replaced, and its key is never written.
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -111,7 +113,11 @@ pub fn revoke_envoys(state: &Path, gateway: &GatewayName) -> Result<PathBuf, Env
     let path = state.join(FOLDER).join(REVOKED);
     let file = |source| EnvoyCertificateError::File { path: path.clone(), source };
     let mut revoked = read_revoked(&path)?;
-    revoked.insert(gateway.clone(), Duration::from_secs(SystemClock.now().as_secs()));
+    // A second more, in which this is written; and never sooner than before, or what was revoked by a clock that was ahead would be good
+    // again. What is made after it is dated after that.
+    let until = Duration::from_secs(SystemClock.now().as_secs()) + SECOND;
+    let until = revoked.get(gateway).map_or(until, |before| until.max(before.saturating_add(SECOND)));
+    revoked.insert(gateway.clone(), until);
     let text: String =
         revoked.iter().map(|(gateway, until)| format!("{gateway} {}\n", until.as_secs())).collect();
     fs::create_dir_all(state.join(FOLDER)).map_err(file)?;
@@ -197,7 +203,7 @@ impl EnvoyAuthority {
     fn time_of_issue(&self, party: &Party) -> UnixTime {
         let now = SystemClock.now();
         let Party::Envoy(_, gateway) = party else { return now };
-        let after = |until: &Duration| UnixTime::since_unix_epoch(*until + Duration::from_secs(1));
+        let after = |until: &Duration| UnixTime::since_unix_epoch(until.saturating_add(SECOND));
         self.revoked.get(gateway).map(after).map_or(now, |after| now.max(after))
     }
 

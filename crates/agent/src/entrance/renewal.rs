@@ -158,8 +158,9 @@ impl GatewayIdentity for Vouching {
     async fn renew(&self, request: Request<GatewayRenewal>) -> Result<Response<GatewayCredentials>, Status> {
         let facts = request.extensions().get::<PeerInfo>().and_then(|info| info.certificate.clone());
         let facts = facts.ok_or_else(|| Status::unauthenticated("only gateways are served here"))?;
-        let gateway = self.gateway(&facts, self.believed_now().await.as_ref())?;
+        // Before it is asked what is revoked: one that is taken over meanwhile would date what it signs after a revocation.
         let authority = self.authority();
+        let gateway = self.gateway(&facts, self.believed_now().await.as_ref())?;
         let failed = |error: &dyn std::fmt::Display| Status::failed_precondition(error.to_string());
         let bundle = authority.bundle().map_err(|error| failed(&error))?;
         let request = request.into_inner().request;
