@@ -113,16 +113,20 @@ pub fn revoke_envoys(state: &Path, gateway: &GatewayName) -> Result<PathBuf, Env
     let path = state.join(FOLDER).join(REVOKED);
     let file = |source| EnvoyCertificateError::File { path: path.clone(), source };
     let mut revoked = read_revoked(&path)?;
-    // A second more, in which this is written; and never sooner than before, or what was revoked by a clock that was ahead would be good
-    // again. What is made after it is dated after that.
-    let until = Duration::from_secs(SystemClock.now().as_secs()) + SECOND;
-    let until = revoked.get(gateway).map_or(until, |before| until.max(before.saturating_add(SECOND)));
-    revoked.insert(gateway.clone(), until);
+    revoke(&mut revoked, gateway, Duration::from_secs(SystemClock.now().as_secs()));
     let text: String =
         revoked.iter().map(|(gateway, until)| format!("{gateway} {}\n", until.as_secs())).collect();
     fs::create_dir_all(state.join(FOLDER)).map_err(file)?;
     write_public(&path, text.as_bytes()).map_err(file)?;
     Ok(path)
+}
+
+/// A second more than `now`, in which it is written; and later than before, or what was revoked by a clock that was ahead would be
+/// good again. What is made after that is dated after it.
+fn revoke(revoked: &mut BTreeMap<GatewayName, Duration>, gateway: &GatewayName, now: Duration) {
+    let until = now + SECOND;
+    let until = revoked.get(gateway).map_or(until, |before| until.max(before.saturating_add(SECOND)));
+    revoked.insert(gateway.clone(), until);
 }
 
 /// Up to when what a gateway was given is revoked, since 1970. Without the file nothing is.
@@ -290,6 +294,18 @@ mod tests {
         let after = facts(&authority.issue(&gateway, Duration::from_secs(60)).unwrap());
         let bundle = authority.bundle().unwrap();
         assert!(bundle.revokes(&before) && !bundle.revokes(&after));
+    }
+
+    #[test]
+    fn a_later_revocation_covers_what_an_earlier_one_by_a_clock_that_was_ahead_did() {
+        let (mut revoked, gateway) = (BTreeMap::new(), "shop/edge".parse().unwrap());
+        let at = Duration::from_secs;
+        revoke(&mut revoked, &gateway, at(1600));
+        assert_eq!(revoked[&gateway], at(1601), "also what is signed while it is written");
+        revoke(&mut revoked, &gateway, at(1000));
+        assert_eq!(revoked[&gateway], at(1602), "and what was dated after the first");
+        revoke(&mut revoked, &gateway, at(2000));
+        assert_eq!(revoked[&gateway], at(2001));
     }
 
     #[test]
